@@ -1,0 +1,173 @@
+"""Checkpoints: weights as safetensors shards under 10 MB, config.json beside them, verified when read.
+
+A checkpoint is a folder:
+
+    config.json                     what the network is and how it came about (see `train.run`)
+    model.safetensors               the weights, or shards of them with model.safetensors.index.json
+    history.jsonl                   one JSON object an epoch
+
+config.json holds the size and sha256 of every weight file, so that damage and mixed-up files are
+found before a network answers with them. Nothing in the folder is executed: JSON and safetensors
+hold data alone. Shards under 10 MB go to a Hugging Face Space by plain git.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from huggingface_hub import load_state_dict_from_file, save_torch_state_dict
+from torch import Tensor, nn
+
+from kd import models
+
+CONFIG = "config.json"
+HISTORY = "history.jsonl"
+INDEX = "model.safetensors.index.json"
+MAX_SHARD_BYTES = 9_500_000  # of tensors; a header of some kilobytes comes on top
+
+_COMMANDS = {
+    "teacher": "python -m train.teacher",
+    "student": "python -m train.student",
+    "distilled": "python -m train.distill --teacher checkpoints/teacher",
+}
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged or foreign; the message names it and the way out."""
+
+
+def save(network: nn.Module, config: dict, folder: str | Path, *, half: bool = False) -> None:
+    """Write a checkpoint; until all of it is on the disk, an older one in its place stays whole.
+
+    Args:
+        network: its weights are stored as they are, on whatever device.
+        config: goes to config.json, with the list of weight files added under "weights".
+        folder: created where missing.
+        half: store convolutions and linear layers in float16; norm layers and biases, which are
+            small and have the wider range, stay in float32.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    folder = Path(folder)
+    weights = {
+        name: tensor.detach().to("cpu", torch.float16 if half and tensor.ndim > 1 else tensor.dtype).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    staging = folder / "weights.tmp"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        save_torch_state_dict(weights, staging, max_shard_size=MAX_SHARD_BYTES)
+        new = {path.name: _fingerprint(path) for path in sorted(staging.iterdir())}
+        for name in new:
+            (staging / name).chmod(0o644)  # safetensors writes for the owner alone; a Space reads as another user
+            os.replace(staging / name, folder / name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    write_json(folder / CONFIG, {**config, "weights": new})
+    for path in folder.glob("model*.safetensors*"):
+        if path.name not in new:
+            path.unlink()
+
+
+def load(folder: str | Path) -> tuple[nn.Module, dict]:
+    """Read a checkpoint and verify it.
+
+    Returns:
+        The network in evaluation mode, float32, on the CPU; and its config.
+
+    Raises:
+        CheckpointError: something is missing, was changed after it was written, or does not fit.
+    """
+    folder = Path(folder)
+    config = load_config(folder)
+    for name, expected in config["weights"].items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"{folder} is missing {name}: {_way_out(folder)}")
+        if _fingerprint(path) != expected:
+            raise CheckpointError(f"{path} is damaged or not the one that {CONFIG} describes: {_way_out(folder)}")
+    try:
+        network = models.build(config["architecture"], config["stem"])
+        shards = [folder / name for name in config["weights"] if name.endswith(".safetensors")]
+        weights: dict[str, Tensor] = {}
+        for shard in shards:
+            weights |= load_state_dict_from_file(shard, safe=True)
+        network.load_state_dict(weights)  # copies into the network's own float32 tensors
+    except (ValueError, RuntimeError, OSError) as error:
+        raise CheckpointError(f"{folder} does not hold the network it describes ({error}): {_way_out(folder)}") from error
+    return network.eval(), config
+
+
+def load_config(folder: str | Path) -> dict:
+    """Read and check config.json alone.
+
+    Raises:
+        CheckpointError: it is missing, damaged or foreign.
+    """
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / CONFIG).read_text("utf-8"))
+    except FileNotFoundError as error:
+        what = f"{folder} is missing {CONFIG}" if folder.is_dir() else f"{folder} does not exist"
+        raise CheckpointError(f"{what}: {_way_out(folder)}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / CONFIG} cannot be read ({error}): {_way_out(folder)}") from error
+    needed = {
+        "role": str, "architecture": str, "stem": str, "classes": list, "normalisation": dict,
+        "epochs_done": int, "weights": dict,
+    }  # fmt: skip
+    wrong = [key for key, kind in needed.items() if not isinstance(config, dict) or not isinstance(config.get(key), kind)]
+    if wrong or any(Path(name).name != name for name in config["weights"]):  # no path may leave the folder
+        raise CheckpointError(
+            f"{folder / CONFIG} is not a checkpoint's: check {', '.join(wrong) or 'weights'}; {_way_out(folder)}"
+        )
+    return config
+
+
+def weight_bytes(config: dict) -> int:
+    """The size of all weight files of a checkpoint together."""
+    return sum(entry["bytes"] for entry in config["weights"].values())
+
+
+def read_history(folder: str | Path) -> list[dict]:
+    """The epochs of a run, as its history.jsonl has them; empty where there is none."""
+    path = Path(folder) / HISTORY
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file, then put it in the place of `path` in one step.
+
+    Whatever happens meanwhile (a full disk, a lost process), `path` is the old file or the new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` as indented JSON, atomically."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+
+
+def _fingerprint(path: Path) -> dict:
+    with open(path, "rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _way_out(folder: Path) -> str:
+    command = _COMMANDS.get(folder.name, "python -m train.teacher, train.student or train.distill")
+    return f"make it with {command} --output-dir {folder}"

@@ -1,0 +1,78 @@
+"""What is measured of a network: accuracy, likelihood, calibration, agreement with the teacher.
+
+All metrics are pure functions of logits or probabilities and labels, and return plain floats.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kd.cifar10 import CLASSES, normalise
+
+CALIBRATION_BINS = 15
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, images: Tensor, normalisation: str, batch_size: int = 1000) -> Tensor:
+    """Logits of many images, without augmentation, in float32.
+
+    Args:
+        network: put into evaluation mode for the purpose, and back into its former mode.
+        images: uint8, (N, 3, H, W), on the network's device.
+        normalisation: a key of `kd.cifar10.NORMALISATIONS`.
+
+    Returns:
+        float32, (N, K), on the CPU.
+    """
+    was_training = network.training
+    network.eval()
+    logits = [
+        network(normalise(batch.float() / 255, normalisation).contiguous(memory_format=torch.channels_last)).cpu()
+        for batch in images.split(batch_size)
+    ]
+    network.train(was_training)
+    return torch.cat(logits)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of the images whose largest logit is the label's; 0 to 1."""
+    return (logits.argmax(dim=1) == labels).double().mean().item()
+
+
+def per_class_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy among the images of each class, by the class's name."""
+    right = logits.argmax(dim=1) == labels
+    return {name: right[labels == label].double().mean().item() for label, name in enumerate(CLASSES)}
+
+
+def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
+    """Mean of -log(probability of the label), in nats."""
+    return F.cross_entropy(logits.double(), labels).item()
+
+
+def calibration_error(logits: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> float:
+    """Expected calibration error (Guo 2017, arXiv 1706.04599, eq. 3), 0 to 1.
+
+    Images are sorted into `bins` equal intervals of confidence (the largest probability); the
+    error is |accuracy - mean confidence| of each interval, weighted by its share of the images.
+    """
+    confidence, answer = F.softmax(logits.double(), dim=1).max(dim=1)
+    # Intervals are open below and closed above: (0, 1/bins], ..., ((bins - 1)/bins, 1].
+    interval = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gap = torch.zeros(bins, dtype=torch.double).index_add_(0, interval, (answer == labels).double() - confidence)
+    return gap.abs().sum().item() / len(labels)
+
+
+def agreement(logits: Tensor, others: Tensor) -> float:
+    """Share of the images on which two networks give the same answer; 0 to 1."""
+    return (logits.argmax(dim=1) == others.argmax(dim=1)).double().mean().item()
+
+
+def measure(logits: Tensor, labels: Tensor) -> dict:
+    """All metrics that need one network alone, under the names that results.json uses."""
+    return {
+        "accuracy": accuracy(logits, labels),
+        "nll": negative_log_likelihood(logits, labels),
+        "ece": calibration_error(logits, labels),
+        "per_class_accuracy": per_class_accuracy(logits, labels),
+    }

@@ -1,0 +1,376 @@
+"""The training loop that all three roles share.
+
+The teacher and the baseline student minimise the cross-entropy with the labels, the distilled
+student a distillation loss; nothing else depends on the role. For a given seed, the baseline and
+the distilled student start from the same weights and see the same images in the same order under
+the same augmentation and schedule.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as distributed
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from kd import checkpoint, evaluation
+from kd.augment import augment, draw, mixup
+from kd.cifar10 import CLASSES, LabelledImages
+from kd.losses import DistillationLoss, distillation_loss
+from kd.recipe import Recipe
+
+STATE = "training-state.pt"  # what a resumed run needs, beside the checkpoint
+
+
+class TrainingError(RuntimeError):
+    """A run cannot go on; the message says why and what is left to do."""
+
+
+class FrozenTeacher(nn.Module):
+    """A network that only answers: no gradients, and evaluation mode whatever `train()` is called."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        self.train()
+
+    def train(self, mode: bool = True) -> "FrozenTeacher":
+        """Stay in evaluation mode: in training mode the batch-norm statistics would drift."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's place among those that train together."""
+
+    rank: int = 0
+    count: int = 1
+
+    @staticmethod
+    def current() -> "Processes":
+        if not distributed.is_initialized():
+            return Processes()
+        return Processes(distributed.get_rank(), distributed.get_world_size())
+
+    def share(self, rows: slice) -> slice:
+        """The rows of a batch that this process works on."""
+        return slice(rows.start + self.rank, rows.stop, self.count)
+
+
+def train(
+    network: nn.Module,
+    training: LabelledImages,
+    validation: LabelledImages,
+    recipe: Recipe,
+    output_dir: Path,
+    *,
+    teacher: FrozenTeacher | None = None,
+    compiled: bool = False,
+    export: Callable[[nn.Module, list[dict]], None] = lambda network, history: None,
+) -> list[dict]:
+    """Train a network by a recipe, going on from the last epoch that `output_dir` holds.
+
+    Args:
+        network: on its device; its weights are changed in place.
+        training: the images to train on, on the same device.
+        validation: the images whose accuracy is recorded each epoch; they decide nothing.
+        recipe: all hyper-parameters.
+        output_dir: for training-state.pt, written atomically each epoch and removed at the end.
+        teacher: for distillation, on the same device; without it the labels alone teach.
+        compiled: run the network through torch.compile.
+        export: called after each epoch, on the first process, with the network and the history.
+
+    Returns:
+        The history: a dict of measurements an epoch.
+
+    Raises:
+        TrainingError: the loss is no longer finite, the batch does not fit, or the disk is full.
+    """
+    processes = Processes.current()
+    device = training.labels.device
+    check_batch_size(recipe, len(training), processes)
+
+    network.to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(network, recipe, device)
+    history = load_state(output_dir / STATE, network, optimizer, device)
+    if history and processes.rank == 0:
+        export(network, history)  # the interruption may have come between state and checkpoint
+    learner: nn.Module = network
+    if processes.count > 1:
+        if device.type == "cuda":
+            learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)
+        learner = DistributedDataParallel(learner)
+    if compiled:
+        learner = torch.compile(learner)
+
+    for epoch in range(len(history), recipe.epochs):
+        progress = Progress(recipe, epoch, len(training), hidden=processes.rank > 0)
+        measured = train_epoch(learner, training, recipe, epoch, optimizer, teacher, progress)
+        if processes.rank == 0:
+            logits = evaluation.predict(network, validation.images, recipe.normalisation)
+            metrics = evaluation.measure(logits, validation.labels.cpu())
+            measured |= {"validation_accuracy": metrics["accuracy"], "validation_loss": metrics["nll"]}
+        history.append(measured)
+        progress.close(measured)
+        if processes.rank == 0:
+            try:
+                save_state(output_dir / STATE, network, optimizer, history)
+                export(network, history)
+            except OSError as error:
+                raise TrainingError(
+                    f"epoch {epoch + 1} could not be written to {output_dir} ({error}). The epoch before it is kept: "
+                    "make room and give the same command again to go on."
+                ) from error
+    if processes.rank == 0:
+        (output_dir / STATE).unlink(missing_ok=True)
+    return history
+
+
+def train_epoch(
+    learner: nn.Module,
+    training: LabelledImages,
+    recipe: Recipe,
+    epoch: int,
+    optimizer: torch.optim.Optimizer,
+    teacher: FrozenTeacher | None,
+    progress: "Progress",
+) -> dict:
+    """One pass over the training images.
+
+    Returns:
+        epoch (from 1), learning_rate (of the last step), loss, hard and soft (its terms before
+        their weights; soft is null without a teacher), accuracy (on the augmented images, while
+        learning), seconds, images_per_second.
+    """
+    started = time.perf_counter()
+    processes, device = Processes.current(), training.labels.device
+    precision = autocast(recipe, device)
+    torch.manual_seed(step_seed(recipe.seed, epoch, processes.rank))  # for dropout
+    sums = torch.zeros(4, device=device)  # loss, hard, soft, right answers, each times images
+    images_seen = 0
+    learner.train()
+    for step, (images, targets) in enumerate(batches(training, recipe, epoch, processes)):
+        learning_rate = learning_rate_at(epoch + (step + 0.5) * recipe.batch_size / len(training), recipe)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+
+        with precision:
+            logits = learner(images)
+            teacher_logits = teacher(images) if teacher else None
+        loss = loss_of(logits, teacher_logits, targets, recipe)
+
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+
+        right = (logits.argmax(dim=1) == main_class(targets)).sum()
+        sums += torch.stack([*(term.detach() * len(images) for term in loss), right])
+        images_seen += len(images)
+        if progress.due():
+            progress.show(images_seen * processes.count, *finite(sums, images_seen, epoch)[[0, 3]].tolist())
+
+    if processes.count > 1:
+        distributed.all_reduce(sums)
+        images_seen *= processes.count
+    total, hard, soft, accuracy = finite(sums, images_seen, epoch).tolist()
+    seconds = time.perf_counter() - started
+    return {
+        "epoch": epoch + 1,
+        "learning_rate": learning_rate,
+        "loss": total,
+        "hard": hard,
+        "soft": soft if teacher else None,
+        "accuracy": accuracy,
+        "seconds": round(seconds, 3),
+        "images_per_second": round(images_seen / seconds, 1),
+    }
+
+
+def loss_of(logits: Tensor, teacher_logits: Tensor | None, targets: Tensor, recipe: Recipe) -> DistillationLoss:
+    """The one place where the baseline and the distilled student differ."""
+    if teacher_logits is None:
+        hard = F.cross_entropy(logits.float(), targets)
+        return DistillationLoss(hard, hard, torch.zeros_like(hard))
+    return distillation_loss(
+        logits,
+        teacher_logits,
+        targets,
+        loss=recipe.loss,
+        temperature=recipe.temperature,
+        soft_weight=recipe.soft_weight,
+    )
+
+
+def batches(
+    training: LabelledImages, recipe: Recipe, epoch: int, processes: Processes = Processes()
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The augmented batches of an epoch, or a process's share of each.
+
+    Order and augmentation follow from the recipe's seed and the epoch, and from nothing else: so a
+    resumed run needs no generator's state, and the same seed shows every role the same batches.
+    The images left over after the last whole batch wait for another epoch's order.
+
+    Yields:
+        Images, float32 (n, 3, H, W), normalised; and targets, int64 (n,), or with mixup float32
+        (n, 10), the probability of each class.
+    """
+    random = np.random.default_rng([recipe.seed, epoch])
+    order = torch.from_numpy(random.permutation(len(training))).to(training.labels.device)
+    drawn = draw(len(training), recipe, random).to(training.labels.device)
+    for start in range(0, len(order) - recipe.batch_size + 1, recipe.batch_size):
+        rows = processes.share(slice(start, start + recipe.batch_size))
+        batch, parameters = training[order[rows]], drawn[rows]
+        images, targets = augment(batch.images, parameters, recipe), batch.labels
+        if recipe.mixup:
+            targets = F.one_hot(targets, len(CLASSES)).float()
+            images, targets = mixup(images, targets, parameters.share)
+        yield images, targets
+
+
+def make_optimizer(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.SGD:
+    """SGD with Nesterov momentum; weight decay for weights, none for norm layers and biases."""
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    return torch.optim.SGD(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+        fused=device.type == "cuda",
+    )
+
+
+def learning_rate_at(epochs: float, recipe: Recipe) -> float:
+    """Linear warm-up from 0, then a cosine to 0 (Loshchilov 2017, arXiv 1608.03983, without restarts).
+
+    Args:
+        epochs: passes over the data so far, a fraction within an epoch.
+    """
+    done = epochs / recipe.epochs
+    if done < recipe.warmup:
+        return recipe.learning_rate * done / recipe.warmup
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup)))
+
+
+def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """The precision the networks compute in; losses and weights are float32 in any case."""
+    half = recipe.precision == "bfloat16" or (recipe.precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16, enabled=half)
+
+
+def main_class(targets: Tensor) -> Tensor:
+    """The class of each image, of a mixed one the larger part's; int64, (N,)."""
+    return targets.argmax(dim=1) if targets.is_floating_point() else targets
+
+
+def step_seed(seed: int, epoch: int, rank: int) -> int:
+    """A seed of its own for each run, epoch and process."""
+    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
+
+
+def check_batch_size(recipe: Recipe, images: int, processes: Processes) -> None:
+    """Raise TrainingError unless every process gets an equal, non-empty share of a whole batch."""
+    if recipe.batch_size > images:
+        raise TrainingError(f"--batch-size {recipe.batch_size} is more than the {images} training images")
+    if recipe.batch_size % processes.count:
+        raise TrainingError(f"--batch-size {recipe.batch_size} is not divisible among {processes.count} processes")
+    if recipe.batch_size == processes.count:
+        raise TrainingError(f"--batch-size {recipe.batch_size} leaves one image a process: batch norm needs two")
+
+
+def finite(sums: Tensor, images: int, epoch: int) -> Tensor:
+    """The means of an epoch so far; raises TrainingError where the loss has blown up."""
+    means = sums.cpu().double() / images
+    if not means.isfinite().all():
+        raise TrainingError(
+            f"the loss became {means[0].item()} in epoch {epoch + 1}: the last good checkpoint is kept. "
+            "Start again with a lower --learning-rate or a longer --warmup (and --restart)."
+        )
+    return means
+
+
+def save_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, history: list[dict]) -> None:
+    """Write all that a resumed run needs, atomically."""
+    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
+    checkpoint.write_atomically(path, lambda temporary: torch.save(state, temporary))
+
+
+def load_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> list[dict]:
+    """Put network and optimizer where `save_state` left them; returns the history, empty at the start."""
+    if not path.exists():
+        return []
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        return state["history"]
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise TrainingError(f"{path} cannot be read ({error}): give --restart to train from the start") from error
+
+
+class Progress:
+    """A bar with loss, accuracy, images/s and the time left in the epoch, and a line when it is done."""
+
+    def __init__(self, recipe: Recipe, epoch: int, images: int, hidden: bool) -> None:
+        self.title = f"epoch {epoch + 1}/{recipe.epochs}"
+        self.hidden = hidden
+        steps = images // recipe.batch_size
+        self.bar = tqdm(
+            total=steps * recipe.batch_size,
+            desc=self.title,
+            unit="img",
+            leave=False,
+            disable=True if hidden else None,  # None: only on a terminal
+        )
+        self.last = time.perf_counter()
+
+    def due(self) -> bool:
+        """Whether to look at the loss now: about twice a second, since a look makes a GPU wait."""
+        now = time.perf_counter()
+        if now - self.last < 0.5:
+            return False
+        self.last = now
+        return True
+
+    def show(self, images: int, loss: float, accuracy: float) -> None:
+        self.bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}", refresh=False)
+        self.bar.update(images - self.bar.n)
+
+    def close(self, measured: dict) -> None:
+        self.bar.close()
+        if not self.hidden:
+            tqdm.write(
+                f"{self.title}: loss {measured['loss']:.4f}, accuracy {measured['accuracy']:.2%}, "
+                f"validation accuracy {measured['validation_accuracy']:.2%}, "
+                f"{measured['images_per_second']:,.0f} images/s, {measured['seconds']:.0f} s"
+            )
+
+
+def process_device(name: str) -> torch.device:
+    """The device that `--device` means: auto is a GPU where there is one.
+
+    Raises:
+        TrainingError: no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(f"--device {name} is not to be had ({str(error).splitlines()[0]}): try cpu") from error
+    return device

@@ -1,0 +1,1 @@
+"""The commands that make and measure the checkpoints: `python -m train.X`, from the project's root."""

@@ -1,0 +1,193 @@
+"""One training run from the command line: options, data, network, loop, checkpoint.
+
+The scripts `train.teacher`, `train.student` and `train.distill` differ in the role they pass.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+import torch.distributed as distributed
+import torchvision
+
+from kd import checkpoint, models
+from kd.checkpoint import CheckpointError
+from kd.cifar10 import CLASSES, NORMALISATIONS, DataError, read_training_set, split_indices
+from kd.recipe import DEFAULT_RECIPE, RECIPES, Recipe, RecipeError, as_config, option_name
+from kd.training import STATE, FrozenTeacher, TrainingError, process_device, train
+
+
+def main(role: str, arguments: list[str] | None = None) -> None:
+    """Train the network of a role; exit with a sentence where that cannot be done."""
+    parser = make_parser(role)
+    options = parser.parse_args(arguments)
+    try:
+        recipe = chosen_recipe(options, role)
+    except RecipeError as error:
+        parser.error(str(error))
+    try:
+        run(role, options, recipe)
+    except (TrainingError, CheckpointError, DataError) as error:
+        sys.exit(f"{parser.prog}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{parser.prog}: interrupted; the same command goes on from the last finished epoch")
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
+    """Train by `recipe`, writing a checkpoint to `options.output_dir` each epoch."""
+    device = process_device(options.device)
+    if "WORLD_SIZE" in os.environ and not distributed.is_initialized():  # started by torchrun
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    first = not distributed.is_initialized() or distributed.get_rank() == 0
+
+    teacher, teacher_description = read_teacher(options.teacher, recipe) if role == "distilled" else (None, None)
+    everything = read_training_set(options.data_dir)
+    train_positions, validation_positions = split_indices(everything.labels)
+    training, validation = everything[train_positions].to(device), everything[validation_positions].to(device)
+
+    torch.manual_seed(recipe.seed)  # the initial weights follow from the seed, not from the role
+    architecture = models.ARCHITECTURE_OF_ROLE[role]
+    network = models.build(architecture, recipe.stem, recipe.pretrained).to(device)
+    config = {
+        "role": role,
+        "architecture": architecture,
+        "stem": recipe.stem,
+        "classes": list(CLASSES),
+        "normalisation": dict(zip(("name", "mean", "std"), (recipe.normalisation, *NORMALISATIONS[recipe.normalisation]))),
+        "parameters": models.count_parameters(network),
+        "macs": models.count_macs(architecture, recipe.stem),
+        "recipe": as_config(options.recipe, recipe),
+        "teacher": teacher_description,
+        "seed": recipe.seed,
+        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+        "machine": machine(device),
+        "data": {**everything.description, "trained_on": len(training), "validated_on": len(validation)},
+    }
+
+    def export(network: torch.nn.Module, history: list[dict]) -> None:
+        metrics = {key: history[-1][key] for key in ("loss", "accuracy", "validation_loss", "validation_accuracy")}
+        lines = "".join(json.dumps(epoch) + "\n" for epoch in history)
+        checkpoint.write_atomically(options.output_dir / checkpoint.HISTORY, lambda path: path.write_text(lines, "utf-8"))
+        checkpoint.save(network, {**config, "epochs_done": len(history), "metrics": metrics}, options.output_dir)
+
+    if first and finished(options, config):
+        print(f"{options.output_dir} holds this run already, all {recipe.epochs} epochs of it; --restart trains it anew")
+        return
+    train(
+        network,
+        training,
+        validation,
+        recipe,
+        options.output_dir,
+        teacher=teacher.to(device, memory_format=torch.channels_last) if teacher else None,
+        compiled=options.compile,
+        export=export,
+    )
+    if first:
+        print(f"{options.output_dir}: {recipe.epochs} epochs done")
+
+
+def finished(options: argparse.Namespace, config: dict) -> bool:
+    """Whether the output folder holds this very run, finished; clears it with --restart.
+
+    Raises:
+        TrainingError: it holds another run, which would be lost.
+    """
+    folder = options.output_dir
+    if options.restart:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not (folder / checkpoint.CONFIG).exists():
+        return False
+    before = checkpoint.load_config(folder)
+    asked, found = config["recipe"] | {"teacher": config["teacher"]}, before.get("recipe", {}) | {"teacher": before.get("teacher")}
+    differing = [key for key in asked if asked[key] != found.get(key)] + ["data"] * (config["data"] != before.get("data"))
+    if differing:
+        raise TrainingError(
+            f"{folder} holds a run that differs in {', '.join(differing)}: choose another --output-dir, "
+            "or give --restart to replace it"
+        )
+    if before["epochs_done"] < config["recipe"]["epochs"] and not (folder / STATE).exists():
+        raise TrainingError(f"{folder} holds an unfinished run without its {STATE}: give --restart to train from the start")
+    return before["epochs_done"] == config["recipe"]["epochs"]
+
+
+def read_teacher(folder: Path, recipe: Recipe) -> tuple[FrozenTeacher, dict]:
+    """The teacher, and what the student's config.json says of it."""
+    network, config = checkpoint.load(folder)
+    name = config["normalisation"]["name"]
+    if name != recipe.normalisation:  # both see the identical batch
+        raise TrainingError(
+            f"the teacher in {folder} was trained with --normalisation {name}, this run would use "
+            f"{recipe.normalisation}: train both by one recipe, or pass --normalisation {name}"
+        )
+    description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")}
+    return FrozenTeacher(network), description
+
+
+def make_parser(role: str) -> argparse.ArgumentParser:
+    """The options of a role's script: those of the recipe's fields, and those of the run itself."""
+    script = {"teacher": "teacher", "student": "student", "distilled": "distill"}[role]
+    parser = argparse.ArgumentParser(
+        prog=f"python -m train.{script}",
+        description=f"Train the {role} network. Options that are not given come from the recipe.",
+        epilog="An interrupted run given the same command goes on from its last finished epoch.",
+    )
+    parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT_RECIPE, help=f"named preset ({DEFAULT_RECIPE})")
+    if role == "distilled":
+        parser.add_argument("--teacher", type=Path, required=True, metavar="DIR", help="checkpoint of the teacher")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
+                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
+    parser.add_argument("--output-dir", type=Path, default=Path("checkpoints") / role, metavar="DIR",
+                        help=f"folder of the checkpoint (checkpoints/{role})")  # fmt: skip
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ... (auto: a GPU where there is one)")
+    parser.add_argument("--compile", action="store_true", help="run the network through torch.compile")
+    parser.add_argument("--restart", action="store_true", help="discard what --output-dir holds and train from the start")
+    group = parser.add_argument_group("recipe", "default: " + ", ".join(RECIPES) + ", as --recipe says")
+    for entry in fields(Recipe):
+        add_recipe_option(group, entry, role)
+    return parser
+
+
+def add_recipe_option(group: argparse._ArgumentGroup, entry, role: str) -> None:
+    """Add the option that sets one field of the recipe."""
+    presets = [getattr(RECIPES[name][role], entry.name) for name in RECIPES]
+    values = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in presets)
+    explanation, choices = entry.metadata["help"], entry.metadata["choices"]
+    keywords: dict = {"dest": entry.name, "default": None}
+    if entry.type is bool:
+        keywords |= {"action": argparse.BooleanOptionalAction}
+    elif choices:
+        keywords |= {"choices": choices}
+    else:
+        keywords |= {"type": entry.type, "metavar": "N" if entry.type is int else "X"}
+        explanation += f", {entry.metadata['low']:g} to {entry.metadata['high']:g}"
+    group.add_argument(option_name(entry.name), help=f"{explanation} ({values})", **keywords)
+
+
+def chosen_recipe(options: argparse.Namespace, role: str) -> Recipe:
+    """The preset with the given options put in.
+
+    Raises:
+        RecipeError: a value is out of its range.
+    """
+    given = {entry.name: getattr(options, entry.name) for entry in fields(Recipe)}
+    given = {name: value for name, value in given.items() if value is not None}
+    return RECIPES[options.recipe][role].changed(**given)
+
+
+def machine(device: torch.device) -> str:
+    """The hardware in a few words, for the record."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
