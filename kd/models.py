@@ -8,7 +8,7 @@ from torchvision import models
 from kd.cifar10 import CLASSES, IMAGE_SIZE
 
 STEMS = ("imagenet", "cifar")
-ARCHITECTURES = ("resnet50", "mobilenet_v2")
+ARCHITECTURES = {"resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2"}  # with the names people know
 ARCHITECTURE_OF_ROLE = {"teacher": "resnet50", "student": "mobilenet_v2", "distilled": "mobilenet_v2"}
 
 

@@ -1,0 +1,11 @@
+"""The page. Importing this package imports Gradio; nothing else in `kd` does."""
+
+import os
+
+# Gradio reads these when it is imported: no call home, and no Node process for server-side rendering.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_SSR_MODE", "False")
+
+from kd.demo.page import build_page, launch  # noqa: E402
+
+__all__ = ["build_page", "launch"]

@@ -1,0 +1,170 @@
+"""The page: layout and events. The live view itself is live.html, live.css and live.js beside this file."""
+
+import base64
+import io
+from functools import partial
+from pathlib import Path
+
+import gradio as gr
+from PIL import Image
+
+from kd import checkpoint
+from kd.cifar10 import CLASSES
+from kd.demo import figures
+from kd.inference import MAX_FILE_BYTES, PhotoError, Trio, read_photo, to_network_size
+from kd.models import ARCHITECTURES
+from kd.recipe import ROLES
+from kd.results import ROLE_NAMES, read_results, results_table
+
+HERE = Path(__file__).parent
+EXAMPLES = [HERE / "examples" / f"{name}.png" for name in CLASSES]
+FIRST_EXAMPLE = CLASSES.index("cat")
+CACHE_SECONDS = 3600  # how long Gradio keeps an upload
+QUEUE = 100  # visitors who may wait; one more is told to come back later
+
+INTRODUCTION = """# Dark Knowledge
+A large network's wrong answers say what it has learnt: that a cat is a little like a dog and not at all like a truck.
+Here a ResNet-50 (**teacher**) taught a MobileNetV2 (**distilled student**) through its softened outputs,
+softmax(z / T); a second MobileNetV2 learnt **alone** from the labels. Upload a photo of one of CIFAR-10's ten classes
+or choose an example, then drag the temperature."""
+
+SEEN = """{{#if value}}<figure>
+<img src="{{value}}" alt="The photo at 32 x 32 pixels">
+<figcaption>What the networks see: 32 x 32 pixels</figcaption>
+</figure>{{/if}}"""
+
+NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
+
+
+def build_page(checkpoints: str | Path) -> gr.Blocks:
+    """Load the three networks and build the page around them.
+
+    Raises:
+        CheckpointError: a checkpoint or the results beside them are missing or damaged.
+    """
+    trio = Trio(checkpoints)
+    first_photo = read_photo(EXAMPLES[FIRST_EXAMPLE])
+    first_seen, first_live = show(trio, first_photo)
+
+    with gr.Blocks(title="Dark Knowledge", analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)) as page:
+        gr.Markdown(INTRODUCTION)
+        with gr.Tab("Three networks, one photo"):
+            with gr.Row():
+                with gr.Column(scale=1, min_width=280):
+                    image = gr.Image(
+                        str(EXAMPLES[FIRST_EXAMPLE]), type="filepath", sources=["upload", "clipboard", "webcam"],
+                        label="Photo", height=260, elem_id="image",
+                    )  # fmt: skip
+                    examples = gr.Dataset(
+                        components=[gr.Image(visible=False)], samples=[[str(path)] for path in EXAMPLES], type="index", label="Examples, from CIFAR-10's test set",
+                        samples_per_page=len(EXAMPLES), elem_id="examples",
+                    )  # fmt: skip
+                    seen = gr.HTML(first_seen, html_template=SEEN, apply_default_css=False, elem_id="seen")
+                with gr.Column(scale=3, min_width=320):
+                    live = gr.HTML(
+                        first_live,
+                        html_template=(HERE / "live.html").read_text("utf-8"),
+                        css_template=(HERE / "live.css").read_text("utf-8"),
+                        js_on_load=(HERE / "live.js").read_text("utf-8"),
+                        apply_default_css=False,
+                        elem_id="live",
+                    )
+            gr.Markdown("### The teacher's ten probabilities over the temperature")
+            curves = gr.Plot(curves_of(first_live), show_label=False, elem_id="curves")
+        with gr.Tab("Results"):
+            build_results(Path(checkpoints))
+
+        shown = gr.on(
+            [image.input], partial(show_upload, trio), image, [seen, live],
+            preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
+        )  # fmt: skip
+        chosen = examples.click(
+            partial(show_example, trio), examples, [image, seen, live],
+            show_progress="hidden", trigger_mode="always_last", api_visibility="private",
+        )  # fmt: skip
+        for event in (shown, chosen):
+            # The curves come second: they may take longer than the answer itself.
+            event.success(curves_of, live, curves, show_progress="hidden", api_visibility="private")
+            # Nothing old may stand under an error.
+            event.failure(lambda: (None, None, None), None, [seen, live, curves], api_visibility="private")
+        gr.api(endpoint(trio), api_name="classify")
+    return page.queue(max_size=QUEUE, default_concurrency_limit=1)
+
+
+def launch(page: gr.Blocks, **settings) -> None:
+    """Serve the page; `settings` go to Gradio's launch()."""
+    theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    page.launch(theme=theme, css_paths=[HERE / "page.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False, **settings)
+
+
+def build_results(checkpoints: Path) -> None:
+    """The results tab: the table and the training curves, read from the checkpoints' files."""
+    results = read_results(checkpoints)
+    gr.Markdown(results_table(results) if results else NO_RESULTS, elem_id="results")
+    histories = {role: checkpoint.read_history(checkpoints / role) for role in ROLES}
+    gr.Markdown("### Accuracy while training")
+    gr.Plot(figures.training_curves(histories), show_label=False, elem_id="training-curves")
+
+
+def show(trio: Trio, photo: Image.Image) -> tuple[str, dict]:
+    """What the page shows of a photo: the picture that the networks see, as an URL, and the live view's value."""
+    png = io.BytesIO()
+    to_network_size(photo).save(png, "PNG")
+    live = trio.classify(photo, temperature=1.0)
+    for role, model in live["models"].items():
+        config = trio.configs[role]
+        model |= {
+            "name": ROLE_NAMES[role],
+            "architecture": ARCHITECTURES[config["architecture"]],
+            "parameters": f"{config['parameters'] / 1e6:.1f} M",
+            "size": f"{checkpoint.weight_bytes(config) / 1e6:.1f} MB",
+        }
+    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(), live
+
+
+def show_upload(trio: Trio, upload: dict | None) -> tuple[str | None, dict | None]:
+    """Answer an upload. Gradio hands over the file as it came, so that our own reader can judge it."""
+    if not upload:
+        return None, None
+    return show(trio, photo_or_sentence(upload["path"]))
+
+
+def show_example(trio: Trio, position: int) -> tuple[str, str, dict]:
+    """Answer a click on an example."""
+    return str(EXAMPLES[position]), *show(trio, read_photo(EXAMPLES[position]))
+
+
+def curves_of(live: dict | None):
+    """The figure of curves for the live view's value; nothing where it shows nothing."""
+    return figures.curves_over_temperature(live["models"]["teacher"]["logits"]) if live else None
+
+
+def endpoint(trio: Trio):
+    """The endpoint `/classify`."""
+
+    def classify(image: gr.FileData, temperature: float = 4.0) -> dict:
+        """Classify an image file with the three networks and soften their answers.
+
+        Args:
+            image: an image file of any size and nearly any format.
+            temperature: T of the softened distributions, .01 to 1000.
+
+        Returns:
+            The ten classes, the temperature, and for each of teacher, student and distilled its
+            logits, probabilities (T = 1), softened probabilities (T), label, confidence, milliseconds.
+        """
+        photo = photo_or_sentence(image["path"])
+        try:
+            return trio.classify(photo, float(temperature))
+        except (TypeError, ValueError) as error:
+            raise gr.Error(f"The temperature is wrong: {error}.", print_exception=False) from error
+
+    return classify
+
+
+def photo_or_sentence(path: str) -> Image.Image:
+    """Read a photo, or say to the visitor in one sentence why that cannot be done."""
+    try:
+        return read_photo(path)
+    except PhotoError as error:
+        raise gr.Error(str(error), print_exception=False) from error

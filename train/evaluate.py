@@ -1,0 +1,119 @@
+"""Measure the three networks on the test set and write results.json beside them.
+
+    python -m train.evaluate                     a table for people
+    python -m train.evaluate --json              one JSON object for programs
+    python -m train.evaluate --readme README.md  puts the table between the README's markers too
+"""
+
+import argparse
+import json
+import re
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import nn
+
+from kd import checkpoint, evaluation, models
+from kd.checkpoint import CheckpointError
+from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_test_set
+from kd.recipe import ROLES
+from kd.results import RESULTS, results_table
+from kd.training import TrainingError, process_device
+from train.run import machine
+
+LATENCY_WARM_UP, LATENCY_RUNS = 10, 100
+MARKERS = re.compile(r"(<!-- results -->\n).*(<!-- end of results -->)", re.DOTALL)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m train.evaluate", description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), metavar="DIR",
+                        help="folder with teacher/, student/ and distilled/ (checkpoints)")  # fmt: skip
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
+                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...: where accuracy is computed (auto)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="write the table between this file's markers")
+    options = parser.parse_args(arguments)
+    try:
+        device = process_device(options.device)
+        results = evaluate(options.checkpoints, read_test_set(options.data_dir), device)
+        checkpoint.write_json(options.checkpoints / RESULTS, results)
+        if options.readme:
+            update_readme(options.readme, results)
+    except (CheckpointError, DataError, TrainingError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
+    print(json.dumps(results) if options.json else results_table(results), end="")
+
+
+def evaluate(checkpoints: Path, test: LabelledImages, device: torch.device) -> dict:
+    """Measure every network in `checkpoints` on the test images.
+
+    Returns:
+        The content of results.json: data, machine, versions, and for each role in "models"
+        accuracy, ece and per_class_accuracy (0 to 1), nll (nats), agreement with the teacher (0 to 1),
+        parameters, macs (of one image), bytes (of the weight files), latency_ms (CPU, batch 1), and
+        how it was trained.
+    """
+    results: dict[str, dict] = {}
+    teacher_logits = None
+    images, labels = test.images.to(device), test.labels
+    for role in ROLES:
+        network, config = checkpoint.load(checkpoints / role)
+        latency = cpu_latency(network)
+        logits = evaluation.predict(
+            network.to(device, memory_format=torch.channels_last), images, config["normalisation"]["name"]
+        )
+        teacher_logits = logits if role == "teacher" else teacher_logits
+        results[role] = {
+            **evaluation.measure(logits, labels),
+            "agreement": evaluation.agreement(logits, teacher_logits),
+            "parameters": models.count_parameters(network),
+            "macs": models.count_macs(config["architecture"], config["stem"]),
+            "bytes": checkpoint.weight_bytes(config),
+            "latency_ms": latency,
+            "architecture": config["architecture"],
+            "epochs_done": config["epochs_done"],
+            "seed": config["seed"],
+            "recipe": config["recipe"],
+            "trained_on": config["machine"],
+            "precision": config.get("precision", {"weights": "float32"}),
+        }
+    return {
+        "models": results,
+        "data": test.description,
+        "machine": machine(torch.device("cpu")),
+        "latency_runs": LATENCY_RUNS,
+        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+    }
+
+
+@torch.inference_mode()
+def cpu_latency(network: nn.Module) -> float:
+    """Median milliseconds of one image's forward pass on the CPU, after a warm-up."""
+    network.to(memory_format=torch.channels_last)
+    image = torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE).contiguous(memory_format=torch.channels_last)
+    seconds = []
+    for _ in range(LATENCY_WARM_UP + LATENCY_RUNS):
+        started = time.perf_counter()
+        network(image)
+        seconds.append(time.perf_counter() - started)
+    return round(statistics.median(seconds[LATENCY_WARM_UP:]) * 1000, 3)
+
+
+def update_readme(path: Path, results: dict) -> None:
+    """Put the results table between the markers of a Markdown file."""
+    text = path.read_text("utf-8")
+    if not MARKERS.search(text):
+        raise OSError(f"{path} has no lines <!-- results --> and <!-- end of results --> to write between")
+    table = results_table(results)
+    text = MARKERS.sub(lambda match: match[1] + table + match[2], text)
+    checkpoint.write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Store a trained network in half the space, if its validation accuracy stays.
+
+    python -m train.halve runs/teacher checkpoints/teacher
+
+Convolutions and linear layers go to float16 (see `kd.checkpoint.save`). If the accuracy on the
+5,000 validation images moves by more than .02 points, the weights are copied in float32 instead.
+Either way config.json says what was compared.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from kd import checkpoint, evaluation
+from kd.checkpoint import CheckpointError
+from kd.cifar10 import DataError, read_training_set, split_indices
+
+TOLERANCE = 0.0002  # of accuracy: .02 points, one of 5,000 images
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m train.halve", description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path, help="checkpoint to read")
+    parser.add_argument("target", type=Path, help="checkpoint to write")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
+                        help="folder with cifar-10-batches-py in it (data)")  # fmt: skip
+    options = parser.parse_args(arguments)
+    if options.source.resolve() == options.target.resolve():
+        parser.error("source and target are the same folder: the float32 weights would be lost")
+    try:
+        precision = halve(options.source, options.target, options.data_dir)
+    except (CheckpointError, DataError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
+    print(
+        f"{options.target}: {precision['weights']}; validation accuracy {precision['validation_accuracy_float32']:.2%} "
+        f"in float32, {precision['validation_accuracy_float16']:.2%} in float16"
+    )
+
+
+def halve(source: Path, target: Path, data_dir: Path) -> dict:
+    """Write `source` to `target` in the smaller precision that keeps its accuracy; say which."""
+    everything = read_training_set(data_dir)
+    validation = everything[split_indices(everything.labels)[1]]
+
+    def validation_accuracy(folder: Path) -> float:
+        network, config = checkpoint.load(folder)
+        logits = evaluation.predict(network, validation.images, config["normalisation"]["name"])
+        return evaluation.accuracy(logits, validation.labels)
+
+    network, config = checkpoint.load(source)
+    with tempfile.TemporaryDirectory() as trial:
+        checkpoint.save(network, config, trial, half=True)
+        full, half = validation_accuracy(source), validation_accuracy(Path(trial))
+    fits = abs(full - half) <= TOLERANCE
+    precision = {
+        "weights": "float16" if fits else "float32",
+        "validation_accuracy_float32": full,
+        "validation_accuracy_float16": half,
+    }
+    checkpoint.save(network, config | {"precision": precision}, target, half=fits)
+    if (source / checkpoint.HISTORY).exists():
+        shutil.copyfile(source / checkpoint.HISTORY, target / checkpoint.HISTORY)
+    return precision
+
+
+if __name__ == "__main__":
+    main()
