@@ -100,7 +100,9 @@ def load(folder: str | Path) -> tuple[nn.Module, dict]:
             weights |= load_state_dict_from_file(shard, safe=True)
         network.load_state_dict(weights)  # copies into the network's own float32 tensors
     except (ValueError, RuntimeError, OSError) as error:
-        raise CheckpointError(f"{folder} does not hold the network it describes ({error}): {_way_out(folder)}") from error
+        raise CheckpointError(
+            f"{folder} does not hold the network it describes ({error}): {_way_out(folder)}"
+        ) from error
     return network.eval(), config
 
 
@@ -122,7 +124,9 @@ def load_config(folder: str | Path) -> dict:
         "role": str, "architecture": str, "stem": str, "classes": list, "normalisation": dict,
         "epochs_done": int, "weights": dict,
     }  # fmt: skip
-    wrong = [key for key, kind in needed.items() if not isinstance(config, dict) or not isinstance(config.get(key), kind)]
+    wrong = [
+        key for key, kind in needed.items() if not isinstance(config, dict) or not isinstance(config.get(key), kind)
+    ]
     if wrong or any(Path(name).name != name for name in config["weights"]):  # no path may leave the folder
         raise CheckpointError(
             f"{folder / CONFIG} is not a checkpoint's: check {', '.join(wrong) or 'weights'}; {_way_out(folder)}"

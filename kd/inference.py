@@ -1,7 +1,6 @@
 """From a photo to the logits of the three networks: reading any image, one input, three answers."""
 
 import io
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,9 @@ from kd.recipe import ROLES
 MAX_FILE_BYTES = 25_000_000
 MAX_PIXELS = 40_000_000  # width times height, judged from the header before anything is decoded
 Image.init()
-FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO") if name in Image.OPEN)
+FORMATS = tuple(
+    name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO") if name in Image.OPEN
+)
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 1000.0
 GROUND = (255, 255, 255)  # what transparent pixels show
 
@@ -59,7 +60,9 @@ def read_photo(path: str | Path) -> Image.Image:
             f"The image has more than {MAX_PIXELS // 1_000_000} million pixels. Please scale it down first."
         ) from error
     except Image.UnidentifiedImageError as error:
-        raise PhotoError("This file is not an image that can be read. Please use JPEG, PNG, WebP, GIF, BMP or TIFF.") from error
+        raise PhotoError(
+            "This file is not an image that can be read. Please use JPEG, PNG, WebP, GIF, BMP or TIFF."
+        ) from error
     except Exception as error:  # a damaged file can raise nearly anything in a decoder
         raise PhotoError("The image is damaged or cut off. Please choose another file.") from error
 
@@ -114,7 +117,6 @@ class Trio:
         self.folder = Path(folder)
         self.configs: dict[str, dict] = {}
         self._networks: dict[str, nn.Module] = {}
-        self._lock = threading.Lock()  # two forward passes at once only slow each other down
         for role in ROLES:
             network, config = checkpoint.load(self.folder / role)
             if config["role"] != role or tuple(config["classes"]) != CLASSES:
@@ -135,12 +137,11 @@ class Trio:
         """
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
         answers = {}
-        with self._lock:
-            for role, network in self._networks.items():
-                started = time.perf_counter()
-                images = normalise(pixels, self.configs[role]["normalisation"]["name"])
-                logits = network(images.contiguous(memory_format=torch.channels_last))[0]
-                answers[role] = Answer(logits.tolist(), (time.perf_counter() - started) * 1000)
+        for role, network in self._networks.items():
+            started = time.perf_counter()
+            images = normalise(pixels, self.configs[role]["normalisation"]["name"])
+            logits = network(images.contiguous(memory_format=torch.channels_last))[0]
+            answers[role] = Answer(logits.tolist(), (time.perf_counter() - started) * 1000)
         return answers
 
     def classify(self, photo: Image.Image, temperature: float) -> dict:

@@ -29,7 +29,9 @@ class Recipe:
 
     stem: str = _option("cifar", "first layers of the networks", choices=("imagenet", "cifar"))
     pretrained: bool = _option(False, "start from torchvision's ImageNet weights, which torchvision downloads")
-    normalisation: str = _option("cifar10", "constants the images are normalised by", choices=("seed-project", "cifar10"))
+    normalisation: str = _option(
+        "cifar10", "constants the images are normalised by", choices=("seed-project", "cifar10")
+    )
 
     crop_padding: int = _option(4, "random crop after padding each side by this many pixels", 0, 16)
     flip: float = _option(0.5, "probability of a horizontal flip", 0, 1)

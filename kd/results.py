@@ -22,11 +22,12 @@ def read_results(checkpoints: str | Path) -> dict | None:
         return None
     try:
         results = json.loads(path.read_text("utf-8"))
-        results["models"], results["data"]
+        if not {"models", "data"} <= set(results):
+            raise ValueError("it has no models or no data")
         return results
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
-            f"{path} cannot be read ({error!r}): write it anew with python -m train.evaluate --checkpoints {checkpoints}"
+            f"{path} cannot be read ({error}): write it anew with python -m train.evaluate --checkpoints {checkpoints}"
         ) from error
 
 
@@ -34,7 +35,7 @@ def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
     """The headings and rows of the results table, as texts."""
     headings = [
         "network", "test accuracy", "NLL (nats)", "calibration error", "agrees with teacher",
-        "parameters", "MACs", "file size", "CPU latency",
+        "parameters", "MACs", "file size", "latency",
     ]  # fmt: skip
     rows = [
         [
@@ -60,20 +61,32 @@ def results_table(results: dict) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + provenance(results) + "\n"
 
 
+def training_sentences(models: dict[str, dict]) -> str:
+    """How far each network was trained, by which recipe, and on what; from results or from configs.
+
+    Args:
+        models: by role, a dict with recipe, epochs_done, seed, machine and data.
+    """
+    roles: dict[str, list[str]] = {}
+    for role, model in models.items():
+        recipe = model["recipe"]
+        done = f"{model['epochs_done']}"
+        if model["epochs_done"] != recipe["epochs"]:
+            done += f" of {recipe['epochs']}"
+        text = (
+            f"recipe `{recipe['name']}` ({recipe['stem']} stem), {done} epochs on {model['data']['trained_on']:,} images, "
+            f"seed {model['seed']}, {model['machine']}"
+        )
+        roles.setdefault(text, []).append(ROLE_NAMES[role].lower())
+    return " ".join(f"{' and '.join(names).capitalize()}: {text}." for text, names in roles.items())
+
+
 def provenance(results: dict) -> str:
     """How the networks were trained, on which data and where they were measured, in one paragraph."""
-    sentences = []
-    for role, model in results["models"].items():
-        recipe = model["recipe"]
-        planned = "" if model["epochs_done"] == recipe["epochs"] else f" of {recipe['epochs']}"
-        sentences.append(
-            f"{ROLE_NAMES[role]}: recipe `{recipe['name']}`, {recipe['stem']} stem, {model['epochs_done']}{planned} epochs, "
-            f"seed {model['seed']}, trained on {model['trained_on']}."
-        )
     data = results["data"]
     copy = f" ({data['copy']})" if "copy" in data else ""
-    sentences.append(
+    return (
+        f"{training_sentences(results['models'])} "
         f"Measured once, after the last epoch, on the {data['images']:,} test images of {data['name']}{copy}; "
-        f"latency on {results['machine']}, batch 1, median of {results['latency_runs']}."
+        f"latency on one core ({results['machine']}), one image, median of {results['latency_runs']} runs."
     )
-    return " ".join(sentences)

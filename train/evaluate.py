@@ -1,8 +1,8 @@
 """Measure the three networks on the test set and write results.json beside them.
 
-    python -m train.evaluate                     a table for people
-    python -m train.evaluate --json              one JSON object for programs
-    python -m train.evaluate --readme README.md  puts the table between the README's markers too
+python -m train.evaluate                     a table for people
+python -m train.evaluate --json              one JSON object for programs
+python -m train.evaluate --readme README.md  puts the table between the README's markers too
 """
 
 import argparse
@@ -56,7 +56,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, device: torch.device) -> d
     Returns:
         The content of results.json: data, machine, versions, and for each role in "models"
         accuracy, ece and per_class_accuracy (0 to 1), nll (nats), agreement with the teacher (0 to 1),
-        parameters, macs (of one image), bytes (of the weight files), latency_ms (CPU, batch 1), and
+        parameters, macs (of one image), bytes (of the weight files), latency_ms (one core, batch 1), and
         how it was trained.
     """
     results: dict[str, dict] = {}
@@ -80,7 +80,8 @@ def evaluate(checkpoints: Path, test: LabelledImages, device: torch.device) -> d
             "epochs_done": config["epochs_done"],
             "seed": config["seed"],
             "recipe": config["recipe"],
-            "trained_on": config["machine"],
+            "machine": config["machine"],
+            "data": config["data"],
             "precision": config.get("precision", {"weights": "float32"}),
         }
     return {
@@ -94,7 +95,9 @@ def evaluate(checkpoints: Path, test: LabelledImages, device: torch.device) -> d
 
 @torch.inference_mode()
 def cpu_latency(network: nn.Module) -> float:
-    """Median milliseconds of one image's forward pass on the CPU, after a warm-up."""
+    """Median milliseconds of one image's forward pass on one core, as on the page, after a warm-up."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     network.to(memory_format=torch.channels_last)
     image = torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE).contiguous(memory_format=torch.channels_last)
     seconds = []
@@ -102,6 +105,7 @@ def cpu_latency(network: nn.Module) -> float:
         started = time.perf_counter()
         network(image)
         seconds.append(time.perf_counter() - started)
+    torch.set_num_threads(threads)
     return round(statistics.median(seconds[LATENCY_WARM_UP:]) * 1000, 3)
 
 

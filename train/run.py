@@ -59,12 +59,13 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     torch.manual_seed(recipe.seed)  # the initial weights follow from the seed, not from the role
     architecture = models.ARCHITECTURE_OF_ROLE[role]
     network = models.build(architecture, recipe.stem, recipe.pretrained).to(device)
+    mean, deviation = NORMALISATIONS[recipe.normalisation]
     config = {
         "role": role,
         "architecture": architecture,
         "stem": recipe.stem,
         "classes": list(CLASSES),
-        "normalisation": dict(zip(("name", "mean", "std"), (recipe.normalisation, *NORMALISATIONS[recipe.normalisation]))),
+        "normalisation": {"name": recipe.normalisation, "mean": mean, "std": deviation},
         "parameters": models.count_parameters(network),
         "macs": models.count_macs(architecture, recipe.stem),
         "recipe": as_config(options.recipe, recipe),
@@ -78,11 +79,15 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     def export(network: torch.nn.Module, history: list[dict]) -> None:
         metrics = {key: history[-1][key] for key in ("loss", "accuracy", "validation_loss", "validation_accuracy")}
         lines = "".join(json.dumps(epoch) + "\n" for epoch in history)
-        checkpoint.write_atomically(options.output_dir / checkpoint.HISTORY, lambda path: path.write_text(lines, "utf-8"))
+        checkpoint.write_atomically(
+            options.output_dir / checkpoint.HISTORY, lambda path: path.write_text(lines, "utf-8")
+        )
         checkpoint.save(network, {**config, "epochs_done": len(history), "metrics": metrics}, options.output_dir)
 
     if first and finished(options, config):
-        print(f"{options.output_dir} holds this run already, all {recipe.epochs} epochs of it; --restart trains it anew")
+        print(
+            f"{options.output_dir} holds this run already, all {recipe.epochs} epochs of it; --restart trains it anew"
+        )
         return
     train(
         network,
@@ -110,15 +115,22 @@ def finished(options: argparse.Namespace, config: dict) -> bool:
     if not (folder / checkpoint.CONFIG).exists():
         return False
     before = checkpoint.load_config(folder)
-    asked, found = config["recipe"] | {"teacher": config["teacher"]}, before.get("recipe", {}) | {"teacher": before.get("teacher")}
-    differing = [key for key in asked if asked[key] != found.get(key)] + ["data"] * (config["data"] != before.get("data"))
+    asked, found = (
+        config["recipe"] | {"teacher": config["teacher"]},
+        before.get("recipe", {}) | {"teacher": before.get("teacher")},
+    )
+    differing = [key for key in asked if asked[key] != found.get(key)] + ["data"] * (
+        config["data"] != before.get("data")
+    )
     if differing:
         raise TrainingError(
             f"{folder} holds a run that differs in {', '.join(differing)}: choose another --output-dir, "
             "or give --restart to replace it"
         )
     if before["epochs_done"] < config["recipe"]["epochs"] and not (folder / STATE).exists():
-        raise TrainingError(f"{folder} holds an unfinished run without its {STATE}: give --restart to train from the start")
+        raise TrainingError(
+            f"{folder} holds an unfinished run without its {STATE}: give --restart to train from the start"
+        )
     return before["epochs_done"] == config["recipe"]["epochs"]
 
 
@@ -150,9 +162,13 @@ def make_parser(role: str) -> argparse.ArgumentParser:
                         help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
     parser.add_argument("--output-dir", type=Path, default=Path("checkpoints") / role, metavar="DIR",
                         help=f"folder of the checkpoint (checkpoints/{role})")  # fmt: skip
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ... (auto: a GPU where there is one)")
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ... (auto: a GPU where there is one)"
+    )
     parser.add_argument("--compile", action="store_true", help="run the network through torch.compile")
-    parser.add_argument("--restart", action="store_true", help="discard what --output-dir holds and train from the start")
+    parser.add_argument(
+        "--restart", action="store_true", help="discard what --output-dir holds and train from the start"
+    )
     group = parser.add_argument_group("recipe", "default: " + ", ".join(RECIPES) + ", as --recipe says")
     for entry in fields(Recipe):
         add_recipe_option(group, entry, role)
@@ -190,4 +206,4 @@ def machine(device: torch.device) -> str:
     """The hardware in a few words, for the record."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return f"{platform.machine()} CPU with {os.cpu_count()} cores"

@@ -76,7 +76,12 @@ def training_curves(histories: dict[str, list[dict]]) -> go.Figure:
                 line={"color": ROLE_COLOURS[role], "dash": dash, "width": 2},
                 hovertemplate="epoch %{x}: %{y:.2%}",
             )
-    return _styled(figure, xaxis={"title": "epoch"}, yaxis={"title": "accuracy", "tickformat": ".0%"}, legend={"orientation": "h", "y": -0.25})
+    return _styled(
+        figure,
+        xaxis={"title": "epoch"},
+        yaxis={"title": "accuracy", "tickformat": ".0%"},
+        legend={"orientation": "h", "y": -0.25},
+    )
 
 
 def _styled(figure: go.Figure, xaxis: dict, yaxis: dict, **layout: object) -> go.Figure:

@@ -2,10 +2,12 @@
 
 import base64
 import io
+import os
 from functools import partial
 from pathlib import Path
 
 import gradio as gr
+import torch
 from PIL import Image
 
 from kd import checkpoint
@@ -14,7 +16,7 @@ from kd.demo import figures
 from kd.inference import MAX_FILE_BYTES, PhotoError, Trio, read_photo, to_network_size
 from kd.models import ARCHITECTURES
 from kd.recipe import ROLES
-from kd.results import ROLE_NAMES, read_results, results_table
+from kd.results import ROLE_NAMES, read_results, results_table, training_sentences
 
 HERE = Path(__file__).parent
 EXAMPLES = [HERE / "examples" / f"{name}.png" for name in CLASSES]
@@ -42,23 +44,37 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     Raises:
         CheckpointError: a checkpoint or the results beside them are missing or damaged.
     """
+    # One image is too little work to share out: on a busy machine the threads wait for each other
+    # longer than they compute. Visitors share the cores instead, one each.
+    torch.set_num_threads(1)
     trio = Trio(checkpoints)
     first_photo = read_photo(EXAMPLES[FIRST_EXAMPLE])
     first_seen, first_live = show(trio, first_photo)
 
-    with gr.Blocks(title="Dark Knowledge", analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)) as page:
+    with gr.Blocks(
+        title="Dark Knowledge", analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
+    ) as page:
         gr.Markdown(INTRODUCTION)
+        gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
         with gr.Tab("Three networks, one photo"):
             with gr.Row():
                 with gr.Column(scale=1, min_width=280):
                     image = gr.Image(
-                        str(EXAMPLES[FIRST_EXAMPLE]), type="filepath", sources=["upload", "clipboard", "webcam"],
-                        label="Photo", height=260, elem_id="image",
-                    )  # fmt: skip
+                        str(EXAMPLES[FIRST_EXAMPLE]),
+                        type="filepath",
+                        sources=["upload", "clipboard", "webcam"],
+                        height=260,
+                        label="Photo",
+                        elem_id="image",
+                    )
                     examples = gr.Dataset(
-                        components=[gr.Image(visible=False)], samples=[[str(path)] for path in EXAMPLES], type="index", label="Examples, from CIFAR-10's test set",
-                        samples_per_page=len(EXAMPLES), elem_id="examples",
-                    )  # fmt: skip
+                        components=[gr.Image(visible=False)],
+                        samples=[[str(path)] for path in EXAMPLES],
+                        type="index",
+                        samples_per_page=len(EXAMPLES),
+                        label="Examples, from CIFAR-10's test set",
+                        elem_id="examples",
+                    )
                     seen = gr.HTML(first_seen, html_template=SEEN, apply_default_css=False, elem_id="seen")
                 with gr.Column(scale=3, min_width=320):
                     live = gr.HTML(
@@ -88,7 +104,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
             # Nothing old may stand under an error.
             event.failure(lambda: (None, None, None), None, [seen, live, curves], api_visibility="private")
         gr.api(endpoint(trio), api_name="classify")
-    return page.queue(max_size=QUEUE, default_concurrency_limit=1)
+    return page.queue(max_size=QUEUE, default_concurrency_limit=os.cpu_count())
 
 
 def launch(page: gr.Blocks, **settings) -> None:

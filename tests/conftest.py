@@ -1,0 +1,68 @@
+"""What several test files share: the subset of CIFAR-10, and a network that trains in a blink."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from gradio_client import Client, handle_file
+from torch import nn
+
+from kd.cifar10 import read_training_set, split_indices
+from tests.serving import serve
+
+# Sums depend on how many threads share them out; runs that are compared bit for bit need one number.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """The folder that holds the subset: 500 training and 100 test images, as many of each class."""
+    return Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def subset(data_dir):
+    """The subset's training images, split: 450 to train on and 50 to validate on."""
+    everything = read_training_set(data_dir)
+    training, validation = split_indices(everything.labels)
+    return everything[training], everything[validation]
+
+
+@pytest.fixture(scope="session")
+def make_network():
+    """Makes two convolutions with batch norm and dropout, the parts that make training and evaluation mode differ."""
+
+    def make(seed=0):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Conv2d(8, 16, 3, stride=2, padding=1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(16, 10),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def server():
+    """The address of the real page with the shipped networks."""
+    with serve() as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="session")
+def classify(server):
+    """Asks the endpoint for its answer to an image file."""
+    client = Client(server, verbose=False)
+
+    def ask(path, temperature=4.0):
+        return client.predict(handle_file(path), temperature, api_name="/classify")
+
+    return ask

@@ -1,0 +1,281 @@
+"""Each batched transform against torchvision's, image by image, with the same parameters."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import InterpolationMode, functional
+
+from kd.augment import (
+    Draw,
+    adjust_brightness,
+    adjust_contrast,
+    augment,
+    crop_and_flip,
+    cutout,
+    draw,
+    mixup,
+    rotate,
+)
+from kd.cifar10 import NORMALISATIONS
+from kd.recipe import Recipe
+from kd.training import batches
+
+PLAIN = Recipe(crop_padding=0, flip=0, rotation=0, brightness=0, contrast=0, cutout=0, mixup=0)
+FULL = Recipe(
+    normalisation="seed-project",
+    crop_padding=4,
+    flip=0.5,
+    rotation=15,
+    brightness=0.2,
+    contrast=0.2,
+    cutout=8,
+    mixup=0.5,
+)
+
+
+@pytest.fixture(scope="module")
+def images(subset):
+    """Forty photos, uint8."""
+    return subset[0].images[:40]
+
+
+def draw_many(recipe, seed=0, count=20_000):
+    return draw(count, recipe, np.random.default_rng(seed))
+
+
+def one_by_one(transform, images, *parameters):
+    """The results of a transform of single images; each parameter has one value an image."""
+    each = zip(images, *(parameter.tolist() for parameter in parameters), strict=True)
+    return torch.stack([transform(image, *values) for image, *values in each])
+
+
+# The transforms
+
+
+def crop_and_flip_one(image, y, x, flip, padding=4):
+    window = functional.crop(functional.pad(image, [padding] * 4), y, x, image.shape[1], image.shape[2])
+    return functional.hflip(window) if flip else window
+
+
+def rotate_one(image, angle):
+    return functional.rotate(image, angle, InterpolationMode.BILINEAR)
+
+
+def test_crop_and_flip_equal_torchvisions_exactly(images):
+    drawn = draw_many(FULL, count=40)
+    ours = crop_and_flip(images, 4, drawn.offset_y, drawn.offset_x, drawn.flip)
+    assert torch.equal(ours, one_by_one(crop_and_flip_one, images, drawn.offset_y, drawn.offset_x, drawn.flip))
+
+
+def test_crop_and_flip_reach_all_corners_of_images_that_are_not_square(images):
+    oblong = images[:8, :, :20, :]
+    y, x = torch.tensor([0, 0, 8, 8] * 2), torch.tensor([0, 8, 0, 8] * 2)
+    flip = torch.tensor([False] * 4 + [True] * 4)
+    assert torch.equal(crop_and_flip(oblong, 4, y, x, flip), one_by_one(crop_and_flip_one, oblong, y, x, flip))
+
+
+@pytest.mark.parametrize("height", [32, 20])
+def test_rotation_equals_torchvisions(images, height):
+    photos = images[:, :, :height] / 255
+    angle = torch.linspace(-180, 180, len(photos))
+    torch.testing.assert_close(rotate(photos, angle), one_by_one(rotate_one, photos, angle), rtol=0, atol=1e-5)
+
+
+def test_positive_angles_turn_counter_clockwise():
+    right_edge = torch.zeros(1, 1, 8, 8)
+    right_edge[..., -1] = 1
+    turned = rotate(right_edge, torch.tensor([90.0]))
+    top_edge = torch.zeros(1, 1, 8, 8)
+    top_edge[..., 0, :] = 1
+    torch.testing.assert_close(turned, top_edge, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(adjust_brightness, functional.adjust_brightness), (adjust_contrast, functional.adjust_contrast)],
+)
+def test_brightness_and_contrast_equal_torchvisions(images, ours, theirs):
+    factor = torch.linspace(0, 2, len(images))  # far enough to be clipped
+    photos = images / 255
+    torch.testing.assert_close(ours(photos, factor), one_by_one(theirs, photos, factor), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [1, 7, 8, 32])
+def test_cutout_equals_a_loop_over_pixels(side):
+    images = torch.randn(30, 3, 32, 32) + 10  # no pixel is 0 before
+    centre_y, centre_x = torch.randint(0, 32, (2, 30))
+    centre_y[:4], centre_x[:4] = torch.tensor([0, 0, 31, 31]), torch.tensor([0, 31, 0, 31])
+    expected = images.clone()
+    for number in range(30):
+        top, left = centre_y[number].item() - side // 2, centre_x[number].item() - side // 2
+        for y in range(top, top + side):
+            for x in range(left, left + side):
+                if 0 <= y < 32 and 0 <= x < 32:
+                    expected[number, :, y, x] = 0
+    assert torch.equal(cutout(images, side, centre_y, centre_x), expected)
+
+
+def test_mixup_follows_its_formula():
+    images, targets = torch.rand(5, 3, 4, 4), torch.eye(10)[[3, 1, 4, 1, 5]]
+    share = torch.tensor([0, 0.25, 0.5, 0.9, 1])
+    mixed, mixed_targets = mixup(images, targets, share)
+    for number in range(5):
+        own, partner = share[number].item(), 4 - number
+        torch.testing.assert_close(mixed[number], own * images[number] + (1 - own) * images[partner])
+        torch.testing.assert_close(mixed_targets[number], own * targets[number] + (1 - own) * targets[partner])
+    torch.testing.assert_close(mixed_targets.sum(dim=1), torch.ones(5))
+
+
+# The whole
+
+
+def test_augment_chains_the_transforms_like_torchvisions_pipeline(images):
+    drawn = draw_many(FULL, count=40)
+
+    def pipeline(image, y, x, flip, angle, brightness, contrast, cut_y, cut_x):
+        image = rotate_one(crop_and_flip_one(image, y, x, flip) / 255, angle)
+        image = functional.adjust_contrast(functional.adjust_brightness(image, brightness), contrast)
+        image = functional.normalize(image, *NORMALISATIONS["seed-project"])
+        image[:, max(cut_y - 4, 0) : cut_y + 4, max(cut_x - 4, 0) : cut_x + 4] = 0
+        return image
+
+    parameters = [getattr(drawn, field.name) for field in fields(Draw) if field.name != "share"]
+    expected = one_by_one(pipeline, images, *parameters)
+    torch.testing.assert_close(augment(images, drawn, FULL), expected, rtol=0, atol=5e-5)
+
+
+def test_augment_without_any_strength_only_normalises(images):
+    mean, std = (np.array(values).reshape(3, 1, 1) for values in NORMALISATIONS["cifar10"])
+    expected = (images.numpy() / 255 - mean) / std
+    ours = augment(images, draw_many(PLAIN, count=40), PLAIN)
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", [PLAIN, FULL], ids=["plain", "full"])
+def test_augmented_images_are_float32_in_channels_last(images, recipe):
+    ours = augment(images, draw_many(recipe, count=40), recipe)
+    assert ours.dtype == torch.float32
+    assert ours.shape == images.shape
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_copies_of_one_image_come_out_different(images):
+    copies = augment(images[:1].expand(40, -1, -1, -1), draw_many(FULL, count=40), FULL)
+    assert len(copies.flatten(1).unique(dim=0)) == 40
+
+
+# The draw
+
+
+def test_draws_lie_in_the_recipes_ranges_and_fill_them():
+    drawn = draw_many(FULL)
+    for offset in (drawn.offset_y, drawn.offset_x):
+        assert offset.unique().tolist() == list(range(9))
+    for centre in (drawn.cutout_y, drawn.cutout_x):
+        assert centre.unique().tolist() == list(range(32))
+    for values, low, high in [
+        (drawn.angle, -15, 15),
+        (drawn.brightness, 0.8, 1.2),
+        (drawn.contrast, 0.8, 1.2),
+        (drawn.share, 0, 1),
+    ]:
+        assert low <= values.min() and values.max() <= high
+        margin = 0.01 * (high - low)
+        assert values.min() < low + margin and values.max() > high - margin
+        # Uniform, or for mixup symmetric: the mean of 20,000 is the middle, give or take four standard errors.
+        assert abs(values.double().mean() - (low + high) / 2) < 4 * values.double().std() / 20_000**0.5
+    assert abs(drawn.flip.double().mean() - 0.5) < 0.015
+    pixels = drawn.offset_y, drawn.offset_x, drawn.cutout_y, drawn.cutout_x
+    assert {values.dtype for values in pixels} == {torch.int64}
+
+
+@pytest.mark.parametrize(("flip", "flipped"), [(0, 0), (1, 20_000)])
+def test_flip_probability_0_flips_no_image_and_1_flips_all(flip, flipped):
+    assert draw_many(FULL.changed(flip=flip)).flip.sum() == flipped
+
+
+def test_mixups_shares_are_betas_and_1_without_it():
+    # Beta(a, a) has the variance 1 / (4 (2a + 1)).
+    for alpha in (0.5, 1.0, 4.0):
+        share = draw_many(FULL.changed(mixup=alpha)).share
+        assert share.double().var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.05)
+    assert draw_many(PLAIN).share.eq(1).all()
+
+
+def test_parameters_are_drawn_independently_of_each_other():
+    drawn = draw_many(FULL)
+    columns = np.stack([getattr(drawn, field.name).double().numpy() for field in fields(Draw)])
+    correlations = np.corrcoef(columns) - np.eye(len(columns))
+    assert np.abs(correlations).max() < 0.03  # four standard errors of 20,000 pairs
+
+
+def test_same_seed_draws_the_same_and_another_seed_draws_other_parameters():
+    first, again, other = draw_many(FULL), draw_many(FULL), draw_many(FULL, seed=1)
+    for field in fields(Draw):
+        values = getattr(first, field.name)
+        assert torch.equal(values, getattr(again, field.name))
+        assert not torch.equal(values, getattr(other, field.name))
+
+
+@pytest.mark.parametrize(
+    ("change", "affected"),
+    [
+        ({"crop_padding": 2}, {"offset_y", "offset_x"}),
+        ({"crop_padding": 0}, {"offset_y", "offset_x"}),
+        ({"flip": 0.1}, {"flip"}),
+        ({"rotation": 0.0}, {"angle"}),
+        ({"rotation": 30.0}, {"angle"}),
+        ({"brightness": 0.0}, {"brightness"}),
+        ({"contrast": 0.4}, {"contrast"}),
+        ({"cutout": 0}, set()),
+        ({"mixup": 0.0}, {"share"}),
+    ],
+    ids=str,
+)
+def test_changing_one_strength_leaves_all_other_draws_alone(change, affected):
+    before, after = draw_many(FULL), draw_many(FULL.changed(**change))
+    names = {field.name for field in fields(Draw)}
+    assert {name for name in names if not torch.equal(getattr(before, name), getattr(after, name))} == affected
+
+
+def test_rows_of_a_draw_are_those_images_parameters():
+    drawn = draw_many(FULL, count=10)
+    rows = drawn[torch.tensor([8, 2])]
+    for field in fields(Draw):
+        values = getattr(drawn, field.name)
+        assert getattr(rows, field.name).tolist() == [values[8], values[2]]
+
+
+# The batches that the training loop makes of them
+
+
+def test_an_epoch_shows_every_image_at_most_once_and_a_new_epoch_another_order(subset):
+    images = subset[0]
+    plain = PLAIN.changed(batch_size=64)
+    first, again, second, other_seed = (
+        torch.cat([labels for _, labels in batches(images, recipe, epoch)])
+        for recipe, epoch in ((plain, 0), (plain, 0), (plain, 1), (plain.changed(seed=1), 0))
+    )
+    assert len(first) == 448  # seven whole batches of 450 images
+    assert torch.equal(first, again) and not torch.equal(first, second) and not torch.equal(first, other_seed)
+    shown = torch.cat([batch for batch, _ in batches(images, plain, 0)]).flatten(1)
+    assert len(shown.unique(dim=0)) == 448
+
+
+def test_labels_stay_with_their_images(subset):
+    by_pixels = {
+        image.numpy().tobytes(): label for image, label in zip(subset[0].images, subset[0].labels, strict=True)
+    }
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in NORMALISATIONS["cifar10"])
+    for shown, labels in batches(subset[0], PLAIN.changed(batch_size=64), 0):
+        pixels = ((shown * std + mean) * 255).round().to(torch.uint8).contiguous()
+        assert [by_pixels[image.numpy().tobytes()] for image in pixels] == labels.tolist()
+
+
+def test_mixed_batches_come_with_probabilities(subset):
+    for _, targets in batches(subset[0], PLAIN.changed(mixup=1.0, batch_size=64), 0):
+        assert targets.dtype == torch.float32 and targets.shape == (64, 10)
+        torch.testing.assert_close(targets.sum(dim=1), torch.ones(64))
+    assert ((targets > 0).sum(dim=1) == 2).any()

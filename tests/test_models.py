@@ -1,0 +1,99 @@
+"""The networks are the ones the results speak of: their cost, their shapes, their stems."""
+
+import pytest
+import torch
+
+from kd import models
+from kd.models import ARCHITECTURE_OF_ROLE, ARCHITECTURES, STEMS, build, count_macs, count_parameters
+
+EVERY_NETWORK = [(architecture, stem) for architecture in ARCHITECTURES for stem in STEMS]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "stem", "macs"),
+    [
+        ("resnet50", "imagenet", 83_431_424),
+        ("resnet50", "cifar", 1_297_829_888),
+        ("mobilenet_v2", "imagenet", 6_124_928),
+        ("mobilenet_v2", "cifar", 87_976_448),
+    ],
+)
+def test_multiply_accumulates_of_one_image(architecture, stem, macs):
+    assert count_macs(architecture, stem) == macs
+
+
+@pytest.mark.parametrize(
+    ("architecture", "stem", "parameters"),
+    [
+        # torchvision's published counts, less its 1000-way last layer, plus a 10-way one.
+        ("resnet50", "imagenet", 25_557_032 - 2048 * 1000 - 1000 + 2048 * 10 + 10),
+        ("mobilenet_v2", "imagenet", 3_504_872 - 1280 * 1000 - 1000 + 1280 * 10 + 10),
+        # The stem of ResNet-50 is a 3 x 3 instead of a 7 x 7 convolution; MobileNetV2 only loses strides.
+        ("resnet50", "cifar", 23_528_522 - 64 * 3 * (7 * 7 - 3 * 3)),
+        ("mobilenet_v2", "cifar", 2_236_682),
+    ],
+)
+def test_parameters(architecture, stem, parameters):
+    assert count_parameters(build(architecture, stem)) == parameters
+
+
+def test_frozen_parameters_are_not_counted():
+    network = torch.nn.Linear(3, 5)
+    assert count_parameters(network) == 20
+    network.bias.requires_grad_(False)
+    assert count_parameters(network) == 15
+
+
+@pytest.mark.parametrize(("architecture", "stem"), EVERY_NETWORK)
+def test_images_become_ten_logits_by_way_of_the_stems_feature_map(architecture, stem):
+    network = build(architecture, stem).eval()
+    last = network.layer4 if architecture == "resnet50" else network.features
+    sizes = []
+    last.register_forward_hook(lambda module, inputs, output: sizes.append(tuple(output.shape[2:])))
+    with torch.inference_mode():
+        logits = network(torch.randn(2, 3, 32, 32))
+    assert logits.shape == (2, 10)
+    assert logits[0].ne(logits[1]).any()  # the answer depends on the image
+    assert sizes == [(1, 1) if stem == "imagenet" else (4, 4)]
+
+
+@pytest.mark.parametrize(("architecture", "stem"), EVERY_NETWORK)
+def test_initial_weights_follow_from_the_seed(architecture, stem):
+    def weights(seed):
+        torch.manual_seed(seed)
+        return torch.nn.utils.parameters_to_vector(build(architecture, stem).parameters())
+
+    first = weights(5)
+    assert torch.equal(first, weights(5))
+    assert not torch.equal(first, weights(6))
+
+
+def test_baseline_and_distilled_student_are_one_architecture_and_the_teacher_another():
+    assert ARCHITECTURE_OF_ROLE == {"teacher": "resnet50", "student": "mobilenet_v2", "distilled": "mobilenet_v2"}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("stem", STEMS)
+def test_pretrained_networks_take_torchvisions_weights_and_still_have_ten_classes(monkeypatch, architecture, stem):
+    make, asked = getattr(models.models, architecture), []
+
+    def spy(weights):
+        asked.append(weights)
+        return make(weights=None)
+
+    monkeypatch.setattr(models.models, architecture, spy)
+    assert build(architecture, stem, pretrained=True).eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+    build(architecture, stem)
+    assert asked == ["DEFAULT", None]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "stem", "message"),
+    [
+        ("resnet18", "cifar", "architecture 'resnet18' is not one of resnet50, mobilenet_v2"),
+        ("resnet50", "tiny", "stem 'tiny' is not one of imagenet, cifar"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_known_ones(architecture, stem, message):
+    with pytest.raises(ValueError, match=message):
+        build(architecture, stem)

@@ -1,0 +1,176 @@
+"""Any photo works, and what is no photo gets a sentence."""
+
+import io
+import random
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kd.cifar10 import IMAGE_SIZE
+from kd.inference import MAX_FILE_BYTES, MAX_PIXELS, PhotoError, read_photo, to_network_size
+
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Saves an image and returns its path."""
+
+    def save(image, suffix=".png", **options):
+        path = tmp_path / f"photo{suffix}"
+        image.save(path, **options)
+        return path
+
+    return save
+
+
+def gradient(width=60, height=40):
+    """An RGB image whose every pixel differs."""
+    red, green = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.stack([red, green, 255 - red], axis=2).astype(np.uint8))
+
+
+def mean_difference(a, b):
+    return np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).mean()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tiff", ".gif", ".ppm"])
+def test_every_usual_format_comes_out_as_the_same_rgb_picture(saved, suffix):
+    photo = read_photo(saved(gradient(), suffix))
+    assert (photo.mode, photo.size) == ("RGB", (60, 40))
+    assert mean_difference(photo, gradient()) < 8  # GIF's 256 colours and JPEG's compression
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "CMYK", "YCbCr"])
+def test_every_colour_mode_comes_out_as_rgb(saved, mode):
+    original = gradient().convert(mode)
+    photo = read_photo(saved(original, ".jpg" if mode in ("CMYK", "YCbCr") else ".png"))
+    assert photo.mode == "RGB"
+    assert mean_difference(photo, original.convert("RGB")) < 8
+
+
+def test_the_cameras_orientation_is_applied(saved):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held on its side: turn by 90 degrees clockwise
+    photo = read_photo(saved(gradient(), ".jpg", exif=exif))
+    assert photo.size == (40, 60)
+    assert mean_difference(photo, gradient().rotate(-90, expand=True)) < 8
+
+
+def test_transparent_pixels_show_white_and_not_their_hidden_colour(saved):
+    image = Image.new("RGBA", (10, 10), (*RED, 0))
+    image.paste((*RED, 255), (0, 0, 5, 10))
+    photo = read_photo(saved(image))
+    assert photo.getpixel((2, 5)) == RED
+    assert photo.getpixel((8, 5)) == WHITE
+
+
+def test_a_palettes_transparent_colour_shows_white(saved):
+    image = Image.new("P", (10, 10), 1)
+    image.putpalette([0, 0, 0, *RED])
+    assert read_photo(saved(image, ".gif", transparency=1)).getpixel((5, 5)) == WHITE
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_16_bit_greys_are_scaled_and_not_clipped_to_white(saved, suffix):
+    grey = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    photo = np.asarray(read_photo(saved(Image.fromarray(grey), suffix)))[..., 0]
+    assert np.abs(photo - grey / 257).max() <= 1
+
+
+@pytest.mark.parametrize("top", [1.0, 255.0, 1e6])
+def test_float_images_of_any_range_are_scaled_and_not_clipped(saved, top):
+    grey = np.linspace(0, top, 64 * 64).reshape(64, 64).astype(np.float32)
+    photo = np.asarray(read_photo(saved(Image.fromarray(grey), ".tiff")))[..., 0]
+    assert np.abs(photo - grey / top * 255).max() <= 1
+
+
+def test_of_an_animation_the_first_frame_is_taken(saved):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, WHITE)]
+    photo = read_photo(saved(frames[0], ".gif", save_all=True, append_images=frames[1:]))
+    assert photo.getpixel((4, 4)) == RED
+
+
+def test_the_middle_square_is_scaled_with_antialiasing():
+    # Lines one pixel wide: without antialiasing some 32 x 32 pixels would be black and some white.
+    lines = np.zeros((640, 960), dtype=np.uint8)
+    lines[:, ::2] = 255
+    lines[:, :160] = 255  # outside the middle square
+    seen = to_network_size(Image.fromarray(lines).convert("RGB"))
+    assert (seen.mode, seen.size) == ("RGB", (IMAGE_SIZE, IMAGE_SIZE))
+    inner = np.asarray(seen)[:, 2:-2]
+    assert inner.min() > 110 and inner.max() < 145
+
+
+def test_an_image_of_the_networks_size_is_left_as_it_is():
+    image = gradient(IMAGE_SIZE, IMAGE_SIZE)
+    assert mean_difference(to_network_size(image), image) == 0
+
+
+def png_that_claims(width, height):
+    """A PNG whose header promises any number of pixels, and which holds none."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def jpeg(image):
+    content = io.BytesIO()
+    image.save(content, "JPEG")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "empty"),
+        (b"this is no image", "not an image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "not an image"),
+        (b"%PDF-1.7", "not an image"),
+        (jpeg(gradient(400, 400))[:2000], "damaged"),
+        (png_that_claims(50_000, 50_000), "million pixels"),
+        (png_that_claims(8000, MAX_PIXELS // 8000 + 1), "million pixels"),
+        (png_that_claims(100, 100), "damaged"),
+    ],
+    ids=["empty", "text", "svg", "pdf", "cut off", "bomb", "just too large", "hollow"],
+)
+def test_a_file_that_cannot_be_used_gets_a_sentence(tmp_path, content, sentence):
+    path = tmp_path / "upload.png"
+    path.write_bytes(content)
+    with pytest.raises(PhotoError, match=sentence):
+        read_photo(path)
+
+
+def test_a_file_over_the_limit_is_refused_unread(tmp_path):
+    path = tmp_path / "large.png"
+    with open(path, "wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    with pytest.raises(PhotoError, match="larger than 25 MB"):
+        read_photo(path)
+
+
+def test_a_missing_file_gets_a_sentence(tmp_path):
+    with pytest.raises(PhotoError, match="upload it again"):
+        read_photo(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".webp", ".tiff", ".bmp"])
+def test_a_file_with_flipped_bytes_gives_a_picture_or_a_sentence(saved, suffix):
+    path = saved(gradient(), suffix)
+    original = path.read_bytes()
+    source = random.Random(0)
+    for _ in range(50):
+        damaged = bytearray(original)
+        for _ in range(source.randint(1, 20)):
+            damaged[source.randrange(len(damaged))] = source.randrange(256)
+        path.write_bytes(damaged[: source.randint(1, len(damaged))])
+        try:
+            assert read_photo(path).mode == "RGB"
+        except PhotoError:
+            pass

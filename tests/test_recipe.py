@@ -1,0 +1,177 @@
+"""Hyper-parameters: each in its range, each with its option, the same for baseline and distilled student."""
+
+import math
+import re
+import runpy
+import subprocess
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+
+import train.run
+from kd.recipe import RECIPES, ROLES, Recipe, RecipeError, as_config, option_name
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
+
+RANGES = {
+    "crop_padding": (0, 16),
+    "flip": (0, 1),
+    "rotation": (0, 180),
+    "brightness": (0, 1),
+    "contrast": (0, 1),
+    "cutout": (0, 32),
+    "mixup": (0, 10),
+    "epochs": (1, 10_000),
+    "batch_size": (2, 45_000),
+    "learning_rate": (1e-6, 10),
+    "warmup": (0, 0.9),
+    "momentum": (0, 0.9999),
+    "weight_decay": (0, 1),
+    "temperature": (0.01, 1000),
+    "soft_weight": (0, 1),
+    "seed": (0, 2**31 - 1),
+}
+CHOICES = {
+    "stem": "imagenet, cifar",
+    "normalisation": "seed-project, cifar10",
+    "loss": "kd, logit-mse, dkd, dist, standardised-kd",
+    "precision": "auto, float32, bfloat16",
+}
+
+
+# Presets
+
+
+@pytest.mark.parametrize("name", ["seed", "strong", "patient"])
+def test_every_recipe_has_a_preset_for_every_role(name):
+    assert set(RECIPES[name]) == set(ROLES) == {"teacher", "student", "distilled"}
+    assert all(isinstance(preset, Recipe) for preset in RECIPES[name].values())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_baseline_and_distilled_student_share_every_hyper_parameter(name):
+    assert asdict(RECIPES[name]["student"]) == asdict(RECIPES[name]["distilled"])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_teacher_and_student_can_look_at_the_identical_view(name):
+    shared = ["normalisation", "crop_padding", "flip", "rotation", "brightness", "contrast", "cutout", "mixup"]
+    teacher, student = (asdict(RECIPES[name][role]) for role in ("teacher", "distilled"))
+    assert {key: teacher[key] for key in shared} == {key: student[key] for key in shared}
+
+
+def test_recipe_named_seed_repeats_the_starting_projects_set_up():
+    for recipe in RECIPES["seed"].values():
+        assert (recipe.stem, recipe.normalisation, recipe.pretrained) == ("imagenet", "seed-project", False)
+        assert (recipe.crop_padding, recipe.flip, recipe.rotation) == (4, 0.5, 15)
+        assert (recipe.brightness, recipe.contrast) == (0.2, 0.2)
+        assert (recipe.epochs, recipe.temperature) == (40, 4)
+
+
+def test_recipe_named_patient_is_long_and_mixes_images():
+    for recipe in RECIPES["patient"].values():
+        assert (recipe.stem, recipe.epochs) == ("cifar", 200)
+        assert recipe.mixup > 0
+
+
+def test_config_holds_the_name_and_every_field():
+    recipe = RECIPES["strong"]["student"]
+    assert as_config("strong", recipe) == {"name": "strong"} | {
+        field.name: getattr(recipe, field.name) for field in fields(Recipe)
+    }
+
+
+# Ranges
+
+
+def test_every_field_has_its_range_or_its_choices_in_these_tests():
+    assert {field.name for field in fields(Recipe)} == {*RANGES, *CHOICES, "pretrained"}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_ends_of_a_range_are_allowed(name):
+    for value in RANGES[name]:
+        assert getattr(Recipe(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("where", ["below", "above", "nan", "infinite"])
+@pytest.mark.parametrize("name", RANGES)
+def test_value_out_of_range_is_refused_with_its_option_and_the_range(name, where):
+    low, high = RANGES[name]
+    value = {"below": low - 1, "above": high + 1, "nan": math.nan, "infinite": math.inf}[where]
+    message = f"{option_name(name)} {value} is not between {low} and {high}"
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        Recipe(**{name: value})
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        RECIPES["seed"]["student"].changed(**{name: value})
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_unknown_choice_is_refused_with_its_option_and_the_known_ones(name):
+    with pytest.raises(RecipeError, match=re.escape(f"{option_name(name)} 'magic' is not one of {CHOICES[name]}")):
+        Recipe(**{name: "magic"})
+
+
+# Options
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_help_of_each_script_lists_every_hyper_parameter(role, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["", "--help"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module(SCRIPTS[role], run_name="__main__")
+    assert caught.value.code == 0
+    entries = re.split(r" (?=--[a-z])", " ".join(capsys.readouterr().out.split()))
+    listed = {entry.split()[0]: entry for entry in entries}
+    for field in fields(Recipe):
+        line = listed["--no-pretrained" if field.type is bool else option_name(field.name)]
+        assert field.metadata["help"] in line
+        if field.name in RANGES:
+            assert f"{RANGES[field.name][0]:g} to {RANGES[field.name][1]:g}" in line
+        # What the presets say, in their order: it is the default.
+        presets = [getattr(RECIPES[name][role], field.name) for name in RECIPES]
+        assert ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in presets) in line
+    others = {"--recipe", "--data-dir", "--output-dir", "--device", "--restart"}
+    assert others | ({"--teacher"} if role == "distilled" else set()) <= set(listed)
+
+
+def test_options_change_the_preset_and_nothing_else():
+    parser = train.run.make_parser("student")
+    given = "--recipe strong --epochs 3 --batch-size 64 --soft-weight 0 --pretrained --loss dkd".split()
+    recipe = train.run.chosen_recipe(parser.parse_args(given), "student")
+    changes = {"epochs": 3, "batch_size": 64, "soft_weight": 0.0, "pretrained": True, "loss": "dkd"}
+    assert asdict(recipe) == asdict(RECIPES["strong"]["student"]) | changes
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--temperature 0", "--temperature 0.0 is not between 0.01 and 1000"),
+        ("--temperature nan", "--temperature nan is not between 0.01 and 1000"),
+        ("--soft-weight 1.5", "--soft-weight 1.5 is not between 0 and 1"),
+        ("--epochs 0", "--epochs 0 is not between 1 and 10000"),
+        ("--epochs many", "argument --epochs: invalid int value: 'many'"),
+        ("--loss mse", "argument --loss: invalid choice: 'mse'"),
+        ("--recipe weak", "argument --recipe: invalid choice: 'weak'"),
+        ("--alpha 0.5", "unrecognized arguments: --alpha"),
+    ],
+)
+def test_wrong_option_ends_with_code_2_and_touches_no_folder(tmp_path, capsys, monkeypatch, given, message):
+    monkeypatch.setattr(train.run, "read_training_set", lambda data_dir: pytest.fail("read the data"))
+    folders = ["--data-dir", str(tmp_path / "data"), "--output-dir", str(tmp_path / "output")]
+    with pytest.raises(SystemExit) as caught:
+        train.run.main("student", [*given.split(), *folders])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_real_command_ends_with_code_2_too(tmp_path):
+    command = [sys.executable, "-m", "train.student", "--warmup", "2", "--data-dir", str(tmp_path / "data")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "python -m train.student: error: --warmup 2.0 is not between 0 and 0.9" in done.stderr
+    assert list(tmp_path.iterdir()) == []

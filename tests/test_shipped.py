@@ -1,0 +1,91 @@
+"""The shipped networks, their results and what the README says of them agree."""
+
+import re
+
+import pytest
+
+from kd import checkpoint, evaluation, models
+from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
+from kd.recipe import ROLES
+from kd.results import read_results, results_table
+from tests.serving import ROOT
+
+CHECKPOINTS = ROOT / "checkpoints"
+README = (ROOT / "README.md").read_text("utf-8")
+
+# Right answers among the 100 test images of tests/data, as measured when the networks were shipped.
+RIGHT_OF_100 = {"teacher": -1, "student": -1, "distilled": -1}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_shipped_network_answers_as_many_of_the_carried_images_right_as_was_measured(role, data_dir):
+    network, config = checkpoint.load(CHECKPOINTS / role)
+    test = read_test_set(data_dir)
+    logits = evaluation.predict(network, test.images, config["normalisation"]["name"])
+    # An image on the edge may fall to the other side on another processor.
+    assert round(evaluation.accuracy(logits, test.labels) * 100) == pytest.approx(RIGHT_OF_100[role], abs=1)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_shipped_config_says_how_the_network_came_about(role):
+    config = checkpoint.load_config(CHECKPOINTS / role)
+    assert config["role"] == role
+    assert config["classes"] == list(CLASSES)
+    name = config["normalisation"]["name"]
+    assert (tuple(config["normalisation"]["mean"]), tuple(config["normalisation"]["std"])) == NORMALISATIONS[name]
+    assert config["macs"] == models.count_macs(config["architecture"], config["stem"])
+    history = checkpoint.read_history(CHECKPOINTS / role)
+    assert len(history) == config["epochs_done"] == config["recipe"]["epochs"]
+    assert history[-1]["validation_accuracy"] == config["metrics"]["validation_accuracy"]
+
+
+def test_baseline_and_distilled_student_differ_in_the_loss_alone():
+    student, distilled = (checkpoint.load_config(CHECKPOINTS / role) for role in ("student", "distilled"))
+    assert student["recipe"] == distilled["recipe"]
+    assert student["data"] == distilled["data"]
+    teacher = checkpoint.load_config(CHECKPOINTS / "teacher")
+    assert distilled["teacher"]["seed"] == teacher["seed"]
+    assert distilled["teacher"]["epochs_done"] == teacher["epochs_done"]
+
+
+def test_the_results_are_those_of_the_shipped_networks_on_the_whole_test_set():
+    results = read_results(CHECKPOINTS)
+    assert results["data"]["images"] == 10_000
+    for role in ROLES:
+        config, model = checkpoint.load_config(CHECKPOINTS / role), results["models"][role]
+        for key in ("recipe", "epochs_done", "seed", "architecture"):
+            assert model[key] == config[key]
+        assert model["bytes"] == checkpoint.weight_bytes(config)
+
+
+def test_the_readme_shows_the_table_that_evaluate_wrote():
+    between = README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0]
+    assert between == results_table(read_results(CHECKPOINTS))
+
+
+def test_every_file_in_checkpoints_is_under_10_mb_so_that_plain_git_to_a_space_works():
+    sizes = {path: path.stat().st_size for path in CHECKPOINTS.rglob("*") if path.is_file()}
+    assert len(sizes) > 6
+    assert [path for path, size in sizes.items() if size >= 10_000_000] == []
+
+
+def test_the_front_matter_is_one_that_a_space_accepts():
+    front = dict(line.split(": ", 1) for line in README.split("---\n")[1].splitlines())
+    assert set(front) == {
+        "title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version", "app_file", "license",
+        "short_description",
+    }  # fmt: skip
+    colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+    assert {front["colorFrom"], front["colorTo"]} <= colours
+    assert (front["sdk"], front["license"]) == ("gradio", "mit")
+    assert len(front["short_description"]) <= 60
+    assert (ROOT / front["app_file"]).exists()
+    lowest, _ = re.search(r"gradio>=([\d.]+),<(\d+)", (ROOT / "requirements.txt").read_text()).groups()
+    assert front["sdk_version"].startswith(lowest)
+
+
+def test_every_path_that_the_readme_names_exists():
+    for path in re.findall(r"\]\(([\w./-]+)\)", README) + re.findall(
+        r"^((?:kd|train|tests|checkpoints)/\S*)", README, re.M
+    ):
+        assert (ROOT / path).exists(), path

@@ -1,0 +1,390 @@
+"""The loop: fair to baseline and distilled student, repeatable bit for bit, and hard to kill."""
+
+import errno
+import math
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from kd import checkpoint
+from kd.evaluation import accuracy, negative_log_likelihood, predict
+from kd.recipe import Recipe
+from kd.training import (
+    STATE,
+    FrozenTeacher,
+    Processes,
+    TrainingError,
+    batches,
+    check_batch_size,
+    learning_rate_at,
+    make_optimizer,
+    process_device,
+    train,
+)
+
+RECIPE = Recipe(epochs=3, batch_size=64, learning_rate=0.1, rotation=10, cutout=4)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def run(subset, tmp_path, make_network):
+    """Trains a tiny network; returns it with its history."""
+
+    def run(recipe=RECIPE, network=None, folder="run", **options):
+        network = network or make_network()
+        return network, train(network, *subset, recipe, tmp_path / folder, **options)
+
+    return run
+
+
+@pytest.fixture
+def teacher(make_network):
+    network = make_network(seed=1)
+    network(torch.randn(64, 3, 32, 32))  # batch-norm statistics of its own
+    return FrozenTeacher(network)
+
+
+def snapshot(network):
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def same(network, other):
+    ours, theirs = (x if isinstance(x, dict) else x.state_dict() for x in (network, other))
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def record_inputs(network):
+    """The images a network is trained on, as it meets them."""
+    seen = []
+    network.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].clone()) if module.training else None
+    )
+    return seen
+
+
+def measurements(history):
+    return [
+        {key: value for key, value in epoch.items() if "seconds" not in key and "second" not in key}
+        for epoch in history
+    ]
+
+
+# Baseline and distilled student
+
+
+@pytest.mark.parametrize("mixup", [0.0, 1.0])
+def test_baseline_distilled_student_and_teacher_see_the_identical_images(run, make_network, teacher, mixup):
+    baseline, distilled, asked = make_network(), make_network(), []
+    assert same(baseline, distilled)
+    by_baseline, by_distilled = record_inputs(baseline), record_inputs(distilled)
+    teacher.network.register_forward_pre_hook(lambda module, inputs: asked.append(inputs[0].clone()))
+    recipe = RECIPE.changed(mixup=mixup)
+    run(recipe, baseline, "baseline")
+    run(recipe, distilled, "distilled", teacher=teacher)
+    assert len(by_baseline) == 3 * (450 // 64)
+    for number, images in enumerate(by_baseline):
+        assert torch.equal(images, by_distilled[number])
+        assert torch.equal(images, asked[number])
+    assert not torch.equal(by_baseline[0], by_baseline[7])
+    assert not same(baseline, distilled)
+
+
+@pytest.mark.parametrize("loss", ["kd", "logit-mse", "dkd", "dist", "standardised-kd"])
+def test_student_distilled_with_soft_weight_0_is_the_baseline_bit_for_bit(run, teacher, loss):
+    baseline, history = run()
+    distilled, other = run(RECIPE.changed(soft_weight=0.0, loss=loss), folder="distilled", teacher=teacher)
+    assert same(baseline, distilled)
+    assert [epoch["loss"] for epoch in history] == [epoch["loss"] for epoch in other]
+
+
+def test_history_tells_the_loss_and_its_two_terms(run, teacher):
+    _, baseline = run(RECIPE)
+    _, distilled = run(RECIPE.changed(soft_weight=0.75), folder="distilled", teacher=teacher)
+    for number, (one, other) in enumerate(zip(baseline, distilled, strict=True), start=1):
+        assert one["epoch"] == other["epoch"] == number
+        assert one["loss"] == one["hard"] and one["soft"] is None
+        assert other["loss"] == pytest.approx(0.25 * other["hard"] + 0.75 * other["soft"], rel=1e-5)
+        assert other["soft"] > 0
+
+
+def test_recorded_validation_is_that_of_the_final_network_without_augmentation(run, subset):
+    network, history = run()
+    logits = predict(network, subset[1].images, RECIPE.normalisation)
+    assert history[-1]["validation_accuracy"] == accuracy(logits, subset[1].labels)
+    assert history[-1]["validation_loss"] == negative_log_likelihood(logits, subset[1].labels)
+
+
+def test_training_lowers_the_loss(run):
+    _, history = run(RECIPE.changed(epochs=8))
+    assert history[-1]["loss"] < history[0]["loss"] - 0.1
+    assert history[-1]["accuracy"] > 0.2
+
+
+# The teacher
+
+
+def test_teacher_stays_in_evaluation_mode_whoever_calls_train(teacher):
+    for whole in (teacher, nn.Sequential(teacher, nn.Linear(10, 10))):
+        whole.train()
+        whole.train(True)
+        assert not any(module.training for module in teacher.modules())
+
+
+def test_teacher_comes_out_of_training_a_student_as_it_went_in(run, teacher):
+    before = snapshot(teacher.network)
+    run(teacher=teacher)
+    assert same(teacher.network, before)
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in teacher.parameters())
+
+
+def test_teachers_answers_carry_no_gradient_and_do_not_depend_on_the_batch(teacher):
+    images = torch.randn(8, 3, 32, 32, requires_grad=True)
+    answers = teacher.train()(images)
+    assert not answers.requires_grad
+    torch.testing.assert_close(teacher(images[:2]), answers[:2])
+
+
+# Schedule and optimiser
+
+
+def test_learning_rate_warms_up_linearly_and_falls_to_0_as_a_cosine():
+    recipe = Recipe(epochs=40, warmup=0.125, learning_rate=0.4)
+    assert learning_rate_at(0, recipe) == 0
+    assert learning_rate_at(0.01, recipe) == pytest.approx(0.0008)
+    assert learning_rate_at(2.5, recipe) == pytest.approx(0.2)
+    assert learning_rate_at(5, recipe) == pytest.approx(0.4)
+    for share in (0.25, 0.5, 0.75):
+        assert learning_rate_at(5 + share * 35, recipe) == pytest.approx(0.2 * (1 + math.cos(math.pi * share)))
+    assert learning_rate_at(40, recipe) == pytest.approx(0, abs=1e-12)
+    assert learning_rate_at(0, recipe.changed(warmup=0.0)) == 0.4
+
+
+def test_every_step_takes_the_rate_of_the_schedule(run, monkeypatch):
+    rates, step = [], torch.optim.SGD.step
+
+    def spy(optimizer, *arguments, **options):
+        rates.append({group["lr"] for group in optimizer.param_groups})
+        return step(optimizer, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    recipe = RECIPE.changed(epochs=4, warmup=0.25, learning_rate=0.1)
+    _, history = run(recipe)
+    assert all(len(groups) == 1 for groups in rates)
+    rates = [rate for (rate,) in rates]
+    assert len(rates) == 4 * 7
+    assert rates[:7] == sorted(rates[:7]) and rates[7:] == sorted(rates[7:], reverse=True)
+    assert rates[0] < 0.01 < 0.09 < max(rates) <= 0.1
+    assert rates[-1] < 0.001
+    assert [epoch["learning_rate"] for epoch in history] == rates[6::7]
+
+
+def test_weight_decay_shrinks_weights_but_neither_norm_layers_nor_biases(make_network):
+    network = make_network()
+    before = snapshot(network)
+    optimizer = make_optimizer(network, Recipe(weight_decay=0.5, learning_rate=0.1, momentum=0), CPU)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(
+            parameter.data, before[name] * (1 - 0.5 * 0.1) if parameter.ndim > 1 else before[name]
+        )
+
+
+def test_momentum_is_nesterovs_unless_it_is_0(make_network):
+    for momentum, nesterov in [(0.9, True), (0, False)]:
+        optimizer = make_optimizer(make_network(), Recipe(momentum=momentum), CPU)
+        assert {(group["momentum"], group["nesterov"]) for group in optimizer.param_groups} == {(momentum, nesterov)}
+
+
+def test_bfloat16_is_for_the_networks_alone(run, make_network):
+    network, outputs = make_network(), []
+    network.register_forward_hook(lambda module, inputs, output: outputs.append((module.training, output.dtype)))
+    run(RECIPE.changed(precision="bfloat16", epochs=1), network)
+    assert {dtype for in_training, dtype in outputs if in_training} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+# Processes and devices
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_processes_divide_a_batch_among_them(count):
+    rows = list(range(100))
+    shares = [rows[Processes(rank, count).share(slice(24, 36))] for rank in range(count)]
+    assert sorted(sum(shares, [])) == rows[24:36]
+    assert {len(share) for share in shares} == {12 // count}
+
+
+def test_shares_of_two_processes_make_up_the_batch_of_one(subset):
+    whole, *shares = (
+        list(batches(subset[0], RECIPE, 2, processes)) for processes in (Processes(), Processes(0, 2), Processes(1, 2))
+    )
+    for (images, labels), one, other in zip(whole, *shares, strict=True):
+        for tensor, parts in [(images, (one[0], other[0])), (labels, (one[1], other[1]))]:
+            together = torch.empty_like(tensor)
+            together[0::2], together[1::2] = parts
+            assert torch.equal(together, tensor)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "processes", "message"),
+    [
+        (451, 1, "--batch-size 451 is more than the 450 training images"),
+        (63, 2, "--batch-size 63 is not divisible among 2 processes"),
+        (4, 4, "--batch-size 4 leaves one image a process"),
+    ],
+)
+def test_batch_that_does_not_fit_is_refused(batch_size, processes, message):
+    with pytest.raises(TrainingError, match=message):
+        check_batch_size(Recipe(batch_size=batch_size), 450, Processes(0, processes))
+
+
+def test_batch_that_does_not_fit_is_refused_before_training(run):
+    with pytest.raises(TrainingError, match="more than the 450 training images"):
+        run(RECIPE.changed(batch_size=451), export=lambda *_: pytest.fail("trained"))
+    run(RECIPE.changed(batch_size=450, epochs=1))
+
+
+def test_unknown_device_is_refused_with_a_way_out(monkeypatch):
+    assert process_device("cpu") == CPU
+    with pytest.raises(TrainingError, match="--device abacus is not to be had .*: try cpu"):
+        process_device("abacus")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert process_device("auto") == CPU
+
+
+# Repeating and going on
+
+
+def test_same_seed_ends_with_the_same_weights_bit_for_bit(run):
+    (one, history), (other, again) = run(folder="one"), run(folder="other")
+    assert same(one, other)
+    assert measurements(history) == measurements(again)
+
+
+def test_seed_decides_order_augmentation_and_dropout(run, make_network):
+    one, other = make_network(), make_network()
+    by_one, by_other = record_inputs(one), record_inputs(other)
+    run(RECIPE, one, "one")
+    run(RECIPE.changed(seed=1), other, "other")
+    assert not torch.equal(by_one[0], by_other[0])
+    assert not same(one, other)
+
+
+def interrupt_after(epochs):
+    """Comes as Ctrl-C would, once that many epochs have been exported."""
+
+    def export(network, history):
+        if len(history) == epochs:
+            raise KeyboardInterrupt
+
+    return export
+
+
+def interrupt_at_step(network, last):
+    """Comes as Ctrl-C would, in the middle of an epoch."""
+    seen = []
+
+    def count(module, inputs):
+        seen.extend([1] * module.training)
+        if len(seen) == last:
+            raise KeyboardInterrupt
+
+    network.register_forward_pre_hook(count)
+    return network
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+@pytest.mark.parametrize("epochs", [1, 2, "one and a half"])
+def test_interrupted_run_ends_like_an_uninterrupted_one(run, make_network, tmp_path, teacher, epochs, distilled):
+    recipe, options = RECIPE.changed(mixup=0.5), {"teacher": teacher if distilled else None}
+    expected, history = run(recipe, folder="whole", **options)
+    with pytest.raises(KeyboardInterrupt):
+        if epochs == "one and a half":
+            run(recipe, interrupt_at_step(make_network(), 7 + 4), **options)
+        else:
+            run(recipe, export=interrupt_after(epochs), **options)
+    assert (tmp_path / "run" / STATE).exists()
+
+    exported = []
+    # Other initial weights: all of them have to come from the disk.
+    network, resumed = run(recipe, make_network(seed=9), export=lambda _, h: exported.append(len(h)), **options)
+    assert same(network, expected)
+    assert measurements(resumed) == measurements(history)
+    # The interruption may have come between state and checkpoint, so what is done already is exported again.
+    assert exported == ([2, 3] if epochs == 2 else [1, 2, 3])
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def fail_from_epoch(network, epoch):
+    """Makes the loss not a number from the first step of that epoch on."""
+    steps = []
+
+    def spoil(module, inputs, output):
+        steps.extend([1] * module.training)
+        return output * math.nan if len(steps) > 7 * (epoch - 1) else output
+
+    network.register_forward_hook(spoil)
+    return network
+
+
+def test_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(run, make_network, tmp_path):
+    exported = []
+    with pytest.raises(TrainingError, match="loss became nan in epoch 3.*--learning-rate.*--warmup.*--restart"):
+        run(RECIPE, fail_from_epoch(make_network(), 3), export=lambda _, history: exported.append(len(history)))
+    assert exported == [1, 2]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [STATE]
+    # With the cause gone, the run goes on from there as if nothing had happened.
+    assert same(run(network=make_network(seed=9))[0], run(folder="whole")[0])
+
+
+# The disk
+
+
+def test_full_disk_ends_the_run_with_advice_and_keeps_the_epoch_before(run, make_network, tmp_path, monkeypatch):
+    write, writings = checkpoint.write_atomically, []
+
+    def fill_up(path, content):
+        writings.append(path)
+        if len(writings) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", fill_up)
+    with pytest.raises(TrainingError, match="epoch 2 could not be written to .*No space left.*make room.*same command"):
+        run()
+    assert same(run(network=make_network(seed=9))[0], run(folder="whole")[0])
+
+
+def test_full_disk_at_the_export_ends_the_run_with_advice_too(run):
+    def export(network, history):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(TrainingError, match="epoch 1 could not be written to .*No space left"):
+        run(export=export)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's full device")
+@pytest.mark.xfail(reason="PyTorch's writer raises RuntimeError, not OSError, when the disk is full", strict=True)
+def test_device_that_is_really_full_ends_the_run_with_advice(run, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / f"{STATE}.tmp").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match="make room"):
+        run()
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a state", "truncated", "foreign"], ids=str)
+def test_damaged_state_is_refused_by_name(run, tmp_path, damage):
+    with pytest.raises(KeyboardInterrupt):
+        run(export=interrupt_after(1))
+    path = tmp_path / "run" / STATE
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif damage != "foreign":
+        path.write_bytes(damage)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)) if damage == "foreign" else None
+    with pytest.raises(TrainingError, match=r"(?s)training-state\.pt cannot be read .*--restart"):
+        run(network=network)

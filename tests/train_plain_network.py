@@ -1,0 +1,55 @@
+"""Train a network whose images do not touch each other, by the training loop, on the subset.
+
+    python -m tests.train_plain_network OUTPUT_FOLDER
+    torchrun --nproc-per-node 2 -m tests.train_plain_network OUTPUT_FOLDER
+
+Batch norm and dropout would make a batch's result depend on how it is shared out among processes;
+without them, two processes have to follow one to rounding. The folder gets weights.pt and history.json.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as distributed
+from torch import nn
+
+from kd.cifar10 import read_training_set, split_indices
+from kd.recipe import Recipe
+from kd.training import FrozenTeacher, train
+
+RECIPE = Recipe(epochs=3, batch_size=64, learning_rate=0.1, rotation=10, cutout=4)
+
+
+def make_network(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(784, 10),
+    )
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    if "WORLD_SIZE" in os.environ:
+        distributed.init_process_group("gloo")
+    everything = read_training_set(Path(__file__).parent / "data")
+    training, validation = (everything[positions] for positions in split_indices(everything.labels))
+    network = make_network(seed=0)
+    history = train(network, training, validation, RECIPE, folder, teacher=FrozenTeacher(make_network(seed=1)))
+    if not distributed.is_initialized() or distributed.get_rank() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(network.state_dict(), folder / "weights.pt")
+        (folder / "history.json").write_text(json.dumps(history), "utf-8")
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
