@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.cifar10 import IMAGE_SIZE, normalise
+from kd.cifar10 import IMAGE_SIZE, NORMALISATIONS, normalise
 from kd.recipe import Recipe
 
 # ITU-R 601-2 luma: the weights with which torchvision and Pillow turn RGB into grey.
@@ -101,7 +101,7 @@ def augment(images: Tensor, drawn: Draw, recipe: Recipe) -> Tensor:
         images = adjust_brightness(images, drawn.brightness)
     if recipe.contrast:
         images = adjust_contrast(images, drawn.contrast)
-    images = normalise(images, recipe.normalisation)
+    images = normalise(images, NORMALISATIONS[recipe.normalisation])
     if recipe.cutout:
         images = cutout(images, recipe.cutout, drawn.cutout_y, drawn.cutout_x)
     return images.contiguous(memory_format=torch.channels_last)

@@ -23,6 +23,7 @@ from huggingface_hub import load_state_dict_from_file, save_torch_state_dict
 from torch import Tensor, nn
 
 from kd import models
+from kd.cifar10 import Normalisation
 
 CONFIG = "config.json"
 HISTORY = "history.jsonl"
@@ -58,18 +59,19 @@ def save(network: nn.Module, config: dict, folder: str | Path, *, half: bool = F
         name: tensor.detach().to("cpu", torch.float16 if half and tensor.ndim > 1 else tensor.dtype).contiguous()
         for name, tensor in network.state_dict().items()
     }
-    staging = folder / "weights.tmp"
+    staging = folder / "checkpoint.tmp"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
         save_torch_state_dict(weights, staging, max_shard_size=MAX_SHARD_BYTES)
         new = {path.name: _fingerprint(path) for path in sorted(staging.iterdir())}
-        for name in new:
+        write_json(staging / CONFIG, {**config, "weights": new})
+        # All of it fits on the disk. The config comes last: until then it does not match, and says so.
+        for name in (*new, CONFIG):
             (staging / name).chmod(0o644)  # safetensors writes for the owner alone; a Space reads as another user
             os.replace(staging / name, folder / name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    write_json(folder / CONFIG, {**config, "weights": new})
     for path in folder.glob("model*.safetensors*"):
         if path.name not in new:
             path.unlink()
@@ -132,6 +134,11 @@ def load_config(folder: str | Path) -> dict:
             f"{folder / CONFIG} is not a checkpoint's: check {', '.join(wrong) or 'weights'}; {_way_out(folder)}"
         )
     return config
+
+
+def normalisation_of(config: dict) -> Normalisation:
+    """The normalisation that a checkpoint was trained with."""
+    return Normalisation(config["normalisation"]["mean"], config["normalisation"]["std"])
 
 
 def weight_bytes(config: dict) -> int:

@@ -5,8 +5,10 @@ Source of the data: A. Krizhevsky, "Learning Multiple Layers of Features from Ti
 
 import hashlib
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,12 +25,19 @@ IMAGES_PER_FILE = 10_000  # unless the folder's batches.meta says otherwise
 VALIDATION_SHARE = 0.1
 SPLIT_SEED = 2015  # of the split alone; runs have seeds of their own
 
-# Means and standard deviations of the red, green and blue channel, of pixels scaled to [0, 1].
+
+class Normalisation(NamedTuple):
+    """What images are normalised by: of red, green and blue, with pixels scaled to [0, 1]."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
 NORMALISATIONS = {
     # What the project started from: ImageNet's values, with .485 mistyped as .486.
-    "seed-project": ((0.486, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "seed-project": Normalisation((0.486, 0.456, 0.406), (0.229, 0.224, 0.225)),
     # Computed over CIFAR-10's 50,000 training images.
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar10": Normalisation((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
 }
 
 # Copies of the data that we can say something about, by the sha256 of their pixels.
@@ -111,14 +120,14 @@ def split_indices(labels: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(np.flatnonzero(~held_out)), torch.from_numpy(np.flatnonzero(held_out))
 
 
-def normalise(images: Tensor, name: str) -> Tensor:
+def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
     """Subtract the mean and divide by the standard deviation of each channel.
 
     Args:
         images: float, (N, 3, H, W), values in [0, 1].
-        name: a key of `NORMALISATIONS`.
+        normalisation: one of `NORMALISATIONS`, or a checkpoint's own.
     """
-    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in NORMALISATIONS[name])
+    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in normalisation)
     return (images - mean) / std
 
 

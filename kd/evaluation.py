@@ -7,19 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.cifar10 import CLASSES, normalise
+from kd.cifar10 import CLASSES, Normalisation, normalise
 
 CALIBRATION_BINS = 15
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, images: Tensor, normalisation: str, batch_size: int = 1000) -> Tensor:
+def predict(network: nn.Module, images: Tensor, normalisation: Normalisation, batch_size: int = 1000) -> Tensor:
     """Logits of many images, without augmentation, in float32.
 
     Args:
         network: put into evaluation mode for the purpose, and back into its former mode.
         images: uint8, (N, 3, H, W), on the network's device.
-        normalisation: a key of `kd.cifar10.NORMALISATIONS`.
+        normalisation: that of the network's training.
 
     Returns:
         float32, (N, K), on the CPU.

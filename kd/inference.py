@@ -139,7 +139,7 @@ class Trio:
         answers = {}
         for role, network in self._networks.items():
             started = time.perf_counter()
-            images = normalise(pixels, self.configs[role]["normalisation"]["name"])
+            images = normalise(pixels, checkpoint.normalisation_of(self.configs[role]))
             logits = network(images.contiguous(memory_format=torch.channels_last))[0]
             answers[role] = Answer(logits.tolist(), (time.perf_counter() - started) * 1000)
         return answers

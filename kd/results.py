@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kd.checkpoint import CheckpointError
 from kd.models import ARCHITECTURES
+from kd.recipe import RECIPES
 
 RESULTS = "results.json"
 
@@ -70,12 +71,11 @@ def training_sentences(models: dict[str, dict]) -> str:
     roles: dict[str, list[str]] = {}
     for role, model in models.items():
         recipe = model["recipe"]
-        done = f"{model['epochs_done']}"
-        if model["epochs_done"] != recipe["epochs"]:
-            done += f" of {recipe['epochs']}"
+        planned = RECIPES[recipe["name"]][role].epochs
+        done = f"{model['epochs_done']}" + (f" of its {planned}" if model["epochs_done"] != planned else "")
         text = (
-            f"recipe `{recipe['name']}` ({recipe['stem']} stem), {done} epochs on {model['data']['trained_on']:,} images, "
-            f"seed {model['seed']}, {model['machine']}"
+            f"recipe `{recipe['name']}` ({recipe['stem']} stem), seed {model['seed']}, "
+            f"{done} epochs on {model['data']['trained_on']:,} images, {model['machine']}"
         )
         roles.setdefault(text, []).append(ROLE_NAMES[role].lower())
     return " ".join(f"{' and '.join(names).capitalize()}: {text}." for text, names in roles.items())

@@ -6,11 +6,10 @@ the distilled student start from the same weights and see the same images in the
 the same augmentation and schedule.
 """
 
+import io
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,9 @@ from tqdm import tqdm
 
 from kd import checkpoint, evaluation
 from kd.augment import augment, draw, mixup
-from kd.cifar10 import CLASSES, LabelledImages
+from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages
 from kd.losses import DistillationLoss, distillation_loss
+from kd.processes import ALONE, Processes
 from kd.recipe import Recipe
 
 STATE = "training-state.pt"  # what a resumed run needs, beside the checkpoint
@@ -49,24 +49,6 @@ class FrozenTeacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)
-
-
-@dataclass(frozen=True)
-class Processes:
-    """This process's place among those that train together."""
-
-    rank: int = 0
-    count: int = 1
-
-    @staticmethod
-    def current() -> "Processes":
-        if not distributed.is_initialized():
-            return Processes()
-        return Processes(distributed.get_rank(), distributed.get_world_size())
-
-    def share(self, rows: slice) -> slice:
-        """The rows of a batch that this process works on."""
-        return slice(rows.start + self.rank, rows.stop, self.count)
 
 
 def train(
@@ -119,7 +101,7 @@ def train(
         progress = Progress(recipe, epoch, len(training), hidden=processes.rank > 0)
         measured = train_epoch(learner, training, recipe, epoch, optimizer, teacher, progress)
         if processes.rank == 0:
-            logits = evaluation.predict(network, validation.images, recipe.normalisation)
+            logits = evaluation.predict(network, validation.images, NORMALISATIONS[recipe.normalisation])
             metrics = evaluation.measure(logits, validation.labels.cpu())
             measured |= {"validation_accuracy": metrics["accuracy"], "validation_loss": metrics["nll"]}
         history.append(measured)
@@ -214,7 +196,7 @@ def loss_of(logits: Tensor, teacher_logits: Tensor | None, targets: Tensor, reci
 
 
 def batches(
-    training: LabelledImages, recipe: Recipe, epoch: int, processes: Processes = Processes()
+    training: LabelledImages, recipe: Recipe, epoch: int, processes: Processes = ALONE
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The augmented batches of an epoch, or a process's share of each.
 
@@ -304,7 +286,9 @@ def finite(sums: Tensor, images: int, epoch: int) -> Tensor:
 def save_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, history: list[dict]) -> None:
     """Write all that a resumed run needs, atomically."""
     state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
-    checkpoint.write_atomically(path, lambda temporary: torch.save(state, temporary))
+    serialised = io.BytesIO()  # torch.save itself would hide a full disk behind a RuntimeError of its own
+    torch.save(state, serialised)
+    checkpoint.write_atomically(path, lambda temporary: temporary.write_bytes(serialised.getbuffer()))
 
 
 def load_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> list[dict]:
@@ -356,21 +340,3 @@ class Progress:
                 f"validation accuracy {measured['validation_accuracy']:.2%}, "
                 f"{measured['images_per_second']:,.0f} images/s, {measured['seconds']:.0f} s"
             )
-
-
-def process_device(name: str) -> torch.device:
-    """The device that `--device` means: auto is a GPU where there is one.
-
-    Raises:
-        TrainingError: no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"--device {name} is not to be had ({str(error).splitlines()[0]}): try cpu") from error
-    return device

@@ -285,7 +285,6 @@ def test_failing_to_write_the_weights_leaves_the_old_checkpoint_whole(folder, ti
     assert same(checkpoint.load(folder)[0], tiny)
 
 
-@pytest.mark.xfail(reason="the weights are put in place before the config is known to fit on the disk", strict=True)
 def test_failing_to_write_the_config_leaves_the_old_checkpoint_whole(folder, tiny, make_network, monkeypatch):
     monkeypatch.setattr(checkpoint, "write_json", full_disk)
     with pytest.raises(OSError, match="No space left"):

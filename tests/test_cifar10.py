@@ -86,7 +86,7 @@ def test_chosen_positions_keep_images_and_labels_together(data_dir):
 
 def test_normalising_brings_each_channel_to_mean_0_and_deviation_1(data_dir):
     images = read_training_set(data_dir).images.float() / 255
-    normalised = normalise(images, "cifar10")
+    normalised = normalise(images, NORMALISATIONS["cifar10"])
     mean, std = NORMALISATIONS["cifar10"]
     for channel in range(3):
         expected = (images[:, channel].double() - mean[channel]) / std[channel]
@@ -169,6 +169,11 @@ def lose_a_label(path):
     write(path, make_batch(0) | {b"labels": list(range(9))})
 
 
+def lose_an_image(path):
+    batch = make_batch(0)
+    write(path, batch | {b"data": batch[b"data"][:9]})
+
+
 def unbalance(path):
     write(path, make_batch(0) | {b"labels": [0] * 10})
 
@@ -181,19 +186,35 @@ def write_list(path):
     write(path, [1, 2, 3])
 
 
-DAMAGES = [
-    cut_short, truncate, empty, remove, make_floats, make_four_dimensional, make_grey, write_label_10,
-    write_label_below_0, lose_a_label, unbalance, write_cifar_100, write_list,
-]  # fmt: skip
+UNREADABLE = "data_batch_3 cannot be read as a CIFAR-10 file"
+WRONG_PIXELS = "data_batch_3 is not a CIFAR-10 batch: its data is"
+WRONG_LABELS = "data_batch_3 is not a CIFAR-10 batch: its labels are not"
+DAMAGES = {
+    cut_short: "data_batch_3 holds 9 images and 9 labels instead of 10",
+    lose_a_label: "data_batch_3 holds 10 images and 9 labels instead of 10",
+    lose_an_image: "data_batch_3 holds 9 images and 10 labels instead of 10",
+    truncate: UNREADABLE,
+    empty: UNREADABLE,
+    remove: "data_batch_3 is missing",
+    make_floats: WRONG_PIXELS,
+    make_four_dimensional: WRONG_PIXELS,
+    make_grey: WRONG_PIXELS,
+    write_label_10: WRONG_LABELS,
+    write_label_below_0: WRONG_LABELS,
+    write_cifar_100: WRONG_LABELS,
+    write_list: "data_batch_3 is not a CIFAR-10 file: it holds a list",
+    unbalance: r"data_batch_3, .* hold \[14, 4, 4, 4, 4, 4, 4, 4, 4, 4\] images of the ten classes",
+}
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_damaged_batch_is_refused_by_name(tmp_path, damage):
+@pytest.mark.parametrize(("damage", "message"), DAMAGES.items(), ids=[damage.__name__ for damage in DAMAGES])
+def test_damaged_batch_is_refused_by_name(tmp_path, damage, message):
     folder = make_copy(tmp_path)
     read_training_set(tmp_path)  # whole before the damage
     damage(folder / "data_batch_3")
-    with pytest.raises(DataError, match="data_batch_3"):
+    with pytest.raises(DataError, match=message) as caught:
         read_training_set(tmp_path)
+    assert str(folder) in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -42,20 +42,22 @@ def by_hand(network, images):
 
 def test_predict_equals_a_forward_pass_in_evaluation_mode(make_network, subset):
     network, images = make_network().eval(), subset[0].images[:70]
-    logits = predict(network, images, "cifar10")
+    logits = predict(network, images, NORMALISATIONS["cifar10"])
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, by_hand(network, images), rtol=1e-4, atol=1e-5)
     # Neither batch norm nor anything else looks at an image's neighbours.
-    torch.testing.assert_close(predict(network, images, "cifar10", batch_size=16), logits, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(predict(network, images, "seed-project"), logits, rtol=1e-3)
+    torch.testing.assert_close(
+        predict(network, images, NORMALISATIONS["cifar10"], batch_size=16), logits, rtol=1e-4, atol=1e-5
+    )
+    assert not torch.allclose(predict(network, images, NORMALISATIONS["seed-project"]), logits, rtol=1e-3)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_predict_leaves_the_network_as_it_was(make_network, subset, training):
     network = make_network().train(training)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    first = predict(network, subset[0].images[:50], "cifar10")
-    assert torch.equal(first, predict(network, subset[0].images[:50], "cifar10"))  # no dropout
+    first = predict(network, subset[0].images[:50], NORMALISATIONS["cifar10"])
+    assert torch.equal(first, predict(network, subset[0].images[:50], NORMALISATIONS["cifar10"]))  # no dropout
     assert [module.training for module in network.modules()] == [training] * len(list(network.modules()))
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 

@@ -20,9 +20,9 @@ from torch import nn
 from kd import checkpoint, evaluation, models
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_test_set
+from kd.processes import DeviceError, process_device
 from kd.recipe import ROLES
 from kd.results import RESULTS, results_table
-from kd.training import TrainingError, process_device
 from train.run import machine
 
 LATENCY_WARM_UP, LATENCY_RUNS = 10, 100
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
         checkpoint.write_json(options.checkpoints / RESULTS, results)
         if options.readme:
             update_readme(options.readme, results)
-    except (CheckpointError, DataError, TrainingError, OSError) as error:
+    except (CheckpointError, DataError, DeviceError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
     print(json.dumps(results) if options.json else results_table(results), end="")
 
@@ -66,7 +66,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, device: torch.device) -> d
         network, config = checkpoint.load(checkpoints / role)
         latency = cpu_latency(network)
         logits = evaluation.predict(
-            network.to(device, memory_format=torch.channels_last), images, config["normalisation"]["name"]
+            network.to(device, memory_format=torch.channels_last), images, checkpoint.normalisation_of(config)
         )
         teacher_logits = logits if role == "teacher" else teacher_logits
         results[role] = {

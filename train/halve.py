@@ -46,7 +46,7 @@ def halve(source: Path, target: Path, data_dir: Path) -> dict:
 
     def validation_accuracy(folder: Path) -> float:
         network, config = checkpoint.load(folder)
-        logits = evaluation.predict(network, validation.images, config["normalisation"]["name"])
+        logits = evaluation.predict(network, validation.images, checkpoint.normalisation_of(config))
         return evaluation.accuracy(logits, validation.labels)
 
     network, config = checkpoint.load(source)

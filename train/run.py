@@ -19,8 +19,9 @@ import torchvision
 from kd import checkpoint, models
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES, NORMALISATIONS, DataError, read_training_set, split_indices
+from kd.processes import DeviceError, process_device
 from kd.recipe import DEFAULT_RECIPE, RECIPES, Recipe, RecipeError, as_config, option_name
-from kd.training import STATE, FrozenTeacher, TrainingError, process_device, train
+from kd.training import STATE, FrozenTeacher, TrainingError, train
 
 
 def main(role: str, arguments: list[str] | None = None) -> None:
@@ -33,7 +34,7 @@ def main(role: str, arguments: list[str] | None = None) -> None:
         parser.error(str(error))
     try:
         run(role, options, recipe)
-    except (TrainingError, CheckpointError, DataError) as error:
+    except (TrainingError, CheckpointError, DataError, DeviceError) as error:
         sys.exit(f"{parser.prog}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{parser.prog}: interrupted; the same command goes on from the last finished epoch")

@@ -1,0 +1,50 @@
+"""Where a run computes: its device, and the processes that torchrun starts side by side."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as distributed
+
+
+class DeviceError(RuntimeError):
+    """There is no such device; the message names the option."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's place among those that train together."""
+
+    rank: int = 0
+    count: int = 1
+
+    @staticmethod
+    def current() -> "Processes":
+        if not distributed.is_initialized():
+            return ALONE
+        return Processes(distributed.get_rank(), distributed.get_world_size())
+
+    def share(self, rows: slice) -> slice:
+        """The rows of a batch that this process works on."""
+        return slice(rows.start + self.rank, rows.stop, self.count)
+
+
+ALONE = Processes()
+
+
+def process_device(name: str) -> torch.device:
+    """The device that `--device` means: auto is a GPU where there is one.
+
+    Raises:
+        DeviceError: no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(f"--device {name} is not to be had ({str(error).splitlines()[0]}): try cpu") from error
+    return device
