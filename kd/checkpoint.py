@@ -124,7 +124,7 @@ def load_config(folder: str | Path) -> dict:
         raise CheckpointError(f"{folder / CONFIG} cannot be read ({error}): {_way_out(folder)}") from error
     needed = {
         "role": str, "architecture": str, "stem": str, "classes": list, "normalisation": dict,
-        "epochs_done": int, "weights": dict,
+        "recipe": dict, "seed": int, "epochs_done": int, "data": dict, "weights": dict,
     }  # fmt: skip
     wrong = [
         key for key, kind in needed.items() if not isinstance(config, dict) or not isinstance(config.get(key), kind)
@@ -147,9 +147,16 @@ def weight_bytes(config: dict) -> int:
 
 
 def read_history(folder: str | Path) -> list[dict]:
-    """The epochs of a run, as its history.jsonl has them; empty where there is none."""
+    """The epochs of a run, as its history.jsonl has them; empty where there is none.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
     path = Path(folder) / HISTORY
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    except ValueError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}): delete it, or {_way_out(Path(folder))}") from error
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

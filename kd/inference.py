@@ -12,6 +12,7 @@ from torch import nn
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
+from kd.models import count_parameters
 from kd.recipe import ROLES
 
 MAX_FILE_BYTES = 25_000_000
@@ -106,6 +107,7 @@ class Trio:
     Attributes:
         folder: where the checkpoints came from.
         configs: each role's config.json.
+        parameters: each role's number of trainable parameters.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -116,6 +118,7 @@ class Trio:
         """
         self.folder = Path(folder)
         self.configs: dict[str, dict] = {}
+        self.parameters: dict[str, int] = {}
         self._networks: dict[str, nn.Module] = {}
         for role in ROLES:
             network, config = checkpoint.load(self.folder / role)
@@ -126,6 +129,7 @@ class Trio:
                 )
             self._networks[role] = network.to(memory_format=torch.channels_last)
             self.configs[role] = config
+            self.parameters[role] = count_parameters(network)
         self.answer(Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)))  # the first pass is the slowest: have it behind us
 
     @torch.inference_mode()

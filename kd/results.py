@@ -71,7 +71,8 @@ def training_sentences(models: dict[str, dict]) -> str:
     roles: dict[str, list[str]] = {}
     for role, model in models.items():
         recipe = model["recipe"]
-        planned = RECIPES[recipe["name"]][role].epochs
+        preset = RECIPES.get(recipe["name"])  # an older recipe may be gone
+        planned = preset[role].epochs if preset else model["epochs_done"]
         done = f"{model['epochs_done']}" + (f" of its {planned}" if model["epochs_done"] != planned else "")
         text = (
             f"recipe `{recipe['name']}` ({recipe['stem']} stem), seed {model['seed']}, "

@@ -18,6 +18,7 @@ from kd.checkpoint import CONFIG, INDEX, CheckpointError
 DESCRIPTION = {
     "role": "student", "architecture": "resnet50", "stem": "imagenet", "classes": ["airplane"],
     "normalisation": {"name": "cifar10"}, "epochs_done": 3, "seed": 7,
+    "recipe": {"name": "seed"}, "data": {"name": "CIFAR-10"},
 }  # fmt: skip
 
 

@@ -132,7 +132,7 @@ def show(trio: Trio, photo: Image.Image) -> tuple[str, dict]:
         model |= {
             "name": ROLE_NAMES[role],
             "architecture": ARCHITECTURES[config["architecture"]],
-            "parameters": f"{config['parameters'] / 1e6:.1f} M",
+            "parameters": f"{trio.parameters[role] / 1e6:.1f} M",
             "size": f"{checkpoint.weight_bytes(config) / 1e6:.1f} MB",
         }
     return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(), live
