@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import load_state_dict_from_file, save_torch_state_dict
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from kd import models
@@ -70,6 +71,8 @@ def save(network: nn.Module, config: dict, folder: str | Path, *, half: bool = F
         for name in (*new, CONFIG):
             (staging / name).chmod(0o644)  # safetensors writes for the owner alone; a Space reads as another user
             os.replace(staging / name, folder / name)
+    except SafetensorError as error:  # which does not tell a full disk from anything else
+        raise OSError(f"the weights could not be written: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     for path in folder.glob("model*.safetensors*"):
@@ -101,7 +104,7 @@ def load(folder: str | Path) -> tuple[nn.Module, dict]:
         for shard in shards:
             weights |= load_state_dict_from_file(shard, safe=True)
         network.load_state_dict(weights)  # copies into the network's own float32 tensors
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder} does not hold the network it describes ({error}): {_way_out(folder)}"
         ) from error

@@ -32,6 +32,12 @@ class Processes:
 ALONE = Processes()
 
 
+def wait_for_all() -> None:
+    """Return when every process has come here; at once where there is only one."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
 def process_device(name: str) -> torch.device:
     """The device that `--device` means: auto is a GPU where there is one.
 

@@ -10,6 +10,7 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def train(
 
     network.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(network, recipe, device)
-    history = load_state(output_dir / STATE, network, optimizer, device)
+    history = load_state(output_dir / STATE, network, optimizer, recipe, device)
     if history and processes.rank == 0:
         export(network, history)  # the interruption may have come between state and checkpoint
     learner: nn.Module = network
@@ -108,7 +109,7 @@ def train(
         progress.close(measured)
         if processes.rank == 0:
             try:
-                save_state(output_dir / STATE, network, optimizer, history)
+                save_state(output_dir / STATE, network, optimizer, recipe, history)
                 export(network, history)
             except OSError as error:
                 raise TrainingError(
@@ -283,20 +284,31 @@ def finite(sums: Tensor, images: int, epoch: int) -> Tensor:
     return means
 
 
-def save_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, history: list[dict]) -> None:
+def save_state(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, history: list[dict]
+) -> None:
     """Write all that a resumed run needs, atomically."""
-    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
+    state = {
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "recipe": asdict(recipe),
+        "history": history,
+    }
     serialised = io.BytesIO()  # torch.save itself would hide a full disk behind a RuntimeError of its own
     torch.save(state, serialised)
     checkpoint.write_atomically(path, lambda temporary: temporary.write_bytes(serialised.getbuffer()))
 
 
-def load_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> list[dict]:
+def load_state(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, device: torch.device
+) -> list[dict]:
     """Put network and optimizer where `save_state` left them; returns the history, empty at the start."""
     if not path.exists():
         return []
     try:
         state = torch.load(path, map_location=device, weights_only=True)
+        if state["recipe"] != asdict(recipe):
+            raise ValueError("it belongs to a run with other options")
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         return state["history"]

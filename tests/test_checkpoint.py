@@ -1,5 +1,6 @@
 """A checkpoint comes back as it was saved, or not at all; whatever happens while it is written, one is there."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -291,6 +292,25 @@ def test_failing_to_write_the_config_leaves_the_old_checkpoint_whole(folder, tin
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(make_network(seed=5), DESCRIPTION, folder)
     assert same(checkpoint.load(folder)[0], tiny)
+
+
+@contextlib.contextmanager
+def small_disk():
+    """Lets no file grow beyond two kilobytes, as the system itself enforces it."""
+    resource = pytest.importorskip("resource", reason="needs limits on the size of files, as Unix has them")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_disk_that_is_really_full_is_an_os_error_and_leaves_the_old_checkpoint_whole(folder, tiny):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(OSError), small_disk():
+        checkpoint.save(tiny, DESCRIPTION, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()], ids=["disk", "Ctrl-C"])

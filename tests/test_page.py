@@ -328,3 +328,18 @@ def test_no_other_host_is_contacted(browser, server):
     assert len(urls) > 5
     assert [url for url in urls if not url.startswith((server, "data:", "blob:"))] == []
     page.close()
+
+
+def test_the_temperature_and_the_answer_survive_a_look_at_the_results(visit):
+    page = visit()
+    upload(page, EXAMPLES / "ship.png")
+    page.locator("#temperature-number").fill("10")
+    before = table(page)
+    page.get_by_role("tab", name="Results").click()
+    page.wait_for_selector("#results table")
+    page.get_by_role("tab", name="Three networks, one photo").click()
+    page.wait_for_selector("#soft-targets-table tbody tr")
+    assert table(page) == before
+    page.wait_for_selector("#curves .js-plotly-plot .main-svg")
+    plot = "document.querySelector('#curves .js-plotly-plot')"
+    assert page.evaluate(f"getComputedStyle({plot}, '::after').content") == '"T = 10.00"'

@@ -7,7 +7,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -19,7 +18,7 @@ import torchvision
 from kd import checkpoint, models
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES, NORMALISATIONS, DataError, read_training_set, split_indices
-from kd.processes import DeviceError, process_device
+from kd.processes import DeviceError, process_device, wait_for_all
 from kd.recipe import DEFAULT_RECIPE, RECIPES, Recipe, RecipeError, as_config, option_name
 from kd.training import STATE, FrozenTeacher, TrainingError, train
 
@@ -85,11 +84,16 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         )
         checkpoint.save(network, {**config, "epochs_done": len(history), "metrics": metrics}, options.output_dir)
 
-    if first and finished(options, config):
-        print(
-            f"{options.output_dir} holds this run already, all {recipe.epochs} epochs of it; --restart trains it anew"
-        )
+    if options.restart and first:
+        remove_run(options.output_dir)
+    wait_for_all()  # all processes look into the folder before the first one writes to it
+    if finished(options.output_dir, config):
+        if first:
+            print(
+                f"{options.output_dir} holds this run already, all {recipe.epochs} epochs of it; --restart trains anew"
+            )
         return
+    wait_for_all()
     train(
         network,
         training,
@@ -104,25 +108,20 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         print(f"{options.output_dir}: {recipe.epochs} epochs done")
 
 
-def finished(options: argparse.Namespace, config: dict) -> bool:
-    """Whether the output folder holds this very run, finished; clears it with --restart.
+def finished(folder: Path, config: dict) -> bool:
+    """Whether the output folder holds this very run, finished.
 
     Raises:
-        TrainingError: it holds another run, which would be lost.
+        TrainingError: it holds another run, which would be lost, or one that cannot go on.
     """
-    folder = options.output_dir
-    if options.restart:
-        shutil.rmtree(folder, ignore_errors=True)
     if not (folder / checkpoint.CONFIG).exists():
         return False
     before = checkpoint.load_config(folder)
     asked, found = (
-        config["recipe"] | {"teacher": config["teacher"]},
-        before.get("recipe", {}) | {"teacher": before.get("teacher")},
+        {"role": each["role"], **each["recipe"], "teacher": each["teacher"], "data": each["data"]}
+        for each in (config, {"teacher": None} | before)
     )
-    differing = [key for key in asked if asked[key] != found.get(key)] + ["data"] * (
-        config["data"] != before.get("data")
-    )
+    differing = [key for key in asked if asked[key] != found.get(key)]
     if differing:
         raise TrainingError(
             f"{folder} holds a run that differs in {', '.join(differing)}: choose another --output-dir, "
@@ -133,6 +132,13 @@ def finished(options: argparse.Namespace, config: dict) -> bool:
             f"{folder} holds an unfinished run without its {STATE}: give --restart to train from the start"
         )
     return before["epochs_done"] == config["recipe"]["epochs"]
+
+
+def remove_run(folder: Path) -> None:
+    """Remove a run's own files from a folder, and nothing else."""
+    for pattern in (checkpoint.CONFIG, checkpoint.HISTORY, STATE, "model*.safetensors*"):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def read_teacher(folder: Path, recipe: Recipe) -> tuple[FrozenTeacher, dict]:
