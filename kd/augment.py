@@ -176,7 +176,10 @@ def cutout(images: Tensor, side: int, centre_y: Tensor, centre_x: Tensor) -> Ten
 
 
 def mixup(images: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Mix each image and its target with those at the mirrored position (Zhang 2018, arXiv 1710.09412).
+    """Mix each image and its target with those half a batch away (Zhang 2018, arXiv 1710.09412).
+
+    Processes that share out a batch row by row mix the same pairs as one process, if their shares
+    are of even size.
 
     Args:
         images: float, (N, C, H, W).
@@ -186,7 +189,8 @@ def mixup(images: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Tenso
     Returns:
         The mixed images and targets, shaped like the arguments.
     """
+    half = len(images) // 2
     share = share[:, None]
-    targets = share * targets + (1 - share) * targets.flip(0)
+    targets = share * targets + (1 - share) * targets.roll(half, 0)
     share = share[:, :, None, None]
-    return share * images + (1 - share) * images.flip(0), targets
+    return share * images + (1 - share) * images.roll(half, 0), targets

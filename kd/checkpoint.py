@@ -191,4 +191,5 @@ def _fingerprint(path: Path) -> dict:
 
 def _way_out(folder: Path) -> str:
     command = _COMMANDS.get(folder.name, "python -m train.teacher, train.student or train.distill")
-    return f"make it with {command} --output-dir {folder}"
+    restart = " --restart" if (folder / CONFIG).exists() else ""
+    return f"make it with {command} --output-dir {folder}{restart}"

@@ -26,11 +26,13 @@ def predict(network: nn.Module, images: Tensor, normalisation: Normalisation, ba
     """
     was_training = network.training
     network.eval()
-    logits = [
-        network(normalise(batch.float() / 255, normalisation).contiguous(memory_format=torch.channels_last)).cpu()
-        for batch in images.split(batch_size)
-    ]
-    network.train(was_training)
+    try:
+        logits = [
+            network(normalise(batch.float() / 255, normalisation).contiguous(memory_format=torch.channels_last)).cpu()
+            for batch in images.split(batch_size)
+        ]
+    finally:
+        network.train(was_training)
     return torch.cat(logits)
 
 

@@ -49,14 +49,15 @@ def distillation_loss(
 ) -> DistillationLoss:
     """(1 - soft_weight) cross-entropy with the labels + soft_weight distance from the teacher.
 
-    With loss "kd" this is Hinton 2015 (arXiv 1503.02531, section 2).
+    With loss "kd" this is Hinton 2015 (arXiv 1503.02531, section 2). The student alone learns: no
+    gradient reaches the teacher's logits.
 
     Args:
         loss: a key of `DISTANCES`.
         soft_weight: 0 to 1; 0 is the plain cross-entropy.
     """
     hard = F.cross_entropy(student_logits.float(), labels)
-    soft = DISTANCES[loss](student_logits, teacher_logits, labels, temperature)
+    soft = DISTANCES[loss](student_logits, teacher_logits.detach(), labels, temperature)
     return DistillationLoss((1 - soft_weight) * hard + soft_weight * soft, hard, soft)
 
 

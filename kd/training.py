@@ -104,6 +104,8 @@ def train(
         if processes.rank == 0:
             logits = evaluation.predict(network, validation.images, NORMALISATIONS[recipe.normalisation])
             metrics = evaluation.measure(logits, validation.labels.cpu())
+            if not math.isfinite(metrics["nll"]):
+                raise diverged("validation loss", metrics["nll"], epoch)
             measured |= {"validation_accuracy": metrics["accuracy"], "validation_loss": metrics["nll"]}
         history.append(measured)
         progress.close(measured)
@@ -113,7 +115,7 @@ def train(
                 export(network, history)
             except OSError as error:
                 raise TrainingError(
-                    f"epoch {epoch + 1} could not be written to {output_dir} ({error}). The epoch before it is kept: "
+                    f"epoch {epoch + 1} could not be written to {output_dir} ({error}). What was saved before is kept: "
                     "make room and give the same command again to go on."
                 ) from error
     if processes.rank == 0:
@@ -277,11 +279,16 @@ def finite(sums: Tensor, images: int, epoch: int) -> Tensor:
     """The means of an epoch so far; raises TrainingError where the loss has blown up."""
     means = sums.cpu().double() / images
     if not means.isfinite().all():
-        raise TrainingError(
-            f"the loss became {means[0].item()} in epoch {epoch + 1}: the last good checkpoint is kept. "
-            "Start again with a lower --learning-rate or a longer --warmup (and --restart)."
-        )
+        raise diverged("loss", means[0].item(), epoch)
     return means
+
+
+def diverged(what: str, value: float, epoch: int) -> TrainingError:
+    """The error of a run that has blown up."""
+    return TrainingError(
+        f"the {what} became {value} in epoch {epoch + 1}; what was saved before is kept. "
+        "Start again with a lower --learning-rate or a longer --warmup (and --restart)."
+    )
 
 
 def save_state(
@@ -313,7 +320,8 @@ def load_state(
         optimizer.load_state_dict(state["optimizer"])
         return state["history"]
     except Exception as error:  # a damaged file can raise nearly anything
-        raise TrainingError(f"{path} cannot be read ({error}): give --restart to train from the start") from error
+        reason = str(error).partition("\n")[0]  # PyTorch goes on with advice that does not apply
+        raise TrainingError(f"{path} cannot be read ({reason}): give --restart to train from the start") from error
 
 
 class Progress:

@@ -294,6 +294,12 @@ def test_failing_to_write_the_config_leaves_the_old_checkpoint_whole(folder, tin
     assert same(checkpoint.load(folder)[0], tiny)
 
 
+def test_what_is_damaged_is_to_be_made_anew_with_restart(folder):
+    (folder / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=f"--output-dir {folder} --restart"):
+        checkpoint.load(folder)
+
+
 @contextlib.contextmanager
 def small_disk():
     """Lets no file grow beyond two kilobytes, as the system itself enforces it."""

@@ -234,6 +234,16 @@ def test_extreme_logits_give_finite_losses_and_gradients(name, temperature, make
     assert student.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("name", DISTANCES)
+def test_the_student_alone_gets_a_gradient(name):
+    student, teacher, labels = make_logits()
+    student.requires_grad_()
+    teacher.requires_grad_()
+    distillation_loss(student, teacher, labels, loss=name).total.backward()
+    assert student.grad.abs().sum() > 0
+    assert teacher.grad is None
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", DISTANCES)
 def test_half_precision_logits_are_computed_with_in_float32(name, kind):

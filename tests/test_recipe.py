@@ -153,6 +153,7 @@ def test_options_change_the_preset_and_nothing_else():
         ("--temperature nan", "--temperature nan is not between 0.01 and 1000"),
         ("--soft-weight 1.5", "--soft-weight 1.5 is not between 0 and 1"),
         ("--epochs 0", "--epochs 0 is not between 1 and 10000"),
+        ("--seed " + "9" * 400, " is not between 0 and 2147483647"),
         ("--epochs many", "argument --epochs: invalid int value: 'many'"),
         ("--loss mse", "argument --loss: invalid choice: 'mse'"),
         ("--recipe weak", "argument --recipe: invalid choice: 'weak'"),

@@ -218,9 +218,11 @@ def test_processes_divide_a_batch_among_them(count):
     assert {len(share) for share in shares} == {12 // count}
 
 
-def test_shares_of_two_processes_make_up_the_batch_of_one(subset):
+@pytest.mark.parametrize("mixup", [0, 1])
+def test_shares_of_two_processes_make_up_the_batch_of_one(subset, mixup):
     whole, *shares = (
-        list(batches(subset[0], RECIPE, 2, processes)) for processes in (Processes(), Processes(0, 2), Processes(1, 2))
+        list(batches(subset[0], RECIPE.changed(mixup=mixup), 2, processes))
+        for processes in (Processes(), Processes(0, 2), Processes(1, 2))
     )
     for (images, labels), one, other in zip(whole, *shares, strict=True):
         for tensor, parts in [(images, (one[0], other[0])), (labels, (one[1], other[1]))]:
@@ -329,6 +331,20 @@ def fail_from_epoch(network, epoch):
 
     network.register_forward_hook(spoil)
     return network
+
+
+def test_validation_that_is_not_finite_ends_the_run_and_writes_nothing(run, tmp_path):
+    class FailsWhenEvaluated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3072, 10)
+
+        def forward(self, images):
+            return self.layer(images.flatten(1)) * (1 if self.training else math.nan)
+
+    with pytest.raises(TrainingError, match="validation loss became nan in epoch 1"):
+        run(network=FailsWhenEvaluated(), export=lambda *_: pytest.fail("exported"))
+    assert not (tmp_path / "run" / STATE).exists()
 
 
 def test_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(run, make_network, tmp_path):

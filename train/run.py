@@ -33,7 +33,7 @@ def main(role: str, arguments: list[str] | None = None) -> None:
         parser.error(str(error))
     try:
         run(role, options, recipe)
-    except (TrainingError, CheckpointError, DataError, DeviceError) as error:
+    except (TrainingError, CheckpointError, DataError, DeviceError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{parser.prog}: interrupted; the same command goes on from the last finished epoch")
@@ -52,7 +52,12 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     first = not distributed.is_initialized() or distributed.get_rank() == 0
 
     teacher, teacher_description = read_teacher(options.teacher, recipe) if role == "distilled" else (None, None)
+    options.output_dir.mkdir(parents=True, exist_ok=True)  # if it cannot be written to, better now than in an hour
+    if not first:
+        wait_for_all()  # the first process may have to download the data
     everything = read_training_set(options.data_dir)
+    if first:
+        wait_for_all()
     train_positions, validation_positions = split_indices(everything.labels)
     training, validation = everything[train_positions].to(device), everything[validation_positions].to(device)
 
