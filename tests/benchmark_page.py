@@ -21,7 +21,7 @@ from kd.recipe import ROLES
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, serve
 
 PHOTO = ROOT / "kd" / "demo" / "examples" / "dog.png"
-ANSWERS, MOVES, DRAG_SECONDS = 100, 60, 2
+ANSWERS, MOVES, STEPS, DRAG_SECONDS = 100, 60, 50, 2
 
 WATCH = """() => {
     const slider = document.querySelector('#temperature-slider');
@@ -89,7 +89,7 @@ def visit(page, address: str) -> None:
     page.locator("#image input[type=file]").set_input_files(PHOTO)
     page.wait_for_function("!document.querySelector('#answers [data-old]')")
     report("upload to cards", f"{(time.perf_counter() - started) * 1000:.0f} ms")
-    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(2000)  # the curves come after the cards
 
     requests = []
     page.on("request", lambda request: requests.append(request.url))
@@ -106,9 +106,9 @@ def visit(page, address: str) -> None:
     page.evaluate("window.redraws = 0")
     started, moves = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - started) < DRAG_SECONDS:
-        share = 0.1 + 0.8 * abs((elapsed % 1) * 2 - 1)
-        page.mouse.move(box["x"] + box["width"] * share, middle)
-        moves += 1
+        to = 0.9 if moves // STEPS % 2 else 0.1
+        page.mouse.move(box["x"] + box["width"] * to, middle, steps=STEPS)
+        moves += STEPS
     page.mouse.up()
     redraws = page.evaluate("window.redraws")
     report("redraws while dragging", f"{redraws / elapsed:.0f} a second ({moves / elapsed:.0f} moves)")

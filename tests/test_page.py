@@ -41,6 +41,7 @@ def visit(browser, server):
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(server)
         page.wait_for_selector("#soft-targets-table tbody tr")
+        page.wait_for_selector("#curves .js-plotly-plot .main-svg")
         return page
 
     yield open_page
@@ -49,12 +50,17 @@ def visit(browser, server):
     assert errors == []
 
 
+PLOT = "document.querySelector('#curves .js-plotly-plot')"
+
+
 def upload(page, path):
-    """Upload a file and wait until the cards have been made anew."""
+    """Upload a file and wait until the cards and the curves, which come last, have been made anew."""
     page.evaluate("document.querySelector('#answers').firstElementChild?.setAttribute('data-old', '')")
+    page.evaluate(f"{PLOT} && ({PLOT}.data.old = true)")
     page.locator("#image input[type=file]").set_input_files(path)
     page.wait_for_selector("#answers .card:not([data-old])")
     page.wait_for_function("!document.querySelector('#answers [data-old]')")
+    page.wait_for_function(f"{PLOT}?.data && !{PLOT}.data.old")
 
 
 def table(page):
@@ -125,7 +131,6 @@ def test_dragging_softens_the_table_to_the_softmax_computed_here_without_any_req
     photo = EXAMPLES / "dog.png"
     upload(page, photo)
     logits = {role: answer["logits"] for role, answer in classify(photo)["models"].items()}
-    page.wait_for_load_state("networkidle")
     requests = []
     page.on("request", lambda request: requests.append(request.url))
     temperatures = []
@@ -229,13 +234,12 @@ def test_the_curves_mark_the_temperature_and_start_with_the_teachers_probabiliti
     page = visit()
     page.wait_for_selector("#curves .js-plotly-plot .main-svg")
     page.locator("#temperature-number").fill("2")
-    plot = "document.querySelector('#curves .js-plotly-plot')"
-    marker = page.evaluate(f"getComputedStyle({plot}, '::after').content")
+    marker = page.evaluate(f"getComputedStyle({PLOT}, '::after').content")
     assert marker == '"T = 2.00"'
-    place = page.evaluate(f"parseFloat(getComputedStyle({plot}, '::after').left) + 40")
-    axis = page.evaluate(f"({{offset: {plot}._fullLayout.xaxis._offset, length: {plot}._fullLayout.xaxis._length}})")
+    place = page.evaluate(f"parseFloat(getComputedStyle({PLOT}, '::after').left) + 40")
+    axis = page.evaluate(f"({{offset: {PLOT}._fullLayout.xaxis._offset, length: {PLOT}._fullLayout.xaxis._length}})")
     assert place == pytest.approx(axis["offset"] + axis["length"] * math.log(2 / 0.5) / math.log(40), abs=2)
-    curves = page.evaluate(f"Object.fromEntries({plot}.data.map((curve) => [curve.name, curve.y]))")
+    curves = page.evaluate(f"Object.fromEntries({PLOT}.data.map((curve) => [curve.name, curve.y]))")
     coldest = softmax(classify(EXAMPLES / "cat.png")["models"]["teacher"]["logits"], 0.5)
     assert [curves[name][0] for name in CLASSES] == pytest.approx(coldest, abs=1e-5)
 
@@ -341,5 +345,4 @@ def test_the_temperature_and_the_answer_survive_a_look_at_the_results(visit):
     page.wait_for_selector("#soft-targets-table tbody tr")
     assert table(page) == before
     page.wait_for_selector("#curves .js-plotly-plot .main-svg")
-    plot = "document.querySelector('#curves .js-plotly-plot')"
-    assert page.evaluate(f"getComputedStyle({plot}, '::after').content") == '"T = 10.00"'
+    assert page.evaluate(f"getComputedStyle({PLOT}, '::after').content") == '"T = 10.00"'
