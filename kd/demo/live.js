@@ -115,9 +115,11 @@ function requestDraw() {
 
 // The line that marks T in the figure of curves is drawn by the style sheet from these properties.
 function markCurves() {
-  const style = document.documentElement.style; // the figure itself comes and goes with its tab
-  style.setProperty("--place", placeOf(T));
-  style.setProperty("--temperature", `"T = ${T.toFixed(2)}"`);
+  // Set on the figure itself: on the whole document it would cost a third of the redraws a second.
+  const curves = document.getElementById("curves");
+  if (!curves) { setTimeout(markCurves, 100); return; } // it is mounted after the live view
+  curves.style.setProperty("--place", placeOf(T));
+  curves.style.setProperty("--temperature", `"T = ${T.toFixed(2)}"`);
 }
 
 // ---- the three cards -----------------------------------------------------------------------------
