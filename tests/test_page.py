@@ -63,8 +63,14 @@ def upload(page, path):
     page.wait_for_function(f"{PLOT}?.data && !{PLOT}.data.old")
 
 
+def settle(page):
+    """Wait for two frames: what was put off to the next one has been drawn then."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def table(page):
-    """The live table: T, and each network's ten numbers in class order."""
+    """The live table, settled: T, and each network's ten numbers in class order."""
+    settle(page)
     return page.evaluate(
         """() => {
             const table = document.querySelector('#soft-targets-table');
@@ -93,11 +99,6 @@ def drag(page, *shares, steps=40):
     for share in shares:
         page.mouse.move(box["x"] + box["width"] * share, middle, steps=steps)
     page.mouse.up()
-
-
-def settle(page):
-    """Wait for two frames: what was put off to the next one has been drawn then."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def test_an_uploaded_photo_gets_the_three_answers_that_the_endpoint_gives(visit, classify):
@@ -136,7 +137,6 @@ def test_dragging_softens_the_table_to_the_softmax_computed_here_without_any_req
     temperatures = []
     for shares in [(0.1,), (0.9, 0.3), (0.7, 1.1)]:
         drag(page, *shares)
-        settle(page)
         shown = table(page)
         temperatures.append(shown["temperature"])
         for role in ROLES:
@@ -171,7 +171,6 @@ def test_the_chart_changes_while_the_mouse_is_still_down(visit):
 def test_entropy_and_divergences_are_those_of_the_distributions_shown(visit, classify):
     page = visit()
     drag(page, 0.75)
-    settle(page)
     temperature = table(page)["temperature"]
     p = {
         role: softmax(answer["logits"], temperature)
@@ -215,7 +214,6 @@ def test_the_temperature_can_be_set_by_keyboard_and_by_number(visit):
     assert table(page)["temperature"] == 2.5
     number.fill("99")
     number.press("Enter")
-    settle(page)
     assert (table(page)["temperature"], number.input_value()) == (20, "20.00")
 
 
@@ -234,6 +232,7 @@ def test_the_curves_mark_the_temperature_and_start_with_the_teachers_probabiliti
     page = visit()
     page.wait_for_selector("#curves .js-plotly-plot .main-svg")
     page.locator("#temperature-number").fill("2")
+    settle(page)
     marker = page.evaluate(f"getComputedStyle({PLOT}, '::after').content")
     assert marker == '"T = 2.00"'
     place = page.evaluate(f"parseFloat(getComputedStyle({PLOT}, '::after').left) + 40")
