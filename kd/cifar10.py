@@ -200,6 +200,7 @@ class _PlainUnpickler(pickle.Unpickler):
     """Builds numpy arrays, lists, numbers and bytes; refuses whatever else a pickle asks for."""
 
     def find_class(self, module: str, name: str) -> object:
+        """What the pickle's name stands for; raises UnpicklingError for all but plain data."""
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
             return np._core.multiarray._reconstruct
         if module == "numpy" and name in ("ndarray", "dtype"):

@@ -1,6 +1,7 @@
 """Where a run computes: its device, and the processes that torchrun starts side by side."""
 
 import os
+import platform
 from dataclasses import dataclass
 
 import torch
@@ -54,3 +55,10 @@ def process_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise DeviceError(f"--device {name} is not to be had ({str(error).splitlines()[0]}): try cpu") from error
     return device
+
+
+def machine(device: torch.device) -> str:
+    """The hardware in a few words, for the record."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU with {os.cpu_count()} cores"

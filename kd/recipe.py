@@ -6,6 +6,10 @@ type, its default, its unit, its range, and the sentence that `--help` prints.
 
 from dataclasses import asdict, dataclass, field, fields, replace
 
+from kd.cifar10 import NORMALISATIONS
+from kd.losses import DISTANCES
+from kd.models import STEMS
+
 ROLES = ("teacher", "student", "distilled")
 
 
@@ -26,11 +30,9 @@ class Recipe:
         RecipeError: a value is outside its range.
     """
 
-    stem: str = _option("cifar", "first layers of the networks", choices=("imagenet", "cifar"))
+    stem: str = _option("cifar", "first layers of the networks", choices=STEMS)
     pretrained: bool = _option(False, "start from torchvision's ImageNet weights, which torchvision downloads")
-    normalisation: str = _option(
-        "cifar10", "constants the images are normalised by", choices=("seed-project", "cifar10")
-    )
+    normalisation: str = _option("cifar10", "constants the images are normalised by", choices=tuple(NORMALISATIONS))
 
     crop_padding: int = _option(4, "random crop after padding each side by this many pixels", 0, 16)
     flip: float = _option(0.5, "probability of a horizontal flip", 0, 1)
@@ -47,7 +49,7 @@ class Recipe:
     momentum: float = _option(0.9, "Nesterov momentum; 0 is plain SGD", 0, 0.9999)
     weight_decay: float = _option(5e-4, "L2 penalty, on all weights but norm layers' and biases", 0, 1)
 
-    loss: str = _option("kd", "distillation loss", choices=("kd", "logit-mse", "dkd", "dist", "standardised-kd"))
+    loss: str = _option("kd", "distillation loss", choices=tuple(DISTANCES))
     temperature: float = _option(4.0, "T, by which logits are divided before the softmax", 0.01, 1000)
     soft_weight: float = _option(0.9, "share of the teacher's term in the loss; the labels' has the rest", 0, 1)
 

@@ -19,13 +19,13 @@ import torch.distributed as distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from kd import checkpoint, evaluation
 from kd.augment import augment, draw, mixup
 from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages
 from kd.losses import DistillationLoss, distillation_loss
 from kd.processes import ALONE, Processes
+from kd.progress import Progress
 from kd.recipe import Recipe
 
 STATE = "training-state.pt"  # what a resumed run needs, beside the checkpoint
@@ -130,7 +130,7 @@ def train_epoch(
     epoch: int,
     optimizer: torch.optim.Optimizer,
     teacher: FrozenTeacher | None,
-    progress: "Progress",
+    progress: Progress,
 ) -> dict:
     """One pass over the training images.
 
@@ -322,41 +322,3 @@ def load_state(
     except Exception as error:  # a damaged file can raise nearly anything
         reason = str(error).partition("\n")[0]  # PyTorch goes on with advice that does not apply
         raise TrainingError(f"{path} cannot be read ({reason}): give --restart to train from the start") from error
-
-
-class Progress:
-    """A bar with loss, accuracy, images/s and the time left in the epoch, and a line when it is done."""
-
-    def __init__(self, recipe: Recipe, epoch: int, images: int, hidden: bool) -> None:
-        self.title = f"epoch {epoch + 1}/{recipe.epochs}"
-        self.hidden = hidden
-        steps = images // recipe.batch_size
-        self.bar = tqdm(
-            total=steps * recipe.batch_size,
-            desc=self.title,
-            unit="img",
-            leave=False,
-            disable=True if hidden else None,  # None: only on a terminal
-        )
-        self.last = time.perf_counter()
-
-    def due(self) -> bool:
-        """Whether to look at the loss now: about twice a second, since a look makes a GPU wait."""
-        now = time.perf_counter()
-        if now - self.last < 0.5:
-            return False
-        self.last = now
-        return True
-
-    def show(self, images: int, loss: float, accuracy: float) -> None:
-        self.bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}", refresh=False)
-        self.bar.update(images - self.bar.n)
-
-    def close(self, measured: dict) -> None:
-        self.bar.close()
-        if not self.hidden:
-            tqdm.write(
-                f"{self.title}: loss {measured['loss']:.4f}, accuracy {measured['accuracy']:.2%}, "
-                f"validation accuracy {measured['validation_accuracy']:.2%}, "
-                f"{measured['images_per_second']:,.0f} images/s, {measured['seconds']:.0f} s"
-            )

@@ -27,6 +27,14 @@ def run(*arguments, **environment):
     )
 
 
+def refusal_at_start(checkpoints):
+    """What app.py says of checkpoints that it cannot show, in a sentence and without a traceback."""
+    result = run("app.py", KD_CHECKPOINTS=str(checkpoints))
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
 @pytest.fixture
 def copied(tmp_path):
     """A copy of the shipped checkpoints, to be damaged."""
@@ -35,11 +43,9 @@ def copied(tmp_path):
 
 def test_a_missing_checkpoint_is_named_at_start_with_the_command_that_makes_it(copied):
     shutil.rmtree(copied / "distilled")
-    result = run("app.py", KD_CHECKPOINTS=str(copied))
-    assert result.returncode == 1
-    assert f"{copied / 'distilled'} does not exist" in result.stderr
-    assert "python -m train.distill --teacher checkpoints/teacher" in result.stderr
-    assert "Traceback" not in result.stderr
+    said = refusal_at_start(copied)
+    assert f"{copied / 'distilled'} does not exist" in said
+    assert "python -m train.distill --teacher checkpoints/teacher" in said
 
 
 def test_a_damaged_checkpoint_is_named_at_start_with_the_command_that_makes_it(copied):
@@ -47,19 +53,16 @@ def test_a_damaged_checkpoint_is_named_at_start_with_the_command_that_makes_it(c
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
-    result = run("app.py", KD_CHECKPOINTS=str(copied))
-    assert result.returncode == 1
-    assert f"{weights} is damaged" in result.stderr
-    assert "python -m train.student" in result.stderr
-    assert "Traceback" not in result.stderr
+    said = refusal_at_start(copied)
+    assert f"{weights} is damaged" in said
+    assert "python -m train.student" in said
 
 
 def test_a_checkpoint_of_another_role_is_refused_at_start(copied):
     shutil.rmtree(copied / "distilled")
     shutil.copytree(copied / "student", copied / "distilled")
-    result = run("app.py", KD_CHECKPOINTS=str(copied))
-    assert result.returncode == 1
-    assert f"{copied / 'distilled'} holds a student" in result.stderr
+    said = refusal_at_start(copied)
+    assert f"{copied / 'distilled'} holds a student" in said
 
 
 def test_evaluate_prints_one_json_object_and_writes_it_beside_the_checkpoints(copied):

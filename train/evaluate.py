@@ -20,10 +20,9 @@ from torch import nn
 from kd import checkpoint, evaluation, models
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_test_set
-from kd.processes import DeviceError, process_device
+from kd.processes import DeviceError, machine, process_device
 from kd.recipe import ROLES
 from kd.results import RESULTS, results_table
-from train.run import machine
 
 LATENCY_WARM_UP, LATENCY_RUNS = 10, 100
 MARKERS = re.compile(r"(<!-- results -->\n).*(<!-- end of results -->)", re.DOTALL)

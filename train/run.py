@@ -6,7 +6,6 @@ The scripts `train.teacher`, `train.student` and `train.distill` differ in the r
 import argparse
 import json
 import os
-import platform
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -18,7 +17,7 @@ import torchvision
 from kd import checkpoint, models
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES, NORMALISATIONS, DataError, read_training_set, split_indices
-from kd.processes import DeviceError, process_device, wait_for_all
+from kd.processes import DeviceError, machine, process_device, wait_for_all
 from kd.recipe import DEFAULT_RECIPE, RECIPES, Recipe, RecipeError, as_config, option_name
 from kd.training import STATE, FrozenTeacher, TrainingError, train
 
@@ -62,22 +61,9 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     training, validation = everything[train_positions].to(device), everything[validation_positions].to(device)
 
     torch.manual_seed(recipe.seed)  # the initial weights follow from the seed, not from the role
-    architecture = models.ARCHITECTURE_OF_ROLE[role]
-    network = models.build(architecture, recipe.stem, recipe.pretrained).to(device)
-    mean, deviation = NORMALISATIONS[recipe.normalisation]
-    config = {
-        "role": role,
-        "architecture": architecture,
-        "stem": recipe.stem,
-        "classes": list(CLASSES),
-        "normalisation": {"name": recipe.normalisation, "mean": mean, "std": deviation},
-        "parameters": models.count_parameters(network),
-        "macs": models.count_macs(architecture, recipe.stem),
-        "recipe": as_config(options.recipe, recipe),
+    network = models.build(models.ARCHITECTURE_OF_ROLE[role], recipe.stem, recipe.pretrained).to(device)
+    config = describe(role, options.recipe, recipe, network, device) | {
         "teacher": teacher_description,
-        "seed": recipe.seed,
-        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
-        "machine": machine(device),
         "data": {**everything.description, "trained_on": len(training), "validated_on": len(validation)},
     }
 
@@ -111,6 +97,25 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     )
     if first:
         print(f"{options.output_dir}: {recipe.epochs} epochs done")
+
+
+def describe(role: str, recipe_name: str, recipe: Recipe, network: torch.nn.Module, device: torch.device) -> dict:
+    """What config.json says of a network and of how it is trained, before the first epoch."""
+    mean, std = NORMALISATIONS[recipe.normalisation]
+    architecture = models.ARCHITECTURE_OF_ROLE[role]
+    return {
+        "role": role,
+        "architecture": architecture,
+        "stem": recipe.stem,
+        "classes": list(CLASSES),
+        "normalisation": {"name": recipe.normalisation, "mean": mean, "std": std},
+        "parameters": models.count_parameters(network),
+        "macs": models.count_macs(architecture, recipe.stem),
+        "recipe": as_config(recipe_name, recipe),
+        "seed": recipe.seed,
+        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+        "machine": machine(device),
+    }
 
 
 def finished(folder: Path, config: dict) -> bool:
@@ -212,10 +217,3 @@ def chosen_recipe(options: argparse.Namespace, role: str) -> Recipe:
     given = {entry.name: getattr(options, entry.name) for entry in fields(Recipe)}
     given = {name: value for name, value in given.items() if value is not None}
     return RECIPES[options.recipe][role].changed(**given)
-
-
-def machine(device: torch.device) -> str:
-    """The hardware in a few words, for the record."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU with {os.cpu_count()} cores"

@@ -115,7 +115,7 @@ function requestDraw() {
 
 // The line that marks T in the figure of curves is drawn by the style sheet from these properties.
 function markCurves() {
-  // Set on the figure itself: on the whole document it would cost a third of the redraws a second.
+  // Set on the figure itself: on the whole document, every move would restyle the whole page.
   const curves = document.getElementById("curves");
   if (!curves) { setTimeout(markCurves, 100); return; } // it is mounted after the live view
   curves.style.setProperty("--place", placeOf(T));

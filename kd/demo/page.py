@@ -90,21 +90,26 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         with gr.Tab("Results"):
             build_results(Path(checkpoints))
 
-        shown = gr.on(
-            [image.input], partial(show_upload, trio), image, [seen, live],
-            preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
-        )  # fmt: skip
-        chosen = examples.click(
-            partial(show_example, trio), examples, [image, seen, live],
-            show_progress="hidden", trigger_mode="always_last", api_visibility="private",
-        )  # fmt: skip
-        for event in (shown, chosen):
-            # The curves come second: they may take longer than the answer itself.
-            event.success(curves_of, live, curves, show_progress="hidden", api_visibility="private")
-            # Nothing old may stand under an error.
-            event.failure(lambda: (None, None, None), None, [seen, live, curves], api_visibility="private")
+        connect(trio, image, examples, seen, live, curves)
         gr.api(endpoint(trio), api_name="classify")
     return page.queue(max_size=QUEUE, default_concurrency_limit=os.cpu_count())
+
+
+def connect(trio: Trio, image: gr.Image, examples: gr.Dataset, seen: gr.HTML, live: gr.HTML, curves: gr.Plot) -> None:
+    """Let an upload or an example be answered in the live view. The temperature needs no event."""
+    shown = gr.on(
+        [image.input], partial(show_upload, trio), image, [seen, live],
+        preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
+    )  # fmt: skip
+    chosen = examples.click(
+        partial(show_example, trio), examples, [image, seen, live],
+        show_progress="hidden", trigger_mode="always_last", api_visibility="private",
+    )  # fmt: skip
+    for event in (shown, chosen):
+        # The curves come second: they may take longer than the answer itself.
+        event.success(curves_of, live, curves, show_progress="hidden", api_visibility="private")
+        # Nothing old may stand under an error.
+        event.failure(lambda: (None, None, None), None, [seen, live, curves], api_visibility="private")
 
 
 def launch(page: gr.Blocks, **settings) -> None:
@@ -124,9 +129,9 @@ def build_results(checkpoints: Path) -> None:
 
 def show(trio: Trio, photo: Image.Image) -> tuple[str, dict]:
     """What the page shows of a photo: the picture that the networks see, as an URL, and the live view's value."""
-    png = io.BytesIO()
-    to_network_size(photo).save(png, "PNG")
-    live = trio.classify(photo, temperature=1.0)
+    seen, png = to_network_size(photo), io.BytesIO()
+    seen.save(png, "PNG")
+    live = trio.classify(seen, temperature=1.0)
     for role, model in live["models"].items():
         config = trio.configs[role]
         model |= {
