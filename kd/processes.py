@@ -57,6 +57,16 @@ def process_device(name: str) -> torch.device:
     return device
 
 
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The context in which networks compute; losses and weights are float32 in any case.
+
+    Args:
+        precision: a recipe's: float32, bfloat16, or auto, which is bfloat16 on a GPU and float32 on a CPU.
+    """
+    half = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16, enabled=half)
+
+
 def machine(device: torch.device) -> str:
     """The hardware in a few words, for the record."""
     if device.type == "cuda":

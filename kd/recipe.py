@@ -22,6 +22,13 @@ def _option(default, explanation, low=None, high=None, choices=None):
     return field(default=default, metadata={"help": explanation, "low": low, "high": high, "choices": choices})
 
 
+# A field that is not named here is taken to change the batches, so a new one errs on the safe side.
+_NOT_OF_THE_BATCHES = {
+    "stem", "pretrained", "epochs", "learning_rate", "warmup", "momentum", "weight_decay",
+    "loss", "temperature", "soft_weight", "precision",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides what a run computes, apart from the data and the teacher.
@@ -72,6 +79,10 @@ class Recipe:
     def changed(self, **values) -> "Recipe":
         """This recipe with other values for some fields; raises RecipeError like the constructor."""
         return replace(self, **values)
+
+    def batches(self) -> dict:
+        """The fields that decide which batches a run is shown: all but those of its network, optimiser and loss."""
+        return {name: value for name, value in asdict(self).items() if name not in _NOT_OF_THE_BATCHES}
 
 
 def option_name(field_name: str) -> str:

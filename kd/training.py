@@ -24,32 +24,16 @@ from kd import checkpoint, evaluation
 from kd.augment import augment, draw, mixup
 from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages
 from kd.losses import DistillationLoss, distillation_loss
-from kd.processes import ALONE, Processes
+from kd.processes import ALONE, Processes, autocast
 from kd.progress import Progress
 from kd.recipe import Recipe
+from kd.teacher import Answers, FrozenTeacher
 
 STATE = "training-state.pt"  # what a resumed run needs, beside the checkpoint
 
 
 class TrainingError(RuntimeError):
     """A run cannot go on; the message says why and what is left to do."""
-
-
-class FrozenTeacher(nn.Module):
-    """A network that only answers: no gradients, and evaluation mode whatever `train()` is called."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network.requires_grad_(False)
-        self.train()
-
-    def train(self, mode: bool = True) -> "FrozenTeacher":
-        """Stay in evaluation mode: in training mode the batch-norm statistics would drift."""
-        return super().train(False)
-
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network(images)
 
 
 def train(
@@ -60,6 +44,7 @@ def train(
     output_dir: Path,
     *,
     teacher: FrozenTeacher | None = None,
+    answers_dir: Path | None = None,
     compiled: bool = False,
     export: Callable[[nn.Module, list[dict]], None] = lambda network, history: None,
 ) -> list[dict]:
@@ -72,7 +57,9 @@ def train(
         recipe: all hyper-parameters.
         output_dir: for training-state.pt, written atomically each epoch and removed at the end.
         teacher: for distillation, on the same device; without it the labels alone teach.
-        compiled: run the network through torch.compile.
+        answers_dir: keeps the teacher's answers for other students that are shown the same batches;
+            what it holds already is read instead of asked.
+        compiled: run the networks through torch.compile.
         export: called after each epoch, on the first process, with the network and the history.
 
     Returns:
@@ -97,10 +84,13 @@ def train(
         learner = DistributedDataParallel(learner)
     if compiled:
         learner = torch.compile(learner)
+        if teacher:
+            teacher.compile()
 
     for epoch in range(len(history), recipe.epochs):
         progress = Progress(recipe, epoch, len(training), hidden=processes.rank > 0)
-        measured = train_epoch(learner, training, recipe, epoch, optimizer, teacher, progress)
+        answers = open_answers(teacher, answers_dir, epoch, len(training) // recipe.batch_size * recipe.batch_size)
+        measured = train_epoch(learner, training, recipe, epoch, optimizer, answers, progress)
         if processes.rank == 0:
             logits = evaluation.predict(network, validation.images, NORMALISATIONS[recipe.normalisation])
             metrics = evaluation.measure(logits, validation.labels.cpu())
@@ -109,15 +99,17 @@ def train(
             measured |= {"validation_accuracy": metrics["accuracy"], "validation_loss": metrics["nll"]}
         history.append(measured)
         progress.close(measured)
-        if processes.rank == 0:
-            try:
+        try:
+            if answers:
+                answers.keep()
+            if processes.rank == 0:
                 save_state(output_dir / STATE, network, optimizer, recipe, history)
                 export(network, history)
-            except OSError as error:
-                raise TrainingError(
-                    f"epoch {epoch + 1} could not be written to {output_dir} ({error}). What was saved before is kept: "
-                    "make room and give the same command again to go on."
-                ) from error
+        except OSError as error:
+            raise TrainingError(
+                f"epoch {epoch + 1} could not be written to {output_dir} ({error}). What was saved before is kept: "
+                "make room and give the same command again to go on."
+            ) from error
     if processes.rank == 0:
         (output_dir / STATE).unlink(missing_ok=True)
     return history
@@ -129,10 +121,10 @@ def train_epoch(
     recipe: Recipe,
     epoch: int,
     optimizer: torch.optim.Optimizer,
-    teacher: FrozenTeacher | None,
+    answers: Answers | None,
     progress: Progress,
 ) -> dict:
-    """One pass over the training images.
+    """One pass over the training images, learning from the teacher's answers to them where there are any.
 
     Returns:
         epoch (from 1), learning_rate (of the last step), loss, hard and soft (its terms before
@@ -141,7 +133,7 @@ def train_epoch(
     """
     started = time.perf_counter()
     processes, device = Processes.current(), training.labels.device
-    precision = autocast(recipe, device)
+    precision = autocast(recipe.precision, device)
     torch.manual_seed(step_seed(recipe.seed, epoch, processes.rank))  # for dropout
     sums = torch.zeros(4, device=device)  # loss, hard, soft, right answers, each times images
     images_seen = 0
@@ -153,7 +145,7 @@ def train_epoch(
 
         with precision:
             logits = learner(images)
-            teacher_logits = teacher(images) if teacher else None
+        teacher_logits = answers(images) if answers else None
         loss = loss_of(logits, teacher_logits, targets, recipe)
 
         optimizer.zero_grad()
@@ -176,11 +168,20 @@ def train_epoch(
         "learning_rate": learning_rate,
         "loss": total,
         "hard": hard,
-        "soft": soft if teacher else None,
+        "soft": soft if answers else None,
         "accuracy": accuracy,
         "seconds": round(seconds, 3),
         "images_per_second": round(images_seen / seconds, 1),
     }
+
+
+def open_answers(teacher: FrozenTeacher | None, folder: Path | None, epoch: int, images: int) -> Answers | None:
+    """The teacher's answers to this process's share of an epoch of `images` images; None without a teacher."""
+    if teacher is None:
+        return None
+    processes = Processes.current()
+    name = f"epoch-{epoch + 1:03}-process-{processes.rank + 1}-of-{processes.count}.safetensors"
+    return Answers(teacher, folder and folder / name, images // processes.count)
 
 
 def loss_of(logits: Tensor, teacher_logits: Tensor | None, targets: Tensor, recipe: Recipe) -> DistillationLoss:
@@ -247,12 +248,6 @@ def learning_rate_at(epochs: float, recipe: Recipe) -> float:
     if done < recipe.warmup:
         return recipe.learning_rate * done / recipe.warmup
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup)))
-
-
-def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """The precision the networks compute in; losses and weights are float32 in any case."""
-    half = recipe.precision == "bfloat16" or (recipe.precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, torch.bfloat16, enabled=half)
 
 
 def main_class(targets: Tensor) -> Tensor:

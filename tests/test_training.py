@@ -13,9 +13,9 @@ from kd.cifar10 import NORMALISATIONS
 from kd.evaluation import accuracy, negative_log_likelihood, predict
 from kd.processes import DeviceError, Processes, process_device
 from kd.recipe import Recipe
+from kd.teacher import FrozenTeacher
 from kd.training import (
     STATE,
-    FrozenTeacher,
     TrainingError,
     batches,
     check_batch_size,
@@ -120,30 +120,6 @@ def test_training_lowers_the_loss(run):
     _, history = run(RECIPE.changed(epochs=8))
     assert history[-1]["loss"] < history[0]["loss"] - 0.1
     assert history[-1]["accuracy"] > 0.2
-
-
-# The teacher
-
-
-def test_teacher_stays_in_evaluation_mode_whoever_calls_train(teacher):
-    for whole in (teacher, nn.Sequential(teacher, nn.Linear(10, 10))):
-        whole.train()
-        whole.train(True)
-        assert not any(module.training for module in teacher.modules())
-
-
-def test_teacher_comes_out_of_training_a_student_as_it_went_in(run, teacher):
-    before = snapshot(teacher.network)
-    run(teacher=teacher)
-    assert same(teacher.network, before)
-    assert all(parameter.grad is None and not parameter.requires_grad for parameter in teacher.parameters())
-
-
-def test_teachers_answers_carry_no_gradient_and_do_not_depend_on_the_batch(teacher):
-    images = torch.randn(8, 3, 32, 32, requires_grad=True)
-    answers = teacher.train()(images)
-    assert not answers.requires_grad
-    torch.testing.assert_close(teacher(images[:2]), answers[:2])
 
 
 # Schedule and optimiser

@@ -18,7 +18,8 @@ from torch import nn
 
 from kd.cifar10 import read_training_set, split_indices
 from kd.recipe import Recipe
-from kd.training import FrozenTeacher, train
+from kd.teacher import FrozenTeacher
+from kd.training import train
 
 RECIPE = Recipe(epochs=3, batch_size=64, learning_rate=0.1, rotation=10, cutout=4)
 

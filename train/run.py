@@ -4,6 +4,7 @@ The scripts `train.teacher`, `train.student` and `train.distill` differ in the r
 """
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -19,7 +20,8 @@ from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES, NORMALISATIONS, DataError, read_training_set, split_indices
 from kd.processes import DeviceError, machine, process_device, wait_for_all
 from kd.recipe import DEFAULT_RECIPE, RECIPES, Recipe, RecipeError, as_config, option_name
-from kd.training import STATE, FrozenTeacher, TrainingError, train
+from kd.teacher import FrozenTeacher
+from kd.training import STATE, TrainingError, train
 
 
 def main(role: str, arguments: list[str] | None = None) -> None:
@@ -92,6 +94,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         recipe,
         options.output_dir,
         teacher=teacher.to(device, memory_format=torch.channels_last) if teacher else None,
+        answers_dir=answers_dir(options, recipe, config),
         compiled=options.compile,
         export=export,
     )
@@ -161,7 +164,16 @@ def read_teacher(folder: Path, recipe: Recipe) -> tuple[FrozenTeacher, dict]:
             f"{recipe.normalisation}: train both by one recipe, or pass --normalisation {name}"
         )
     description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")}
-    return FrozenTeacher(network), description
+    return FrozenTeacher(network, config["recipe"]["precision"]), description
+
+
+def answers_dir(options: argparse.Namespace, recipe: Recipe, config: dict) -> Path | None:
+    """Where the teacher's answers to this run's batches are kept: one folder for all runs that are shown the same."""
+    if config["teacher"] is None or options.teacher_answers is None:
+        return None
+    shown = {key: config[key] for key in ("teacher", "data", "machine")} | {"batches": recipe.batches()}
+    digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+    return options.teacher_answers / digest[:16]
 
 
 def make_parser(role: str) -> argparse.ArgumentParser:
@@ -175,6 +187,8 @@ def make_parser(role: str) -> argparse.ArgumentParser:
     parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT_RECIPE, help=f"named preset ({DEFAULT_RECIPE})")
     if role == "distilled":
         parser.add_argument("--teacher", type=Path, required=True, metavar="DIR", help="checkpoint of the teacher")
+        parser.add_argument("--teacher-answers", type=Path, metavar="DIR",
+                            help="keep its answers here, for all students that are shown the same batches")  # fmt: skip
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
                         help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
     parser.add_argument("--output-dir", type=Path, default=Path("checkpoints") / role, metavar="DIR",
