@@ -52,17 +52,33 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
     return F.cross_entropy(logits.double(), labels).item()
 
 
+def reliability(logits: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> dict[str, list]:
+    """What a reliability diagram shows (Guo 2017, arXiv 1706.04599, section 2).
+
+    Images are sorted into `bins` equal intervals of confidence (the largest probability), open
+    below and closed above: (0, 1/bins], ..., ((bins - 1)/bins, 1].
+
+    Returns:
+        Lists with an entry an interval: images, and the sums over them of confidence and of right answers.
+    """
+    confidence, answer = F.softmax(logits.double(), dim=1).max(dim=1)
+    interval = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    zeros = torch.zeros(bins, dtype=torch.double)
+    return {
+        "images": torch.bincount(interval, minlength=bins).tolist(),
+        "confidence": zeros.index_add(0, interval, confidence).tolist(),
+        "right": zeros.index_add(0, interval, (answer == labels).double()).tolist(),
+    }
+
+
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> float:
     """Expected calibration error (Guo 2017, arXiv 1706.04599, eq. 3), 0 to 1.
 
-    Images are sorted into `bins` equal intervals of confidence (the largest probability); the
-    error is |accuracy - mean confidence| of each interval, weighted by its share of the images.
+    |accuracy - mean confidence| of each interval of `reliability`, weighted by its share of the images.
     """
-    confidence, answer = F.softmax(logits.double(), dim=1).max(dim=1)
-    # Intervals are open below and closed above: (0, 1/bins], ..., ((bins - 1)/bins, 1].
-    interval = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gap = torch.zeros(bins, dtype=torch.double).index_add_(0, interval, (answer == labels).double() - confidence)
-    return gap.abs().sum().item() / len(labels)
+    intervals = reliability(logits, labels, bins)
+    gaps = (abs(right - sure) for right, sure in zip(intervals["right"], intervals["confidence"], strict=True))
+    return sum(gaps) / len(labels)
 
 
 def agreement(logits: Tensor, others: Tensor) -> float:

@@ -24,8 +24,8 @@ def _option(default, explanation, low=None, high=None, choices=None):
 
 # A field that is not named here is taken to change the batches, so a new one errs on the safe side.
 _NOT_OF_THE_BATCHES = {
-    "stem", "pretrained", "epochs", "learning_rate", "warmup", "momentum", "weight_decay",
-    "loss", "temperature", "soft_weight", "precision",
+    "stem", "pretrained", "epochs", "learning_rate", "warmup", "momentum", "weight_decay", "optimizer",
+    "schedule", "loss", "temperature", "soft_weight", "precision",
 }  # fmt: skip
 
 
@@ -52,9 +52,15 @@ class Recipe:
     epochs: int = _option(40, "passes over the training images", 1, 10_000)
     batch_size: int = _option(512, "images a step, over all processes", 2, 45_000)
     learning_rate: float = _option(0.4, "peak learning rate of SGD, per step", 1e-6, 10)
-    warmup: float = _option(0.125, "share of the run for linear warm-up, before the cosine decay to 0", 0, 0.9)
-    momentum: float = _option(0.9, "Nesterov momentum; 0 is plain SGD", 0, 0.9999)
-    weight_decay: float = _option(5e-4, "L2 penalty, on all weights but norm layers' and biases", 0, 1)
+    warmup: float = _option(0.125, "share of the run for linear warm-up", 0, 0.9)
+    momentum: float = _option(0.9, "momentum of SGD; 0 for none", 0, 0.9999)
+    weight_decay: float = _option(5e-4, "L2 penalty, with nesterov on all weights but norm layers' and biases", 0, 1)
+    optimizer: str = _option(
+        "nesterov",
+        "nesterov is SGD with Nesterov momentum; sgd has plain momentum, and weight decay on everything",
+        choices=("nesterov", "sgd"),
+    )
+    schedule: str = _option("cosine", "of the learning rate, after the warm-up", choices=("cosine", "constant"))
 
     loss: str = _option("kd", "distillation loss", choices=tuple(DISTANCES))
     temperature: float = _option(4.0, "T, by which logits are divided before the softmax", 0.01, 1000)
@@ -120,3 +126,17 @@ DEFAULT_RECIPE = "seed"
 def as_config(name: str, recipe: Recipe) -> dict:
     """The recipe as it stands in a checkpoint's config.json."""
     return {"name": name, **asdict(recipe)}
+
+
+def from_config(config: dict) -> tuple[str, Recipe]:
+    """The preset's name and the recipe that a config.json holds.
+
+    A field that an older config does not have yet gets its default: what runs did before there was a choice.
+
+    Raises:
+        RecipeError: the config has a field that recipes no longer have, or a value out of its range.
+    """
+    values = {key: value for key, value in config.items() if key != "name"}
+    if unknown := values.keys() - {entry.name for entry in fields(Recipe)}:
+        raise RecipeError(f"the recipe has fields that are no longer known: {', '.join(sorted(unknown))}")
+    return config["name"], Recipe(**values)

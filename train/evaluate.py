@@ -7,7 +7,6 @@ python -m train.evaluate --readme README.md  puts the table between the README's
 
 import argparse
 import json
-import re
 import statistics
 import sys
 import time
@@ -23,9 +22,9 @@ from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_test_set
 from kd.processes import DeviceError, machine, process_device
 from kd.recipe import ROLES
 from kd.results import RESULTS, results_table
+from train.readme import write_section
 
 LATENCY_WARM_UP, LATENCY_RUNS = 10, 100
-MARKERS = re.compile(r"(<!-- results -->\n).*(<!-- end of results -->)", re.DOTALL)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         results = evaluate(options.checkpoints, read_test_set(options.data_dir), device)
         checkpoint.write_json(options.checkpoints / RESULTS, results)
         if options.readme:
-            update_readme(options.readme, results)
+            write_section(options.readme, "results", results_table(results))
     except (CheckpointError, DataError, DeviceError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
     print(json.dumps(results) if options.json else results_table(results), end="")
@@ -106,16 +105,6 @@ def cpu_latency(network: nn.Module) -> float:
         seconds.append(time.perf_counter() - started)
     torch.set_num_threads(threads)
     return round(statistics.median(seconds[LATENCY_WARM_UP:]) * 1000, 3)
-
-
-def update_readme(path: Path, results: dict) -> None:
-    """Put the results table between the markers of a Markdown file."""
-    text = path.read_text("utf-8")
-    if not MARKERS.search(text):
-        raise OSError(f"{path} has no lines <!-- results --> and <!-- end of results --> to write between")
-    table = results_table(results)
-    text = MARKERS.sub(lambda match: match[1] + table + match[2], text)
-    checkpoint.write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from kd import checkpoint, models
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES, NORMALISATIONS, DataError, read_training_set, split_indices
 from kd.processes import DeviceError, machine, process_device, wait_for_all
-from kd.recipe import DEFAULT_RECIPE, RECIPES, Recipe, RecipeError, as_config, option_name
+from kd.recipe import DEFAULT_RECIPE, RECIPES, Recipe, RecipeError, as_config, from_config, option_name
 from kd.teacher import FrozenTeacher
 from kd.training import STATE, TrainingError, train
 
@@ -34,7 +34,7 @@ def main(role: str, arguments: list[str] | None = None) -> None:
         parser.error(str(error))
     try:
         run(role, options, recipe)
-    except (TrainingError, CheckpointError, DataError, DeviceError, OSError) as error:
+    except (TrainingError, CheckpointError, DataError, DeviceError, RecipeError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{parser.prog}: interrupted; the same command goes on from the last finished epoch")
@@ -131,10 +131,10 @@ def finished(folder: Path, config: dict) -> bool:
         return False
     before = checkpoint.load_config(folder)
     asked, found = (
-        {"role": each["role"], **each["recipe"], "teacher": each["teacher"], "data": each["data"]}
+        as_config(*from_config(each["recipe"])) | {key: each[key] for key in ("role", "teacher", "data")}
         for each in (config, {"teacher": None} | before)
     )
-    differing = [key for key in asked if asked[key] != found.get(key)]
+    differing = [key for key in asked if asked[key] != found[key]]
     if differing:
         raise TrainingError(
             f"{folder} holds a run that differs in {', '.join(differing)}: choose another --output-dir, "

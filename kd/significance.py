@@ -1,0 +1,103 @@
+"""Whether a difference is more than chance: paired tests by seed and by image, and the verdict in words."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+LEVEL = 0.05
+
+
+class PairedDifference(NamedTuple):
+    """The mean difference of n pairs, and what Student's paired t-test says of it.
+
+    Attributes:
+        mean: of the n differences.
+        sd: their standard deviation; None for one pair.
+        low, high: the 95 % confidence interval of the mean; None for one pair.
+        p: two-sided probability of a difference as large by chance; None for one pair.
+    """
+
+    n: int
+    mean: float
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """BETTER or WORSE where p is under .05, else NO DIFFERENCE; UNPROVED for one pair."""
+        if self.p is None:
+            return "UNPROVED"
+        if self.p >= LEVEL:
+            return "NO DIFFERENCE"
+        return "BETTER" if self.mean > 0 else "WORSE"
+
+
+def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> PairedDifference:
+    """Student's paired t-test of `ours` minus `theirs`, pair by pair (here: seed by seed).
+
+    Raises:
+        ValueError: no pairs, or sequences of different lengths.
+    """
+    differences = [one - other for one, other in zip(ours, theirs, strict=True)]
+    if not differences:
+        raise ValueError("no pairs to compare")
+    n, mean = len(differences), statistics.fmean(differences)
+    if n == 1:
+        return PairedDifference(1, mean)
+    sd = statistics.stdev(differences)
+    error = sd / math.sqrt(n)
+    if error == 0:
+        return PairedDifference(n, mean, sd, mean, mean, float(mean == 0))
+    half_width = t_quantile(1 - LEVEL / 2, n - 1) * error
+    return PairedDifference(n, mean, sd, mean - half_width, mean + half_width, 2 * t_tail(abs(mean) / error, n - 1))
+
+
+def mcnemar(only_ours: int, only_theirs: int) -> float:
+    """McNemar's exact test, two-sided: the p-value of two classifiers' disagreements over the same images.
+
+    Args:
+        only_ours: images that the first alone has right.
+        only_theirs: images that the second alone has right.
+    """
+    n, fewer = only_ours + only_theirs, min(only_ours, only_theirs)
+    # Under chance each of the n images falls to either side like a coin; exact integers, whatever n is.
+    tail = sum(math.comb(n, k) for k in range(fewer + 1))
+    return min(1.0, 2 * tail / 2**n)
+
+
+def t_tail(t: float, degrees: int) -> float:
+    """P(X > t) of Student's t distribution, t >= 0, for a whole number of degrees of freedom.
+
+    The finite sums of Abramowitz & Stegun 1964, 26.7.3 and 26.7.4.
+    """
+    theta = math.atan2(t, math.sqrt(degrees))
+    cosine = math.cos(theta)
+    if degrees % 2:
+        # 2/pi (theta + sin (cos + 2/3 cos^3 + ...)), which for one degree is 2 theta / pi
+        term, total = cosine, 0.0
+        for k in range(1, degrees - 1, 2):
+            total += term
+            term *= cosine**2 * (k + 1) / (k + 2)
+        within = 2 / math.pi * (theta + math.sin(theta) * total)
+    else:
+        term, total = 1.0, 0.0
+        for k in range(0, degrees - 1, 2):
+            total += term
+            term *= cosine**2 * (k + 1) / (k + 2)
+        within = math.sin(theta) * total
+    return (1 - within) / 2
+
+
+def t_quantile(probability: float, degrees: int) -> float:
+    """The t with P(X <= t) = `probability`, from .5 up to 1 exclusive; by bisection."""
+    low, high = 0.0, 1e6
+    while high - low > 1e-12 * max(1.0, low):
+        middle = (low + high) / 2
+        if t_tail(middle, degrees) > 1 - probability:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2

@@ -1,0 +1,124 @@
+"""The studies' JSON files, which `python -m train.study NAME` writes, as people read them."""
+
+import json
+from pathlib import Path
+
+from kd.checkpoint import CheckpointError
+
+STUDIES_FOLDER = "studies"
+
+_COLUMNS = {
+    "accuracy": ("test accuracy", "{:.2%}", 100),
+    "accuracy_augmented": ("on augmented test images", "{:.2%}", 100),
+    "validation_accuracy": ("validation accuracy", "{:.2%}", 100),
+    "nll": ("NLL (nats)", "{:.3f}", 1),
+    "ece": ("calibration error", "{:.2%}", 100),
+    "agreement": ("agrees with teacher", "{:.2%}", 100),
+}
+
+
+def read_studies(checkpoints: str | Path) -> dict[str, dict]:
+    """The studies in a folder of checkpoints, by name; empty where none has been carried out.
+
+    Raises:
+        CheckpointError: a file is damaged.
+    """
+    studies = {}
+    for path in sorted((Path(checkpoints) / STUDIES_FOLDER).glob("*.json")):
+        try:
+            study = json.loads(path.read_text("utf-8"))
+            if not {"study", "question", "measured_on", "arms", "comparisons", "data", "command"} <= set(study):
+                raise ValueError("it is no study's")
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} cannot be read ({error}): write it anew with python -m train.study {path.stem}"
+            ) from error
+        studies[path.stem] = study
+    return studies
+
+
+def study_table(study: dict) -> str:
+    """A study as a Markdown table, its comparisons as sentences, and a line that says where they come from."""
+    sentences = "\n".join(f"- {sentence}" for sentence in verdicts(study))
+    return "\n\n".join(part for part in (arms_table(study), sentences, provenance(study)) if part) + "\n"
+
+
+def arms_table(study: dict) -> str:
+    """The arms with the mean and the standard deviation of each metric, as a Markdown table."""
+    run = [arm for arm in study["arms"] if arm["runs"]]
+    metrics = [key for key in _columns_of(study) if any(key in arm["mean"] for arm in run)]
+    published = any("published_accuracy" in arm for arm in study["arms"])
+    headings = ["arm", "runs", *(["published"] if published else []), *(_COLUMNS[key][0] for key in metrics)]
+    rows = [headings, ["---"] + ["---:"] * (len(headings) - 1)]
+    for arm in study["arms"]:
+        row = [arm["name"], str(len(arm["runs"])) if arm["runs"] else "not run"]
+        if published:
+            row.append(f"{arm['published_accuracy']:.2%}" if "published_accuracy" in arm else "")
+        rows.append(row + [_mean_and_sd(arm, key) for key in metrics])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def verdicts(study: dict) -> list[str]:
+    """Each comparison as a sentence."""
+    sentences = []
+    for found in study["comparisons"]:
+        text = (
+            f"**{found['arm']}** against {found['baseline']}: {found['verdict']}. "
+            f"{found['mean'] * 100:+.2f} points of {_COLUMNS[found['metric']][0]}"
+        )
+        if found["n"] > 1:
+            text += (
+                f", 95 % interval {found['low'] * 100:+.2f} to {found['high'] * 100:+.2f}, "
+                f"p = {_probability(found['p'])} (paired t-test, {found['n']} seeds)"
+            )
+        else:
+            text += " with one seed, which proves nothing"
+        if "by_image" in found:
+            each = ", ".join(_probability(seed["p"]) for seed in found["by_image"])
+            text += f"; by image p = {each} (McNemar, seed by seed)"
+        sentences.append(text + ".")
+    return sentences
+
+
+def provenance(study: dict) -> str:
+    """By which recipes, for how long, on which machine and data, in one paragraph."""
+    roles: dict[str, list[str]] = {}
+    for arm in study["arms"]:
+        if not arm["runs"]:
+            continue
+        runs = arm["runs"]
+        machines = " and ".join(sorted({run["machine"] for run in runs}))
+        text = (
+            f"recipe `{arm['recipe']['name']}` ({arm['recipe']['stem']} stem), {runs[0]['epochs_done']} epochs on "
+            f"{runs[0]['trained_on']:,} images, {machines}"
+        )
+        seeds = [str(run["seed"]) for run in runs]
+        roles.setdefault(text, []).append(f"{arm['name']} (seed{'s' * (len(seeds) > 1)} {', '.join(seeds)})")
+    trained = " ".join(f"{', '.join(names).capitalize()}: {text}." for text, names in roles.items())
+    data = study["data"]
+    copy = f" ({data['copy']})" if "copy" in data else ""
+    measured = (
+        f"Measured once, after the last epoch, on the {data['images']:,} test images of {data['name']}{copy}"
+        if study["measured_on"] == "test"
+        else f"Measured after the last epoch on the {data['validated_on']:,} validation images of {data['name']}"
+    )
+    return f"{trained} {measured}; mean ± standard deviation over the seeds. `{study['command']}`"
+
+
+def _columns_of(study: dict) -> list[str]:
+    on_test = study["measured_on"] == "test"
+    return [key for key in _COLUMNS if (key == "validation_accuracy") != on_test]
+
+
+def _mean_and_sd(arm: dict, key: str) -> str:
+    if not arm["runs"] or key not in arm["mean"]:
+        return ""
+    spread, (_, form, scale) = arm["mean"][key], _COLUMNS[key]
+    text = form.format(spread["mean"])
+    if spread["sd"] is None:
+        return text
+    return f"{text} ± " + (f"{spread['sd'] * scale:.2f}" if scale == 100 else f"{spread['sd']:.3f}")
+
+
+def _probability(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "under .001"

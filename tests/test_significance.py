@@ -1,0 +1,99 @@
+"""The tests of significance, held to values that an independent implementation (SciPy 1.16) gave."""
+
+import math
+import random
+
+import pytest
+
+from kd.significance import mcnemar, paired_difference, t_quantile, t_tail
+
+# scipy.stats.t.sf(t, degrees)
+TAILS = [
+    (1, 1.0, 0.25), (1, 2.5, 0.12111894159084341), (2, 1.0, 0.2113248654051871), (3, 7.0, 0.0029931278488535486),
+    (4, 2.776445105197793, 0.025), (5, 0.1, 0.4621150705773302), (8, 2.5, 0.01847101885681206),
+    (31, 2.5, 0.008960113406693103),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("degrees", "t", "tail"), TAILS)
+def test_tail_of_students_t_is_scipys(degrees, t, tail):
+    assert t_tail(t, degrees) == pytest.approx(tail, rel=1e-12)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 30])
+def test_tail_falls_from_a_half_to_nothing(degrees):
+    tails = [t_tail(t, degrees) for t in (0, 0.5, 1, 2, 4, 8, 1e6)]
+    assert tails[0] == pytest.approx(0.5)
+    assert tails == sorted(tails, reverse=True)
+    assert tails[-1] == pytest.approx(0, abs=1e-6)
+
+
+def test_quantiles_are_those_of_the_tables():
+    # The columns for 95 % and 99 % of any table of the t distribution.
+    for degrees, quantile in [(1, 12.7062), (2, 4.30265), (4, 2.77645), (9, 2.26216), (30, 2.04227)]:
+        assert t_quantile(0.975, degrees) == pytest.approx(quantile, rel=1e-5)
+    assert t_quantile(0.995, 4) == pytest.approx(4.60409, rel=1e-5)
+
+
+def test_paired_difference_is_scipys():
+    # scipy.stats.ttest_rel([1, 2, 3.5], [.5, 1.7, 3.4]) and its confidence_interval()
+    found = paired_difference([1, 2, 3.5], [0.5, 1.7, 3.4])
+    assert (found.n, found.mean, found.sd) == (3, pytest.approx(0.3), pytest.approx(0.2))
+    assert found.p == pytest.approx(0.12168993434632)
+    assert (found.low, found.high) == (pytest.approx(-0.19682754235), pytest.approx(0.79682754235))
+    assert found.verdict == "NO DIFFERENCE"
+
+
+def test_only_the_pairs_differences_count():
+    spread_out = [0.70, 0.75, 0.80, 0.85]
+    found = paired_difference(
+        [x + d for x, d in zip(spread_out, [0.011, 0.009, 0.010, 0.010], strict=True)], spread_out
+    )
+    assert found.verdict == "BETTER"
+    assert found.p < 0.001
+
+
+def test_verdict_has_the_sign_of_the_difference():
+    ours, theirs = [0.80, 0.81, 0.80, 0.81], [0.78, 0.79, 0.779, 0.788]
+    assert paired_difference(ours, theirs).verdict == "BETTER"
+    assert paired_difference(theirs, ours).verdict == "WORSE"
+    assert paired_difference(theirs, ours).mean == -paired_difference(ours, theirs).mean
+    assert paired_difference(theirs, ours).p == paired_difference(ours, theirs).p
+
+
+def test_interval_excludes_zero_exactly_where_p_is_under_5_percent():
+    draw = random.Random(0)
+    for _ in range(200):
+        found = paired_difference([draw.gauss(0.5, 1) for _ in range(5)], [draw.gauss(0, 1) for _ in range(5)])
+        assert (found.low > 0 or found.high < 0) == (found.p < 0.05)
+        assert found.low < found.mean < found.high
+
+
+def test_one_pair_proves_nothing_and_equal_pairs_show_no_difference():
+    assert paired_difference([0.9], [0.1]).verdict == "UNPROVED"
+    assert paired_difference([0.9, 0.8], [0.9, 0.8]).verdict == "NO DIFFERENCE"
+    assert paired_difference([2, 3], [1, 2]).verdict == "BETTER"  # the same difference every time
+
+
+def test_pairs_have_to_be_pairs():
+    with pytest.raises(ValueError):
+        paired_difference([1, 2], [1])
+    with pytest.raises(ValueError, match="no pairs"):
+        paired_difference([], [])
+
+
+def test_mcnemar_is_the_exact_binomial_test():
+    # scipy.stats.binomtest(3, 12).pvalue and binomtest(400, 900).pvalue
+    assert mcnemar(3, 9) == mcnemar(9, 3) == pytest.approx(0.14599609375)
+    assert mcnemar(400, 500) == pytest.approx(0.0009564441369189373)
+    assert mcnemar(0, 0) == mcnemar(10, 10) == 1
+    assert mcnemar(0, 1) == 1
+    assert mcnemar(0, 10) == pytest.approx(2 / 2**10)
+
+
+def test_chance_is_called_a_difference_one_time_in_twenty():
+    draw, found = random.Random(1), 0
+    for _ in range(2000):
+        same = [draw.gauss(0, 1) for _ in range(5)]
+        found += paired_difference([x + draw.gauss(0, 1) for x in same], same).p < 0.05
+    assert found / 2000 == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 2000))

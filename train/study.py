@@ -1,0 +1,215 @@
+"""Carry out a study: train all its runs, measure them once, and write what came out.
+
+python -m train.study main                                    five seeds of the recipe `strong`
+python -m train.study main --recipe seed --seeds 3 --jobs 2   the same on a CPU, two runs side by side
+python -m train.study main --readme README.md                 puts the table between the README's markers too
+
+Every run is a command of its own (`train.teacher`, `train.student`, `train.distill`) with a folder of its own, which
+studies share: what is finished is not trained again, and what was cut off goes on from its last epoch.
+"""
+
+import argparse
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+from kd import checkpoint
+from kd.checkpoint import CheckpointError
+from kd.cifar10 import DataError
+from kd.processes import DeviceError, process_device
+from kd.recipe import RECIPES, Recipe, RecipeError, from_config, option_name
+from kd.studies import STUDIES_FOLDER, study_table
+from train.readme import write_section
+from train.studies import STUDIES, Arm, Run, Study
+from train.summary import summarise
+
+MODULES = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
+POLL_SECONDS = 0.2
+
+
+class StudyError(RuntimeError):
+    """The study cannot be carried out or is not complete; the message says what is missing and the way on."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = make_parser().parse_args(arguments)
+    study = STUDIES[options.study]
+    try:
+        device = process_device(options.device)
+        runs = plan(study, options)
+        train_all(runs, options)
+        command = "python -m train.study " + shlex.join(sys.argv[1:] if arguments is None else arguments)
+        summary = summarise(options.study, study, runs, options.data_dir, device) | {"command": command}
+        checkpoint.write_json(options.output_dir / f"{options.study}.json", summary)
+        table = study_table(summary)
+        if options.readme:
+            write_section(options.readme, f"study {options.study}", table)
+    except (StudyError, CheckpointError, DataError, DeviceError, RecipeError, OSError) as error:
+        sys.exit(f"python -m train.study: {error}")
+    except KeyboardInterrupt:
+        sys.exit("python -m train.study: interrupted; the same command goes on from each run's last finished epoch")
+    print(table, end="")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.study",
+        description="Train, measure and compare the runs of a study.",
+        epilog="An interrupted study given the same command goes on where it was cut off.",
+    )
+    parser.add_argument(
+        "study", choices=STUDIES, help="; ".join(f"{name}: {s.question}" for name, s in STUDIES.items())
+    )
+    parser.add_argument("--recipe", choices=RECIPES, help="named preset (the study's own)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each arm (the study's own number)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the images, for all arms (the recipe's)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images a step, for all arms (the recipe's)")
+    parser.add_argument("--arms", nargs="+", metavar="NAME", help="only these arms; the others are listed as not run")
+    parser.add_argument("--teacher", type=Path, metavar="DIR", help="take the arm `teacher` from this checkpoint")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N",
+                        help="runs side by side, which share the CPU's cores or the GPU (1)")  # fmt: skip
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
+                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR",
+                        help="folder of the runs' checkpoints and logs (runs)")  # fmt: skip
+    parser.add_argument("--output-dir", type=Path, default=Path("checkpoints") / STUDIES_FOLDER, metavar="DIR",
+                        help=f"folder of the summaries (checkpoints/{STUDIES_FOLDER})")  # fmt: skip
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="write the table between this file's markers")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto: a GPU where there is one)")
+    parser.add_argument("--compile", action="store_true", help="run the networks through torch.compile")
+    return parser
+
+
+def plan(study: Study, options: argparse.Namespace) -> list[Run]:
+    """The runs of a study, teachers first.
+
+    Raises:
+        RecipeError: an option is out of its range.
+        StudyError: there is no such arm, or an arm's teacher is left out.
+    """
+    names = [arm.name for arm in study.arms]
+    if unknown := [name for name in options.arms or () if name not in names]:
+        raise StudyError(f"the study has no arm {unknown[0]!r}: choose from {', '.join(map(repr, names))}")
+    runs: list[Run] = []
+    for arm in study.arms:
+        if options.arms and arm.name not in options.arms:
+            continue
+        teacher = None
+        if arm.teacher:
+            taught_by = [run for run in runs if run.arm.name == arm.teacher]
+            if not taught_by:
+                raise StudyError(f"the arm {arm.name!r} needs its teacher: add {arm.teacher!r} to --arms")
+            teacher = taught_by[0].folder
+        for seed in range(arm.seeds or options.seeds or study.seeds):
+            runs.append(plan_run(arm, seed, teacher, options.recipe or study.recipe, options))
+    return runs
+
+
+def plan_run(arm: Arm, seed: int, teacher: Path | None, recipe_name: str, options: argparse.Namespace) -> Run:
+    """One run of an arm, in a folder named by what tells it from other runs."""
+    if arm.name == "teacher" and options.teacher:
+        return Run(arm, *from_config(checkpoint.load_config(options.teacher)["recipe"]), options.teacher)
+    given = {name: getattr(options, name) for name in ("epochs", "batch_size") if getattr(options, name)}
+    recipe = RECIPES[recipe_name][arm.role].changed(**given | arm.changes, seed=seed)
+    marks = [f"{name}={value}" for name, value in changed_fields(recipe_name, arm.role, recipe).items()]
+    if teacher:
+        marks.append(f"teacher={hashlib.sha256(teacher.name.encode()).hexdigest()[:8]}")  # two full names are too long
+    return Run(arm, recipe_name, recipe, options.runs_dir / "_".join([arm.role, recipe_name, *marks]), teacher)
+
+
+def changed_fields(recipe_name: str, role: str, recipe: Recipe) -> dict:
+    """The fields in which a recipe differs from its preset, and the seed in any case."""
+    preset = RECIPES[recipe_name][role]
+    values = {entry.name: getattr(recipe, entry.name) for entry in fields(Recipe)}
+    return {name: value for name, value in values.items() if value != getattr(preset, name) or name == "seed"}
+
+
+def train_all(runs: list[Run], options: argparse.Namespace) -> None:
+    """Train what is not finished, `options.jobs` runs at a time, each as soon as its teacher is there.
+
+    Raises:
+        StudyError: runs failed; all others that do not need them are finished.
+    """
+    waiting = [run for run in unique(runs) if not is_finished(run)]
+    print(f"{len(unique(runs))} runs, {len(unique(runs)) - len(waiting)} of them finished already", flush=True)
+    running: dict[subprocess.Popen, Run] = {}
+    failed: list[Run] = []
+    try:
+        while waiting or running:
+            unfinished = {run.folder for run in [*waiting, *running.values(), *failed]}
+            ready = [run for run in waiting if run.teacher not in unfinished]
+            for run in ready[: options.jobs - len(running)]:
+                waiting.remove(run)
+                running[start(run, options)] = run
+            if not running:
+                break  # what still waits has lost its teacher
+            time.sleep(POLL_SECONDS)
+            for process in [process for process in running if process.poll() is not None]:
+                run = running.pop(process)
+                if process.returncode:
+                    failed.append(run)
+                    print(f"{run.title}: failed\n{last_lines(run.log)}", flush=True)
+                else:
+                    print(f"{run.title}: done, {len(waiting) + len(running)} to go", flush=True)
+    finally:
+        for process in running:  # an interruption; each run keeps its last finished epoch
+            process.terminate()
+            process.wait()
+    if failed:
+        names = ", ".join(run.title for run in failed + waiting)
+        raise StudyError(
+            f"not finished: {names}. Their logs say why, {failed[0].log} first; then give the command again"
+        )
+
+
+def unique(runs: list[Run]) -> list[Run]:
+    """Each folder's run once: arms of equal recipes share theirs."""
+    return list({run.folder: run for run in runs}.values())
+
+
+def is_finished(run: Run) -> bool:
+    """Whether the run's folder holds exactly this run, all epochs of it."""
+    if not (run.folder / checkpoint.CONFIG).exists():
+        return False
+    config = checkpoint.load_config(run.folder)
+    taught_by = config.get("teacher")
+    return (
+        from_config(config["recipe"]) == (run.recipe_name, run.recipe)
+        and config["epochs_done"] == run.recipe.epochs
+        and (not run.teacher or taught_by["weights"] == checkpoint.load_config(run.teacher)["weights"])
+    )
+
+
+def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
+    """Start a run's command, with its output going to its log."""
+    command = [sys.executable, "-m", MODULES[run.arm.role], "--recipe", run.recipe_name]
+    for name, value in changed_fields(run.recipe_name, run.arm.role, run.recipe).items():
+        if isinstance(value, bool):
+            command.append(option_name(name) if value else option_name(name).replace("--", "--no-"))
+        else:
+            command += [option_name(name), str(value)]
+    command += ["--data-dir", str(options.data_dir), "--output-dir", str(run.folder), "--device", options.device]
+    if run.teacher:
+        command += ["--teacher", str(run.teacher), "--teacher-answers", str(options.runs_dir / "answers")]
+    if options.compile:
+        command.append("--compile")
+    threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
+    environment = {"OMP_NUM_THREADS": threads} | os.environ
+    run.log.parent.mkdir(parents=True, exist_ok=True)
+    print(f"{run.title}: {' '.join(command[1:])}", flush=True)
+    with open(run.log, "a", encoding="utf-8") as log:
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+
+
+def last_lines(log: Path, count: int = 5) -> str:
+    """The end of a run's log."""
+    return "\n".join("    " + line for line in log.read_text("utf-8").splitlines()[-count:])
+
+
+if __name__ == "__main__":
+    main()
