@@ -2,7 +2,8 @@
 
 Conventions of this module:
     student_logits, teacher_logits: (N, K), any float type; all arithmetic is in float32.
-    labels: int64 (N,), or float (N, K) with the probability of each class (mixed images).
+    labels: int64 (N,), or float (N, K) with the probability of each class (mixed images). Of an image
+        that is labelled `UNLABELLED` the teacher alone speaks; "dkd", which asks for labels, cannot learn from it.
     temperature: T > 0; logits are divided by it before the softmax.
     Every result is a scalar: summed over the classes, averaged over the batch.
 
@@ -19,6 +20,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+UNLABELLED = -1  # in the place of a label that is not known
 
 
 class DistillationLoss(NamedTuple):
@@ -56,9 +59,17 @@ def distillation_loss(
         loss: a key of `DISTANCES`.
         soft_weight: 0 to 1; 0 is the plain cross-entropy.
     """
-    hard = F.cross_entropy(student_logits.float(), labels)
+    hard = hard_loss(student_logits, labels)
     soft = DISTANCES[loss](student_logits, teacher_logits.detach(), labels, temperature)
     return DistillationLoss((1 - soft_weight) * hard + soft_weight * soft, hard, soft)
+
+
+def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy with the labels, in nats, averaged over the images that have one; 0 where none has."""
+    if labels.is_floating_point():
+        return F.cross_entropy(logits.float(), labels)
+    total = F.cross_entropy(logits.float(), labels, ignore_index=UNLABELLED, reduction="sum")
+    return total / (labels != UNLABELLED).sum().clamp(min=1)
 
 
 def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:

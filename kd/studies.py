@@ -2,10 +2,39 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 from kd.checkpoint import CheckpointError
 
 STUDIES_FOLDER = "studies"
+
+
+class PublishedNetwork(NamedTuple):
+    """What others report for a network trained on CIFAR-10 from scratch.
+
+    Attributes:
+        accuracy: on the test images, 0 to 1.
+        macs: multiply-accumulates of one image.
+        training: how it was trained.
+        source: where that is reported.
+    """
+
+    name: str
+    accuracy: float
+    macs: int
+    training: str
+    source: str
+
+
+PUBLISHED = (
+    PublishedNetwork(
+        "ResNet-50, CIFAR stem", 0.9536, 1_298_000_000, "200 epochs, 3 seeds", "umutonuryasar/kd-capacity-gap"
+    ),
+    PublishedNetwork(
+        "ResNet-50, ImageNet stem", 0.8986, 83_400_000, "200 epochs, 3 seeds", "umutonuryasar/kd-capacity-gap"
+    ),
+    PublishedNetwork("MobileNetV2, CIFAR stem", 0.9379, 88_000_000, "200 epochs", "chenyaofo/pytorch-cifar-models"),
+)
 
 _COLUMNS = {
     "accuracy": ("test accuracy", "{:.2%}", 100),

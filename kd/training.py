@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from kd import checkpoint, evaluation
 from kd.augment import augment, draw, mixup
 from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages
-from kd.losses import DistillationLoss, distillation_loss
+from kd.losses import UNLABELLED, DistillationLoss, distillation_loss, hard_loss
 from kd.processes import ALONE, Processes, autocast
 from kd.progress import Progress
 from kd.recipe import Recipe
@@ -128,14 +128,14 @@ def train_epoch(
 
     Returns:
         epoch (from 1), learning_rate (of the last step), loss, hard and soft (its terms before
-        their weights; soft is null without a teacher), accuracy (on the augmented images, while
-        learning), seconds, images_per_second.
+        their weights; soft is null without a teacher), accuracy (on the augmented images that have
+        a label, while learning), seconds, images_per_second.
     """
     started = time.perf_counter()
     processes, device = Processes.current(), training.labels.device
     precision = autocast(recipe.precision, device)
     torch.manual_seed(step_seed(recipe.seed, epoch, processes.rank))  # for dropout
-    sums = torch.zeros(4, device=device)  # loss, hard, soft, right answers, each times images
+    sums = torch.zeros(5, device=device)  # loss, hard and soft, each times images; right answers; labels
     images_seen = 0
     learner.train()
     for step, (images, targets) in enumerate(batches(training, recipe, epoch, processes)):
@@ -152,8 +152,9 @@ def train_epoch(
         loss.total.backward()
         optimizer.step()
 
-        right = (logits.argmax(dim=1) == main_class(targets)).sum()
-        sums += torch.stack([*(term.detach() * len(images) for term in loss), right])
+        classes = main_class(targets)
+        right, labelled = (logits.argmax(dim=1) == classes).sum(), (classes != UNLABELLED).sum()
+        sums += torch.stack([*(term.detach() * len(images) for term in loss), right, labelled])
         images_seen += len(images)
         if progress.due():
             progress.show(images_seen * processes.count, *finite(sums, images_seen, epoch)[[0, 3]].tolist())
@@ -187,7 +188,7 @@ def open_answers(teacher: FrozenTeacher | None, folder: Path | None, epoch: int,
 def loss_of(logits: Tensor, teacher_logits: Tensor | None, targets: Tensor, recipe: Recipe) -> DistillationLoss:
     """The one place where the baseline and the distilled student differ."""
     if teacher_logits is None:
-        hard = F.cross_entropy(logits.float(), targets)
+        hard = hard_loss(logits, targets)
         return DistillationLoss(hard, hard, torch.zeros_like(hard))
     return distillation_loss(
         logits,
@@ -274,8 +275,9 @@ def check_batch_size(recipe: Recipe, images: int, processes: Processes) -> None:
 
 
 def finite(sums: Tensor, images: int, epoch: int) -> Tensor:
-    """The means of an epoch so far; raises TrainingError where the loss has blown up."""
-    means = sums.cpu().double() / images
+    """Loss, hard, soft and accuracy of an epoch so far; raises TrainingError where the loss has blown up."""
+    *losses, right, labelled = sums.cpu().double()
+    means = torch.stack([*(loss / images for loss in losses), right / labelled.clamp(min=1)])
     if not means.isfinite().all():
         raise diverged("loss", means[0].item(), epoch)
     return means

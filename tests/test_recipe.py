@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import train.run
-from kd.recipe import RECIPES, ROLES, Recipe, RecipeError, as_config, option_name
+from kd.recipe import RECIPES, ROLES, Recipe, RecipeError, as_config, from_config, option_name
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
@@ -39,6 +39,8 @@ CHOICES = {
     "normalisation": "seed-project, cifar10",
     "loss": "kd, logit-mse, dkd, dist, standardised-kd",
     "precision": "auto, float32, bfloat16",
+    "optimizer": "nesterov, sgd",
+    "schedule": "cosine, constant",
 }
 
 
@@ -176,3 +178,16 @@ def test_real_command_ends_with_code_2_too(tmp_path):
     assert done.returncode == 2
     assert "python -m train.student: error: --warmup 2.0 is not between 0 and 0.9" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_config_gives_the_recipe_back_and_fills_in_fields_that_came_later():
+    recipe = RECIPES["strong"]["student"].changed(seed=3)
+    config = as_config("strong", recipe)
+    assert from_config(config) == ("strong", recipe)
+    older = {key: value for key, value in config.items() if key not in ("optimizer", "schedule")}
+    assert from_config(older) == ("strong", recipe)
+
+
+def test_config_with_a_field_that_recipes_do_not_have_is_refused():
+    with pytest.raises(RecipeError, match="no longer known: blur, glare"):
+        from_config(as_config("seed", Recipe()) | {"glare": 1, "blur": 2})

@@ -247,10 +247,12 @@ def test_summary_holds_each_runs_own_metrics_and_their_mean(summary, data_dir):
         logits[run.title] = evaluation.predict(network, test.images, checkpoint.normalisation_of(config))
     for arm in found["arms"]:
         for measured in arm["runs"]:
+            assert ("agreement" in measured) == (arm["role"] != "teacher")
             own = logits[f"{arm['name']}, seed {measured['seed']}"]
             assert measured["accuracy"] == evaluation.accuracy(own, test.labels)
             assert measured["ece"] == pytest.approx(evaluation.calibration_error(own, test.labels), rel=1e-5)
-            assert measured["agreement"] == evaluation.agreement(own, logits["teacher, seed 0"])
+            if arm["role"] != "teacher":
+                assert measured["agreement"] == evaluation.agreement(own, logits["teacher, seed 0"])
             assert sum(measured["reliability"]["images"]) == 100
         accuracies = [measured["accuracy"] for measured in arm["runs"]]
         assert arm["mean"]["accuracy"]["mean"] == pytest.approx(sum(accuracies) / len(accuracies))
@@ -326,6 +328,24 @@ def test_augmented_test_images_are_measured_where_asked_alone(data_dir, tmp_path
     first, second = (arm["runs"][0] for arm in found["arms"])
     assert first["accuracy"] == second["accuracy"]  # the two arms share a run
     assert "accuracy_augmented" in first and "accuracy_augmented" not in second
+
+
+def test_median_seed_of_each_arm_is_shipped_as_the_checkpoint_of_its_role(summary, options, tmp_path, data_dir):
+    found, runs = summary
+    command.ship(runs, found, options("--ship", tmp_path / "shipped"))
+    for role, number in (("teacher", 0), ("student", 3), ("distilled", 6)):
+        shipped = checkpoint.load_config(tmp_path / "shipped" / role)
+        assert shipped["role"] == role
+        assert shipped["recipe"] == checkpoint.load_config(runs[number].folder)["recipe"]
+        assert shipped["precision"]["weights"] in ("float16", "float32")
+
+
+def test_study_with_two_arms_of_a_role_does_not_know_which_to_ship(summary, options, tmp_path):
+    found, runs = summary
+    two = found | {"arms": [*found["arms"], found["arms"][1]]}
+    with pytest.raises(StudyError, match="--ship wants one arm a role"):
+        command.ship(runs, two, options("--ship", tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 # Files

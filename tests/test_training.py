@@ -169,6 +169,20 @@ def test_weight_decay_shrinks_weights_but_neither_norm_layers_nor_biases(make_ne
         )
 
 
+def test_constant_schedule_stays_at_its_rate_after_the_warm_up():
+    recipe = Recipe(epochs=10, warmup=0.1, learning_rate=0.4, schedule="constant")
+    rates = [learning_rate_at(epochs, recipe) for epochs in (0.5, 1, 2, 9.99)]
+    assert rates == [pytest.approx(0.2), 0.4, 0.4, 0.4]
+
+
+def test_plain_sgd_has_plain_momentum_and_decays_everything(make_network):
+    network = make_network()
+    optimizer = make_optimizer(network, Recipe(optimizer="sgd", weight_decay=0.01), CPU)
+    decayed = [group for group in optimizer.param_groups if group["weight_decay"] == 0.01 and group["params"]]
+    assert sum(len(group["params"]) for group in decayed) == len(list(network.parameters()))
+    assert not any(group["nesterov"] for group in optimizer.param_groups)
+
+
 def test_momentum_is_nesterovs_unless_it_is_0(make_network):
     for momentum, nesterov in [(0.9, True), (0, False)]:
         optimizer = make_optimizer(make_network(), Recipe(momentum=momentum), CPU)

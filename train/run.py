@@ -17,9 +17,10 @@ import torchvision
 
 from kd import checkpoint, models
 from kd.checkpoint import CheckpointError
-from kd.cifar10 import CLASSES, NORMALISATIONS, DataError, read_training_set, split_indices
+from kd.cifar10 import CLASSES, NORMALISATIONS, DataError, LabelledImages, read_training_set, split_indices
 from kd.processes import DeviceError, machine, process_device, wait_for_all
 from kd.recipe import DEFAULT_RECIPE, RECIPES, Recipe, RecipeError, as_config, from_config, option_name
+from kd.subsets import keep_labels, labelled_positions, leave_out
 from kd.teacher import FrozenTeacher
 from kd.training import STATE, TrainingError, train
 
@@ -60,13 +61,16 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     if first:
         wait_for_all()
     train_positions, validation_positions = split_indices(everything.labels)
-    training, validation = everything[train_positions].to(device), everything[validation_positions].to(device)
+    training, validation, withheld = withhold(
+        everything[train_positions], everything[validation_positions], options, recipe
+    )
+    training, validation = training.to(device), validation.to(device)
 
     torch.manual_seed(recipe.seed)  # the initial weights follow from the seed, not from the role
     network = models.build(models.ARCHITECTURE_OF_ROLE[role], recipe.stem, recipe.pretrained).to(device)
     config = describe(role, options.recipe, recipe, network, device) | {
         "teacher": teacher_description,
-        "data": {**everything.description, "trained_on": len(training), "validated_on": len(validation)},
+        "data": {**everything.description, **withheld},
     }
 
     def export(network: torch.nn.Module, history: list[dict]) -> None:
@@ -100,6 +104,32 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     )
     if first:
         print(f"{options.output_dir}: {recipe.epochs} epochs done")
+
+
+def withhold(
+    training: LabelledImages, validation: LabelledImages, options: argparse.Namespace, recipe: Recipe
+) -> tuple[LabelledImages, LabelledImages, dict]:
+    """Keep from the network what the options say; returns both sets, and what config.json says of them.
+
+    Raises:
+        TrainingError: the options contradict each other or the loss.
+    """
+    kept_unlabelled = getattr(options, "keep_unlabelled", False)
+    if kept_unlabelled and options.label_fraction == 1:
+        raise TrainingError("--keep-unlabelled needs a --label-fraction under 1: else no image is without its label")
+    if kept_unlabelled and (recipe.loss == "dkd" or recipe.mixup):
+        raise TrainingError("--loss dkd and --mixup ask for every image's label: leave out --keep-unlabelled")
+    said: dict = {}
+    if options.without_class:
+        training, validation = (leave_out(images, options.without_class) for images in (training, validation))
+        said["without_class"] = options.without_class
+    said |= {"trained_on": len(training), "validated_on": len(validation)}
+    if options.label_fraction < 1:
+        labels = len(labelled_positions(training.labels, options.label_fraction))
+        training = keep_labels(training, options.label_fraction, kept_unlabelled)
+        said |= {"labels": labels, "label_fraction": options.label_fraction}
+        said["trained_on"] = len(training) if kept_unlabelled else labels
+    return training, validation, said
 
 
 def describe(role: str, recipe_name: str, recipe: Recipe, network: torch.nn.Module, device: torch.device) -> dict:
@@ -171,7 +201,10 @@ def answers_dir(options: argparse.Namespace, recipe: Recipe, config: dict) -> Pa
     """Where the teacher's answers to this run's batches are kept: one folder for all runs that are shown the same."""
     if config["teacher"] is None or options.teacher_answers is None:
         return None
-    shown = {key: config[key] for key in ("teacher", "data", "machine")} | {"batches": recipe.batches()}
+    data = config["data"]
+    if data["trained_on"] > data.get("labels", 0):  # the images are the same, whatever labels are known of them
+        data = {key: value for key, value in data.items() if key not in ("labels", "label_fraction")}
+    shown = {key: config[key] for key in ("teacher", "machine")} | {"data": data, "batches": recipe.batches()}
     digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
     return options.teacher_answers / digest[:16]
 
@@ -191,6 +224,12 @@ def make_parser(role: str) -> argparse.ArgumentParser:
                             help="keep its answers here, for all students that are shown the same batches")  # fmt: skip
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
                         help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
+    parser.add_argument("--label-fraction", type=label_fraction, default=1.0, metavar="X",
+                        help="share of the images whose labels are known; the others are dropped (1)")  # fmt: skip
+    if role == "distilled":
+        parser.add_argument("--keep-unlabelled", action="store_true",
+                            help="keep the images without a label: of them the teacher alone speaks")  # fmt: skip
+    parser.add_argument("--without-class", choices=CLASSES, help="a class of which no image is ever shown")
     parser.add_argument("--output-dir", type=Path, default=Path("checkpoints") / role, metavar="DIR",
                         help=f"folder of the checkpoint (checkpoints/{role})")  # fmt: skip
     parser.add_argument(
@@ -204,6 +243,14 @@ def make_parser(role: str) -> argparse.ArgumentParser:
     for entry in fields(Recipe):
         add_recipe_option(group, entry, role)
     return parser
+
+
+def label_fraction(text: str) -> float:
+    """The value of --label-fraction."""
+    fraction = float(text)
+    if not 0 < fraction <= 1:  # which NaN is not either
+        raise argparse.ArgumentTypeError(f"{text} is not over 0 and at most 1")
+    return fraction
 
 
 def add_recipe_option(group: argparse._ArgumentGroup, entry, role: str) -> None:

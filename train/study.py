@@ -24,6 +24,7 @@ from kd.cifar10 import DataError
 from kd.processes import DeviceError, process_device
 from kd.recipe import RECIPES, Recipe, RecipeError, from_config, option_name
 from kd.studies import STUDIES_FOLDER, study_table
+from train.halve import halve
 from train.readme import write_section
 from train.studies import STUDIES, Arm, Run, Study
 from train.summary import summarise
@@ -46,6 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
         command = "python -m train.study " + shlex.join(sys.argv[1:] if arguments is None else arguments)
         summary = summarise(options.study, study, runs, options.data_dir, device) | {"command": command}
         checkpoint.write_json(options.output_dir / f"{options.study}.json", summary)
+        if options.ship:
+            ship(runs, summary, options)
         table = study_table(summary)
         if options.readme:
             write_section(options.readme, f"study {options.study}", table)
@@ -79,6 +82,8 @@ def make_parser() -> argparse.ArgumentParser:
                         help="folder of the runs' checkpoints and logs (runs)")  # fmt: skip
     parser.add_argument("--output-dir", type=Path, default=Path("checkpoints") / STUDIES_FOLDER, metavar="DIR",
                         help=f"folder of the summaries (checkpoints/{STUDIES_FOLDER})")  # fmt: skip
+    parser.add_argument("--ship", type=Path, metavar="DIR",
+                        help="store each role's median seed there, in float16 where accuracy allows")  # fmt: skip
     parser.add_argument("--readme", type=Path, metavar="FILE", help="write the table between this file's markers")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto: a GPU where there is one)")
     parser.add_argument("--compile", action="store_true", help="run the networks through torch.compile")
@@ -204,6 +209,22 @@ def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
     print(f"{run.title}: {' '.join(command[1:])}", flush=True)
     with open(run.log, "a", encoding="utf-8") as log:
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+
+
+def ship(runs: list[Run], summary: dict, options: argparse.Namespace) -> None:
+    """Store the run that stands for each arm, chosen on the validation images, as the checkpoint of its role.
+
+    Raises:
+        StudyError: a role has several arms, so that it is not clear which to ship.
+    """
+    arms = [arm for arm in summary["arms"] if arm["runs"]]
+    if len({arm["role"] for arm in arms}) < len(arms):
+        raise StudyError("--ship wants one arm a role: name the arms to ship with --arms")
+    for arm in arms:
+        (run,) = [run for run in runs if run.arm.name == arm["name"] and run.recipe.seed == arm["median_seed"]]
+        folder = options.ship / arm["role"]
+        precision = halve(run.folder, folder, options.data_dir)
+        print(f"{folder}: {run.title}, {precision['weights']}", flush=True)
 
 
 def last_lines(log: Path, count: int = 5) -> str:

@@ -44,7 +44,7 @@ def curves_over_temperature(teacher_logits: list[float]) -> go.Figure:
             for k in order
         ]
     )
-    return _styled(
+    return styled(
         figure,
         xaxis={
             "title": "temperature T",
@@ -76,7 +76,7 @@ def training_curves(histories: dict[str, list[dict]]) -> go.Figure:
                 line={"color": ROLE_COLOURS[role], "dash": dash, "width": 2},
                 hovertemplate="epoch %{x}: %{y:.2%}",
             )
-    return _styled(
+    return styled(
         figure,
         xaxis={"title": "epoch"},
         yaxis={"title": "accuracy", "tickformat": ".0%"},
@@ -84,13 +84,14 @@ def training_curves(histories: dict[str, list[dict]]) -> go.Figure:
     )
 
 
-def _styled(figure: go.Figure, xaxis: dict, yaxis: dict, **layout: object) -> go.Figure:
+def styled(figure: go.Figure, xaxis: dict, yaxis: dict, height: int = 380, **layout: object) -> go.Figure:
+    """The figure in the page's style; `height` in pixels, further settings as Plotly's layout has them."""
     return figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
         margin=MARGINS,
-        height=380,
+        height=height,
         xaxis={"gridcolor": GRID, **xaxis},
         yaxis={"gridcolor": GRID, "zerolinecolor": GRID, **yaxis},
         hovermode="closest",

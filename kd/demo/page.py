@@ -13,10 +13,10 @@ from PIL import Image
 from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.demo import figures
+from kd.demo.results_tab import build_results
 from kd.inference import MAX_FILE_BYTES, PhotoError, Trio, read_photo, to_network_size
 from kd.models import ARCHITECTURES
-from kd.recipe import ROLES
-from kd.results import ROLE_NAMES, read_results, results_table, training_sentences
+from kd.results import ROLE_NAMES, training_sentences
 
 HERE = Path(__file__).parent
 EXAMPLES = [HERE / "examples" / f"{name}.png" for name in CLASSES]
@@ -34,8 +34,6 @@ SEEN = """{{#if value}}<figure>
 <img src="{{value}}" alt="The photo at 32 x 32 pixels">
 <figcaption>What the networks see: 32 x 32 pixels</figcaption>
 </figure>{{/if}}"""
-
-NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
 
 
 def build_page(checkpoints: str | Path) -> gr.Blocks:
@@ -116,15 +114,6 @@ def launch(page: gr.Blocks, **settings) -> None:
     """Serve the page; `settings` go to Gradio's launch()."""
     theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     page.launch(theme=theme, css_paths=[HERE / "page.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False, **settings)
-
-
-def build_results(checkpoints: Path) -> None:
-    """The results tab: the table and the training curves, read from the checkpoints' files."""
-    results = read_results(checkpoints)
-    gr.Markdown(results_table(results) if results else NO_RESULTS, elem_id="results")
-    histories = {role: checkpoint.read_history(checkpoints / role) for role in ROLES}
-    gr.Markdown("### Accuracy while training")
-    gr.Plot(figures.training_curves(histories), show_label=False, elem_id="training-curves")
 
 
 def show(trio: Trio, photo: Image.Image) -> tuple[str, dict]:

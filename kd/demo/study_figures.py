@@ -1,0 +1,130 @@
+"""The Plotly figures of the studies: accuracy with its spread, calibration, agreement, accuracy against work."""
+
+import plotly.graph_objects as go
+
+from kd.demo.figures import GRID, PALETTE, ROLE_COLOURS, styled
+from kd.studies import PUBLISHED
+
+
+def accuracy_of_arms(study: dict) -> go.Figure:
+    """A row an arm: each run's accuracy as a dot, the mean with its standard deviation as a diamond with a bar."""
+    metric = "accuracy" if study["measured_on"] == "test" else "validation_accuracy"
+    figure = go.Figure()
+    for arm in _carried_out(study):
+        colour, spread = ROLE_COLOURS[arm["role"]], arm["mean"][metric]
+        figure.add_scatter(
+            x=[run[metric] for run in arm["runs"]],
+            y=[arm["name"]] * len(arm["runs"]),
+            mode="markers",
+            marker={"color": colour, "size": 9, "opacity": 0.45},
+            customdata=[run["seed"] for run in arm["runs"]],
+            hovertemplate="seed %{customdata}: %{x:.2%}<extra></extra>",
+        )
+        figure.add_scatter(
+            x=[spread["mean"]],
+            y=[arm["name"]],
+            mode="markers",
+            marker={"color": colour, "size": 13, "symbol": "diamond"},
+            error_x={"type": "data", "array": [spread["sd"] or 0], "color": colour, "thickness": 2},
+            hovertemplate=f"mean of {spread['n']}: %{{x:.2%}}<extra></extra>",
+        )
+    return styled(
+        figure,
+        xaxis={"title": "test accuracy" if metric == "accuracy" else "validation accuracy", "tickformat": ".1%"},
+        yaxis={"autorange": "reversed", "automargin": True},
+        showlegend=False,
+        height=110 + 50 * len(_carried_out(study)),
+    )
+
+
+def reliability_diagram(study: dict) -> go.Figure:
+    """Accuracy over confidence, an interval a point, pooled over an arm's seeds; on the diagonal it is calibrated."""
+    figure = go.Figure(
+        go.Scatter(
+            x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line={"color": GRID, "dash": "dash"}, hoverinfo="skip"
+        )
+    )
+    for colour, arm in zip(_colours(study), _carried_out(study), strict=True):
+        intervals = [
+            [sum(values) for values in zip(*(run["reliability"][key] for run in arm["runs"]), strict=True)]
+            for key in ("images", "confidence", "right")
+        ]
+        points = [(sure / n, right / n, n) for n, sure, right in zip(*intervals, strict=True) if n]
+        figure.add_scatter(
+            x=[sure for sure, _, _ in points],
+            y=[right for _, right, _ in points],
+            name=f"{arm['name']}, calibration error {arm['mean']['ece']['mean']:.2%}",
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            customdata=[n for _, _, n in points],
+            hovertemplate="%{x:.1%} sure, %{y:.1%} right, %{customdata:,} answers",
+        )
+    return styled(
+        figure,
+        xaxis={"title": "mean confidence", "tickformat": ".0%", "range": [0, 1]},
+        yaxis={"title": "accuracy", "tickformat": ".0%", "range": [0, 1]},
+        legend={"orientation": "h", "y": -0.25},
+    )
+
+
+def agreement_with_teacher(study: dict) -> go.Figure:
+    """The share of test images on which an arm gives its teacher's answer, with the standard deviation over seeds."""
+    arms = [arm for arm in _carried_out(study) if "agreement" in arm["mean"]]
+    spreads = [arm["mean"]["agreement"] for arm in arms]
+    figure = go.Figure(
+        go.Bar(
+            x=[spread["mean"] for spread in spreads],
+            y=[arm["name"] for arm in arms],
+            orientation="h",
+            marker={"color": [ROLE_COLOURS[arm["role"]] for arm in arms]},
+            error_x={"type": "data", "array": [spread["sd"] or 0 for spread in spreads], "color": "gray"},
+            hovertemplate="%{x:.2%}<extra></extra>",
+        )
+    )
+    return styled(
+        figure,
+        xaxis={"title": "agrees with its teacher", "tickformat": ".0%", "range": [0, 1]},
+        yaxis={"autorange": "reversed", "automargin": True},
+        height=110 + 50 * len(arms),
+    )
+
+
+def accuracy_against_work(study: dict) -> go.Figure:
+    """Accuracy over multiply-accumulates: this study's arms, and networks that others have published."""
+    figure = go.Figure()
+    for colour, arm in zip(_colours(study), _carried_out(study), strict=True):
+        figure.add_scatter(
+            x=[arm["macs"] / 1e6],
+            y=[arm["mean"]["accuracy"]["mean"]],
+            name=arm["name"],
+            mode="markers",
+            marker={"color": colour, "size": 12},
+            hovertemplate="%{x:.1f} million multiply-accumulates: %{y:.2%}",
+        )
+    figure.add_scatter(
+        x=[network.macs / 1e6 for network in PUBLISHED],
+        y=[network.accuracy for network in PUBLISHED],
+        name="published by others",
+        mode="markers",
+        marker={"color": "gray", "size": 10, "symbol": "x"},
+        customdata=[f"{network.name}, {network.training} ({network.source})" for network in PUBLISHED],
+        hovertemplate="%{customdata}: %{y:.2%}<extra></extra>",
+    )
+    return styled(
+        figure,
+        xaxis={"title": "multiply-accumulates of one image, millions", "type": "log"},
+        yaxis={"title": "test accuracy", "tickformat": ".0%"},
+        legend={"orientation": "h", "y": -0.25},
+    )
+
+
+def _carried_out(study: dict) -> list[dict]:
+    return [arm for arm in study["arms"] if arm["runs"]]
+
+
+def _colours(study: dict) -> list[str]:
+    """A colour for each arm: its role's where every role has one arm, else one of the palette."""
+    arms = _carried_out(study)
+    if len({arm["role"] for arm in arms}) == len(arms):
+        return [ROLE_COLOURS[arm["role"]] for arm in arms]
+    return [PALETTE[number % len(PALETTE)] for number in range(len(arms))]

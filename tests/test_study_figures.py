@@ -1,0 +1,67 @@
+"""The studies' figures show the summary's own numbers."""
+
+import pytest
+
+from kd.demo.study_figures import accuracy_against_work, accuracy_of_arms, agreement_with_teacher, reliability_diagram
+from kd.studies import PUBLISHED
+
+
+def make_run(seed, accuracy):
+    # Of 100 answers 40 are 55 % sure and 60 are 95 % sure.
+    intervals = {"images": [0, 40, 60], "confidence": [0.0, 22.0, 57.0], "right": [0.0, 20.0, 50.0 + seed]}
+    return {"seed": seed, "accuracy": accuracy, "validation_accuracy": accuracy - 0.01, "reliability": intervals}
+
+
+def make_arm(name, role, accuracies):
+    mean = sum(accuracies) / len(accuracies)
+    spread = {"mean": mean, "sd": 0.01 if len(accuracies) > 1 else None, "n": len(accuracies)}
+    return {
+        "name": name, "role": role, "macs": 6e6, "runs": [make_run(*run) for run in enumerate(accuracies)],
+        "mean": {"accuracy": spread, "validation_accuracy": spread, "ece": spread}
+        | ({"agreement": spread} if role != "teacher" else {}),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def study():
+    arms = [
+        make_arm("teacher", "teacher", [0.8]),
+        make_arm("student alone", "student", [0.77, 0.79]),
+        make_arm("distilled", "distilled", [0.78, 0.80]),
+        {"name": "left out", "role": "distilled", "runs": []},
+    ]
+    return {"measured_on": "test", "arms": arms}
+
+
+def test_every_seed_is_a_dot_and_the_mean_has_its_spread(study):
+    traces = accuracy_of_arms(study).data
+    assert [list(trace.x) for trace in traces] == [[0.8], [0.8], [0.77, 0.79], [0.78], [0.78, 0.8], [0.79]]
+    assert [trace.error_x.array[0] for trace in traces[1::2]] == [0, 0.01, 0.01]
+    assert "left out" not in {name for trace in traces for name in trace.y}
+
+
+def test_accuracy_is_that_of_what_the_study_is_measured_on(study):
+    figure = accuracy_of_arms(study | {"measured_on": "validation"})
+    assert list(figure.data[2].x) == [0.76, 0.78]
+    assert figure.layout.xaxis.title.text == "validation accuracy"
+
+
+def test_reliability_pools_the_seeds_and_leaves_out_empty_intervals(study):
+    diagonal, _, alone, _ = reliability_diagram(study).data
+    assert list(diagonal.x) == list(diagonal.y) == [0, 1]
+    assert list(alone.x) == pytest.approx([0.55, 0.95])
+    assert list(alone.y) == pytest.approx([0.5, 101 / 120])
+    assert list(alone.customdata) == [80, 120]
+
+
+def test_agreement_is_shown_for_those_who_have_a_teacher(study):
+    (bars,) = agreement_with_teacher(study).data
+    assert list(bars.y) == ["student alone", "distilled"]
+
+
+def test_published_networks_stand_beside_the_studys_own(study):
+    *own, published = accuracy_against_work(study).data
+    assert [trace.name for trace in own] == ["teacher", "student alone", "distilled"]
+    assert list(own[0].x) == [6] and list(own[0].y) == [0.8]
+    assert list(published.y) == [network.accuracy for network in PUBLISHED]
+    assert all(network.source in text for network, text in zip(PUBLISHED, published.customdata, strict=True))

@@ -1,0 +1,272 @@
+"""Measure how fast the networks train, beside the plain loop that most projects write.
+
+python -m train.benchmark --recipe seed            prints a table and writes checkpoints/benchmark.json
+python -m train.benchmark --readme README.md       puts the table between the README's markers too
+
+The plain loop reads Pillow images through a DataLoader with a worker a core, augments them by torchvision's
+transforms and trains in float32, eagerly. Both loops train the same networks on the same images with the same batch
+size, in turns, in one run on one machine; each network's figures are medians over the rounds. It wants an idle machine.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from kd import models
+from kd.checkpoint import write_json
+from kd.cifar10 import NORMALISATIONS, DataError, LabelledImages, read_training_set
+from kd.losses import distillation_loss
+from kd.processes import DeviceError, machine, process_device
+from kd.progress import Progress
+from kd.recipe import DEFAULT_RECIPE, RECIPES, ROLES, Recipe
+from kd.results import ROLE_NAMES
+from kd.teacher import Answers, FrozenTeacher
+from kd.training import make_optimizer, train_epoch
+from train.readme import write_section
+
+BENCHMARK = "benchmark.json"
+WARM_UP_STEPS = 2
+MATMUL_SIDE, MATMUL_RUNS = {"cpu": 2048, "cuda": 8192}, 10
+FORWARD_AND_BACKWARD = 3  # the backward pass costs about two forward passes
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m train.benchmark", description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT_RECIPE, help=f"named preset ({DEFAULT_RECIPE})")
+    parser.add_argument("--images", type=int, metavar="N", help="images a round (45,000 on a GPU, 2,048 on a CPU)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of each loop, in turns (3)")
+    parser.add_argument("--workers", type=int, default=torch.get_num_threads(), metavar="N",
+                        help="the plain loop's DataLoader workers (one a core)")  # fmt: skip
+    parser.add_argument("--eager", action="store_true", help="leave out torch.compile")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
+                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
+    parser.add_argument("--output-dir", type=Path, default=Path("checkpoints"), metavar="DIR",
+                        help=f"folder for {BENCHMARK} (checkpoints)")  # fmt: skip
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="write the table between this file's markers")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto: a GPU where there is one)")
+    options = parser.parse_args(arguments)
+    try:
+        device = process_device(options.device)
+        training = read_training_set(options.data_dir)
+        images = options.images or (45_000 if device.type == "cuda" else 2_048)
+        found = benchmark(training[: min(images, len(training))], options, device)
+        write_json(options.output_dir / BENCHMARK, found)
+        if options.readme:
+            write_section(options.readme, "benchmark", benchmark_table(found))
+    except (DataError, DeviceError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
+    print(benchmark_table(found), end="")
+
+
+def benchmark(training: LabelledImages, options: argparse.Namespace, device: torch.device) -> dict:
+    """Time the project's loop, compiled and not, and the plain one, for each of the three roles.
+
+    Returns:
+        The content of benchmark.json: machine, versions, recipe, images, rounds, the operations a second that a large
+        bfloat16 matrix product reaches, and for each role in "roles" images_per_second of "ours", "compiled" and
+        "plain", the ratio of the best of ours to plain, the share of the matrix product's speed, and on a GPU the peak
+        memory in bytes.
+    """
+    peak = matmul_operations_per_second(device)
+    roles = {}
+    for role in ROLES:
+        recipe = RECIPES[options.recipe][role].changed(batch_size=min(512, len(training)))
+        loops = {
+            "ours": our_loop(role, training, recipe, device, compiled=False),
+            "plain": plain_loop(role, training, recipe, device, options.workers),
+        }
+        if not options.eager:
+            loops["compiled"] = our_loop(role, training, recipe, device, compiled=True)
+        speeds: dict[str, list[float]] = {name: [] for name in loops}
+        memory = dict.fromkeys(loops)
+        for _ in range(options.rounds):
+            for name, loop in loops.items():
+                if device.type == "cuda":
+                    torch.cuda.reset_peak_memory_stats(device)
+                speeds[name].append(next(loop))
+                memory[name] = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+        medians = {name: round(statistics.median(values), 1) for name, values in speeds.items()}
+        best = max(medians["ours"], medians.get("compiled", 0))
+        roles[role] = {
+            "images_per_second": medians,
+            "ratio": round(best / medians["plain"], 2),
+            "share_of_matmul": round(best * operations_an_image(role, recipe) / peak, 4),
+            "peak_bytes": memory,
+        }
+    return {
+        "recipe": options.recipe,
+        "images": len(training),
+        "rounds": options.rounds,
+        "workers": options.workers,
+        "matmul_operations_per_second": peak,
+        "roles": roles,
+        "machine": machine(device),
+        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+    }
+
+
+def our_loop(
+    role: str, training: LabelledImages, recipe: Recipe, device: torch.device, compiled: bool
+) -> Iterator[float]:
+    """Images a second of one epoch of the project's loop, again and again, after a warm-up."""
+    training = training.to(device)
+    network = build(role, recipe, device).to(memory_format=torch.channels_last)
+    teacher = None
+    if role == "distilled":
+        teacher = FrozenTeacher(build("teacher", recipe, device).to(memory_format=torch.channels_last))
+    optimizer = make_optimizer(network, recipe, device)
+    if compiled:
+        network = torch.compile(network)
+        if teacher:
+            teacher.compile()
+
+    def epoch(images: LabelledImages) -> float:
+        answers = Answers(teacher, None, len(images)) if teacher else None
+        progress = Progress(recipe, 0, len(images), hidden=True)
+        return train_epoch(network, images, recipe, 0, optimizer, answers, progress)["images_per_second"]
+
+    epoch(training[: WARM_UP_STEPS * recipe.batch_size])
+    while True:
+        yield epoch(training)
+
+
+def plain_loop(
+    role: str, training: LabelledImages, recipe: Recipe, device: torch.device, workers: int
+) -> Iterator[float]:
+    """Images a second of one epoch of the loop that most projects write, again and again, after a warm-up."""
+    network = build(role, recipe, device).train()
+    teacher = build("teacher", recipe, device).eval() if role == "distilled" else None
+    optimizer = torch.optim.SGD(network.parameters(), lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+
+    def epoch(images: LabelledImages) -> float:
+        loader = DataLoader(
+            PillowImages(images, recipe), recipe.batch_size, shuffle=True, drop_last=True,
+            num_workers=workers, pin_memory=device.type == "cuda",
+        )  # fmt: skip
+        started, seen = time.perf_counter(), 0
+        for batch, labels in loader:
+            batch, labels = batch.to(device), labels.to(device)
+            loss = plain_loss(network(batch), batch, labels, teacher, recipe)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            seen += len(batch)
+            loss.item()  # which nearly every such loop prints
+        return seen / (time.perf_counter() - started)
+
+    epoch(training[: WARM_UP_STEPS * recipe.batch_size])
+    while True:
+        yield epoch(training)
+
+
+def plain_loss(logits: Tensor, images: Tensor, labels: Tensor, teacher: nn.Module | None, recipe: Recipe) -> Tensor:
+    """The loss of a batch: cross-entropy, or distillation from the teacher."""
+    if teacher is None:
+        return F.cross_entropy(logits, labels)
+    with torch.no_grad():
+        teacher_logits = teacher(images)
+    return distillation_loss(
+        logits, teacher_logits, labels, temperature=recipe.temperature, soft_weight=recipe.soft_weight
+    ).total
+
+
+class PillowImages(Dataset):
+    """Images as torchvision's CIFAR10 gives them, with the recipe's augmentation in torchvision's transforms."""
+
+    def __init__(self, images: LabelledImages, recipe: Recipe) -> None:
+        self.pixels, self.labels = images.images.permute(0, 2, 3, 1).numpy(), images.labels
+        steps: list = [
+            transforms.RandomCrop(32, padding=recipe.crop_padding),
+            transforms.RandomHorizontalFlip(recipe.flip),
+        ]
+        if recipe.rotation:
+            steps.append(transforms.RandomRotation(recipe.rotation, transforms.InterpolationMode.BILINEAR))
+        if recipe.brightness or recipe.contrast:
+            steps.append(transforms.ColorJitter(recipe.brightness, recipe.contrast))
+        steps += [transforms.ToTensor(), transforms.Normalize(*NORMALISATIONS[recipe.normalisation])]
+        if recipe.cutout:
+            share = (recipe.cutout / 32) ** 2
+            steps.append(transforms.RandomErasing(1.0, (share, share), (1, 1)))
+        self.transform = transforms.Compose(steps)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.pixels[index])), int(self.labels[index])
+
+
+def build(role: str, recipe: Recipe, device: torch.device) -> nn.Module:
+    """A network of a role with random weights; speed does not depend on them."""
+    return models.build(models.ARCHITECTURE_OF_ROLE[role], recipe.stem).to(device)
+
+
+def operations_an_image(role: str, recipe: Recipe) -> float:
+    """Floating-point operations to train on one image; a multiply-accumulate is two."""
+    macs = FORWARD_AND_BACKWARD * models.count_macs(models.ARCHITECTURE_OF_ROLE[role], recipe.stem)
+    if role == "distilled":
+        macs += models.count_macs(models.ARCHITECTURE_OF_ROLE["teacher"], recipe.stem)
+    return 2 * macs
+
+
+def matmul_operations_per_second(device: torch.device) -> float:
+    """What a large square bfloat16 matrix product reaches on this device: the bound no network comes near."""
+    side = MATMUL_SIDE.get(device.type, 2048)
+    matrix = torch.randn(side, side, device=device, dtype=torch.bfloat16)
+    seconds = []
+    for _ in range(MATMUL_RUNS):
+        started = time.perf_counter()
+        (matrix @ matrix)[0, 0].item()  # the look at a number waits for a GPU
+        seconds.append(time.perf_counter() - started)
+    return 2 * side**3 / statistics.median(seconds)
+
+
+def benchmark_table(found: dict) -> str:
+    """The benchmark as a Markdown table, with a line that says how it was measured."""
+    rows = [
+        [
+            "network",
+            "ours, images/s",
+            "ours, compiled",
+            "plain loop",
+            "best of ours / plain",
+            "share of a matrix product",
+        ],
+        ["---"] + ["---:"] * 5,
+    ]
+    for role, measured in found["roles"].items():
+        speed = measured["images_per_second"]
+        rows.append(
+            [
+                ROLE_NAMES[role],
+                *(f"{speed[name]:,.0f}" if name in speed else "" for name in ("ours", "compiled", "plain")),
+                f"{measured['ratio']:.1f} x",
+                f"{measured['share_of_matmul']:.1%}",
+            ]
+        )
+        if measured["peak_bytes"]["ours"]:
+            rows[-1][0] += f" ({max(measured['peak_bytes'].values()) / 2**30:.1f} GiB)"
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    tflops = found["matmul_operations_per_second"] / 1e12
+    return f"""{table}
+
+Recipe `{found["recipe"]}`, {found["images"]:,} images a round, median of {found["rounds"]} rounds in turns,
+{found["machine"]}, torch {found["versions"]["torch"]}. The plain loop is float32, torchvision's transforms and a
+DataLoader with {found["workers"]} workers; the matrix product is bfloat16, {tflops:.2f} Tflop/s here.
+`python -m train.benchmark`
+"""
+
+
+if __name__ == "__main__":
+    main()
