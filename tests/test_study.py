@@ -83,7 +83,7 @@ def test_main_pairs_students_by_seed_and_gives_them_one_teacher(options):
 def test_every_study_can_be_planned_with_every_recipe_and_its_folders_tell_runs_apart(options):
     for name, study in STUDIES.items():
         for recipe in RECIPES:
-            runs = plan(study, options("--recipe", recipe, name=name))
+            runs = plan(study, options("--recipe", recipe, "--cifar10h", "counts.npy", name=name))
             for run in runs:
                 twins = [other for other in runs if other.folder == run.folder]
                 assert {(twin.recipe, twin.teacher) for twin in twins} == {(run.recipe, run.teacher)}
@@ -103,6 +103,23 @@ def test_studies_share_the_runs_they_have_in_common(options):
     main_runs = plan(STUDIES["main"], options("--recipe", "seed", "--seeds", 3))
     project = plan(STUDIES["seed-project"], options(name="seed-project"))
     assert {run.folder for run in main_runs} <= {run.folder for run in project}
+
+
+def test_study_of_people_asks_for_their_counts_before_it_trains(options):
+    with pytest.raises(StudyError, match="--cifar10h"):
+        plan(STUDIES["human-doubt"], options(name="human-doubt"))
+
+
+def test_what_is_withheld_is_in_the_runs_folder_and_in_its_command(options, monkeypatch):
+    runs = plan(STUDIES["few-labels"], options("--recipe", "seed", "--seeds", 1, name="few-labels"))
+    (run,) = [run for run in runs if run.arm.name == "4%, all images, starved teacher"]
+    assert "label_fraction=0.04_keep_unlabelled=True" in run.folder.name
+    commands = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **settings: commands.append(command))
+    command.start(run, options())
+    assert ["--label-fraction", "0.04", "--keep-unlabelled"] == commands[0][commands[0].index("--label-fraction") :][:3]
+    (starved,) = [run for run in runs if run.arm.name == "4%, starved teacher"]
+    assert run.teacher == starved.folder and "label_fraction=0.04" in starved.folder.name
 
 
 def test_command_of_a_run_names_what_differs_from_its_preset_and_no_more():

@@ -4,10 +4,11 @@ A study is a list of arms. An arm is one way to train, repeated with several see
 `train.study` carries them out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kd.cifar10 import CLASSES
 from kd.recipe import Recipe
 
 
@@ -19,6 +20,7 @@ class Arm:
         name: as tables and figures show it; unique within the study.
         role: teacher, student or distilled.
         changes: the recipe's fields that this arm sets otherwise.
+        withheld: what is kept from the network: label_fraction, keep_unlabelled, without_class, as train.run's options.
         teacher: the arm whose first seed teaches this one.
         baseline: the arm that it is compared with, seed by seed and image by image.
         seeds: how many runs; None for as many as the study is asked for.
@@ -28,6 +30,7 @@ class Arm:
     name: str
     role: str
     changes: Mapping[str, object] = field(default_factory=dict)
+    withheld: Mapping[str, object] = field(default_factory=dict)
     teacher: str | None = None
     baseline: str | None = None
     seeds: int | None = None
@@ -44,6 +47,7 @@ class Study:
         recipe: the preset that the arms change.
         seeds: runs of each arm that does not say otherwise.
         measured_on: test, or validation where something is to be chosen.
+        analysis: never-seen or human-doubt, where accuracy is not all that is asked.
         published: accuracies (0 to 1) that others have published for an arm, by its name.
     """
 
@@ -52,6 +56,7 @@ class Study:
     recipe: str = "strong"
     seeds: int = 5
     measured_on: str = "test"
+    analysis: str | None = None
     published: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -94,6 +99,45 @@ _AS_IT_WAS = {
     "momentum": 0.9, "weight_decay": 0.01, "batch_size": 64,
 }  # fmt: skip
 
+LABEL_FRACTIONS = (0.01, 0.04, 0.1, 0.25)
+UNSEEN_TEMPERATURES = (1.0, 4.0, 8.0, 20.0)
+
+
+def few_labels() -> Iterator[Arm]:
+    """Students that know few labels: alone, with soft targets for these images, and with soft targets for all."""
+    yield TEACHER
+    for share in LABEL_FRACTIONS:
+        few = {"label_fraction": share}
+        alone, starved = f"{share:.0%}, alone", f"{share:.0%}, starved teacher"
+        yield Arm(alone, "student", withheld=few)
+        # This teacher has no more labels than its students, so that what they gain is no leaked label.
+        yield Arm(starved, "teacher", withheld=few, seeds=1)
+        for teacher, by in (("teacher", "full teacher"), (starved, "starved teacher")):
+            for images, kept in (("same images", {}), ("all images", {"keep_unlabelled": True})):
+                name = f"{share:.0%}, {images}, {by}"
+                yield Arm(name, "distilled", withheld=few | kept, teacher=teacher, baseline=alone)
+    yield STUDENT
+    yield DISTILLED
+
+
+def never_seen() -> Iterator[Arm]:
+    """For each class students that were never shown it: alone, the control, and distilled at several temperatures."""
+    yield TEACHER
+    for name in CLASSES:
+        without = {"without_class": name}
+        yield Arm(f"no {name}, alone", "student", withheld=without, seeds=1)
+        for temperature in UNSEEN_TEMPERATURES:
+            yield Arm(
+                f"no {name}, T = {temperature:g}",
+                "distilled",
+                {"temperature": temperature},
+                withheld=without,
+                teacher="teacher",
+                baseline=f"no {name}, alone",
+                seeds=1,
+            )
+
+
 STUDIES = {
     "main": Study(
         "Do the teacher's soft targets make a better student than the labels alone?",
@@ -124,4 +168,9 @@ STUDIES = {
             "distilled, as it was": 0.7578,
         },
     ),
+    "few-labels": Study("How much do soft targets help where labels are scarce?", tuple(few_labels()), seeds=3),
+    "never-seen": Study(
+        "What does a student know of a class that it was never shown?", tuple(never_seen()), analysis="never-seen"
+    ),
+    "human-doubt": Study("Do the networks doubt like people?", (TEACHER, STUDENT, DISTILLED), analysis="human-doubt"),
 }

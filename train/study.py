@@ -45,7 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
         runs = plan(study, options)
         train_all(runs, options)
         command = "python -m train.study " + shlex.join(sys.argv[1:] if arguments is None else arguments)
-        summary = summarise(options.study, study, runs, options.data_dir, device) | {"command": command}
+        summary = summarise(options.study, study, runs, options.data_dir, device, options.cifar10h)
+        summary["command"] = command
         checkpoint.write_json(options.output_dir / f"{options.study}.json", summary)
         if options.ship:
             ship(runs, summary, options)
@@ -78,6 +79,8 @@ def make_parser() -> argparse.ArgumentParser:
                         help="runs side by side, which share the CPU's cores or the GPU (1)")  # fmt: skip
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
                         help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
+    parser.add_argument("--cifar10h", type=Path, metavar="FILE",
+                        help="cifar10h-counts.npy, which the study human-doubt measures by")  # fmt: skip
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR",
                         help="folder of the runs' checkpoints and logs (runs)")  # fmt: skip
     parser.add_argument("--output-dir", type=Path, default=Path("checkpoints") / STUDIES_FOLDER, metavar="DIR",
@@ -97,6 +100,8 @@ def plan(study: Study, options: argparse.Namespace) -> list[Run]:
         RecipeError: an option is out of its range.
         StudyError: there is no such arm, or an arm's teacher is left out.
     """
+    if study.analysis == "human-doubt" and not options.cifar10h:
+        raise StudyError("this study compares with people: give CIFAR-10H's cifar10h-counts.npy with --cifar10h")
     names = [arm.name for arm in study.arms]
     if unknown := [name for name in options.arms or () if name not in names]:
         raise StudyError(f"the study has no arm {unknown[0]!r}: choose from {', '.join(map(repr, names))}")
@@ -121,7 +126,8 @@ def plan_run(arm: Arm, seed: int, teacher: Path | None, recipe_name: str, option
         return Run(arm, *from_config(checkpoint.load_config(options.teacher)["recipe"]), options.teacher)
     given = {name: getattr(options, name) for name in ("epochs", "batch_size") if getattr(options, name)}
     recipe = RECIPES[recipe_name][arm.role].changed(**given | arm.changes, seed=seed)
-    marks = [f"{name}={value}" for name, value in changed_fields(recipe_name, arm.role, recipe).items()]
+    differing = changed_fields(recipe_name, arm.role, recipe) | dict(arm.withheld)
+    marks = [f"{name}={value}" for name, value in differing.items()]
     if teacher:
         marks.append(f"teacher={hashlib.sha256(teacher.name.encode()).hexdigest()[:8]}")  # two full names are too long
     return Run(arm, recipe_name, recipe, options.runs_dir / "_".join([arm.role, recipe_name, *marks]), teacher)
@@ -193,7 +199,8 @@ def is_finished(run: Run) -> bool:
 def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
     """Start a run's command, with its output going to its log."""
     command = [sys.executable, "-m", MODULES[run.arm.role], "--recipe", run.recipe_name]
-    for name, value in changed_fields(run.recipe_name, run.arm.role, run.recipe).items():
+    differing = changed_fields(run.recipe_name, run.arm.role, run.recipe) | dict(run.arm.withheld)
+    for name, value in differing.items():
         if isinstance(value, bool):
             command.append(option_name(name) if value else option_name(name).replace("--", "--no-"))
         else:

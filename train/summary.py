@@ -11,63 +11,84 @@ from torch import Tensor
 
 from kd import checkpoint, evaluation, models
 from kd.augment import augment, draw
-from kd.cifar10 import LabelledImages, read_test_set
+from kd.cifar10 import LabelledImages, read_test_set, read_training_set, split_indices
 from kd.processes import machine
 from kd.recipe import as_config
 from kd.significance import mcnemar, paired_difference
+from train import human_doubt, never_seen
 from train.studies import Arm, Run, Study
 
 AUGMENTATION_SEED = 0  # of the augmented test images, the same for every network
 METRICS = ("accuracy", "nll", "ece", "agreement", "accuracy_augmented", "validation_accuracy", "validation_loss")
 
 
-def summarise(name: str, study: Study, runs: list[Run], data_dir: Path, device: torch.device) -> dict:
+def summarise(
+    name: str, study: Study, runs: list[Run], data_dir: Path, device: torch.device, cifar10h: Path | None = None
+) -> dict:
     """Measure every run, and compare the arms.
 
     Args:
         name: of the study.
         runs: finished; those of an arm in the order of their seeds.
         data_dir: where the test images are; not looked at where the study is measured on validation.
+        cifar10h: CIFAR-10H's counts, for a study that asks for them.
 
     Returns:
         The content of the study's JSON: question, arms (each with its recipe, its runs' metrics and their mean,
-        sd and n), comparisons, data, versions and the machine that measured.
+        sd and n), comparisons, data, versions, the machine that measured, and the study's own analysis, if any.
 
     Raises:
         CheckpointError: a run is missing or damaged.
-        DataError: the test set is missing or damaged.
+        DataError: the test set or the counts are missing or damaged.
     """
     test = read_test_set(data_dir) if study.measured_on == "test" else None
-    arms: list[dict] = []
-    right: dict[str, list[Tensor]] = {}  # by arm, which test images each run has right
-    teacher_logits: dict[Path, Tensor] = {}
+    answers = {run.folder: predict(run, test, device) for run in runs} if test else {}
+    arms = []
     for arm in study.arms:
+        own = [run for run in runs if run.arm == arm]
         measured = []
-        for run in (run for run in runs if run.arm == arm):
-            config = checkpoint.load_config(run.folder)
-            metrics = {key: config["metrics"][key] for key in ("validation_accuracy", "validation_loss")}
+        for run in own:
+            measured.append(describe_run(run))
             if test:
-                logits = test_logits(run, test, device)
-                if arm.role == "teacher":
-                    teacher_logits[run.folder] = logits
-                metrics |= measure(logits, test.labels, teacher_of(run, runs, teacher_logits))
-                right.setdefault(arm.name, []).append(logits.argmax(dim=1) == test.labels)
-                if arm.augmented_test:
-                    metrics["accuracy_augmented"] = evaluation.accuracy(
-                        test_logits(run, test, device, augmented=True), test.labels
-                    )
-            measured.append(describe_run(run, config) | metrics)
-        arms.append(describe_arm(arm, study, [run for run in runs if run.arm == arm], measured))
-    return {
+                teacher = teacher_of(run, runs)
+                measured[-1] |= measure(answers[run.folder], test.labels, answers[teacher] if teacher else None)
+            if test and arm.augmented_test:
+                logits = predict(run, test, device, augmented=True)
+                measured[-1]["accuracy_augmented"] = evaluation.accuracy(logits, test.labels)
+        arms.append(describe_arm(arm, study, own, measured))
+    summary = {
         "study": name,
         "question": study.question,
         "measured_on": study.measured_on,
         "arms": arms,
-        "comparisons": compare(study, arms, right),
+        "comparisons": compare(study, arms, runs, answers, test),
         "data": test.description if test else checkpoint.load_config(runs[0].folder)["data"],
         "machine": machine(device),
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
     }
+    if study.analysis == "human-doubt":
+        summary["human_doubt"] = human_doubt.analyse(runs, answers, test.labels, cifar10h)
+    if study.analysis == "never-seen":
+        everything = read_training_set(data_dir)
+        validation = everything[split_indices(everything.labels)[1]]
+        of_validation = {run.folder: predict(run, validation, device) for run in runs}
+        summary["never_seen"] = never_seen.analyse(runs, of_validation, validation.labels, answers, test.labels)
+    return summary
+
+
+def predict(run: Run, images: LabelledImages, device: torch.device, augmented: bool = False) -> Tensor:
+    """A run's logits, float32, (N, 10), on the CPU; `augmented` as in its training."""
+    network, config = checkpoint.load(run.folder)
+    network.to(device, memory_format=torch.channels_last)
+    if not augmented:
+        return evaluation.predict(network, images.images.to(device), checkpoint.normalisation_of(config))
+    drawn = draw(len(images), run.recipe, np.random.default_rng(AUGMENTATION_SEED))
+    logits = []
+    with torch.inference_mode():
+        for rows in torch.arange(len(images)).split(1000):
+            pixels = augment(images.images[rows].to(device), drawn[rows].to(device), run.recipe)
+            logits.append(network(pixels).cpu())
+    return torch.cat(logits)
 
 
 def measure(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict:
@@ -83,38 +104,24 @@ def measure(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> di
     return metrics
 
 
-def test_logits(run: Run, test: LabelledImages, device: torch.device, augmented: bool = False) -> Tensor:
-    """A run's logits for the test images, float32, (N, 10), on the CPU; `augmented` as in its training."""
-    network, config = checkpoint.load(run.folder)
-    network.to(device, memory_format=torch.channels_last)
-    if not augmented:
-        return evaluation.predict(network, test.images.to(device), checkpoint.normalisation_of(config))
-    drawn = draw(len(test), run.recipe, np.random.default_rng(AUGMENTATION_SEED))
-    logits = []
-    with torch.inference_mode():
-        for rows in torch.arange(len(test)).split(1000):
-            images = augment(test.images[rows].to(device), drawn[rows].to(device), run.recipe)
-            logits.append(network(images).cpu())
-    return torch.cat(logits)
-
-
-def teacher_of(run: Run, runs: list[Run], teacher_logits: dict[Path, Tensor]) -> Tensor | None:
-    """The test logits of the network that taught a run; for one that learnt alone, of the study's plain teacher."""
-    if run.teacher:
-        return teacher_logits.get(run.teacher)
+def teacher_of(run: Run, runs: list[Run]) -> Path | None:
+    """The folder of the network that taught a run; for one that learnt alone, of the study's plain teacher."""
+    if run.teacher or run.arm.role == "teacher":
+        return run.teacher
     plain = [other.folder for other in runs if other.arm.name == "teacher"]
-    return teacher_logits.get(plain[0]) if plain and run.arm.role == "student" else None
+    return plain[0] if plain else None
 
 
-def describe_run(run: Run, config: dict) -> dict:
-    """How a run came about."""
-    history = checkpoint.read_history(run.folder)
+def describe_run(run: Run) -> dict:
+    """How a run came about, and what was measured after its last epoch."""
+    config, history = checkpoint.load_config(run.folder), checkpoint.read_history(run.folder)
     return {
         "seed": run.recipe.seed,
         "epochs_done": config["epochs_done"],
         "trained_on": config["data"]["trained_on"],
         "machine": config["machine"],
         "minutes": round(sum(epoch["seconds"] for epoch in history) / 60, 1),
+        **{key: config["metrics"][key] for key in ("validation_accuracy", "validation_loss")},
     }
 
 
@@ -153,30 +160,40 @@ def spread(values: Iterable[float]) -> dict:
     }
 
 
-def compare(study: Study, arms: list[dict], right: dict[str, list[Tensor]]) -> list[dict]:
+def compare(
+    study: Study, arms: list[dict], runs: list[Run], answers: dict[Path, Tensor], test: LabelledImages | None
+) -> list[dict]:
     """Each arm against its baseline: by seed (paired t-test) and, on the test images, by image (McNemar)."""
-    metric = "accuracy" if study.measured_on == "test" else "validation_accuracy"
-    by_name = {arm["name"]: arm for arm in arms}
+    metric = "accuracy" if test else "validation_accuracy"
+    measured = {arm["name"]: arm["runs"] for arm in arms}
     comparisons = []
     for arm in study.arms:
-        ours, theirs = (by_name[name]["runs"] if name else [] for name in (arm.name, arm.baseline))
-        pairs = list(zip(ours, theirs, strict=False))
+        pairs = list(zip(measured[arm.name], measured[arm.baseline], strict=False)) if arm.baseline else []
         if not pairs:
             continue
         difference = paired_difference(*zip(*((one[metric], other[metric]) for one, other in pairs), strict=True))
-        comparison = {
-            "arm": arm.name,
-            "baseline": arm.baseline,
-            "metric": metric,
-            **difference._asdict(),
-            "verdict": difference.verdict,
-        }
-        if right:
-            images = list(zip(right[arm.name], right[arm.baseline], strict=False))
-            counts = [(int((one & ~other).sum()), int((other & ~one).sum())) for one, other in images]
-            comparison["by_image"] = [
-                {"seed": one["seed"], "only_arm_right": a, "only_baseline_right": b, "p": mcnemar(a, b)}
-                for (one, _), (a, b) in zip(pairs, counts, strict=True)
+        comparisons.append(
+            {
+                "arm": arm.name,
+                "baseline": arm.baseline,
+                "metric": metric,
+                **difference._asdict(),
+                "verdict": difference.verdict,
+            }
+        )
+        if test:
+            right = {
+                name: [answers[run.folder].argmax(dim=1) == test.labels for run in runs if run.arm.name == name]
+                for name in (arm.name, arm.baseline)
+            }
+            comparisons[-1]["by_image"] = [
+                {"seed": pair[0]["seed"], **by_image(ours, theirs)}
+                for pair, ours, theirs in zip(pairs, right[arm.name], right[arm.baseline], strict=False)
             ]
-        comparisons.append(comparison)
     return comparisons
+
+
+def by_image(ours: Tensor, theirs: Tensor) -> dict:
+    """McNemar's test of two runs; the arguments say which images each has right, bool, (N,)."""
+    only_ours, only_theirs = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    return {"only_arm_right": only_ours, "only_baseline_right": only_theirs, "p": mcnemar(only_ours, only_theirs)}
