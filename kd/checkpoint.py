@@ -190,6 +190,9 @@ def _fingerprint(path: Path) -> dict:
 
 
 def _way_out(folder: Path) -> str:
+    fetched = [parent for parent in folder.parents if parent.name.startswith("models--")]
+    if fetched:  # the Hub's cache has it so; what is trained into it would be in the wrong place
+        return f"delete {fetched[0]}, so that it is fetched again, or have it published whole"
     command = _COMMANDS.get(folder.name, "python -m train.teacher, train.student or train.distill")
     restart = " --restart" if (folder / CONFIG).exists() else ""
     return f"make it with {command} --output-dir {folder}{restart}"

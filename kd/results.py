@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from kd.checkpoint import CheckpointError
+from kd.checkpoint import CheckpointError, weight_bytes
 from kd.models import ARCHITECTURES
 from kd.recipe import RECIPES
 
@@ -30,6 +30,20 @@ def read_results(checkpoints: str | Path) -> dict | None:
         raise CheckpointError(
             f"{path} cannot be read ({error}): write it anew with python -m train.evaluate --checkpoints {checkpoints}"
         ) from error
+
+
+def results_of(results: dict, config: dict) -> dict | None:
+    """The results of one network alone; None where they were measured with another one.
+
+    Args:
+        results: the content of a results.json.
+        config: the network's config.json.
+    """
+    model = results["models"].get(config["role"], {})
+    same = all(model.get(key) == config[key] for key in ("architecture", "recipe", "seed", "epochs_done"))
+    if not same or model.get("bytes") != weight_bytes(config):
+        return None
+    return {**results, "models": {config["role"]: model}}
 
 
 def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:

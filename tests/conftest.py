@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from gradio_client import Client, handle_file
+from huggingface_hub import constants
 from torch import nn
 
 from kd.cifar10 import read_training_set, split_indices
+from tests.hub_stand_in import hub_stand_in
 from tests.serving import serve
 
 # Sums depend on how many threads share them out; runs that are compared bit for bit need one number.
@@ -66,3 +68,15 @@ def classify(server):
         return client.predict(handle_file(path), temperature, api_name="/classify")
 
     return ask
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A stand-in for the Hub, an empty cache of what is fetched from it, and a token."""
+    with hub_stand_in() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+        template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_TOKEN", "hf_of_the_test")
+        yield hub

@@ -69,21 +69,6 @@ def test_every_file_in_checkpoints_is_under_10_mb_so_that_plain_git_to_a_space_w
     assert [path for path, size in sizes.items() if size >= 10_000_000] == []
 
 
-def test_the_front_matter_is_one_that_a_space_accepts():
-    front = dict(line.split(": ", 1) for line in README.split("---\n")[1].splitlines())
-    assert set(front) == {
-        "title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version", "app_file", "license",
-        "short_description",
-    }  # fmt: skip
-    colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
-    assert {front["colorFrom"], front["colorTo"]} <= colours
-    assert (front["sdk"], front["license"]) == ("gradio", "mit")
-    assert len(front["short_description"]) <= 60
-    assert (ROOT / front["app_file"]).exists()
-    lowest, _ = re.search(r"gradio>=([\d.]+),<(\d+)", (ROOT / "requirements.txt").read_text()).groups()
-    assert front["sdk_version"].startswith(lowest)
-
-
 def test_every_path_that_the_readme_names_exists():
     for path in re.findall(r"\]\(([\w./-]+)\)", README) + re.findall(
         r"^((?:kd|train|tests|checkpoints)/\S*)", README, re.M
