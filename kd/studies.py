@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kd.checkpoint import CheckpointError
+from kd.findings import findings
 
 STUDIES_FOLDER = "studies"
 
@@ -69,7 +70,8 @@ def read_studies(checkpoints: str | Path) -> dict[str, dict]:
 def study_table(study: dict) -> str:
     """A study as a Markdown table, its comparisons as sentences, and a line that says where they come from."""
     sentences = "\n".join(f"- {sentence}" for sentence in verdicts(study))
-    return "\n\n".join(part for part in (arms_table(study), sentences, provenance(study)) if part) + "\n"
+    parts = [*findings(study), arms_table(study), sentences, provenance(study)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def arms_table(study: dict) -> str:

@@ -16,7 +16,8 @@ def make_arm(name, role, accuracies):
     mean = sum(accuracies) / len(accuracies)
     spread = {"mean": mean, "sd": 0.01 if len(accuracies) > 1 else None, "n": len(accuracies)}
     return {
-        "name": name, "role": role, "macs": 6e6, "runs": [make_run(*run) for run in enumerate(accuracies)],
+        "name": name, "role": role, "macs": 6e6, "withheld": {},
+        "runs": [make_run(*run) for run in enumerate(accuracies)],
         "mean": {"accuracy": spread, "validation_accuracy": spread, "ece": spread}
         | ({"agreement": spread} if role != "teacher" else {}),
     }  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kd.cifar10 import CLASSES
+from kd.losses import DISTANCES
 from kd.recipe import Recipe
 
 
@@ -138,6 +139,30 @@ def never_seen() -> Iterator[Arm]:
             )
 
 
+def selection() -> Iterator[Arm]:
+    """One setting changed at a time, judged on the validation images: as many trials for each of the two students."""
+    yield TEACHER
+    for weight_decay in (4e-5, 1e-4, 2e-4, 5e-4):
+        for rate in (0.1, 0.2, 0.4):
+            changes = {"weight_decay": weight_decay, "learning_rate": rate}
+            yield Arm(f"alone, weight decay {weight_decay:g}, rate {rate:g}", "student", changes)
+    trials: list[dict] = [{"weight_decay": value} for value in (4e-5, 1e-4, 2e-4, 5e-4)]
+    trials += [{"temperature": value} for value in (1.0, 2.0, 4.0, 8.0, 16.0)]
+    trials += [{"soft_weight": value} for value in (0.5, 0.9, 1.0)]
+    for changes in trials:
+        ((name, value),) = changes.items()
+        yield Arm(f"distilled, {name.replace('_', ' ')} {value:g}", "distilled", changes, teacher="teacher")
+
+
+def losses() -> Iterator[Arm]:
+    """Every distillation loss beside the student alone. Standardised logits want a lower T (see `kd.losses`)."""
+    yield TEACHER
+    yield STUDENT
+    for loss in DISTANCES:
+        changes: dict = {"loss": loss} | ({"temperature": 1.5} if loss == "standardised-kd" else {})
+        yield Arm(loss, "distilled", changes, teacher="teacher", baseline="student alone")
+
+
 STUDIES = {
     "main": Study(
         "Do the teacher's soft targets make a better student than the labels alone?",
@@ -173,4 +198,14 @@ STUDIES = {
         "What does a student know of a class that it was never shown?", tuple(never_seen()), analysis="never-seen"
     ),
     "human-doubt": Study("Do the networks doubt like people?", (TEACHER, STUDENT, DISTILLED), analysis="human-doubt"),
+    "selection": Study(
+        "Which weight decay, temperature and soft weight suit the students?",
+        tuple(selection()),
+        seeds=1,
+        measured_on="validation",
+    ),
+    "losses": Study("Which distillation loss teaches best?", tuple(losses()), seeds=3),
+    "patient": Study(
+        "How far do 200 epochs with mixup on the identical view go?", (TEACHER, STUDENT, DISTILLED), recipe="patient"
+    ),
 }

@@ -127,7 +127,7 @@ def describe_run(run: Run) -> dict:
 
 def describe_arm(arm: Arm, study: Study, runs: list[Run], measured: list[dict]) -> dict:
     """An arm with its runs and their means; "median_seed" is the run to ship, by validation accuracy."""
-    description: dict = {"name": arm.name, "role": arm.role, "runs": measured}
+    description: dict = {"name": arm.name, "role": arm.role, "withheld": dict(arm.withheld), "runs": measured}
     if arm.name in study.published:
         description["published_accuracy"] = study.published[arm.name]
     if measured:

@@ -1,8 +1,10 @@
 """The results tab: what was measured, read from the files that the commands wrote."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
+import plotly.graph_objects as go
 
 from kd import checkpoint
 from kd.demo import figures, study_figures
@@ -25,12 +27,25 @@ def build_results(checkpoints: Path) -> None:
 
 
 def build_study(study: dict) -> None:
-    """A study's question, its table with the verdicts, and its figures."""
+    """A study's question, its table with the verdicts, and the figures that its measurements allow."""
     gr.Markdown(f"### {study['question']}\n\n{study_table(study)}", elem_classes="study")
-    gr.Plot(study_figures.accuracy_of_arms(study), label="Accuracy: every seed, mean and standard deviation")
+    for title, figure in figures_of(study):
+        gr.Plot(figure(study), label=title)
+
+
+def figures_of(study: dict) -> list[tuple[str, Callable[[dict], go.Figure]]]:
+    """The figures that suit a study, each with its title."""
+    if "never_seen" in study:
+        return [("The class it never saw", study_figures.unseen_class_recognised)]
+    if "human_doubt" in study:
+        return [("Distance from people's doubts", study_figures.doubt_over_temperature)]
+    if any("label_fraction" in arm["withheld"] for arm in study["arms"]):
+        return [("Accuracy over the labels that are known", study_figures.accuracy_over_labels)]
+    suited = [("Accuracy: every seed, mean and standard deviation", study_figures.accuracy_of_arms)]
     if study["measured_on"] == "test":
-        gr.Plot(
-            study_figures.reliability_diagram(study), label="Calibration: how often it is right when it is that sure"
-        )
-        gr.Plot(study_figures.agreement_with_teacher(study), label="Agreement with the teacher")
-        gr.Plot(study_figures.accuracy_against_work(study), label="Accuracy against multiply-accumulates")
+        suited += [
+            ("Calibration: how often it is right when it is that sure", study_figures.reliability_diagram),
+            ("Agreement with the teacher", study_figures.agreement_with_teacher),
+            ("Accuracy against multiply-accumulates", study_figures.accuracy_against_work),
+        ]
+    return suited

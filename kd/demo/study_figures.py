@@ -118,6 +118,74 @@ def accuracy_against_work(study: dict) -> go.Figure:
     )
 
 
+def doubt_over_temperature(study: dict) -> go.Figure:
+    """Kullback-Leibler divergence from people's distribution to each arm's, over the temperature of its softmax."""
+    found, figure = study["human_doubt"], go.Figure()
+    for colour, (name, arm) in zip(_colours(study), found["arms"].items(), strict=True):
+        figure.add_scatter(
+            x=found["temperatures"],
+            y=arm["kl"],
+            name=name,
+            mode="lines",
+            line={"color": colour, "width": 2},
+            hovertemplate="T = %{x:.2f}: %{y:.3f} nats",
+        )
+    return styled(
+        figure,
+        xaxis={"title": "temperature T", "type": "log", "tickvals": [0.25, 0.5, 1, 2, 4, 8, 16]},
+        yaxis={"title": "KL from people, nats", "rangemode": "tozero"},
+        legend={"orientation": "h", "y": -0.25},
+    )
+
+
+def unseen_class_recognised(study: dict) -> go.Figure:
+    """A bar a run: the share of the class it never saw that it recognises, before and after the bias correction."""
+    runs = study["never_seen"]["runs"]
+    taught = ["alone" if run["temperature"] is None else f"T = {run['temperature']:g}" for run in runs]
+    figure = go.Figure()
+    for key, name, colour in (("before", "before the correction", PALETTE[7]), ("after", "after it", PALETTE[2])):
+        figure.add_bar(
+            x=[[f"no {run['unseen']}" for run in runs], taught],
+            y=[run[key]["unseen"] for run in runs],
+            name=name,
+            marker={"color": colour},
+            hovertemplate="%{y:.1%}",
+        )
+    return styled(
+        figure,
+        xaxis={},
+        yaxis={"title": "accuracy on the unseen class", "tickformat": ".0%", "range": [0, 1]},
+        legend={"orientation": "h", "y": -0.25},
+        barmode="group",
+    )
+
+
+def accuracy_over_labels(study: dict) -> go.Figure:
+    """Accuracy over the share of labels, a line a way of teaching, with the standard deviation over the seeds."""
+    lines: dict[str, list[tuple[float, dict]]] = {}
+    for arm in _carried_out(study):
+        way = arm["name"].partition(", ")[2] if "label_fraction" in arm["withheld"] else arm["name"]
+        share = arm["withheld"].get("label_fraction", 1.0)
+        lines.setdefault(way, []).append((share, arm["mean"]["accuracy"]))
+    figure = go.Figure()
+    for number, (way, points) in enumerate(lines.items()):
+        figure.add_scatter(
+            x=[share for share, _ in points],
+            y=[spread["mean"] for _, spread in points],
+            error_y={"type": "data", "array": [spread["sd"] or 0 for _, spread in points]},
+            name=way,
+            mode="lines+markers",
+            line={"color": PALETTE[number % len(PALETTE)], "width": 2},
+            hovertemplate="%{x:.0%} of the labels: %{y:.2%}",
+        )
+    return styled(
+        figure,
+        xaxis={"title": "share of the training labels that are known", "type": "log", "tickformat": ".0%"},
+        yaxis={"title": "test accuracy", "tickformat": ".0%"},
+        legend={"orientation": "h", "y": -0.25},
+    )
+
+
 def _carried_out(study: dict) -> list[dict]:
     return [arm for arm in study["arms"] if arm["runs"]]
 

@@ -1,0 +1,111 @@
+"""Sentences, tables and figures of the studies' own analyses say what their JSON holds."""
+
+import pytest
+
+from kd.demo.results_tab import figures_of
+from kd.demo.study_figures import accuracy_over_labels, doubt_over_temperature, unseen_class_recognised
+from kd.findings import findings
+
+
+def make_never_seen():
+    def run(unseen, temperature, before, after, bias):
+        return {
+            "arm": "?", "seed": 0, "unseen": unseen, "temperature": temperature, "bias": bias,
+            "before": {"unseen": before, "seen": 0.8}, "after": {"unseen": after, "seen": 0.7},
+        }  # fmt: skip
+
+    runs = [
+        run("frog", None, 0.0, 0.05, 9.0), run("frog", 4.0, 0.01, 0.7, 3.0), run("frog", 20.0, 0.02, 0.6, 2.5),
+        run("cat", None, 0.0, 0.11, 8.0), run("cat", 4.0, 0.0, 0.3, 2.0),
+    ]  # fmt: skip
+    return {"never_seen": {"rule": "as often as the teacher", "runs": runs}}
+
+
+def make_human_doubt(p=0.01):
+    def arm(kl):
+        return {"kl": [kl + 0.2, kl + 0.1, kl], "kl_at_best": kl, "best_temperature": 4.0, "rank_correlation": 0.4}
+
+    inherited = {
+        "seeds": [0, 1], "rank_correlation": {"student alone": [0.5, 0.6], "distilled": [0.7, 0.8]},
+        "mean": 0.2, "low": 0.1, "high": 0.3, "p": p, "n": 2, "verdict": "BETTER",
+    }  # fmt: skip
+    arms = {"teacher": arm(0.3), "student alone": arm(0.25), "distilled": arm(0.2)}
+    return {
+        "human_doubt": {
+            "temperatures": [0.5, 1.0, 4.0], "people_entropy": 0.05, "arms": arms, "inherited": inherited,
+        },
+        "arms": [{"name": name, "role": role, "runs": [1], "withheld": {}}
+                 for name, role in zip(arms, ("teacher", "student", "distilled"), strict=True)],
+    }  # fmt: skip
+
+
+def test_class_never_seen_is_told_with_its_best_student_and_that_ones_control():
+    sentence, table = findings(make_never_seen())
+    assert "never shown a frog recognises 70.0% of them" in sentence
+    assert "distilled at T = 4" in sentence and "(1.0% before)" in sentence
+    assert "taught by the labels alone, 5.0%" in sentence and "as often as the teacher" in sentence
+    assert "| frog | the labels alone | 0.0% | 5.0% | 80.0% | 70.0% | +9.00 |" in table
+    assert len(table.splitlines()) == 2 + 5
+
+
+def test_human_doubt_is_told_with_the_nearest_network_and_what_was_inherited():
+    table, nearest, inherited = findings(make_human_doubt())
+    assert "| distilled | 0.300 | 0.200 | 4.000 | 0.400 |" in table
+    assert "the distilled doubts most like people (KL 0.200 nats" in nearest
+    assert (
+        "correlation of 0.750, the student's alone at 0.550: BETTER (+0.200, 95 % interval +0.100 to +0.300"
+        in inherited
+    )
+    assert "interval" not in findings(make_human_doubt(p=None))[2]
+
+
+def test_study_without_an_analysis_has_no_findings():
+    assert findings({"arms": []}) == []
+
+
+def test_figure_of_the_unseen_class_has_a_bar_before_and_after_for_each_run():
+    before, after = unseen_class_recognised(make_never_seen()).data
+    assert list(before.y) == [0.0, 0.01, 0.02, 0.0, 0.0]
+    assert list(after.y) == [0.05, 0.7, 0.6, 0.11, 0.3]
+    assert [list(level) for level in after.x] == [
+        ["no frog", "no frog", "no frog", "no cat", "no cat"],
+        ["alone", "T = 4", "T = 20", "alone", "T = 4"],
+    ]
+
+
+def test_figure_of_doubt_has_a_curve_for_each_network():
+    traces = doubt_over_temperature(make_human_doubt()).data
+    assert [trace.name for trace in traces] == ["teacher", "student alone", "distilled"]
+    assert list(traces[2].x) == [0.5, 1.0, 4.0] and list(traces[2].y) == pytest.approx([0.4, 0.3, 0.2])
+
+
+def make_few_labels():
+    def arm(name, share, mean, runs=1):
+        withheld = {"label_fraction": share} if share < 1 else {}
+        return {"name": name, "role": "student", "withheld": withheld, "runs": [1] * runs,
+                "mean": {"accuracy": {"mean": mean, "sd": 0.01, "n": 3}}}  # fmt: skip
+
+    return {
+        "measured_on": "test",
+        "arms": [
+            arm("1%, alone", 0.01, 0.3), arm("1%, all images, full teacher", 0.01, 0.6), arm("4%, alone", 0.04, 0.45),
+            arm("4%, all images, full teacher", 0.04, 0.7), arm("student alone", 1.0, 0.8),
+            arm("25%, alone", 0.25, 0.7, runs=0),
+        ],
+    }  # fmt: skip
+
+
+def test_figure_of_few_labels_has_a_line_for_each_way_of_teaching():
+    traces = {trace.name: trace for trace in accuracy_over_labels(make_few_labels()).data}
+    assert set(traces) == {"alone", "all images, full teacher", "student alone"}
+    assert list(traces["alone"].x) == [0.01, 0.04] and list(traces["alone"].y) == [0.3, 0.45]
+    assert list(traces["all images, full teacher"].y) == [0.6, 0.7]
+
+
+def test_every_study_gets_the_figures_that_its_measurements_allow():
+    assert [figure for _, figure in figures_of(make_never_seen())] == [unseen_class_recognised]
+    assert [figure for _, figure in figures_of(make_human_doubt())] == [doubt_over_temperature]
+    assert [figure for _, figure in figures_of(make_few_labels())] == [accuracy_over_labels]
+    plain = {"arms": [{"withheld": {}}], "measured_on": "test"}
+    assert len(figures_of(plain)) == 4
+    assert len(figures_of(plain | {"measured_on": "validation"})) == 1
