@@ -1,14 +1,17 @@
 """The shipped networks, their results and what the README says of them agree."""
 
+import json
 import re
 
 import pytest
 
 from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
-from kd.recipe import ROLES
+from kd.recipe import ROLES, from_config
 from kd.results import read_results, results_table
+from kd.studies import read_studies, study_table
 from tests.serving import ROOT
+from train.benchmark import BENCHMARK, benchmark_table
 
 CHECKPOINTS = ROOT / "checkpoints"
 README = (ROOT / "README.md").read_text("utf-8")
@@ -41,7 +44,9 @@ def test_a_shipped_config_says_how_the_network_came_about(role):
 
 def test_baseline_and_distilled_student_differ_in_the_loss_alone():
     student, distilled = (checkpoint.load_config(CHECKPOINTS / role) for role in ("student", "distilled"))
-    assert student["recipe"] == distilled["recipe"]
+    (name, ours), (other_name, theirs) = (from_config(config["recipe"]) for config in (student, distilled))
+    assert name == other_name
+    assert ours.changed(seed=0) == theirs.changed(seed=0)  # each stands for its arm by its median seed
     assert student["data"] == distilled["data"]
     teacher = checkpoint.load_config(CHECKPOINTS / "teacher")
     assert distilled["teacher"]["seed"] == teacher["seed"]
@@ -61,6 +66,30 @@ def test_the_results_are_those_of_the_shipped_networks_on_the_whole_test_set():
 def test_the_readme_shows_the_table_that_evaluate_wrote():
     between = README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0]
     assert between == results_table(read_results(CHECKPOINTS))
+
+
+def test_the_shipped_networks_are_the_median_seeds_of_the_main_study():
+    arms = {arm["role"]: arm for arm in read_studies(CHECKPOINTS)["main"]["arms"]}
+    for role in ROLES:
+        config = checkpoint.load_config(CHECKPOINTS / role)
+        assert config["seed"] == arms[role]["median_seed"]
+        (run,) = [run for run in arms[role]["runs"] if run["seed"] == config["seed"]]
+        assert run["validation_accuracy"] == config["metrics"]["validation_accuracy"]
+        assert run["accuracy"] == pytest.approx(read_results(CHECKPOINTS)["models"][role]["accuracy"], abs=2e-3)
+
+
+def test_the_readme_shows_every_study_as_its_file_has_it():
+    studies = read_studies(CHECKPOINTS)
+    assert "main" in studies
+    for name, study in studies.items():
+        between = README.split(f"<!-- study {name} -->\n")[1].split(f"<!-- end of study {name} -->")[0]
+        assert between == study_table(study)
+    assert set(re.findall(r"<!-- study (\S+) -->", README)) == set(studies)
+
+
+def test_the_readme_shows_the_benchmark_as_its_file_has_it():
+    found = json.loads((CHECKPOINTS / BENCHMARK).read_text("utf-8"))
+    assert README.split("<!-- benchmark -->\n")[1].split("<!-- end of benchmark -->")[0] == benchmark_table(found)
 
 
 def test_every_file_in_checkpoints_is_under_10_mb_so_that_plain_git_to_a_space_works():
