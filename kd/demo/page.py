@@ -52,7 +52,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     ) as page:
         gr.Markdown(INTRODUCTION)
         gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
-        with gr.Tab("Three networks, one photo"):
+        with gr.Tab("One photo"):
             with gr.Row():
                 with gr.Column(scale=1, min_width=280):
                     image = gr.Image(

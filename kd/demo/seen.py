@@ -34,8 +34,8 @@ def build_seen(value: dict | None) -> tuple[gr.HTML, list[gr.components.Componen
         [CENTRE_SQUARE, WHOLE_PHOTO, OWN_SQUARE], value=CENTRE_SQUARE, label="Part of the photo", elem_id="crop"
     )
     with gr.Column(visible=False) as own:
-        across = gr.Slider(0, 1, START.across, step=0.01, label="From left to right", elem_id="crop-across")
-        down = gr.Slider(0, 1, START.down, step=0.01, label="From top to bottom", elem_id="crop-down")
+        across = gr.Slider(0, 1, START.across, step=0.01, label="Across", elem_id="crop-across")
+        down = gr.Slider(0, 1, START.down, step=0.01, label="Down", elem_id="crop-down")
         side = gr.Slider(Crop.MIN_SIDE, 1, START.side, step=0.01, label="Size", elem_id="crop-side")
     choice.change(
         lambda chosen: gr.Column(visible=chosen == OWN_SQUARE), choice, own,
