@@ -1,6 +1,7 @@
 """From a photo to the logits of the three networks: reading any image, one input, three answers."""
 
 import io
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from kd.results import out_of_class_threshold, read_results
 
 MAX_FILE_BYTES = 25_000_000
 MAX_PIXELS = 40_000_000  # width times height, judged from the header before anything is decoded
+MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pillow reads it number by number
+MAX_GREYS = 4_000_000  # pixels of a 16- or 32-bit image that are scaled to 8 bits; a larger one is shrunk first
 Image.init()
-FORMATS = tuple(
-    name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO") if name in Image.OPEN
-)
+# No ICO: an image within one can be far larger than its header says.
+FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM") if name in Image.OPEN)
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 1000.0
 GROUND = (255, 255, 255)  # what transparent pixels show
 MARGIN = (0, 0, 0)  # around a photo that is shown whole; training pads with black too
@@ -39,7 +41,7 @@ def read_photo(path: str | Path) -> Image.Image:
 
     The camera's orientation (EXIF) is applied, transparency is laid on white, 16- and 32-bit
     greys are scaled to 8 bits instead of clipped, of an animation the first frame is taken, and a
-    large JPEG is decoded at reduced size.
+    large JPEG is decoded at reduced size, as are large images of 16- or 32-bit greys.
 
     Returns:
         A Pillow image, mode RGB, at most `MAX_PIXELS` pixels.
@@ -55,6 +57,8 @@ def read_photo(path: str | Path) -> Image.Image:
         raise PhotoError(f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Please choose a smaller one.")
     if not content:
         raise PhotoError("The file is empty. Please choose another one.")
+    if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
+        raise PhotoError("The image spells its pixels out as text and is too long for that. Please save it as PNG.")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -75,7 +79,10 @@ def read_photo(path: str | Path) -> Image.Image:
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):  # converting these would clip them to white
-        image = Image.fromarray(_to_8_bits(np.asarray(image)))
+        factor = math.ceil(math.sqrt(image.width * image.height / MAX_GREYS))
+        # Pillow reduces floats, but not 16-bit greys.
+        greys = image.convert("F").reduce(factor) if factor > 1 else image
+        image = Image.fromarray(_to_8_bits(np.asarray(greys)))
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
