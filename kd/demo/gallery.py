@@ -31,9 +31,7 @@ its centre square; where they differ stands first."""
 def build_gallery(trio: Trio) -> None:
     """The tab of many images: layout and events."""
     gr.Markdown(INTRODUCTION)
-    files = gr.File(
-        file_count="multiple", file_types=["image"], height=160, label="Images", elem_id="gallery-files"
-    )  # fmt: skip
+    files = gr.File(file_count="multiple", file_types=["image"], height=160, label="Images", elem_id="gallery-files")
     folder = gr.UploadButton("Choose a folder", file_count="directory", elem_id="gallery-folder")
     view = gr.HTML(
         None,
