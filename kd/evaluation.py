@@ -1,4 +1,4 @@
-"""What is measured of a network: accuracy, likelihood, calibration, agreement with the teacher.
+"""What is measured of a network: accuracy, likelihood, calibration, agreement with the teacher, energy.
 
 All metrics are pure functions of logits or probabilities and labels, and return plain floats.
 """
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kd.cifar10 import CLASSES, Normalisation, normalise
 
 CALIBRATION_BINS = 15
+OUT_OF_CLASS_SHARE = 0.05  # of validation images that are warned of for nothing
 
 
 @torch.inference_mode()
@@ -84,6 +85,38 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = CALIBRATION_BI
 def agreement(logits: Tensor, others: Tensor) -> float:
     """Share of the images on which two networks give the same answer; 0 to 1."""
     return (logits.argmax(dim=1) == others.argmax(dim=1)).double().mean().item()
+
+
+def energy_score(logits: Tensor) -> Tensor:
+    """Negative free energy, log sum exp z, at T = 1 (Liu 2020, arXiv 2010.03759, eq. 4), in nats.
+
+    The lower it is, the less an image looks like any of the classes to the network.
+
+    Returns:
+        float64, (N,).
+    """
+    return logits.double().logsumexp(dim=1)
+
+
+def out_of_class(logits: Tensor, share: float = OUT_OF_CLASS_SHARE) -> dict:
+    """Where to warn that an image is unlikely to show any of the classes.
+
+    Args:
+        logits: the teacher's, of validation images, (N, K): what is of the classes, and not trained on.
+        share: of these images, how many may be warned of for nothing, 0 to 1.
+
+    Returns:
+        The score's name and formula, the threshold below which to warn (nats), the share of these images that is
+        below it, and their number.
+    """
+    score = energy_score(logits)
+    threshold = score.quantile(share).item()
+    return {
+        "score": "energy: log sum exp of the teacher's logits",
+        "threshold": threshold,
+        "share_of_validation_below": (score < threshold).double().mean().item(),
+        "validation_images": len(score),
+    }
 
 
 def measure(logits: Tensor, labels: Tensor) -> dict:

@@ -1,7 +1,9 @@
 """From a photo to the logits of the three networks: reading any image, one input, three answers."""
 
 import io
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,17 +14,22 @@ from torch import nn
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
+from kd.evaluation import energy_score
 from kd.models import count_parameters
 from kd.recipe import ROLES
+from kd.results import out_of_class_threshold, read_results
 
 MAX_FILE_BYTES = 25_000_000
 MAX_PIXELS = 40_000_000  # width times height, judged from the header before anything is decoded
+MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pillow reads it number by number
+MAX_GREYS = 4_000_000  # pixels of a 16- or 32-bit image that are scaled to 8 bits; a larger one is shrunk first
 Image.init()
-FORMATS = tuple(
-    name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO") if name in Image.OPEN
-)
+# No ICO: an image within one can be far larger than its header says.
+FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM") if name in Image.OPEN)
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 1000.0
 GROUND = (255, 255, 255)  # what transparent pixels show
+MARGIN = (0, 0, 0)  # around a photo that is shown whole; training pads with black too
+BATCH = 16  # images that go through a network at once: more are hardly faster, and memory stays bounded
 
 
 class PhotoError(ValueError):
@@ -34,7 +41,7 @@ def read_photo(path: str | Path) -> Image.Image:
 
     The camera's orientation (EXIF) is applied, transparency is laid on white, 16- and 32-bit
     greys are scaled to 8 bits instead of clipped, of an animation the first frame is taken, and a
-    large JPEG is decoded at reduced size.
+    large JPEG is decoded at reduced size, as are large images of 16- or 32-bit greys.
 
     Returns:
         A Pillow image, mode RGB, at most `MAX_PIXELS` pixels.
@@ -50,6 +57,8 @@ def read_photo(path: str | Path) -> Image.Image:
         raise PhotoError(f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Please choose a smaller one.")
     if not content:
         raise PhotoError("The file is empty. Please choose another one.")
+    if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
+        raise PhotoError("The image spells its pixels out as text and is too long for that. Please save it as PNG.")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -70,7 +79,10 @@ def read_photo(path: str | Path) -> Image.Image:
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):  # converting these would clip them to white
-        image = Image.fromarray(_to_8_bits(np.asarray(image)))
+        factor = math.ceil(math.sqrt(image.width * image.height / MAX_GREYS))
+        # Pillow reduces floats, but not 16-bit greys.
+        greys = image.convert("F").reduce(factor) if factor > 1 else image
+        image = Image.fromarray(_to_8_bits(np.asarray(greys)))
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
@@ -88,9 +100,55 @@ def _to_8_bits(grey: np.ndarray) -> np.ndarray:
     return ((grey - low) / (high - low) * 255).round().astype(np.uint8)
 
 
-def to_network_size(photo: Image.Image) -> Image.Image:
-    """The middle square of a photo, scaled to 32 x 32 with antialiasing: what the networks see."""
-    return ImageOps.fit(photo, (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
+@dataclass(frozen=True)
+class Crop:
+    """A square of a photo.
+
+    Attributes:
+        across, down: where it lies, from 0 (at the left, at the top) to 1 (at the right, at the bottom).
+        side: its side as a share of the photo's shorter side, `MIN_SIDE` to 1.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    across: float = 0.5
+    down: float = 0.5
+    side: float = 1.0
+
+    MIN_SIDE = 0.1
+
+    def __post_init__(self) -> None:
+        for name, low in (("across", 0), ("down", 0), ("side", self.MIN_SIDE)):
+            if not low <= getattr(self, name) <= 1:  # false for NaN as well
+                raise ValueError(f"{name} {getattr(self, name)} of the crop is not between {low} and 1")
+
+    def box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The square's left, top, right and bottom edge in a photo of this size, pixels."""
+        side = self.side * min(width, height)
+        left, top = (width - side) * self.across, (height - side) * self.down
+        return left, top, min(left + side, width), min(top + side, height)
+
+
+CENTRE = Crop()
+
+
+def to_network_size(photo: Image.Image, crop: Crop | None = CENTRE) -> Image.Image:
+    """What the networks see: a square of a photo, scaled to 32 x 32 with antialiasing.
+
+    Args:
+        photo: RGB, any size.
+        crop: the square; None for the whole photo, with black margins on its longer sides.
+    """
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    if crop:
+        return photo.resize(size, Image.Resampling.LANCZOS, box=crop.box(*photo.size))
+    scale = IMAGE_SIZE / max(photo.size)
+    width, height = (max(1, round(side * scale)) for side in photo.size)
+    seen = Image.new("RGB", size, MARGIN)
+    whole = photo.resize((width, height), Image.Resampling.LANCZOS)
+    seen.paste(whole, ((IMAGE_SIZE - width) // 2, (IMAGE_SIZE - height) // 2))
+    return seen
 
 
 @dataclass(frozen=True)
@@ -108,6 +166,8 @@ class Trio:
         folder: where the checkpoints came from.
         configs: each role's config.json.
         parameters: each role's number of trainable parameters.
+        threshold: the teacher's energy score below which an image is unlikely to show any of the
+            classes; None where `train.evaluate` has not measured it.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -117,6 +177,7 @@ class Trio:
             CheckpointError: one is missing, damaged, or not of its role.
         """
         self.folder = Path(folder)
+        self.threshold = out_of_class_threshold(read_results(folder))
         self.configs: dict[str, dict] = {}
         self.parameters: dict[str, int] = {}
         self._networks: dict[str, nn.Module] = {}
@@ -132,28 +193,48 @@ class Trio:
             self.parameters[role] = count_parameters(network)
         self.answer(Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)))  # the first pass is the slowest: have it behind us
 
-    @torch.inference_mode()
     def answer(self, image: Image.Image) -> dict[str, Answer]:
         """Let the three networks classify one image, each by its own checkpoint's normalisation.
 
         Args:
             image: RGB, 32 x 32 (see `to_network_size`).
         """
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
-        answers = {}
-        for role, network in self._networks.items():
-            started = time.perf_counter()
-            images = normalise(pixels, checkpoint.normalisation_of(self.configs[role]))
-            logits = network(images.contiguous(memory_format=torch.channels_last))[0]
-            answers[role] = Answer(logits.tolist(), (time.perf_counter() - started) * 1000)
+        return self.answer_all([image])[0]
+
+    @torch.inference_mode()
+    def answer_all(self, images: Sequence[Image.Image]) -> list[dict[str, Answer]]:
+        """Let the three networks classify many images, `BATCH` at once; their time is shared out evenly.
+
+        Args:
+            images: RGB, 32 x 32.
+
+        Returns:
+            Each image's answers by role, in the order of the images.
+        """
+        answers: list[dict[str, Answer]] = [{} for _ in images]
+        for first in range(0, len(images), BATCH):
+            batch = np.stack([np.asarray(image) for image in images[first : first + BATCH]])
+            pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
+            for role, network in self._networks.items():
+                started = time.perf_counter()
+                inputs = normalise(pixels, checkpoint.normalisation_of(self.configs[role]))
+                logits = network(inputs.contiguous(memory_format=torch.channels_last)).tolist()
+                milliseconds = (time.perf_counter() - started) * 1000 / len(batch)
+                for answer, row in zip(answers[first:], logits, strict=False):
+                    answer[role] = Answer(row, milliseconds)
         return answers
 
-    def classify(self, photo: Image.Image, temperature: float) -> dict:
+    def fits_no_class(self, teacher_logits: list[float]) -> bool:
+        """Whether an image is unlikely to show any of the ten classes; False where no threshold is known."""
+        return self.threshold is not None and energy_score(torch.tensor([teacher_logits])).item() < self.threshold
+
+    def classify(self, photo: Image.Image, temperature: float, crop: Crop | None = CENTRE) -> dict:
         """Classify a photo: the answer of the endpoint `/classify`.
 
         Args:
             photo: RGB, any size.
             temperature: T, `MIN_TEMPERATURE` to `MAX_TEMPERATURE`.
+            crop: the part of the photo that the networks see (see `to_network_size`).
 
         Returns:
             {"classes": [10 names], "temperature": T, "models": {role: {"logits": [10],
@@ -163,19 +244,40 @@ class Trio:
         Raises:
             ValueError: a temperature out of range.
         """
+        return self.classify_all([to_network_size(photo, crop)], temperature)[0]
+
+    def classify_all(self, images: Sequence[Image.Image], temperature: float) -> list[dict]:
+        """Classify many images: for each the dict that `classify` returns, in their order.
+
+        Args:
+            images: RGB, 32 x 32.
+            temperature: as of `classify`.
+
+        Raises:
+            ValueError: a temperature out of range.
+        """
         if not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:  # false for NaN as well
             raise ValueError(f"temperature {temperature} is not between {MIN_TEMPERATURE} and {MAX_TEMPERATURE:g}")
-        models = {}
-        for role, answer in self.answer(to_network_size(photo)).items():
-            logits = torch.tensor(answer.logits, dtype=torch.float64)
-            probabilities = logits.softmax(0).tolist()
-            best = max(range(len(CLASSES)), key=probabilities.__getitem__)
-            models[role] = {
-                "logits": answer.logits,
-                "probabilities": probabilities,
-                "softened": (logits / temperature).softmax(0).tolist(),
-                "label": CLASSES[best],
-                "confidence": probabilities[best],
-                "milliseconds": round(answer.milliseconds, 3),
+        return [
+            {
+                "classes": list(CLASSES),
+                "temperature": temperature,
+                "models": {role: _described(answer, temperature) for role, answer in answers.items()},
             }
-        return {"classes": list(CLASSES), "temperature": temperature, "models": models}
+            for answers in self.answer_all(images)
+        ]
+
+
+def _described(answer: Answer, temperature: float) -> dict:
+    """One network's part of what `Trio.classify` returns."""
+    logits = torch.tensor(answer.logits, dtype=torch.float64)
+    probabilities = logits.softmax(0).tolist()
+    best = max(range(len(CLASSES)), key=probabilities.__getitem__)
+    return {
+        "logits": answer.logits,
+        "probabilities": probabilities,
+        "softened": (logits / temperature).softmax(0).tolist(),
+        "label": CLASSES[best],
+        "confidence": probabilities[best],
+        "milliseconds": round(answer.milliseconds, 3),
+    }

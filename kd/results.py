@@ -46,6 +46,14 @@ def results_of(results: dict, config: dict) -> dict | None:
     return {**results, "models": {config["role"]: model}}
 
 
+def out_of_class_threshold(results: dict | None) -> float | None:
+    """The teacher's energy score below which an image is unlikely to be of the ten classes (see `kd.evaluation`).
+
+    None where it has not been measured: older results lack it.
+    """
+    return results["out_of_class"]["threshold"] if results and "out_of_class" in results else None
+
+
 def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
     """The headings and rows of the results table, as texts."""
     headings = [

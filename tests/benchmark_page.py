@@ -18,7 +18,7 @@ from playwright.sync_api import sync_playwright
 from kd import checkpoint, models
 from kd.inference import Trio, read_photo, to_network_size
 from kd.recipe import ROLES
-from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, serve
+from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, resident_bytes, serve
 
 PHOTO = ROOT / "kd" / "demo" / "examples" / "dog.png"
 ANSWERS, MOVES, STEPS, DRAG_SECONDS = 100, 60, 50, 2
@@ -122,11 +122,6 @@ def report(what: str, figure: str) -> None:
 def spread(milliseconds: list[float]) -> str:
     p95 = statistics.quantiles(milliseconds, n=20)[-1]
     return f"median {statistics.median(milliseconds):.2f} ms, p95 {p95:.2f} ms"
-
-
-def resident_bytes(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
 
 if __name__ == "__main__":

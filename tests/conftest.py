@@ -1,6 +1,8 @@
-"""What several test files share: the subset of CIFAR-10, and a network that trains in a blink."""
+"""What several test files share: the subset of CIFAR-10, a network that trains in a blink, and the real page."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 import torch
@@ -52,11 +54,38 @@ def make_network():
     return make
 
 
+@dataclass(frozen=True)
+class Watched:
+    """The real page, with its process and the places it may write to.
+
+    Attributes:
+        log: all that it has said.
+        cache: Gradio's cache.
+        elsewhere: the home folder and the folder for temporary files, which belong to it alone.
+    """
+
+    address: str
+    process: Popen
+    log: Path
+    cache: Path
+    elsewhere: Path
+
+
 @pytest.fixture(scope="session")
-def server():
+def watched(tmp_path_factory):
+    """The real page with the shipped networks, under watch."""
+    folder = tmp_path_factory.mktemp("server")
+    log, cache, elsewhere = folder / "log", folder / "cache", folder / "elsewhere"
+    elsewhere.mkdir()
+    settings = {"GRADIO_TEMP_DIR": str(cache), "TMPDIR": str(elsewhere), "HOME": str(elsewhere)}
+    with serve(log=log, **settings) as (address, process):
+        yield Watched(address, process, log, cache, elsewhere)
+
+
+@pytest.fixture(scope="session")
+def server(watched):
     """The address of the real page with the shipped networks."""
-    with serve() as (address, _):
-        yield address
+    return watched.address
 
 
 @pytest.fixture(scope="session")

@@ -21,28 +21,32 @@ START_SECONDS = 120  # far more than it takes; a busy machine must not fail a te
 
 
 @contextmanager
-def serve(checkpoints: Path | None = None) -> Iterator[tuple[str, subprocess.Popen]]:
-    """Run `python app.py` until the block ends; yields the page's address and the process."""
+def serve(
+    checkpoints: Path | None = None, log: Path = Path(os.devnull), **settings: str
+) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Run `python app.py` until the block ends; yields the page's address and the process.
+
+    Args:
+        checkpoints: of the three networks, if not the shipped ones.
+        log: where all that the process says goes.
+        settings: further environment variables.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
+    environment = os.environ | settings | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
     if checkpoints:
         environment["KD_CHECKPOINTS"] = str(checkpoints)
-    process = subprocess.Popen(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with open(log, "w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT
+        )
     address = f"http://127.0.0.1:{port}/"
     try:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(address):
             if process.poll() is not None:
-                raise RuntimeError(f"app.py ended with {process.returncode}: {process.stderr.read()}")
+                raise RuntimeError(f"app.py ended with {process.returncode}: {log.read_text()}")
             if time.monotonic() > deadline:
                 raise RuntimeError(f"app.py did not answer within {START_SECONDS} s")
             time.sleep(0.1)
@@ -50,6 +54,12 @@ def serve(checkpoints: Path | None = None) -> Iterator[tuple[str, subprocess.Pop
     finally:
         process.terminate()
         process.wait()
+
+
+def resident_bytes(pid: int, which: str = "VmRSS") -> int:
+    """Memory of a process: what it holds now, or, as VmHWM, the most it ever held."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split(f"{which}:")[1].split()[0]) * 1024
 
 
 def _answers(address: str) -> bool:

@@ -82,6 +82,9 @@ def test_evaluate_prints_one_json_object_and_writes_it_beside_the_checkpoints(co
         stored = sum(path.stat().st_size for path in (copied / role).glob("model*"))
         assert model["bytes"] == stored
     assert printed["models"]["teacher"]["agreement"] == 1
+    warning = printed["out_of_class"]  # from the carried validation images, not from the test images
+    assert warning["validation_images"] == 50
+    assert warning["share_of_validation_below"] == pytest.approx(0.05, abs=0.02)
 
 
 def test_evaluate_prints_a_table_for_people_and_puts_it_into_a_readme(copied, tmp_path):

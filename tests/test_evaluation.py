@@ -10,8 +10,10 @@ from kd.evaluation import (
     accuracy,
     agreement,
     calibration_error,
+    energy_score,
     measure,
     negative_log_likelihood,
+    out_of_class,
     per_class_accuracy,
     predict,
 )
@@ -163,3 +165,24 @@ def test_measure_gathers_all_metrics_of_one_network(answers):
         "per_class_accuracy": per_class_accuracy(*answers),
     }
     assert all(isinstance(value, float) for name, value in measure(*answers).items() if name != "per_class_accuracy")
+
+
+# Images outside the classes
+
+
+def test_the_energy_score_equals_a_loop_and_does_not_overflow(answers):
+    logits = answers[0]
+    by_loop = [math.log(sum(math.exp(logit) for logit in row)) for row in logits[:50].double().tolist()]
+    assert energy_score(logits[:50]).tolist() == pytest.approx(by_loop, rel=1e-12)
+    assert energy_score(torch.tensor([[1000.0, 0.0], [-1000.0, -1000.0]])).tolist() == pytest.approx(
+        [1000, math.log(2) - 1000], rel=1e-12
+    )
+
+
+def test_the_threshold_leaves_the_given_share_of_validation_images_below(answers):
+    logits = answers[0]
+    assert out_of_class(logits)["share_of_validation_below"] == 0.05
+    described = out_of_class(logits, share=0.2)
+    assert described["validation_images"] == 2000
+    assert described["share_of_validation_below"] == 0.2
+    assert (energy_score(logits) < described["threshold"]).sum() == 400

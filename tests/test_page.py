@@ -340,7 +340,7 @@ def test_the_temperature_and_the_answer_survive_a_look_at_the_results(visit):
     before = table(page)
     page.get_by_role("tab", name="Results").click()
     page.wait_for_selector("#results table")
-    page.get_by_role("tab", name="Three networks, one photo").click()
+    page.get_by_role("tab", name="One photo").click()
     page.wait_for_selector("#soft-targets-table tbody tr")
     assert table(page) == before
     page.wait_for_selector("#curves .js-plotly-plot .main-svg")

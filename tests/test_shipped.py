@@ -63,6 +63,12 @@ def test_the_results_are_those_of_the_shipped_networks_on_the_whole_test_set():
         assert model["bytes"] == checkpoint.weight_bytes(config)
 
 
+def test_the_threshold_of_the_warning_was_set_on_all_validation_images():
+    warning = read_results(CHECKPOINTS)["out_of_class"]
+    assert warning["validation_images"] == checkpoint.load_config(CHECKPOINTS / "teacher")["data"]["validated_on"]
+    assert warning["share_of_validation_below"] == pytest.approx(0.05, abs=1e-3)
+
+
 def test_the_readme_shows_the_table_that_evaluate_wrote():
     between = README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0]
     assert between == results_table(read_results(CHECKPOINTS))

@@ -18,7 +18,7 @@ from torch import nn
 
 from kd import checkpoint, evaluation, models
 from kd.checkpoint import CheckpointError
-from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_test_set
+from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_test_set, read_training_set, split_indices
 from kd.processes import DeviceError, machine, process_device
 from kd.recipe import ROLES
 from kd.results import RESULTS, results_table
@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         device = process_device(options.device)
-        results = evaluate(options.checkpoints, read_test_set(options.data_dir), device)
+        training = read_training_set(options.data_dir)
+        validation = training[split_indices(training.labels)[1]]
+        results = evaluate(options.checkpoints, read_test_set(options.data_dir), validation, device)
         checkpoint.write_json(options.checkpoints / RESULTS, results)
         if options.readme:
             write_section(options.readme, "results", results_table(results))
@@ -48,25 +50,32 @@ def main(arguments: list[str] | None = None) -> None:
     print(json.dumps(results) if options.json else results_table(results), end="")
 
 
-def evaluate(checkpoints: Path, test: LabelledImages, device: torch.device) -> dict:
+def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages, device: torch.device) -> dict:
     """Measure every network in `checkpoints` on the test images.
 
+    Args:
+        validation: what the page's warning of photos outside the classes is set by, so that the test images
+            choose nothing.
+
     Returns:
-        The content of results.json: data, machine, versions, and for each role in "models"
-        accuracy, ece and per_class_accuracy (0 to 1), nll (nats), agreement with the teacher (0 to 1),
-        parameters, macs (of one image), bytes (of the weight files), latency_ms (one core, batch 1), and
-        how it was trained.
+        The content of results.json: data, machine, versions, out_of_class (`kd.evaluation`), and for each role
+        in "models" accuracy, ece and per_class_accuracy (0 to 1), nll (nats), agreement with the
+        teacher (0 to 1), parameters, macs (of one image), bytes (of the weight files), latency_ms (one
+        core, batch 1), and how it was trained.
     """
     results: dict[str, dict] = {}
-    teacher_logits = None
+    teacher_logits = out_of_class = None
     images, labels = test.images.to(device), test.labels
     for role in ROLES:
         network, config = checkpoint.load(checkpoints / role)
         latency = cpu_latency(network)
-        logits = evaluation.predict(
-            network.to(device, memory_format=torch.channels_last), images, checkpoint.normalisation_of(config)
-        )
-        teacher_logits = logits if role == "teacher" else teacher_logits
+        network.to(device, memory_format=torch.channels_last)
+        normalisation = checkpoint.normalisation_of(config)
+        logits = evaluation.predict(network, images, normalisation)
+        if role == "teacher":
+            teacher_logits = logits
+            on_validation = evaluation.predict(network, validation.images.to(device), normalisation)
+            out_of_class = evaluation.out_of_class(on_validation)
         results[role] = {
             **evaluation.measure(logits, labels),
             "agreement": evaluation.agreement(logits, teacher_logits),
@@ -84,6 +93,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, device: torch.device) -> d
         }
     return {
         "models": results,
+        "out_of_class": out_of_class,
         "data": test.description,
         "machine": machine(torch.device("cpu")),
         "latency_runs": LATENCY_RUNS,

@@ -1,8 +1,5 @@
 """The page: layout and events. The live view itself is live.html, live.css and live.js beside this file."""
 
-import base64
-import io
-import os
 from functools import partial
 from pathlib import Path
 
@@ -13,27 +10,26 @@ from PIL import Image
 from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.demo import figures
+from kd.demo.crowd import QUEUE, SINGLE_PHOTO, cores
+from kd.demo.endpoint import DESCRIPTION, endpoint
+from kd.demo.gallery import build_gallery
 from kd.demo.results_tab import build_results
-from kd.inference import MAX_FILE_BYTES, PhotoError, Trio, read_photo, to_network_size
+from kd.demo.seen import build_seen, chosen_crop, seen_value
+from kd.demo.uploads import photo_or_sentence
+from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
 from kd.models import ARCHITECTURES
 from kd.results import ROLE_NAMES, training_sentences
 
 HERE = Path(__file__).parent
 EXAMPLES = [HERE / "examples" / f"{name}.png" for name in CLASSES]
 FIRST_EXAMPLE = CLASSES.index("cat")
-CACHE_SECONDS = 3600  # how long Gradio keeps an upload
-QUEUE = 100  # visitors who may wait; one more is told to come back later
+SWEEP_SECONDS, CACHE_SECONDS = 300, 1800  # how often old uploads are removed, and how old that is
 
 INTRODUCTION = """# Dark Knowledge
 A large network's wrong answers say what it has learnt: that a cat is a little like a dog and not at all like a truck.
 Here a ResNet-50 (**teacher**) taught a MobileNetV2 (**distilled student**) through its softened outputs,
 softmax(z / T); a second MobileNetV2 learnt **alone** from the labels. Upload a photo of one of CIFAR-10's ten classes
 or choose an example, then drag the temperature."""
-
-SEEN = """{{#if value}}<figure>
-<img src="{{value}}" alt="The photo at 32 x 32 pixels">
-<figcaption>What the networks see: 32 x 32 pixels</figcaption>
-</figure>{{/if}}"""
 
 
 def build_page(checkpoints: str | Path) -> gr.Blocks:
@@ -50,11 +46,11 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     first_seen, first_live = show(trio, first_photo)
 
     with gr.Blocks(
-        title="Dark Knowledge", analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
+        title="Dark Knowledge", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, CACHE_SECONDS)
     ) as page:
         gr.Markdown(INTRODUCTION)
         gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
-        with gr.Tab("Three networks, one photo"):
+        with gr.Tab("One photo"):
             with gr.Row():
                 with gr.Column(scale=1, min_width=280):
                     image = gr.Image(
@@ -73,7 +69,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
                         label="Examples, from CIFAR-10's test set",
                         elem_id="examples",
                     )
-                    seen = gr.HTML(first_seen, html_template=SEEN, apply_default_css=False, elem_id="seen")
+                    seen, crop = build_seen(first_seen)
                 with gr.Column(scale=3, min_width=320):
                     live = gr.HTML(
                         first_live,
@@ -85,23 +81,27 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
                     )
             gr.Markdown("### The teacher's ten probabilities over the temperature")
             curves = gr.Plot(curves_of(first_live), show_label=False, elem_id="curves")
+        with gr.Tab("Many images"):
+            build_gallery(trio)
         with gr.Tab("Results"):
             build_results(Path(checkpoints))
 
-        connect(trio, image, examples, seen, live, curves)
-        gr.api(endpoint(trio), api_name="classify")
-    return page.queue(max_size=QUEUE, default_concurrency_limit=os.cpu_count())
+        connect(trio, image, examples, crop, seen, live, curves)
+        gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **SINGLE_PHOTO)
+    return page.queue(max_size=QUEUE, default_concurrency_limit=cores())
 
 
-def connect(trio: Trio, image: gr.Image, examples: gr.Dataset, seen: gr.HTML, live: gr.HTML, curves: gr.Plot) -> None:
-    """Let an upload or an example be answered in the live view. The temperature needs no event."""
+def connect(
+    trio: Trio, image: gr.Image, examples: gr.Dataset, crop: list, seen: gr.HTML, live: gr.HTML, curves: gr.Plot
+) -> None:
+    """Let an upload, an example or another crop be answered in the live view. The temperature needs no event."""
     shown = gr.on(
-        [image.input], partial(show_upload, trio), image, [seen, live],
-        preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
+        [image.input, *(control.change for control in crop)], partial(show_upload, trio), [image, *crop], [seen, live],
+        preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private", **SINGLE_PHOTO,
     )  # fmt: skip
     chosen = examples.click(
-        partial(show_example, trio), examples, [image, seen, live],
-        show_progress="hidden", trigger_mode="always_last", api_visibility="private",
+        partial(show_example, trio), [examples, *crop], [image, seen, live],
+        show_progress="hidden", trigger_mode="always_last", api_visibility="private", **SINGLE_PHOTO,
     )  # fmt: skip
     for event in (shown, chosen):
         # The curves come second: they may take longer than the answer itself.
@@ -116,10 +116,9 @@ def launch(page: gr.Blocks, **settings) -> None:
     page.launch(theme=theme, css_paths=[HERE / "page.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False, **settings)
 
 
-def show(trio: Trio, photo: Image.Image) -> tuple[str, dict]:
-    """What the page shows of a photo: the picture that the networks see, as an URL, and the live view's value."""
-    seen, png = to_network_size(photo), io.BytesIO()
-    seen.save(png, "PNG")
+def show(trio: Trio, photo: Image.Image, crop: Crop | None = CENTRE) -> tuple[dict, dict]:
+    """What the page shows of a photo: the value of the picture that the networks see, and the live view's."""
+    seen = to_network_size(photo, crop)
     live = trio.classify(seen, temperature=1.0)
     for role, model in live["models"].items():
         config = trio.configs[role]
@@ -129,52 +128,21 @@ def show(trio: Trio, photo: Image.Image) -> tuple[str, dict]:
             "parameters": f"{trio.parameters[role] / 1e6:.1f} M",
             "size": f"{checkpoint.weight_bytes(config) / 1e6:.1f} MB",
         }
-    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(), live
+    return seen_value(seen, trio.fits_no_class(live["models"]["teacher"]["logits"])), live
 
 
-def show_upload(trio: Trio, upload: dict | None) -> tuple[str | None, dict | None]:
+def show_upload(trio: Trio, upload: dict | None, *crop) -> tuple[dict | None, dict | None]:
     """Answer an upload. Gradio hands over the file as it came, so that our own reader can judge it."""
     if not upload:
         return None, None
-    return show(trio, photo_or_sentence(upload["path"]))
+    return show(trio, photo_or_sentence(upload), chosen_crop(*crop))
 
 
-def show_example(trio: Trio, position: int) -> tuple[str, str, dict]:
+def show_example(trio: Trio, position: int, *crop) -> tuple[str, dict, dict]:
     """Answer a click on an example."""
-    return str(EXAMPLES[position]), *show(trio, read_photo(EXAMPLES[position]))
+    return str(EXAMPLES[position]), *show(trio, read_photo(EXAMPLES[position]), chosen_crop(*crop))
 
 
 def curves_of(live: dict | None):
     """The figure of curves for the live view's value; nothing where it shows nothing."""
     return figures.curves_over_temperature(live["models"]["teacher"]["logits"]) if live else None
-
-
-def endpoint(trio: Trio):
-    """The endpoint `/classify`."""
-
-    def classify(image: gr.FileData, temperature: float = 4.0) -> dict:
-        """Classify an image file with the three networks and soften their answers.
-
-        Args:
-            image: an image file of any size and nearly any format.
-            temperature: T of the softened distributions, .01 to 1000.
-
-        Returns:
-            The ten classes, the temperature, and for each of teacher, student and distilled its
-            logits, probabilities (T = 1), softened probabilities (T), label, confidence, milliseconds.
-        """
-        photo = photo_or_sentence(image["path"])
-        try:
-            return trio.classify(photo, float(temperature))
-        except (TypeError, ValueError) as error:
-            raise gr.Error(f"The temperature is wrong: {error}.", print_exception=False) from error
-
-    return classify
-
-
-def photo_or_sentence(path: str) -> Image.Image:
-    """Read a photo, or say to the visitor in one sentence why that cannot be done."""
-    try:
-        return read_photo(path)
-    except PhotoError as error:
-        raise gr.Error(str(error), print_exception=False) from error

@@ -1,0 +1,66 @@
+"""The endpoint `/classify`, for programs: one image, or a list of them."""
+
+from collections.abc import Callable
+
+import gradio as gr
+from PIL import Image
+
+from kd.demo.crowd import MAX_IMAGES
+from kd.demo.uploads import photo_or_sentence, read_upload
+from kd.inference import PhotoError, Trio, to_network_size
+
+DESCRIPTION = f"""Classify an image, or up to {MAX_IMAGES} images, with the three networks, and soften their answers \
+by a temperature.
+
+image: an image file of any size and nearly any format, or a list of such files.
+temperature: T of the softened distributions, .01 to 1000.
+
+One image gets one answer: the ten classes, the temperature, and under "models" for each of teacher, student and \
+distilled its logits, probabilities (T = 1), softened probabilities (T), label, confidence and milliseconds. A list \
+gets a list of such answers in its order; an image that cannot be used has {{"error": "Image 2 of 3: ..."}} in its \
+place, and the others keep theirs.
+
+Example:
+from gradio_client import Client, handle_file
+client = Client("http://127.0.0.1:7860")
+client.predict(handle_file("cat.jpg"), 4.0, api_name="/classify")["models"]["teacher"]["label"]
+client.predict([handle_file("cat.jpg"), handle_file("dog.jpg")], 4.0, api_name="/classify")[1]["classes"]"""
+
+
+def endpoint(trio: Trio) -> Callable:
+    """The function behind `/classify`; its type hints become the endpoint's."""
+
+    def classify(image: gr.FileData | list[gr.FileData], temperature: float = 4.0) -> dict | list[dict]:
+        if isinstance(image, list):
+            return classify_list(trio, image, temperature)
+        return answers(trio, [to_network_size(photo_or_sentence(image))], temperature)[0]
+
+    return classify
+
+
+def classify_list(trio: Trio, uploads: list, temperature: float) -> list[dict]:
+    """Classify many uploads, each on its own terms: a bad one does not lose the others.
+
+    Raises:
+        gr.Error: an empty list, more than `MAX_IMAGES`, or a wrong temperature.
+    """
+    if not 1 <= len(uploads) <= MAX_IMAGES:
+        raise gr.Error(f"Send 1 to {MAX_IMAGES} images at once, not {len(uploads)}.", print_exception=False)
+    results: list[dict | None] = []
+    seen = []
+    for position, upload in enumerate(uploads, start=1):
+        try:
+            seen.append(to_network_size(read_upload(upload)))
+            results.append(None)
+        except PhotoError as error:
+            results.append({"error": f"Image {position} of {len(uploads)}: {error}"})
+    classified = iter(answers(trio, seen, temperature))
+    return [result or next(classified) for result in results]
+
+
+def answers(trio: Trio, seen: list[Image.Image], temperature: object) -> list[dict]:
+    """The answers to images of 32 x 32; a temperature that is none is said in a sentence."""
+    try:
+        return trio.classify_all(seen, float(temperature))
+    except (TypeError, ValueError) as error:
+        raise gr.Error(f"The temperature is wrong: {error}.", print_exception=False) from error

@@ -1,0 +1,147 @@
+"""Many images at once: a table of the three networks' answers, those that differ first, and the same as CSV.
+
+The view itself is gallery.html, gallery.css and gallery.js beside this file. File names come from
+strangers: they reach the page as data and are shown as plain text, never as markup.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import gradio as gr
+
+from kd.demo.crowd import MANY_IMAGES, MAX_IMAGES
+from kd.demo.seen import picture_url
+from kd.demo.uploads import read_upload
+from kd.inference import BATCH, PhotoError, Trio, to_network_size
+from kd.recipe import ROLES
+from kd.results import ROLE_NAMES
+
+HERE = Path(__file__).parent
+MAX_NAME = 100  # characters of a file name that are shown
+# What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection"), full-width forms included.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+INTRODUCTION = f"""Choose up to {MAX_IMAGES} images, or a folder of them. Each is answered by all three networks from \
+its centre square; where they differ stands first."""
+
+
+def build_gallery(trio: Trio) -> None:
+    """The tab of many images: layout and events."""
+    gr.Markdown(INTRODUCTION)
+    files = gr.File(file_count="multiple", file_types=["image"], height=160, label="Images", elem_id="gallery-files")
+    folder = gr.UploadButton("Choose a folder", file_count="directory", elem_id="gallery-folder")
+    view = gr.HTML(
+        None,
+        html_template=(HERE / "gallery.html").read_text("utf-8"),
+        css_template=(HERE / "gallery.css").read_text("utf-8"),
+        js_on_load=(HERE / "gallery.js").read_text("utf-8"),
+        apply_default_css=False,
+        elem_id="gallery",
+    )
+    for chosen in (files, folder):
+        # Unprocessed, so that our own reader judges each file; the view shows the progress itself.
+        chosen.upload(
+            partial(answer_files, trio), chosen, view,
+            preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
+            **MANY_IMAGES,
+        )  # fmt: skip
+    files.clear(lambda: None, None, view, queue=False, show_progress="hidden", api_visibility="private")
+
+
+def answer_files(trio: Trio, uploads: list | None) -> Iterator[dict]:
+    """Answer many uploads, batch by batch.
+
+    Args:
+        uploads: Gradio's descriptions of files.
+
+    Yields:
+        {"done": int, "total": int} before each batch, and at the end what the view shows.
+    """
+    uploads = uploads if isinstance(uploads, list) else []
+    chosen, rows = uploads[:MAX_IMAGES], []
+    while len(rows) < len(chosen):
+        yield {"done": len(rows), "total": len(chosen)}
+        rows += answer_batch(trio, chosen[len(rows) : len(rows) + BATCH])
+    yield gallery_value(rows, left_out=len(uploads) - len(chosen))
+
+
+def answer_batch(trio: Trio, uploads: list) -> list[dict]:
+    """A row for each upload, in their order.
+
+    Returns:
+        {"name": str, "picture": URL, "answers": {role: {"label", "confidence"}}, "differ": bool,
+        "fits_no_class": bool}, or {"name": str, "problem": sentence} where a file cannot be used.
+    """
+    rows, seen = [{"name": file_name(upload)} for upload in uploads], []
+    for row, upload in zip(rows, uploads, strict=True):
+        try:
+            seen.append(to_network_size(read_upload(upload)))
+            row["picture"] = picture_url(seen[-1])
+        except PhotoError as error:
+            row["problem"] = str(error)
+    good = [row for row in rows if "problem" not in row]
+    for row, answer in zip(good, trio.classify_all(seen, temperature=1.0), strict=True):
+        models = answer["models"]
+        row["answers"] = {role: {key: models[role][key] for key in ("label", "confidence")} for role in ROLES}
+        row["differ"] = len({models[role]["label"] for role in ROLES}) > 1
+        row["fits_no_class"] = trio.fits_no_class(models["teacher"]["logits"])
+    return rows
+
+
+def gallery_value(rows: list[dict], left_out: int = 0) -> dict:
+    """What the view shows: the rows, where the networks differ first and what is no image last; shares; the CSV."""
+    rows = sorted(rows, key=lambda row: 2 if "problem" in row else 0 if row["differ"] else 1)
+    return {
+        "roles": {role: ROLE_NAMES[role] for role in ROLES},
+        "rows": rows,
+        "agreement": agreement_with_teacher(rows),
+        "left_out": left_out,
+        "csv": as_csv(rows),
+    }
+
+
+def agreement_with_teacher(rows: list[dict]) -> dict[str, dict[str, int]]:
+    """By student, on how many of the answered images it gives the teacher's answer: {"same": int, "of": int}."""
+    answered = [row["answers"] for row in rows if "answers" in row]
+    return {
+        role: {
+            "same": sum(answers[role]["label"] == answers["teacher"]["label"] for answers in answered),
+            "of": len(answered),
+        }
+        for role in ROLES
+        if role != "teacher"
+    }
+
+
+def as_csv(rows: list[dict]) -> str:
+    """The rows as CSV (RFC 4180), every cell quoted; a text that a spreadsheet would compute is made plain."""
+    text = io.StringIO()
+    table = csv.writer(text, quoting=csv.QUOTE_ALL)
+    heads = [head for role in ROLES for head in (ROLE_NAMES[role], f"{ROLE_NAMES[role]}: confidence")]
+    table.writerow(["file", *heads, "answers differ", "may be none of the classes", "problem"])
+    for row in rows:
+        answers = row.get("answers", {})
+        cells = [
+            cell
+            for role in ROLES
+            for cell in ((answers[role]["label"], f"{answers[role]['confidence']:.4f}") if answers else ("", ""))
+        ]
+        marks = ["yes" if row.get(mark) else "no" if answers else "" for mark in ("differ", "fits_no_class")]
+        table.writerow([plain_cell(cell) for cell in (row["name"], *cells, *marks, row.get("problem", ""))])
+    return text.getvalue()
+
+
+def plain_cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: an apostrophe goes before what looks like one."""
+    return "'" + text if text.lstrip(" ").startswith(FORMULA_STARTS) else text
+
+
+def file_name(upload: object) -> str:
+    """The name of an uploaded file, as its sender gave it, in one line of printable text."""
+    upload = upload if isinstance(upload, dict) else {}
+    name = str(upload.get("orig_name") or Path(str(upload.get("path") or "")).name)
+    name = "".join(letter if letter.isprintable() else "�" for letter in name)
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"

@@ -1,0 +1,313 @@
+"""Many images at once: the rows, the shares and the CSV, and the tab in real Chromium."""
+
+import csv
+import io
+import random
+
+import pytest
+from PIL import Image
+
+from kd.demo import gallery
+from kd.demo.crowd import MAX_IMAGES
+from kd.demo.gallery import as_csv, file_name, gallery_value, plain_cell
+from kd.demo.seen import OWN_SQUARE, START, WARNING, WHOLE_PHOTO, picture_url
+from kd.inference import Crop, Trio, to_network_size
+from kd.recipe import ROLES
+from kd.results import ROLE_NAMES
+from tests.serving import ROOT
+from tests.test_page import EXAMPLES, browser, settle, upload, visit  # noqa: F401 (fixtures)
+
+MARKUP = "<img src=x onerror='window.broken=1'>.png"
+FORMULA = "=HYPERLINK(1).png"
+
+
+def row(name, teacher, student, distilled):
+    labels = dict(zip(ROLES, (teacher, student, distilled), strict=True))
+    return {
+        "name": name,
+        "answers": {role: {"label": label, "confidence": 0.75} for role, label in labels.items()},
+        "differ": len(set(labels.values())) > 1,
+        "fits_no_class": False,
+    }
+
+
+ROWS = [
+    row("a.png", "cat", "cat", "cat"),
+    {"name": "b.png", "problem": "The file is empty."},
+    row("c.png", "cat", "dog", "cat"),
+    row("d.png", "cat", "cat", "cat"),
+    row("e.png", "cat", "dog", "frog"),
+]
+
+
+def read_csv(text):
+    return list(csv.reader(io.StringIO(text.removeprefix("\ufeff"))))
+
+
+# The rows, the shares and the CSV
+
+
+def test_where_the_networks_differ_stands_first_and_what_is_no_image_last():
+    assert [row["name"] for row in gallery_value(ROWS)["rows"]] == ["c.png", "e.png", "a.png", "d.png", "b.png"]
+
+
+def test_the_shares_are_of_the_answered_images_alone():
+    assert gallery_value(ROWS)["agreement"] == {"student": {"same": 2, "of": 4}, "distilled": {"same": 3, "of": 4}}
+
+
+def test_the_csv_holds_a_line_for_each_file():
+    head, *lines = read_csv(as_csv(ROWS))
+    assert head[:3] == ["file", ROLE_NAMES["teacher"], f"{ROLE_NAMES['teacher']}: confidence"]
+    assert {len(line) for line in lines} == {len(head)}
+    assert lines[2] == ["c.png", "cat", "0.7500", "dog", "0.7500", "cat", "0.7500", "yes", "no", ""]
+    assert lines[1] == ["b.png", *[""] * 8, "The file is empty."]
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1+1", "＝1", "=cmd|' /C calc'!A0"]
+)
+def test_no_cell_starts_as_a_formula(text):
+    (_, line) = read_csv(as_csv([{"name": text, "problem": text}]))
+    for cell in (line[0], line[-1]):
+        assert cell == "'" + text
+
+
+@pytest.mark.parametrize("text", ["cat.png", "a=1.png", "1-2.png", ""])
+def test_an_ordinary_cell_is_left_as_it_is(text):
+    assert plain_cell(text) == text
+
+
+def test_quotes_commas_and_line_ends_stay_within_their_cell():
+    name = 'a "b", c\r\nd.png'
+    assert read_csv(as_csv([{"name": name, "problem": "none"}]))[1][0] == name
+
+
+@pytest.mark.parametrize(
+    ("upload", "name"),
+    [
+        ({"orig_name": "häßlich 猫.png"}, "häßlich 猫.png"),
+        ({"path": "/cache/abc/cat.png"}, "cat.png"),
+        ({"orig_name": "a\nb\u202ec\ud800.png"}, "a�b�c�.png"),
+        ({"orig_name": "x" * 1000}, "x" * 99 + "…"),
+        ({"orig_name": {"a": 1}}, "{'a': 1}"),
+        ({}, ""),
+        (None, ""),
+    ],
+)
+def test_a_file_name_is_one_line_of_printable_text(upload, name):
+    assert file_name(upload) == name
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """Puts a file where uploads lie, and describes it as Gradio does."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+    def cache(name, content):
+        (tmp_path / name).write_bytes(content)
+        return {"path": str(tmp_path / name), "orig_name": name}
+
+    return cache
+
+
+@pytest.fixture(scope="module")
+def trio():
+    return Trio(ROOT / "checkpoints")
+
+
+def test_one_broken_file_does_not_lose_the_others(trio, cached):
+    good = (EXAMPLES / "cat.png").read_bytes()
+    uploads = [cached("0.png", good), cached("1.png", b"no image"), cached("2.png", b""), None, cached("4.png", good)]
+    rows = gallery.answer_batch(trio, uploads)
+    assert [row["name"] for row in rows] == ["0.png", "1.png", "2.png", "", "4.png"]
+    assert [bool(row.get("answers")) for row in rows] == [True, False, False, False, True]
+    assert "not an image" in rows[1]["problem"] and "empty" in rows[2]["problem"]
+    expected = trio.classify(Image.open(EXAMPLES / "cat.png"), 1.0)["models"]
+    for role in ROLES:
+        assert rows[4]["answers"][role]["label"] == expected[role]["label"]
+        assert rows[4]["answers"][role]["confidence"] == pytest.approx(expected[role]["confidence"], abs=1e-4)
+
+
+def test_files_beyond_the_limit_are_left_out_and_counted(trio, cached):
+    bad = cached("bad.png", b"no image")
+    *progress, value = gallery.answer_files(trio, [bad] * (MAX_IMAGES + 7))
+    assert len(value["rows"]) == MAX_IMAGES and value["left_out"] == 7
+    assert progress[0] == {"done": 0, "total": MAX_IMAGES}
+    assert [step["done"] for step in progress] == sorted({step["done"] for step in progress})
+
+
+@pytest.mark.parametrize("nothing", [None, [], "text", 3])
+def test_nothing_chosen_shows_no_rows(trio, nothing):
+    (value,) = gallery.answer_files(trio, nothing)
+    assert value["rows"] == []
+
+
+# The tab in Chromium
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of nine files: seven images, one of them with markup for a name, a broken one and one without a byte."""
+    for name in ("cat", "dog", "ship", "frog", "bird"):
+        (tmp_path / f"{name}.png").write_bytes((EXAMPLES / f"{name}.png").read_bytes())
+    (tmp_path / MARKUP).write_bytes((EXAMPLES / "truck.png").read_bytes())
+    (tmp_path / FORMULA).write_bytes((EXAMPLES / "horse.png").read_bytes())
+    (tmp_path / "broken.png").write_text("this is no image")
+    (tmp_path / "empty.png").write_bytes(b"")
+    return tmp_path
+
+
+@pytest.fixture
+def gallery_of(visit):  # noqa: F811
+    """Opens the tab of many images and uploads."""
+
+    def open_gallery(paths, component="gallery-files", **settings):
+        page = visit(**settings)
+        page.get_by_role("tab", name="Many images").click()
+        page.locator(f"#{component}").wait_for()
+        page.evaluate(
+            """() => {
+                window.progress = [];
+                const output = document.querySelector('#gallery .waiting output');
+                new MutationObserver(() => window.progress.push(output.textContent)).observe(output, {childList: true});
+            }"""
+        )
+        # The button makes its input beside itself, the file component within.
+        page.locator(f"#{component} input[type=file], input[type=file]:has(+ #{component})").set_input_files(paths)
+        page.wait_for_selector("#gallery-table tbody tr")
+        return page
+
+    return open_gallery
+
+
+def test_the_tab_shows_what_the_endpoint_answers_where_they_differ_first(gallery_of, folder, classify):
+    page = gallery_of(sorted(folder.iterdir()))
+    rows = page.locator("#gallery-table tbody tr").all()
+    names = [row.locator("th").inner_text().split("\n")[0] for row in rows]
+    assert sorted(names) == sorted(path.name for path in folder.iterdir())
+    answered = {}
+    for name, shown in zip(names, rows, strict=True):
+        if name in ("broken.png", "empty.png"):
+            assert ("empty" if name == "empty.png" else "not an image") in shown.inner_text()
+            continue
+        answered[name] = classify(folder / name)["models"]
+        for role in ROLES:
+            cell = shown.locator(f"td[data-model={role}]")
+            assert cell.locator(".label").inner_text() == answered[name][role]["label"]
+            assert float(cell.locator(".confidence").inner_text().split()[0]) / 100 == pytest.approx(
+                answered[name][role]["confidence"], abs=6e-4
+            )
+    differ = [len({model["label"] for model in answered[name].values()}) > 1 for name in names if name in answered]
+    assert differ == sorted(differ, reverse=True) and set(names[-2:]) == {"broken.png", "empty.png"}
+    for role in ("student", "distilled"):
+        same = sum(models[role]["label"] == models["teacher"]["label"] for models in answered.values())
+        text = page.locator(f"[data-agreement={role}]").inner_text()
+        assert text == f"{same / 7 * 100:.1f} % ({same} of 7)"
+    assert "0 of 9 images answered" in page.evaluate("window.progress")
+    assert page.evaluate("window.broken") is None and page.locator("#gallery img[src=x]").count() == 0
+
+
+def test_the_csv_that_is_saved_holds_the_table_and_no_formula(gallery_of, folder):
+    page = gallery_of(sorted(folder.iterdir()))
+    with page.expect_download() as download:
+        page.locator("#gallery-csv").click()
+    lines = read_csv(open(download.value.path(), encoding="utf-8", newline="").read())
+    assert download.value.suggested_filename.endswith(".csv")
+    names = [row.inner_text().split("\n")[0] for row in page.locator("#gallery-table tbody th").all()]
+    assert [line[0].removeprefix("'") for line in lines[1:]] == names
+    assert not any(cell.startswith("=") for line in lines for cell in line)
+
+
+def test_a_folder_can_be_chosen(gallery_of, folder):
+    page = gallery_of(folder, component="gallery-folder")
+    assert page.locator("#gallery-table tbody tr").count() == 9
+
+
+def test_the_gallery_fits_a_phone(gallery_of, folder):
+    page = gallery_of(sorted(folder.iterdir()), viewport={"width": 390, "height": 844}, has_touch=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for selector in ("#gallery-csv", "#gallery-table td[data-model=distilled] .label"):
+        for box in [item.bounding_box() for item in page.locator(selector).all()]:
+            assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+
+
+# The choice of what the networks see, and the warning, in Chromium
+
+
+@pytest.fixture
+def wide(tmp_path):
+    """A photo whose left, middle and right third are three of the examples."""
+    photo = Image.new("RGB", (288, 96))
+    for position, name in enumerate(("ship", "frog", "truck")):
+        photo.paste(Image.open(EXAMPLES / f"{name}.png").convert("RGB").resize((96, 96)), (96 * position, 0))
+    path = tmp_path / "wide.png"
+    photo.save(path)
+    return photo, path
+
+
+def wait_for_answer_to(page, trio, photo, crop):
+    """Wait until the page shows this crop, and compare the cards with the networks' answer to it."""
+    picture = picture_url(to_network_size(photo, crop))
+    page.wait_for_function("(url) => document.querySelector('#seen img')?.src === url", arg=picture)
+    settle(page)
+    expected = trio.classify(photo, 1.0, crop)["models"]
+    for role in ROLES:
+        card = page.locator(f"#answers [data-model={role}]")
+        shown = [float(text.rstrip(" %")) / 100 for text in card.locator("li .number").all_inner_texts()]
+        assert shown == pytest.approx(expected[role]["probabilities"], abs=6e-4)
+
+
+def test_another_part_of_the_photo_is_answered_as_soon_as_it_is_chosen(visit, trio, wide):  # noqa: F811
+    photo, path = wide
+    page = visit()
+    upload(page, path)
+    wait_for_answer_to(page, trio, photo, Crop())
+    page.locator("#crop").get_by_label(WHOLE_PHOTO).check()
+    wait_for_answer_to(page, trio, photo, None)
+    page.locator("#crop").get_by_label(OWN_SQUARE).check()
+    wait_for_answer_to(page, trio, photo, START)
+    for control, value in (("crop-side", "1"), ("crop-across", "1"), ("crop-across", "0")):
+        page.locator(f"#{control} input[type=number]").fill(value)
+        page.locator(f"#{control} input[type=number]").press("Tab")
+    wait_for_answer_to(page, trio, photo, Crop(across=0, down=START.down, side=1))
+
+
+def test_the_square_follows_the_finger_on_a_phone(visit, trio, wide):  # noqa: F811
+    photo, path = wide
+    page = visit(viewport={"width": 390, "height": 844}, has_touch=True)
+    upload(page, path)
+    page.locator("#crop").get_by_label(OWN_SQUARE).tap()
+    slider = page.locator("#crop-across input[type=range]")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
+    page.wait_for_function("+document.querySelector('#crop-across input[type=range]').value > 0.9")
+    across = float(slider.input_value())
+    wait_for_answer_to(page, trio, photo, Crop(across, START.down, START.side))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_an_example_is_seen_through_the_crop_that_is_set(visit, trio):  # noqa: F811
+    page = visit()
+    page.locator("#crop").get_by_label(OWN_SQUARE).check()
+    page.locator("#examples img").nth(8).click()
+    wait_for_answer_to(page, trio, Image.open(EXAMPLES / "ship.png").convert("RGB"), START)
+
+
+def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, tmp_path):  # noqa: F811
+    def teachers_view(photo):
+        return trio.fits_no_class(trio.answer(to_network_size(photo))["teacher"].logits)
+
+    source = random.Random(0)
+    blurs = (
+        Image.frombytes("RGB", (3, 3), source.randbytes(27)).resize((32, 32), Image.Resampling.BICUBIC)
+        for _ in range(200)
+    )
+    strange = next(photo for photo in blurs if teachers_view(photo))
+    strange.save(tmp_path / "strange.png")
+    assert not teachers_view(Image.open(EXAMPLES / "ship.png").convert("RGB"))
+    page = visit()
+    upload(page, tmp_path / "strange.png")
+    assert page.locator("#out-of-class").inner_text() == WARNING
+    upload(page, EXAMPLES / "ship.png")
+    page.locator("#out-of-class").wait_for(state="detached")

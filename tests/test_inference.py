@@ -1,0 +1,169 @@
+"""Which square of a photo the networks see, many images in one batch, and the warning outside the classes."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kd import checkpoint, evaluation
+from kd.cifar10 import IMAGE_SIZE, read_test_set
+from kd.inference import BATCH, CENTRE, Crop, Trio, to_network_size
+from kd.recipe import ROLES
+from tests.serving import ROOT
+
+SHIPPED = ROOT / "checkpoints"
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+@pytest.fixture(scope="module")
+def trio():
+    return Trio(SHIPPED)
+
+
+@pytest.fixture(scope="module")
+def test_images(data_dir):
+    """The hundred test images of tests/data, as Pillow images."""
+    return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in read_test_set(data_dir).images]
+
+
+def stripes(width, height, colours=(RED, GREEN, BLUE)):
+    """A photo of equal stripes along its longer side."""
+    photo = Image.new("RGB", (width, height))
+    for position, colour in enumerate(colours):
+        part = max(width, height) // len(colours)
+        corner = (position * part, 0) if width > height else (0, position * part)
+        photo.paste(colour, (*corner, *((part + corner[0], height) if width > height else (width, part + corner[1]))))
+    return photo
+
+
+def colour_of(seen):
+    return tuple(int(value) for value in np.asarray(seen)[8:24, 8:24].reshape(-1, 3).mean(axis=0).round())
+
+
+# The crop
+
+
+def test_the_centre_square_is_seen_unless_another_is_asked_for():
+    photo = stripes(900, 300)
+    assert to_network_size(photo).tobytes() == to_network_size(photo, CENTRE).tobytes()
+    assert colour_of(to_network_size(photo)) == GREEN
+
+
+@pytest.mark.parametrize(("width", "height", "direction"), [(900, 300, "across"), (300, 900, "down")])
+def test_a_square_at_either_end_shows_that_end(width, height, direction):
+    photo = stripes(width, height)
+    assert [colour_of(to_network_size(photo, Crop(**{direction: place}))) for place in (0, 0.5, 1)] == [
+        RED,
+        GREEN,
+        BLUE,
+    ]
+
+
+def test_a_smaller_square_shows_less_of_the_photo():
+    photo = Image.new("RGB", (400, 300), RED)
+    photo.paste(GREEN, (300, 200, 400, 300))  # a third of the shorter side, in the lower right corner
+    assert colour_of(to_network_size(photo, Crop(across=1, down=1, side=0.33))) == GREEN
+    assert colour_of(to_network_size(photo, Crop(across=0, down=0, side=0.33))) == RED
+
+
+@pytest.mark.parametrize("size", [(900, 300), (300, 900), (1, 5000), (5000, 1), (1, 1), (33, 32)])
+@pytest.mark.parametrize("crop", [None, CENTRE, Crop(1, 1, 1), Crop(0.3, 0.7, 0.1), Crop(1, 1, 0.7)])
+def test_every_crop_of_every_photo_is_32_x_32_and_holds_nothing_but_the_photo(size, crop):
+    seen = to_network_size(Image.new("RGB", size, RED), crop)
+    assert (seen.mode, seen.size) == ("RGB", (IMAGE_SIZE, IMAGE_SIZE))
+    margins = {(0, 0, 0)} if crop is None and size[0] != size[1] else set()
+    assert {colour for _, colour in seen.getcolors()} <= {RED} | margins
+
+
+def test_the_whole_photo_lies_in_the_middle_of_black_margins():
+    seen = np.asarray(to_network_size(Image.new("RGB", (640, 320), RED), None))
+    assert (seen[:8] == 0).all() and (seen[24:] == 0).all()
+    assert (seen[8:24] == RED).all()
+
+
+def test_a_square_photo_shown_whole_is_the_photo():
+    photo = Image.effect_noise((64, 64), 50).convert("RGB")
+    assert to_network_size(photo, None).tobytes() == to_network_size(photo).tobytes()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"across": -0.1}, {"down": 1.1}, {"side": 0}, {"side": 1.01}, {"side": float("nan")}], ids=str
+)
+def test_a_square_that_no_photo_has_is_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Crop(**wrong)
+
+
+# Many images
+
+
+def test_many_images_get_the_answers_that_each_gets_alone_in_their_order(trio, test_images):
+    images = test_images[: 2 * BATCH + 3]
+    together = trio.answer_all(images)
+    assert len(together) == len(images)
+    for image, answers in zip(images, together, strict=True):
+        assert list(answers) == list(ROLES)
+        for role, alone in trio.answer(image).items():
+            assert answers[role].logits == pytest.approx(alone.logits, abs=1e-3)
+            assert answers[role].milliseconds > 0
+
+
+def test_no_image_gets_no_answer(trio):
+    assert trio.answer_all([]) == []
+
+
+def test_no_more_than_a_batch_is_in_memory_at_once(test_images):
+    trio, sizes = Trio(SHIPPED), []
+    for network in trio._networks.values():
+        network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    trio.answer_all(test_images[: 2 * BATCH + 1])
+    assert sizes == [size for size in (BATCH, BATCH, 1) for _ in ROLES]
+
+
+def test_classify_all_gives_what_classify_gives(trio, test_images):
+    for image, answer in zip(test_images[:3], trio.classify_all(test_images[:3], 2.0), strict=True):
+        alone = trio.classify(image, 2.0)
+        assert answer["classes"] == alone["classes"] and answer["temperature"] == 2.0
+        for role in ROLES:
+            assert set(answer["models"][role]) == set(alone["models"][role])
+            assert answer["models"][role]["label"] == alone["models"][role]["label"]
+            assert answer["models"][role]["softened"] == pytest.approx(alone["models"][role]["softened"], abs=1e-4)
+
+
+def test_classify_looks_at_the_square_it_is_told_to(trio):
+    photo, right = stripes(900, 300), Crop(across=1)
+    logits = trio.classify(photo, 1.0, right)["models"]["teacher"]["logits"]
+    assert logits == trio.answer(to_network_size(photo, right))["teacher"].logits
+    assert logits != pytest.approx(trio.classify(photo, 1.0)["models"]["teacher"]["logits"], abs=1e-2)
+
+
+# Photos outside the classes
+
+
+def test_the_shipped_threshold_spares_about_95_of_100_test_images(trio, test_images):
+    warned = sum(trio.fits_no_class(answers["teacher"].logits) for answers in trio.answer_all(test_images))
+    assert 1 <= warned <= 12  # 5 expected; binomial, beyond this in one of a thousand samples
+
+
+def test_warned_of_is_what_lies_below_the_threshold_and_nothing_else(trio, test_images):
+    logits = [answers["teacher"].logits for answers in trio.answer_all(test_images)]
+    energies = evaluation.energy_score(torch.tensor(logits)).tolist()
+    assert [trio.fits_no_class(row) for row in logits] == [energy < trio.threshold for energy in energies]
+
+
+def test_nobody_is_warned_where_no_threshold_was_measured(tmp_path, test_images):
+    for role in ROLES:
+        (tmp_path / role).symlink_to(SHIPPED / role)
+    trio = Trio(tmp_path)
+    assert trio.threshold is None
+    assert not any(trio.fits_no_class(answers["teacher"].logits) for answers in trio.answer_all(test_images))
+
+
+def test_results_from_before_the_threshold_warn_nobody(tmp_path):
+    results = {"models": {}, "data": {}}
+    for role in ROLES:
+        (tmp_path / role).symlink_to(SHIPPED / role)
+    checkpoint.write_json(tmp_path / "results.json", results)
+    assert not Trio(tmp_path).fits_no_class([-50.0] * 10)
+    checkpoint.write_json(tmp_path / "results.json", results | {"out_of_class": {"threshold": -40.0}})
+    assert Trio(tmp_path).fits_no_class([-50.0] * 10)

@@ -1,0 +1,140 @@
+"""What becomes of uploads: not in the log, not with other visitors, nowhere but in Gradio's cache, and not for long."""
+
+import base64
+import os
+import time
+
+import httpx
+import pytest
+from PIL import Image, PngImagePlugin
+
+from kd.demo import page as page_module
+from tests.serving import ROOT
+from tests.visitors import RefusalError, Visitor, photo_bytes
+
+MARK = "zqx7-holiday-mark"  # in the names and in the content of files; nothing else says this
+NOT_THE_SERVERS = {".git", ".venv", "runs", "__pycache__", ".pytest_cache", ".ruff_cache"}
+
+
+def marked_photo(size=(64, 64)):
+    """A PNG with the mark in a text chunk."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", MARK)
+    return photo_bytes(Image.effect_noise(size, 60).convert("RGB"), pnginfo=text)
+
+
+def files_in(*folders):
+    """Every file in some folders with its time of change; what tools keep beside the project is left out."""
+    times = {}
+    for top in folders:
+        for folder, below, names in os.walk(top):
+            below[:] = [name for name in below if name not in NOT_THE_SERVERS]
+            for name in names:
+                path = os.path.join(folder, name)
+                times[path] = os.lstat(path).st_mtime_ns
+    return times
+
+
+def refusal(ask, *arguments):
+    with pytest.raises(RefusalError) as caught:
+        ask(*arguments)
+    return str(caught.value)
+
+
+def use_everything(visitor):
+    """A good and two bad uploads, by every way into the page."""
+    good = visitor.upload(marked_photo(), f"{MARK}.png")
+    cut_off = visitor.upload(marked_photo()[:900], f"cut-{MARK}.png")
+    text = visitor.upload(f"no image, {MARK}".encode(), f"text-{MARK}.png")
+    visitor.show(good)
+    assert "answers" in visitor.show_many([good, cut_off, text])["rows"][0]
+    assert visitor.classify(good)["models"]
+    for bad in (cut_off, text):
+        assert "image" in refusal(visitor.show, bad)
+        assert "image" in refusal(visitor.classify, bad)
+    assert ["error" in answer for answer in visitor.classify([good, cut_off])] == [False, True]
+    return good
+
+
+def test_the_log_holds_neither_file_names_nor_image_data(watched):
+    said = watched.log.stat().st_size
+    photo = marked_photo()
+    use_everything(Visitor(watched.address))
+    log = watched.log.read_bytes()[said:]
+    assert MARK.encode() not in log
+    assert b"Traceback" not in log
+    assert photo[100:200] not in log and base64.b64encode(photo[99:198]) not in log
+
+
+def test_a_photo_that_is_gone_gets_a_sentence_and_no_line_in_the_log(watched):
+    visitor = Visitor(watched.address)
+    said = watched.log.stat().st_size
+    upload = visitor.upload(marked_photo((40, 40)), f"gone-{MARK}.png")
+    os.remove(upload["path"])
+    assert "upload it again" in refusal(visitor.show, upload)
+    assert "upload it again" in refusal(visitor.classify, upload)
+    assert watched.log.read_bytes()[said:] == b""
+
+
+def test_nothing_is_written_outside_gradios_cache(watched):
+    before = files_in(ROOT, watched.elsewhere)
+    assert before
+    use_everything(Visitor(watched.address))
+    assert files_in(ROOT, watched.elsewhere) == before
+    assert any(MARK in path for path in files_in(watched.cache))
+
+
+def test_a_visitor_sees_nothing_of_another(watched):
+    one, other = Visitor(watched.address), Visitor(watched.address)
+    messages = other.messages()
+    place = other.join(other.event("image", "input"), [None, "Centre square", 0.5, 0.5, 1])
+    upload = use_everything(one)
+    seen = []
+    for message in messages:
+        seen.append(message)
+        if message["msg"] == "process_completed":
+            break
+    assert {message.get("event_id", place) for message in seen} == {place}
+    assert MARK not in str(seen)
+    for path in ("", "config", "gradio_api/info"):
+        assert MARK not in other.http.get(path).text
+    # A file's address holds a digest of its content: who cannot name it cannot fetch it, and no folder is listed.
+    assert other.http.get(f"gradio_api/file={watched.cache}").status_code in (403, 404)
+    guess = upload["path"].replace(os.path.basename(os.path.dirname(upload["path"])), "0" * 64)
+    assert other.http.get(f"gradio_api/file={guess}").status_code in (403, 404)
+
+
+@pytest.mark.parametrize("where", ["kd/demo/examples/cat.png", "checkpoints/results.json", "app.py"])
+def test_a_file_of_the_servers_own_is_not_read_for_anybody(watched, where):
+    visitor = Visitor(watched.address)
+    path = str(ROOT / where)
+    bare = {"path": path}
+    assert "not an uploaded file" in refusal(visitor.classify, bare)
+    assert "not an uploaded file" in visitor.classify([bare])[0]["error"]
+    for fake in (bare, bare | {"meta": {"_type": "gradio.FileData"}}):
+        with pytest.raises(RefusalError):
+            visitor.show(fake)
+    assert "not an uploaded file" in refusal(visitor.classify, {"path": f"{watched.cache}/../../../{path}"})
+
+
+def test_an_upload_is_removed_after_its_time_and_asking_again_gets_a_sentence(tmp_path, monkeypatch):
+    assert page_module.SWEEP_SECONDS + page_module.CACHE_SECONDS <= 3600
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(page_module, "SWEEP_SECONDS", 1)
+    monkeypatch.setattr(page_module, "CACHE_SECONDS", 2)
+    page = page_module.build_page(ROOT / "checkpoints")
+    page_module.launch(page, prevent_thread_lock=True, quiet=True)
+    try:
+        visitor = Visitor(page.local_url)
+        upload = visitor.upload(marked_photo(), "photo.png")
+        visitor.show_many([upload])
+        visitor.show(upload)
+        deadline = time.monotonic() + 30
+        while os.path.exists(upload["path"]) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert [path for path in files_in(tmp_path / "cache") if path.endswith("photo.png")] == []
+        assert "upload it again" in refusal(visitor.show, upload)
+        shown = httpx.get(page.local_url + "gradio_api/file=" + upload["path"])
+        assert shown.status_code in (403, 404)
+    finally:
+        page.close()
