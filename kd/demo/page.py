@@ -1,4 +1,4 @@
-"""The page: layout and events. The live view itself is live.html, live.css and live.js beside this file."""
+"""The page: layout and events. The live view is in live_view.py and live/."""
 
 import base64
 import io
@@ -13,6 +13,7 @@ from PIL import Image
 from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.demo import figures
+from kd.demo.live_view import live_view
 from kd.inference import MAX_FILE_BYTES, PhotoError, Trio, read_photo, to_network_size
 from kd.models import ARCHITECTURES
 from kd.recipe import ROLES
@@ -20,15 +21,15 @@ from kd.results import ROLE_NAMES, read_results, results_table, training_sentenc
 
 HERE = Path(__file__).parent
 EXAMPLES = [HERE / "examples" / f"{name}.png" for name in CLASSES]
+EXAMPLES_SOURCE = "From CIFAR-10's test set (Krizhevsky, 2009), chosen because the networks see them differently."
 FIRST_EXAMPLE = CLASSES.index("cat")
 CACHE_SECONDS = 3600  # how long Gradio keeps an upload
 QUEUE = 100  # visitors who may wait; one more is told to come back later
 
 INTRODUCTION = """# Dark Knowledge
-A large network's wrong answers say what it has learnt: that a cat is a little like a dog and not at all like a truck.
-Here a ResNet-50 (**teacher**) taught a MobileNetV2 (**distilled student**) through its softened outputs,
-softmax(z / T); a second MobileNetV2 learnt **alone** from the labels. Upload a photo of one of CIFAR-10's ten classes
-or choose an example, then drag the temperature."""
+**Drag the temperature** to see what a large network's wrong answers say (a cat is a little like a dog and not at all
+like a truck), then choose another example or upload a photo. A ResNet-50 (**teacher**) taught a MobileNetV2
+(**distilled student**) through its softened outputs, softmax(z / T); a second one learnt **alone** from the labels."""
 
 SEEN = """{{#if value}}<figure>
 <img src="{{value}}" alt="The photo at 32 x 32 pixels">
@@ -49,13 +50,12 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     torch.set_num_threads(1)
     trio = Trio(checkpoints)
     first_photo = read_photo(EXAMPLES[FIRST_EXAMPLE])
-    first_seen, first_live = show(trio, first_photo)
+    first_seen, first_live = show(trio, first_photo, CLASSES[FIRST_EXAMPLE])
 
     with gr.Blocks(
         title="Dark Knowledge", analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
     ) as page:
         gr.Markdown(INTRODUCTION)
-        gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
         with gr.Tab("Three networks, one photo"):
             with gr.Row():
                 with gr.Column(scale=1, min_width=280):
@@ -72,23 +72,19 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
                         samples=[[str(path)] for path in EXAMPLES],
                         type="index",
                         samples_per_page=len(EXAMPLES),
-                        label="Examples, from CIFAR-10's test set",
+                        label="Examples",
                         elem_id="examples",
                     )
+                    gr.Markdown(EXAMPLES_SOURCE, elem_id="examples-source")
                     seen = gr.HTML(first_seen, html_template=SEEN, apply_default_css=False, elem_id="seen")
                 with gr.Column(scale=3, min_width=320):
-                    live = gr.HTML(
-                        first_live,
-                        html_template=(HERE / "live.html").read_text("utf-8"),
-                        css_template=(HERE / "live.css").read_text("utf-8"),
-                        js_on_load=(HERE / "live.js").read_text("utf-8"),
-                        apply_default_css=False,
-                        elem_id="live",
-                    )
+                    live = live_view(first_live)
             gr.Markdown("### The teacher's ten probabilities over the temperature")
-            curves = gr.Plot(curves_of(first_live), show_label=False, elem_id="curves")
+            # Empty until somebody comes to see it: Plotly is three times as large as all the rest.
+            curves = gr.Plot(show_label=False, elem_id="curves")
         with gr.Tab("Results"):
             build_results(Path(checkpoints))
+        gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
 
         connect(trio, image, examples, seen, live, curves)
         gr.api(endpoint(trio), api_name="classify")
@@ -105,11 +101,14 @@ def connect(trio: Trio, image: gr.Image, examples: gr.Dataset, seen: gr.HTML, li
         partial(show_example, trio), examples, [image, seen, live],
         show_progress="hidden", trigger_mode="always_last", api_visibility="private",
     )  # fmt: skip
-    for event in (shown, chosen):
-        # The curves come second: they may take longer than the answer itself.
-        event.success(curves_of, live, curves, show_progress="hidden", api_visibility="private")
+    linked = live.example(
+        show_linked_example(trio), None, [image, seen, live],
+        show_progress="hidden", trigger_mode="always_last", api_visibility="private",
+    )  # fmt: skip
+    for event in (shown, chosen, linked):
         # Nothing old may stand under an error.
         event.failure(lambda: (None, None, None), None, [seen, live, curves], api_visibility="private")
+    live.curves(curves_of, live, curves, show_progress="hidden", trigger_mode="always_last", api_visibility="private")
 
 
 def launch(page: gr.Blocks, **settings) -> None:
@@ -127,11 +126,16 @@ def build_results(checkpoints: Path) -> None:
     gr.Plot(figures.training_curves(histories), show_label=False, elem_id="training-curves")
 
 
-def show(trio: Trio, photo: Image.Image) -> tuple[str, dict]:
-    """What the page shows of a photo: the picture that the networks see, as an URL, and the live view's value."""
+def show(trio: Trio, photo: Image.Image, example: str | None = None) -> tuple[str, dict]:
+    """What the page shows of a photo: the picture that the networks see, as an URL, and the live view's value.
+
+    Args:
+        example: the true class, by which a link names an example; None for a visitor's photo.
+    """
     seen, png = to_network_size(photo), io.BytesIO()
     seen.save(png, "PNG")
     live = trio.classify(seen, temperature=1.0)
+    live |= {"example": example, "soft_weight": trio.configs["distilled"]["recipe"]["soft_weight"]}
     for role, model in live["models"].items():
         config = trio.configs[role]
         model |= {
@@ -152,7 +156,16 @@ def show_upload(trio: Trio, upload: dict | None) -> tuple[str | None, dict | Non
 
 def show_example(trio: Trio, position: int) -> tuple[str, str, dict]:
     """Answer a click on an example."""
-    return str(EXAMPLES[position]), *show(trio, read_photo(EXAMPLES[position]))
+    return str(EXAMPLES[position]), *show(trio, read_photo(EXAMPLES[position]), CLASSES[position])
+
+
+def show_linked_example(trio: Trio):
+    """Answers an address that names an example. (A function of its own: Gradio reads its annotation.)"""
+
+    def answer(link: gr.EventData) -> tuple[str, str, dict]:
+        return show_example(trio, link.position)
+
+    return answer
 
 
 def curves_of(live: dict | None):
