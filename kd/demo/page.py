@@ -1,6 +1,5 @@
 """The page: layout and events. The live view is in live_view.py and live/."""
 
-import base64
 import io
 import os
 from functools import partial
@@ -13,6 +12,7 @@ from PIL import Image
 from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.demo import figures
+from kd.demo.examples import EXAMPLES, FIRST_EXAMPLE, example_buttons, png_url
 from kd.demo.live_view import live_view
 from kd.inference import MAX_FILE_BYTES, PhotoError, Trio, read_photo, to_network_size
 from kd.models import ARCHITECTURES
@@ -20,9 +20,6 @@ from kd.recipe import ROLES
 from kd.results import ROLE_NAMES, read_results, results_table, training_sentences
 
 HERE = Path(__file__).parent
-EXAMPLES = [HERE / "examples" / f"{name}.png" for name in CLASSES]
-EXAMPLES_SOURCE = "From CIFAR-10's test set (Krizhevsky, 2009), chosen because the networks see them differently."
-FIRST_EXAMPLE = CLASSES.index("cat")
 CACHE_SECONDS = 3600  # how long Gradio keeps an upload
 QUEUE = 100  # visitors who may wait; one more is told to come back later
 
@@ -67,19 +64,11 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
                         label="Photo",
                         elem_id="image",
                     )
-                    examples = gr.Dataset(
-                        components=[gr.Image(visible=False)],
-                        samples=[[str(path)] for path in EXAMPLES],
-                        type="index",
-                        samples_per_page=len(EXAMPLES),
-                        label="Examples",
-                        elem_id="examples",
-                    )
-                    gr.Markdown(EXAMPLES_SOURCE, elem_id="examples-source")
+                    examples = example_buttons()
                     seen = gr.HTML(first_seen, html_template=SEEN, apply_default_css=False, elem_id="seen")
                 with gr.Column(scale=3, min_width=320):
                     live = live_view(first_live)
-            gr.Markdown("### The teacher's ten probabilities over the temperature")
+            gr.Markdown("## The teacher's ten probabilities over the temperature")
             # Empty until somebody comes to see it: Plotly is three times as large as all the rest.
             curves = gr.Plot(show_label=False, elem_id="curves")
         with gr.Tab("Results"):
@@ -91,21 +80,20 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     return page.queue(max_size=QUEUE, default_concurrency_limit=os.cpu_count())
 
 
-def connect(trio: Trio, image: gr.Image, examples: gr.Dataset, seen: gr.HTML, live: gr.HTML, curves: gr.Plot) -> None:
+def connect(trio: Trio, image: gr.Image, examples: gr.HTML, seen: gr.HTML, live: gr.HTML, curves: gr.Plot) -> None:
     """Let an upload or an example be answered in the live view. The temperature needs no event."""
     shown = gr.on(
         [image.input], partial(show_upload, trio), image, [seen, live],
         preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
     )  # fmt: skip
-    chosen = examples.click(
-        partial(show_example, trio), examples, [image, seen, live],
-        show_progress="hidden", trigger_mode="always_last", api_visibility="private",
+    clicked, linked = (
+        source.example(
+            example_shower(trio), None, [image, seen, live],
+            show_progress="hidden", trigger_mode="always_last", api_visibility="private",
+        )
+        for source in (examples, live)
     )  # fmt: skip
-    linked = live.example(
-        show_linked_example(trio), None, [image, seen, live],
-        show_progress="hidden", trigger_mode="always_last", api_visibility="private",
-    )  # fmt: skip
-    for event in (shown, chosen, linked):
+    for event in (shown, clicked, linked):
         # Nothing old may stand under an error.
         event.failure(lambda: (None, None, None), None, [seen, live, curves], api_visibility="private")
     live.curves(curves_of, live, curves, show_progress="hidden", trigger_mode="always_last", api_visibility="private")
@@ -120,9 +108,11 @@ def launch(page: gr.Blocks, **settings) -> None:
 def build_results(checkpoints: Path) -> None:
     """The results tab: the table and the training curves, read from the checkpoints' files."""
     results = read_results(checkpoints)
-    gr.Markdown(results_table(results) if results else NO_RESULTS, elem_id="results")
+    table = results_table(results) if results else NO_RESULTS
+    # On a phone the table is scrolled sideways, which takes the focus on the keyboard.
+    gr.Markdown(f'<div tabindex="0">\n\n{table}\n</div>', sanitize_html=False, elem_id="results")
     histories = {role: checkpoint.read_history(checkpoints / role) for role in ROLES}
-    gr.Markdown("### Accuracy while training")
+    gr.Markdown("## Accuracy while training")
     gr.Plot(figures.training_curves(histories), show_label=False, elem_id="training-curves")
 
 
@@ -144,7 +134,7 @@ def show(trio: Trio, photo: Image.Image, example: str | None = None) -> tuple[st
             "parameters": f"{trio.parameters[role] / 1e6:.1f} M",
             "size": f"{checkpoint.weight_bytes(config) / 1e6:.1f} MB",
         }
-    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(), live
+    return png_url(png.getvalue()), live
 
 
 def show_upload(trio: Trio, upload: dict | None) -> tuple[str | None, dict | None]:
@@ -154,18 +144,14 @@ def show_upload(trio: Trio, upload: dict | None) -> tuple[str | None, dict | Non
     return show(trio, photo_or_sentence(upload["path"]))
 
 
-def show_example(trio: Trio, position: int) -> tuple[str, str, dict]:
-    """Answer a click on an example."""
-    return str(EXAMPLES[position]), *show(trio, read_photo(EXAMPLES[position]), CLASSES[position])
+def example_shower(trio: Trio):
+    """Makes what answers a click on an example, or a link to one. (Gradio reads its annotation: no partial.)"""
 
+    def show_example(chosen: gr.EventData) -> tuple[str, str, dict]:
+        path = EXAMPLES[chosen.position]
+        return str(path), *show(trio, read_photo(path), CLASSES[chosen.position])
 
-def show_linked_example(trio: Trio):
-    """Answers an address that names an example. (A function of its own: Gradio reads its annotation.)"""
-
-    def answer(link: gr.EventData) -> tuple[str, str, dict]:
-        return show_example(trio, link.position)
-
-    return answer
+    return show_example
 
 
 def curves_of(live: dict | None):

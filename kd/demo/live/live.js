@@ -85,7 +85,7 @@ function buildCard(role, { name, architecture, parameters, size, label, confiden
       make("span", { className: "number", textContent: percent(probabilities[k]) }));
   });
   const card = make("article", { className: `card ${role}` },
-    make("h3", { textContent: name }, make("small", { textContent: architecture })),
+    make("h2", { textContent: name }, make("small", { textContent: architecture })),
     make("p", { className: "label", textContent: label }),
     make("p", { className: "confidence", textContent: `${percent(confidence)} sure` }),
     make("ol", {}, ...rows),
