@@ -1,6 +1,6 @@
 // ---- the connection: a sentence when the server cannot be reached, none while it can -----------------
 
-const ASK_SECONDS = 15, ASK_AGAIN_SECONDS = 3; // while it is there, while it is lost
+const ASK_SECONDS = 10, ASK_AGAIN_SECONDS = 3; // while it is there, while it is lost
 const { root, api_prefix } = window.gradio_config;
 let asking = null;
 
