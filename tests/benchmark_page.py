@@ -2,17 +2,23 @@
 
 Prints, for the shipped networks and for the same architectures with CIFAR stems (random weights, which
 cost the same): seconds from `python app.py` to the first answer, memory, milliseconds for an
-answer of all three networks, and in headless Chromium the time from a slider event to the changed
-table, redraws a second in a two-second drag, and requests made meanwhile. Wants an idle machine.
+answer of all three networks; in headless Chromium the bytes and seconds to the first picture, the time
+from a slider event to the changed table and from the mouse to the frame on the screen, redraws a second
+in a two-second drag, and requests made meanwhile; the drag once more while twenty others upload and
+drag. Wants an idle machine.
 """
 
 import platform
 import statistics
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from gradio_client import Client, handle_file
 from playwright.sync_api import sync_playwright
 
 from kd import checkpoint, models
@@ -22,18 +28,24 @@ from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, resident_bytes, serve
 
 PHOTO = ROOT / "kd" / "demo" / "examples" / "dog.png"
 ANSWERS, MOVES, STEPS, DRAG_SECONDS = 100, 60, 50, 2
+OTHERS = 20  # visitors who upload, one photo after the other; as many pages that sweep the temperature
 
 WATCH = """() => {
     const slider = document.querySelector('#temperature-slider');
-    window.delays = []; window.redraws = 0;
+    window.delays = []; window.frames = []; window.redraws = 0;
     let since = null;
-    document.addEventListener('input', (event) => { if (event.target === slider) since = performance.now(); }, true);
+    document.addEventListener('input', (event) => {
+        if (event.target !== slider) return;
+        since = performance.now();
+        // A task after the next frame's callbacks runs when that frame is on its way to the screen.
+        requestAnimationFrame(() => setTimeout(() => window.frames.push(performance.now() - event.timeStamp)));
+    }, true);
     const redrawn = () => {
         if (since !== null) { window.delays.push(performance.now() - since); since = null; }
         window.redraws += 1;
     };
     const table = document.querySelector('#soft-targets-table tbody');
-    new MutationObserver(redrawn).observe(table, {subtree: true, attributes: true, characterData: true});
+    new MutationObserver(redrawn).observe(table, {subtree: true, attributes: true, attributeFilter: ['data-value']});
 }"""
 
 
@@ -61,7 +73,7 @@ def measure(checkpoints: Path, title: str) -> None:
         report("page ready", f"{time.perf_counter() - started:.1f} s after python app.py")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
-            visit(browser.new_page(viewport={"width": 1280, "height": 1000}), address)
+            visit(browser, address)
             browser.close()
         report("memory of the server", f"{resident_bytes(process.pid) / 1e9:.2f} GB")
 
@@ -77,23 +89,66 @@ def answer_times(checkpoints: Path) -> list[float]:
     return times
 
 
-def visit(page, address: str) -> None:
-    """Upload, then move and drag the slider."""
+def visit(browser, address: str) -> None:
+    """Load, upload, then move and drag the slider: alone, and among others."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    received = count_bytes(page)
     started = time.perf_counter()
     page.goto(address)
     page.wait_for_selector("#soft-targets-table tbody tr")
-    report("first picture", f"{time.perf_counter() - started:.2f} s after navigation")
-    page.wait_for_selector("#curves .js-plotly-plot .main-svg")
+    report("first picture", f"{time.perf_counter() - started:.2f} s, {sum(received) / 1000:.0f} kB")
     page.evaluate("document.querySelector('#answers').firstElementChild.setAttribute('data-old', '')")
     started = time.perf_counter()
     page.locator("#image input[type=file]").set_input_files(PHOTO)
     page.wait_for_function("!document.querySelector('#answers [data-old]')")
     report("upload to cards", f"{(time.perf_counter() - started) * 1000:.0f} ms")
-    page.wait_for_timeout(2000)  # the curves come after the cards
+    page.evaluate(WATCH)
+    drag(page, "alone")
+    with others(browser, address):
+        drag(page, f"among {OTHERS}")
 
+
+def count_bytes(page) -> list[int]:
+    """A list that grows by the bytes on the wire of each response that the page has received."""
+    received = []
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
+    return received
+
+
+@contextmanager
+def others(browser, address: str):
+    """Other visitors: uploads through the endpoint, and pages that draw at every frame."""
+    pages = [browser.new_page() for _ in range(OTHERS)]
+    for page in pages:
+        page.goto(address)
+        page.locator("#play").click()
+    left = threading.Event()
+
+    def upload() -> None:
+        client = Client(address, verbose=False)
+        while not left.is_set():
+            client.predict(handle_file(PHOTO), api_name="/classify")
+
+    with ThreadPoolExecutor(OTHERS) as visitors:
+        uploads = [visitors.submit(upload) for _ in range(OTHERS)]
+        try:
+            yield
+        finally:
+            left.set()
+    for finished in uploads:
+        finished.result()
+    for page in pages:
+        page.close()
+
+
+def drag(page, company: str) -> None:
+    """Move the slider by hand and report delays, then drag it fast and report redraws."""
     requests = []
     page.on("request", lambda request: requests.append(request.url))
-    page.evaluate(WATCH)
+    page.bring_to_front()
+    page.evaluate("window.delays = []; window.frames = []")
     box = page.locator("#temperature-slider").bounding_box()
     middle = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, middle)
@@ -101,7 +156,8 @@ def visit(page, address: str) -> None:
     for move in range(MOVES):
         page.mouse.move(box["x"] + box["width"] * (0.1 + 0.8 * move / MOVES), middle)
         page.wait_for_timeout(30)
-    report("slider event to changed table", spread(page.evaluate("window.delays")))
+    report(f"{company}: slider event to table", spread(page.evaluate("window.delays")))
+    report(f"{company}: input to screen", spread(page.evaluate("window.frames")))
 
     page.evaluate("window.redraws = 0")
     started, moves = time.perf_counter(), 0
@@ -111,8 +167,8 @@ def visit(page, address: str) -> None:
         moves += STEPS
     page.mouse.up()
     redraws = page.evaluate("window.redraws")
-    report("redraws while dragging", f"{redraws / elapsed:.0f} a second ({moves / elapsed:.0f} moves)")
-    report("requests while dragging", str(len(requests)))
+    report(f"{company}: redraws", f"{redraws / elapsed:.0f} a second ({moves / elapsed:.0f} moves)")
+    report(f"{company}: requests", str(len(requests)))
 
 
 def report(what: str, figure: str) -> None:

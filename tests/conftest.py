@@ -1,5 +1,6 @@
-"""What several test files share: the subset of CIFAR-10, a network that trains in a blink, and the real page."""
+"""What several test files share: the subset of CIFAR-10, a network that trains in a blink, the page and a browser."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
@@ -8,11 +9,13 @@ import pytest
 import torch
 from gradio_client import Client, handle_file
 from huggingface_hub import constants
+from playwright.sync_api import sync_playwright
 from torch import nn
 
 from kd.cifar10 import read_training_set, split_indices
+from tests.browser import PATIENCE
 from tests.hub_stand_in import hub_stand_in
-from tests.serving import serve
+from tests.serving import CHROMIUM, CHROMIUM_FLAGS, serve
 
 # Sums depend on how many threads share them out; runs that are compared bit for bit need one number.
 torch.set_num_threads(1)
@@ -109,3 +112,35 @@ def stand_in(tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("HF_TOKEN", "hf_of_the_test")
         yield hub
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium. Without it the browser tests skip, unless KD_REQUIRE_BROWSER forbids that."""
+    if not CHROMIUM.exists() and "KD_REQUIRE_BROWSER" not in os.environ:
+        pytest.skip(f"{CHROMIUM} is not installed: no browser tests")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, server):
+    """Opens the page in a window of its own; fails the test if a script of the page failed."""
+    contexts, errors = [], []
+
+    def open_page(query="", **settings):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 1000}} | settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(server + query)
+        page.wait_for_selector("#soft-targets-table tbody tr")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []

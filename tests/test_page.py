@@ -2,103 +2,15 @@
 
 import json
 import math
-import os
 import re
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from kd.cifar10 import CLASSES
 from kd.recipe import ROLES
 from kd.results import results_rows
-from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT
-
-if not CHROMIUM.exists() and "KD_REQUIRE_BROWSER" not in os.environ:
-    pytest.skip(f"{CHROMIUM} is not installed: no browser tests", allow_module_level=True)
-
-EXAMPLES = ROOT / "kd" / "demo" / "examples"
-PATIENCE = 30_000  # ms; a busy machine must not fail a test
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser, server):
-    """Opens the page in a window of its own; fails the test if a script of the page failed."""
-    contexts, errors = [], []
-
-    def open_page(**settings):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 1000}} | settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(server)
-        page.wait_for_selector("#soft-targets-table tbody tr")
-        page.wait_for_selector("#curves .js-plotly-plot .main-svg")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert errors == []
-
-
-PLOT = "document.querySelector('#curves .js-plotly-plot')"
-
-
-def upload(page, path):
-    """Upload a file and wait until the cards and the curves, which come last, have been made anew."""
-    page.evaluate("document.querySelector('#answers').firstElementChild?.setAttribute('data-old', '')")
-    page.evaluate(f"{PLOT} && ({PLOT}.data.old = true)")
-    page.locator("#image input[type=file]").set_input_files(path)
-    page.wait_for_selector("#answers .card:not([data-old])")
-    page.wait_for_function("!document.querySelector('#answers [data-old]')")
-    page.wait_for_function(f"{PLOT}?.data && !{PLOT}.data.old")
-
-
-def settle(page):
-    """Wait for two frames: what was put off to the next one has been drawn then."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def table(page):
-    """The live table, settled: T, and each network's ten numbers in class order."""
-    settle(page)
-    return page.evaluate(
-        """() => {
-            const table = document.querySelector('#soft-targets-table');
-            const rows = [...table.querySelectorAll('tbody tr')];
-            const of = (role) => rows.map((row) => +row.querySelector(`[data-model=${role}]`).dataset.value);
-            return {
-                temperature: +table.dataset.temperature,
-                classes: rows.map((row) => row.dataset.class),
-                teacher: of('teacher'), student: of('student'), distilled: of('distilled'),
-            };
-        }"""
-    )
-
-
-def softmax(logits, temperature):
-    powers = [math.exp((z - max(logits)) / temperature) for z in logits]
-    return [power / sum(powers) for power in powers]
-
-
-def drag(page, *shares, steps=40):
-    """Drag the slider's thumb with the mouse to these shares of its length, one after the other."""
-    box = page.locator("#temperature-slider").bounding_box()
-    middle = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 2, middle)
-    page.mouse.down()
-    for share in shares:
-        page.mouse.move(box["x"] + box["width"] * share, middle, steps=steps)
-    page.mouse.up()
+from tests.browser import EXAMPLES, PATIENCE, PLOT, choose_example, drag, see_curves, settle, softmax, table, upload
+from tests.serving import ROOT
 
 
 def test_an_uploaded_photo_gets_the_three_answers_that_the_endpoint_gives(visit, classify):
@@ -161,34 +73,11 @@ def test_the_chart_changes_while_the_mouse_is_still_down(visit):
     for share in (0.2, 0.4, 0.6, 0.8):
         page.mouse.move(box["x"] + box["width"] * share, middle, steps=5)
         settle(page)
-        bar = page.locator("#soft-targets-table tr[data-class=cat] .teacher .bar").bounding_box()
+        bar = page.locator("#soft-targets-table tr[data-class=cat] .bar.teacher").bounding_box()
         seen.append((table(page)["temperature"], bar["width"]))
     page.mouse.up()
     assert len(set(seen)) == 4
     assert [t for t, _ in seen] == sorted(t for t, _ in seen)
-
-
-def test_entropy_and_divergences_are_those_of_the_distributions_shown(visit, classify):
-    page = visit()
-    drag(page, 0.75)
-    temperature = table(page)["temperature"]
-    p = {
-        role: softmax(answer["logits"], temperature)
-        for role, answer in classify(EXAMPLES / "cat.png")["models"].items()
-    }
-
-    def kl(a, b):
-        return sum(x * math.log(x / y) for x, y in zip(a, b, strict=True) if x > 0)
-
-    expected = {
-        "entropy": -sum(x * math.log(x) for x in p["teacher"] if x > 0),
-        "kl-student": kl(p["teacher"], p["student"]),
-        "kl-distilled": kl(p["teacher"], p["distilled"]),
-    }
-    for measure, value in expected.items():
-        text = page.locator(f"[data-measure={measure}]").inner_text()
-        assert text.endswith(" nats")
-        assert float(text.split()[0]) == pytest.approx(value, abs=6e-4)
 
 
 def test_temperature_1_is_marked_as_plain_softmax_and_shows_it(visit, classify):
@@ -230,7 +119,7 @@ def test_an_answer_that_arrives_is_drawn_at_the_temperature_set_meanwhile(visit,
 
 def test_the_curves_mark_the_temperature_and_start_with_the_teachers_probabilities(visit, classify):
     page = visit()
-    page.wait_for_selector("#curves .js-plotly-plot .main-svg")
+    see_curves(page)
     page.locator("#temperature-number").fill("2")
     settle(page)
     marker = page.evaluate(f"getComputedStyle({PLOT}, '::after').content")
@@ -258,9 +147,7 @@ def test_a_bad_file_gets_a_sentence_clears_the_old_answer_and_the_next_photo_wor
 
 def test_an_example_is_answered_by_one_click(visit, classify):
     page = visit()
-    page.evaluate("document.querySelector('#answers').firstElementChild.setAttribute('data-old', '')")
-    page.locator("#examples img").nth(CLASSES.index("horse")).click()
-    page.wait_for_function("!document.querySelector('#answers [data-old]')")
+    choose_example(page, CLASSES.index("horse"))
     expected = classify(EXAMPLES / "horse.png")["models"]
     assert page.locator("#answers .label").all_inner_texts() == [expected[role]["label"] for role in ROLES]
 
@@ -303,8 +190,9 @@ def test_texts_stand_out_from_the_ground_in_light_and_dark(visit, scheme):
     for selector in (
         ".card .label",
         "#soft-targets-table .number",
-        ".measures dd",
-        ".measures dt",
+        "#meaning [data-measure]",
+        "#meaning dt",
+        ".explanation",
         ".costs",
         "thead th.teacher",
     ):
@@ -326,8 +214,10 @@ def test_no_other_host_is_contacted(browser, server):
     page = browser.new_page()
     urls = []
     page.on("request", lambda request: urls.append(request.url))
+    page.set_default_timeout(PATIENCE)
     page.goto(server)
-    page.wait_for_selector("#curves .js-plotly-plot .main-svg", timeout=PATIENCE)
+    page.wait_for_selector("#soft-targets-table tbody tr")
+    see_curves(page)
     assert len(urls) > 5
     assert [url for url in urls if not url.startswith((server, "data:", "blob:"))] == []
     page.close()
@@ -338,6 +228,7 @@ def test_the_temperature_and_the_answer_survive_a_look_at_the_results(visit):
     upload(page, EXAMPLES / "ship.png")
     page.locator("#temperature-number").fill("10")
     before = table(page)
+    see_curves(page)
     page.get_by_role("tab", name="Results").click()
     page.wait_for_selector("#results table")
     page.get_by_role("tab", name="One photo").click()

@@ -11,7 +11,7 @@ from kd.cifar10 import CLASSES
 from kd.losses import soft_targets
 from kd.results import ROLE_NAMES
 
-MIN_TEMPERATURE, MAX_TEMPERATURE = 0.5, 20.0  # the slider's range, live.js
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.5, 20.0  # the slider's range
 MARGINS = {"l": 60, "r": 20, "t": 30, "b": 50}  # pixels; page.css marks T by them
 POINTS = 81
 GRID = "rgba(128, 128, 128, .25)"
@@ -20,7 +20,7 @@ PALETTE = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd",
     "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",
 )  # fmt: skip
-ROLE_COLOURS = {"teacher": "#3b6fd4", "student": "#c9741a", "distilled": "#14866d"}  # as in live.css
+ROLE_COLOURS = {"teacher": "#3b6fd4", "student": "#c9741a", "distilled": "#14866d"}  # as in live/live.css
 
 
 def curves_over_temperature(teacher_logits: list[float]) -> go.Figure:

@@ -1,4 +1,4 @@
-"""The page: layout and events. The live view itself is live.html, live.css and live.js beside this file."""
+"""The page: layout and events. The live view is in live_view.py and live/."""
 
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,9 @@ from kd.cifar10 import CLASSES
 from kd.demo import figures
 from kd.demo.crowd import QUEUE, SINGLE_PHOTO, cores
 from kd.demo.endpoint import DESCRIPTION, endpoint
+from kd.demo.examples import EXAMPLES, FIRST_EXAMPLE, example_buttons
 from kd.demo.gallery import build_gallery
+from kd.demo.live_view import live_view
 from kd.demo.results_tab import build_results
 from kd.demo.seen import build_seen, chosen_crop, seen_value
 from kd.demo.uploads import photo_or_sentence
@@ -21,15 +23,12 @@ from kd.models import ARCHITECTURES
 from kd.results import ROLE_NAMES, training_sentences
 
 HERE = Path(__file__).parent
-EXAMPLES = [HERE / "examples" / f"{name}.png" for name in CLASSES]
-FIRST_EXAMPLE = CLASSES.index("cat")
 SWEEP_SECONDS, CACHE_SECONDS = 300, 1800  # how often old uploads are removed, and how old that is
 
 INTRODUCTION = """# Dark Knowledge
-A large network's wrong answers say what it has learnt: that a cat is a little like a dog and not at all like a truck.
-Here a ResNet-50 (**teacher**) taught a MobileNetV2 (**distilled student**) through its softened outputs,
-softmax(z / T); a second MobileNetV2 learnt **alone** from the labels. Upload a photo of one of CIFAR-10's ten classes
-or choose an example, then drag the temperature."""
+**Drag the temperature** to see what a large network's wrong answers say (a cat is a little like a dog and not at all
+like a truck), then choose another example or upload a photo. A ResNet-50 (**teacher**) taught a MobileNetV2
+(**distilled student**) through its softened outputs, softmax(z / T); a second one learnt **alone** from the labels."""
 
 
 def build_page(checkpoints: str | Path) -> gr.Blocks:
@@ -43,13 +42,12 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     torch.set_num_threads(1)
     trio = Trio(checkpoints)
     first_photo = read_photo(EXAMPLES[FIRST_EXAMPLE])
-    first_seen, first_live = show(trio, first_photo)
+    first_seen, first_live = show(trio, first_photo, example=CLASSES[FIRST_EXAMPLE])
 
     with gr.Blocks(
         title="Dark Knowledge", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, CACHE_SECONDS)
     ) as page:
         gr.Markdown(INTRODUCTION)
-        gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
         with gr.Tab("One photo"):
             with gr.Row():
                 with gr.Column(scale=1, min_width=280):
@@ -61,30 +59,18 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
                         label="Photo",
                         elem_id="image",
                     )
-                    examples = gr.Dataset(
-                        components=[gr.Image(visible=False)],
-                        samples=[[str(path)] for path in EXAMPLES],
-                        type="index",
-                        samples_per_page=len(EXAMPLES),
-                        label="Examples, from CIFAR-10's test set",
-                        elem_id="examples",
-                    )
+                    examples = example_buttons()
                     seen, crop = build_seen(first_seen)
                 with gr.Column(scale=3, min_width=320):
-                    live = gr.HTML(
-                        first_live,
-                        html_template=(HERE / "live.html").read_text("utf-8"),
-                        css_template=(HERE / "live.css").read_text("utf-8"),
-                        js_on_load=(HERE / "live.js").read_text("utf-8"),
-                        apply_default_css=False,
-                        elem_id="live",
-                    )
-            gr.Markdown("### The teacher's ten probabilities over the temperature")
-            curves = gr.Plot(curves_of(first_live), show_label=False, elem_id="curves")
+                    live = live_view(first_live)
+            gr.Markdown("## The teacher's ten probabilities over the temperature")
+            # Empty until somebody comes to see it: Plotly is three times as large as all the rest.
+            curves = gr.Plot(show_label=False, elem_id="curves")
         with gr.Tab("Many images"):
             build_gallery(trio)
         with gr.Tab("Results"):
             build_results(Path(checkpoints))
+        gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
 
         connect(trio, image, examples, crop, seen, live, curves)
         gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **SINGLE_PHOTO)
@@ -92,22 +78,22 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
 
 
 def connect(
-    trio: Trio, image: gr.Image, examples: gr.Dataset, crop: list, seen: gr.HTML, live: gr.HTML, curves: gr.Plot
+    trio: Trio, image: gr.Image, examples: gr.HTML, crop: list, seen: gr.HTML, live: gr.HTML, curves: gr.Plot
 ) -> None:
     """Let an upload, an example or another crop be answered in the live view. The temperature needs no event."""
-    shown = gr.on(
-        [image.input, *(control.change for control in crop)], partial(show_upload, trio), [image, *crop], [seen, live],
-        preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private", **SINGLE_PHOTO,
+    settings = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"} | SINGLE_PHOTO
+    uploaded = image.input(partial(show_upload, trio), [image, *crop], [seen, live], preprocess=False, **settings)
+    moved = gr.on(
+        [control.change for control in crop],
+        partial(show_crop, trio), [image, live, *crop], [seen, live], preprocess=False, **settings,
     )  # fmt: skip
-    chosen = examples.click(
-        partial(show_example, trio), [examples, *crop], [image, seen, live],
-        show_progress="hidden", trigger_mode="always_last", api_visibility="private", **SINGLE_PHOTO,
-    )  # fmt: skip
-    for event in (shown, chosen):
-        # The curves come second: they may take longer than the answer itself.
-        event.success(curves_of, live, curves, show_progress="hidden", api_visibility="private")
+    clicked, linked = (
+        source.example(example_shower(trio), crop, [image, seen, live], **settings) for source in (examples, live)
+    )
+    for event in (uploaded, moved, clicked, linked):
         # Nothing old may stand under an error.
         event.failure(lambda: (None, None, None), None, [seen, live, curves], api_visibility="private")
+    live.curves(curves_of, live, curves, show_progress="hidden", trigger_mode="always_last", api_visibility="private")
 
 
 def launch(page: gr.Blocks, **settings) -> None:
@@ -116,10 +102,16 @@ def launch(page: gr.Blocks, **settings) -> None:
     page.launch(theme=theme, css_paths=[HERE / "page.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False, **settings)
 
 
-def show(trio: Trio, photo: Image.Image, crop: Crop | None = CENTRE) -> tuple[dict, dict]:
-    """What the page shows of a photo: the value of the picture that the networks see, and the live view's."""
+def show(trio: Trio, photo: Image.Image, crop: Crop | None = CENTRE, example: str | None = None) -> tuple[dict, dict]:
+    """What the page shows of a photo: the value of the picture that the networks see, and the live view's.
+
+    Args:
+        crop: which part of the photo; None is all of it.
+        example: the true class, by which a link names an example; None for a visitor's photo.
+    """
     seen = to_network_size(photo, crop)
     live = trio.classify(seen, temperature=1.0)
+    live |= {"example": example, "soft_weight": trio.configs["distilled"]["recipe"]["soft_weight"]}
     for role, model in live["models"].items():
         config = trio.configs[role]
         model |= {
@@ -138,9 +130,21 @@ def show_upload(trio: Trio, upload: dict | None, *crop) -> tuple[dict | None, di
     return show(trio, photo_or_sentence(upload), chosen_crop(*crop))
 
 
-def show_example(trio: Trio, position: int, *crop) -> tuple[str, dict, dict]:
-    """Answer a click on an example."""
-    return str(EXAMPLES[position]), *show(trio, read_photo(EXAMPLES[position]), chosen_crop(*crop))
+def show_crop(trio: Trio, upload: dict | None, live: dict | None, *crop) -> tuple[dict | None, dict | None]:
+    """Answer the photo anew, from another part of it; an example stays one."""
+    if not upload:
+        return None, None
+    return show(trio, photo_or_sentence(upload), chosen_crop(*crop), live["example"] if live else None)
+
+
+def example_shower(trio: Trio):
+    """Makes what answers a click on an example, or a link to one. (Gradio reads its annotation: no partial.)"""
+
+    def show_example(choice, across, down, side, chosen: gr.EventData) -> tuple[str, dict, dict]:
+        path, crop = EXAMPLES[chosen.position], chosen_crop(choice, across, down, side)
+        return str(path), *show(trio, read_photo(path), crop, CLASSES[chosen.position])
+
+    return show_example
 
 
 def curves_of(live: dict | None):

@@ -18,19 +18,25 @@ NO_RESULTS = "No results have been measured for these checkpoints yet: `python -
 def build_results(checkpoints: Path) -> None:
     """The results tab: the table and the training curves, read from the checkpoints' files."""
     results = read_results(checkpoints)
-    gr.Markdown(results_table(results) if results else NO_RESULTS, elem_id="results")
+    scrollable(results_table(results) if results else NO_RESULTS, elem_id="results")
     for study in read_studies(checkpoints).values():
         build_study(study)
     histories = {role: checkpoint.read_history(checkpoints / role) for role in ROLES}
-    gr.Markdown("### Accuracy while training")
+    gr.Markdown("## Accuracy while training")
     gr.Plot(figures.training_curves(histories), show_label=False, elem_id="training-curves")
 
 
 def build_study(study: dict) -> None:
     """A study's question, its table with the verdicts, and the figures that its measurements allow."""
-    gr.Markdown(f"### {study['question']}\n\n{study_table(study)}", elem_classes="study")
+    gr.Markdown(f"## {study['question']}")
+    scrollable(study_table(study), elem_classes="study")
     for title, figure in figures_of(study):
         gr.Plot(figure(study), label=title)
+
+
+def scrollable(markdown: str, **settings) -> gr.Markdown:
+    """A table that a phone scrolls sideways, and that takes the focus, so that the keyboard can scroll it too."""
+    return gr.Markdown(f'<div tabindex="0">\n\n{markdown}\n</div>', sanitize_html=False, **settings)
 
 
 def figures_of(study: dict) -> list[tuple[str, Callable[[dict], go.Figure]]]:

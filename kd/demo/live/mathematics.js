@@ -1,0 +1,28 @@
+// ---- mathematics, on arrays that are filled again and again, so that a drag leaves no garbage --------
+
+// log softmax(logits / T), of one image, into `logP`; stable for logits of any size
+function logSoftmax(logits, T, logP) {
+  let largest = -Infinity, sum = 0;
+  for (const z of logits) largest = Math.max(largest, z / T);
+  for (const z of logits) sum += Math.exp(z / T - largest);
+  const logSum = largest + Math.log(sum);
+  for (let k = 0; k < logits.length; k++) logP[k] = logits[k] / T - logSum;
+  return logP;
+}
+
+// in nats, of logarithms of probabilities
+function entropy(logP) {
+  let sum = 0;
+  for (const l of logP) sum -= Math.exp(l) * l;
+  return sum;
+}
+
+// KL(P || Q) in nats
+function divergence(logP, logQ) {
+  let sum = 0;
+  for (let k = 0; k < logP.length; k++) sum += Math.exp(logP[k]) * (logP[k] - logQ[k]);
+  return sum;
+}
+
+// The positions of the numbers, largest first; of equal ones the first comes first.
+const descending = (numbers) => numbers.map((_, k) => k).sort((a, b) => numbers[b] - numbers[a]);

@@ -1,0 +1,77 @@
+"""What the browser tests do on the page, and what they read from it."""
+
+import math
+
+from tests.serving import ROOT
+
+EXAMPLES = ROOT / "kd" / "demo" / "examples"
+PATIENCE = 30_000  # ms; a busy machine must not fail a test
+PLOT = "document.querySelector('#curves .js-plotly-plot')"
+
+
+def softmax(logits, temperature):
+    powers = [math.exp((z - max(logits)) / temperature) for z in logits]
+    return [power / sum(powers) for power in powers]
+
+
+def answered_anew(page, action):
+    """Do something that brings new answers, and wait until the cards have been made anew."""
+    page.evaluate("document.querySelector('#answers').firstElementChild?.setAttribute('data-old', '')")
+    action()
+    page.wait_for_selector("#answers .card:not([data-old])")
+    page.wait_for_function("!document.querySelector('#answers [data-old]')")
+
+
+def upload(page, path):
+    """Upload a file and wait for its answers."""
+    answered_anew(page, lambda: page.locator("#image input[type=file]").set_input_files(path))
+
+
+def choose_example(page, position):
+    """Click on an example and wait for its answers."""
+    answered_anew(page, page.locator("#examples img").nth(position).click)
+
+
+def see_curves(page):
+    """Scroll to the curves, which come when they are looked at, and wait for them."""
+    page.locator("#curves").scroll_into_view_if_needed()
+    page.wait_for_selector("#curves .js-plotly-plot .main-svg")
+
+
+def settle(page):
+    """Wait for two frames: what was put off to the next one has been drawn then."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def table(page):
+    """The live table, settled: T, and each network's ten numbers in class order."""
+    settle(page)
+    return page.evaluate(
+        """() => {
+            const table = document.querySelector('#soft-targets-table');
+            const rows = [...table.querySelectorAll('tbody tr')];
+            const of = (role) => rows.map((row) => +row.querySelector(`[data-model=${role}]`).dataset.value);
+            return {
+                temperature: +table.dataset.temperature,
+                classes: rows.map((row) => row.dataset.class),
+                teacher: of('teacher'), student: of('student'), distilled: of('distilled'),
+            };
+        }"""
+    )
+
+
+def number_in(page, selector):
+    """The number at the start of an element's text."""
+    settle(page)
+    return float(page.locator(selector).inner_text().split()[0])
+
+
+def drag(page, *shares, steps=40):
+    """Drag the slider's thumb with the mouse to these shares of its length, one after the other."""
+    box = page.locator("#temperature-slider").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    for share in shares:
+        page.mouse.move(box["x"] + box["width"] * share, middle, steps=steps)
+    page.mouse.up()

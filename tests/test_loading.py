@@ -1,0 +1,98 @@
+"""What the page loads and when, what it asks while it is dragged, and what remains when the server is gone."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.browser import EXAMPLES, PATIENCE, drag, see_curves, settle, softmax, table, upload
+from tests.serving import serve
+
+FIRST_PICTURE_BYTES = 600_000
+
+
+@pytest.fixture
+def received(visit):
+    """Opens the page anew and counts what it receives: (page, list of (URL, bytes on the wire))."""
+    page = visit()
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    urls, finished = {}, []
+    session.on("Network.requestWillBeSent", lambda event: urls.update({event["requestId"]: event["request"]["url"]}))
+    session.on(
+        "Network.loadingFinished",
+        lambda event: finished.append((urls.get(event["requestId"]), event["encodedDataLength"])),
+    )
+    page.reload()
+    page.wait_for_selector("#soft-targets-table tbody tr")
+    return page, finished
+
+
+def test_the_first_picture_takes_less_than_600_kb_and_plotly_comes_when_its_curves_are_seen(received):
+    page, finished = received
+    page.wait_for_timeout(3000)  # whatever would follow by itself has its chance
+    assert 100_000 < sum(size for _, size in finished) < FIRST_PICTURE_BYTES
+    assert not any("Plotly" in url for url, _ in finished)
+    see_curves(page)
+    assert any("Plotly" in url for url, _ in finished)
+
+
+def test_new_curves_come_with_a_new_photo_while_they_are_in_sight(visit, classify):
+    page = visit()
+    see_curves(page)
+    upload(page, EXAMPLES / "ship.png")
+    coldest = softmax(classify(EXAMPLES / "ship.png")["models"]["teacher"]["logits"], 0.5)
+    page.wait_for_function(
+        """(expected) => {
+            const curves = document.querySelector('#curves .js-plotly-plot')?.data ?? [];
+            const ship = curves.find((curve) => curve.name === 'ship');
+            return ship && Math.abs(ship.y[0] - expected) < 1e-5;
+        }""",
+        arg=coldest[8],
+    )
+
+
+def test_a_page_is_dragged_without_requests_while_others_drag_and_upload(visit, classify):
+    page, *others = [visit() for _ in range(4)]
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    with ThreadPoolExecutor() as visitors:
+        answers = [visitors.submit(classify, EXAMPLES / "dog.png") for _ in range(10)]
+        for other in others:
+            other.locator("#play").click()  # it draws at every frame
+        drag(page, 0.1, 0.9, 0.3, steps=30)
+        shown = table(page)
+        assert all(answer.result()["models"] for answer in answers)
+    logits = classify(EXAMPLES / "cat.png")["models"]["teacher"]["logits"]
+    assert shown["temperature"] == pytest.approx(0.5 * 40**0.3, rel=0.1)
+    assert shown["teacher"] == pytest.approx(softmax(logits, shown["temperature"]), abs=1e-6)
+    assert requests == []
+    for other in others:
+        before = table(other)["temperature"]
+        other.wait_for_function(f"+document.querySelector('#soft-targets-table').dataset.temperature !== {before}")
+
+
+def test_when_the_server_is_gone_the_page_says_so_and_the_slider_goes_on(browser):
+    with serve() as (address, process):
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        page.wait_for_selector("#soft-targets-table tbody tr")
+        settle(page)
+        assert page.locator("#connection").inner_text() == ""
+        process.terminate()
+        process.wait()
+        page.get_by_text("The server cannot be reached").wait_for()
+        drag(page, 0.2)
+        assert table(page)["temperature"] < 2
+        assert sum(table(page)["teacher"]) == pytest.approx(1)
+        page.close()
+
+
+def test_a_lost_network_is_said_at_once_and_the_sentence_goes_when_it_is_back(visit):
+    page = visit()
+    page.context.set_offline(True)
+    page.get_by_text("The server cannot be reached").wait_for(timeout=2000)
+    assert page.locator("#connection").get_attribute("role") == "status"
+    page.context.set_offline(False)
+    page.wait_for_function("document.querySelector('#connection').textContent === ''")

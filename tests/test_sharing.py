@@ -1,0 +1,184 @@
+"""Links, the back button, saved charts: what a visitor takes away or passes on."""
+
+import io
+import xml.etree.ElementTree as ElementTree
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from PIL import Image
+
+from kd.cifar10 import CLASSES
+from kd.recipe import ROLES
+from tests.browser import EXAMPLES, choose_example, drag, see_curves, softmax, table, upload
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def address_says(page, **expected):
+    """Wait until the address asks for exactly this."""
+    page.wait_for_function(
+        """(expected) => {
+            const asked = Object.fromEntries(new URLSearchParams(location.search));
+            return JSON.stringify(Object.entries(asked).sort()) === JSON.stringify(Object.entries(expected).sort());
+        }""",
+        arg=expected,
+    )
+
+
+def shows(page, example, classify, temperature):
+    """Wait for the example; assert that its distributions are shown at this temperature."""
+    page.wait_for_function(f"document.querySelector('#label').value === '{example}'")
+    shown = table(page)
+    assert shown["temperature"] == temperature
+    for role, answer in classify(EXAMPLES / f"{example}.png")["models"].items():
+        assert shown[role] == pytest.approx(softmax(answer["logits"], temperature), abs=1e-6)
+
+
+def test_the_address_becomes_a_link_to_what_is_seen_and_a_link_shows_it(visit, classify):
+    page = visit()
+    choose_example(page, CLASSES.index("dog"))
+    page.locator("#temperature-number").fill("2.5")
+    page.locator("#order").select_option("class")
+    page.get_by_label("Log scale").check()
+    page.get_by_label("Previous photo").check()
+    address_says(page, example="dog", T="2.50", order="class", scale="log", ghost="on")
+
+    other = visit("?" + urlsplit(page.url).query)
+    shows(other, "dog", classify, 2.5)
+    assert other.locator("#order").input_value() == "class"
+    assert other.get_by_label("Log scale").is_checked()
+    assert other.get_by_label("Previous photo").is_checked()
+    assert other.locator("#image img").get_attribute("src").endswith("dog.png")
+
+
+def test_the_address_is_written_after_the_drag_and_not_while_it_lasts(visit):
+    page = visit()
+    page.evaluate(
+        """() => {
+            window.written = 0;
+            for (const name of ['replaceState', 'pushState']) {
+                const write = history[name].bind(history);
+                history[name] = (...args) => { window.written += 1; write(...args); };
+            }
+        }"""
+    )
+    drag(page, 0.1, 0.9, 0.2, steps=60)
+    assert page.evaluate("window.written") == 0
+    page.wait_for_function("window.written === 1")
+    assert float(parse_qs(urlsplit(page.url).query)["T"][0]) == pytest.approx(table(page)["temperature"], abs=0.006)
+    assert page.evaluate("history.length") == 2  # the blank page and this one
+
+
+def test_back_and_forward_go_from_image_to_image_at_the_temperature_each_was_left_with(visit, classify):
+    page = visit()
+    page.locator("#temperature-number").fill("8")
+    address_says(page, T="8.00")
+    choose_example(page, CLASSES.index("dog"))
+    page.locator("#temperature-number").fill("2")
+    address_says(page, example="dog", T="2.00")
+    choose_example(page, CLASSES.index("ship"))
+    address_says(page, example="ship", T="2.00")
+    page.go_back()
+    shows(page, "dog", classify, 2)
+    page.go_back()
+    shows(page, "cat", classify, 8)
+    page.go_forward()
+    shows(page, "dog", classify, 2)
+
+
+def test_an_uploaded_photo_stays_out_of_the_link_and_the_page_says_so(visit, classify):
+    page = visit()
+    choose_example(page, CLASSES.index("dog"))
+    address_says(page, example="dog")
+    upload(page, EXAMPLES / "ship.png")
+    address_says(page)
+    page.locator("#temperature-number").fill("3")
+    address_says(page, T="3.00")
+    assert page.get_by_text("but for an uploaded photo, which stays out of it").is_visible()
+    page.go_back()
+    shows(page, "dog", classify, 4)
+
+
+def test_what_others_put_into_the_address_stays_there_and_nonsense_does_no_harm(visit, classify):
+    page = visit("?__theme=dark&example=unicorn&T=warm&order=upwards&scale=9")
+    shows(page, "cat", classify, 4)
+    page.locator("#temperature-number").fill("99")
+    page.wait_for_function("location.search.includes('T=20.00')")
+    assert parse_qs(urlsplit(page.url).query)["__theme"] == ["dark"]
+
+
+def test_a_space_that_frames_the_page_is_told_the_address(visit, server):
+    page = visit()
+    page.evaluate(
+        """(server) => {
+            window.told = [];
+            window.postMessage = (message, origin) => window.told.push([message.queryString, origin]);
+            const frame = document.createElement('iframe');
+            frame.src = server;
+            frame.id = 'framed';
+            document.body.append(frame);
+        }""",
+        server,
+    )
+    framed = page.frame_locator("#framed")
+    framed.locator("#soft-targets-table tbody tr").first.wait_for()
+    framed.locator("#temperature-number").fill("2")
+    page.wait_for_function("window.told.some(([query]) => query === 'T=2.00')")
+    assert ["T=2.00", "https://huggingface.co"] in page.evaluate("window.told")
+
+
+def test_two_windows_of_one_visitor_do_not_disturb_each_other(visit, classify):
+    one = visit()
+    other = one.context.new_page()
+    other.goto(one.url)
+    other.wait_for_selector("#soft-targets-table tbody tr")
+    choose_example(one, CLASSES.index("frog"))
+    drag(one, 0.2)
+    upload(other, EXAMPLES / "truck.png")
+    drag(other, 0.9)
+    for page, name in ((one, "frog"), (other, "truck")):
+        shown = table(page)
+        logits = classify(EXAMPLES / f"{name}.png")["models"]["teacher"]["logits"]
+        assert shown["teacher"] == pytest.approx(softmax(logits, shown["temperature"]), abs=1e-6)
+    assert table(one)["temperature"] < 2 < table(other)["temperature"]
+
+
+def save(page, selector):
+    """Click on a button and read the file that it saves: its name and its content."""
+    with page.expect_download() as download:
+        page.locator(selector).click()
+    return download.value.suggested_filename, download.value.path().read_bytes()
+
+
+def test_the_saved_svg_holds_the_numbers_on_the_screen(visit):
+    page = visit()
+    drag(page, 0.4)
+    shown = table(page)
+    see_curves(page)  # the buttons stand right above them
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    name, content = save(page, "#save-svg")
+    assert name == f"soft-targets-cat-T{shown['temperature']:.2f}.svg"
+    picture = ElementTree.fromstring(content)
+    texts = [node.text for node in picture.iter(f"{SVG}text")]
+    assert texts[0] == f"Soft targets at T = {shown['temperature']:.2f}"
+    for k, label in enumerate(CLASSES):
+        row = texts[texts.index(label) + 1 :][: len(ROLES)]
+        assert [float(text.rstrip(" %")) / 100 for text in row] == pytest.approx(
+            [shown[role][k] for role in ROLES], abs=6e-4
+        )
+    room, *bars = [float(node.get("width")) for node in picture.iter(f"{SVG}rect")][1:][: 1 + len(ROLES)]
+    assert [bar / room for bar in bars] == pytest.approx([shown[role][CLASSES.index("cat")] for role in ROLES])
+    assert [url for url in requests if not url.startswith("blob:")] == []
+
+
+@pytest.mark.parametrize(("scheme", "bright"), [("light", True), ("dark", False)])
+def test_the_saved_png_is_a_picture_in_the_pages_colours(visit, scheme, bright):
+    page = visit(color_scheme=scheme)
+    name, content = save(page, "#save-png")
+    assert name == "soft-targets-cat-T4.00.png"
+    picture = Image.open(io.BytesIO(content)).convert("RGB")
+    assert picture.width == 1440
+    assert (sum(picture.getpixel((3, 3))) > 3 * 128) == bright
+    teachers_blue = sum(count for count, pixel in picture.getcolors(1 << 24) if pixel == (0x3B, 0x6F, 0xD4))
+    assert teachers_blue > 5000
