@@ -92,7 +92,7 @@ def read_training_set(data_dir: str | Path) -> LabelledImages:
 
 
 def read_test_set(data_dir: str | Path) -> LabelledImages:
-    """Read the 10,000 test images. Only evaluation calls this: the test set chooses nothing.
+    """Read the 10,000 test images, for evaluation and for pictures to show: the test set chooses no network.
 
     Raises:
         DataError: a file is missing, damaged or foreign, or the download failed.
