@@ -14,8 +14,8 @@ from kd.demo.seen import OWN_SQUARE, START, WARNING, WHOLE_PHOTO, picture_url
 from kd.inference import Crop, Trio, to_network_size
 from kd.recipe import ROLES
 from kd.results import ROLE_NAMES
+from tests.browser import EXAMPLES, settle, upload
 from tests.serving import ROOT
-from tests.test_page import EXAMPLES, browser, settle, upload, visit  # noqa: F401 (fixtures)
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"
 FORMULA = "=HYPERLINK(1).png"
