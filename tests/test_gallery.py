@@ -158,7 +158,7 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def gallery_of(visit):  # noqa: F811
+def gallery_of(visit):
     """Opens the tab of many images and uploads."""
 
     def open_gallery(paths, component="gallery-files", **settings):
@@ -257,7 +257,7 @@ def wait_for_answer_to(page, trio, photo, crop):
         assert shown == pytest.approx(expected[role]["probabilities"], abs=6e-4)
 
 
-def test_another_part_of_the_photo_is_answered_as_soon_as_it_is_chosen(visit, trio, wide):  # noqa: F811
+def test_another_part_of_the_photo_is_answered_as_soon_as_it_is_chosen(visit, trio, wide):
     photo, path = wide
     page = visit()
     upload(page, path)
@@ -272,7 +272,7 @@ def test_another_part_of_the_photo_is_answered_as_soon_as_it_is_chosen(visit, tr
     wait_for_answer_to(page, trio, photo, Crop(across=0, down=START.down, side=1))
 
 
-def test_the_square_follows_the_finger_on_a_phone(visit, trio, wide):  # noqa: F811
+def test_the_square_follows_the_finger_on_a_phone(visit, trio, wide):
     photo, path = wide
     page = visit(viewport={"width": 390, "height": 844}, has_touch=True)
     upload(page, path)
@@ -287,14 +287,14 @@ def test_the_square_follows_the_finger_on_a_phone(visit, trio, wide):  # noqa: F
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_an_example_is_seen_through_the_crop_that_is_set(visit, trio):  # noqa: F811
+def test_an_example_is_seen_through_the_crop_that_is_set(visit, trio):
     page = visit()
     page.locator("#crop").get_by_label(OWN_SQUARE).check()
     page.locator("#examples img").nth(8).click()
     wait_for_answer_to(page, trio, Image.open(EXAMPLES / "ship.png").convert("RGB"), START)
 
 
-def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, tmp_path):  # noqa: F811
+def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, tmp_path):
     def teachers_view(photo):
         return trio.fits_no_class(trio.answer(to_network_size(photo))["teacher"].logits)
 
