@@ -10,7 +10,7 @@ from PIL import Image
 from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.demo import figures
-from kd.demo.crowd import QUEUE, SINGLE_PHOTO, cores
+from kd.demo.crowd import QUEUE, SESSIONS, SINGLE_PHOTO, cores
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.gallery import build_gallery
 from kd.demo.seen import build_seen, chosen_crop, seen_value
@@ -115,7 +115,10 @@ def connect(
 def launch(page: gr.Blocks, **settings) -> None:
     """Serve the page; `settings` go to Gradio's launch()."""
     theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    page.launch(theme=theme, css_paths=[HERE / "page.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False, **settings)
+    page.launch(
+        theme=theme, css_paths=[HERE / "page.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False,
+        state_session_capacity=SESSIONS, **settings,
+    )  # fmt: skip
 
 
 def build_results(checkpoints: Path) -> None:
