@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from kd.demo import page as page_module
+from kd.demo.crowd import SESSIONS
 from tests.serving import ROOT
 from tests.visitors import RefusalError, Visitor, photo_bytes
 
@@ -126,6 +127,7 @@ def test_an_upload_is_removed_after_its_time_and_asking_again_gets_a_sentence(tm
     page_module.launch(page, prevent_thread_lock=True, quiet=True)
     try:
         visitor = Visitor(page.local_url)
+        assert page.state_holder.capacity == SESSIONS  # of visitors who are long gone, too
         upload = visitor.upload(marked_photo(), "photo.png")
         visitor.show_many([upload])
         visitor.show(upload)

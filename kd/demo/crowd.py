@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 QUEUE = 100  # visitors who may wait; one more is told to come back later
+SESSIONS = 200  # whose state Gradio keeps, at 100 kB each; the page itself keeps nothing there
 MAX_IMAGES = 100  # in the tab of many images, and in one list for the endpoint
 
 

@@ -9,22 +9,15 @@ from kd.demo.crowd import MAX_IMAGES
 from kd.demo.uploads import photo_or_sentence, read_upload
 from kd.inference import PhotoError, Trio, to_network_size
 
-DESCRIPTION = f"""Classify an image, or up to {MAX_IMAGES} images, with the three networks, and soften their answers \
-by a temperature.
-
-image: an image file of any size and nearly any format, or a list of such files.
-temperature: T of the softened distributions, .01 to 1000.
-
-One image gets one answer: the ten classes, the temperature, and under "models" for each of teacher, student and \
-distilled its logits, probabilities (T = 1), softened probabilities (T), label, confidence and milliseconds. A list \
-gets a list of such answers in its order; an image that cannot be used has {{"error": "Image 2 of 3: ..."}} in its \
-place, and the others keep theirs.
-
-Example:
-from gradio_client import Client, handle_file
-client = Client("http://127.0.0.1:7860")
-client.predict(handle_file("cat.jpg"), 4.0, api_name="/classify")["models"]["teacher"]["label"]
-client.predict([handle_file("cat.jpg"), handle_file("dog.jpg")], 4.0, api_name="/classify")[1]["classes"]"""
+# The API page runs it together into one paragraph.
+DESCRIPTION = f"""Classify an image, or a list of up to {MAX_IMAGES} images, with the three networks. An image is a \
+file of any size and nearly any format; the temperature T softens the answers, .01 to 1000. One image gets one \
+answer: the ten classes, the temperature, and under "models" for each of teacher, student and distilled its logits, \
+probabilities (at T = 1), softened probabilities (at T), label, confidence and milliseconds. A list \
+gets a list of such answers in its order, where an image that cannot be used has \
+{{"error": "Image 2 of 3: ..."}} in its place. \
+For one image: client.predict(handle_file("cat.jpg"), 4.0, api_name="/classify"); for two: \
+client.predict([handle_file("cat.jpg"), handle_file("dog.jpg")], 4.0, api_name="/classify")."""
 
 
 def endpoint(trio: Trio) -> Callable:

@@ -10,7 +10,7 @@ from PIL import Image
 from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.demo import figures
-from kd.demo.crowd import QUEUE, SINGLE_PHOTO, cores
+from kd.demo.crowd import QUEUE, SESSIONS, SINGLE_PHOTO, cores
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, FIRST_EXAMPLE, example_buttons
 from kd.demo.gallery import build_gallery
@@ -99,7 +99,10 @@ def connect(
 def launch(page: gr.Blocks, **settings) -> None:
     """Serve the page; `settings` go to Gradio's launch()."""
     theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    page.launch(theme=theme, css_paths=[HERE / "page.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False, **settings)
+    page.launch(
+        theme=theme, css_paths=[HERE / "page.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False,
+        state_session_capacity=SESSIONS, **settings,
+    )  # fmt: skip
 
 
 def show(trio: Trio, photo: Image.Image, crop: Crop | None = CENTRE, example: str | None = None) -> tuple[dict, dict]:
