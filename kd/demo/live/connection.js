@@ -1,25 +1,30 @@
 // ---- the connection: a sentence when the server cannot be reached, none while it can -----------------
 
 const ASK_SECONDS = 10, ASK_AGAIN_SECONDS = 3; // while it is there, while it is lost
-const { root, api_prefix } = window.gradio_config;
-let asking = null;
+const LOST = "The server cannot be reached: the temperature goes on working, a new photo must wait.";
+const signOfLife = `${window.gradio_config.root}${window.gradio_config.api_prefix}/app_id`;
+let lost = false, asking = null;
 
 function showConnection(there) {
-  const text = there ? "" : "The server cannot be reached: the temperature goes on working, a new photo must wait.";
-  if ($("#connection").textContent !== text) $("#connection").textContent = text;
-  clearTimeout(asking);
-  asking = setTimeout(askForSignOfLife, (there ? ASK_SECONDS : ASK_AGAIN_SECONDS) * 1000);
+  if (lost === there) $("#connection").textContent = there ? "" : LOST;
+  lost = !there;
+  askLater();
 }
 
-async function askForSignOfLife() {
-  // Nothing is asked under a moving hand, nor by a page that nobody looks at.
-  if (slider.matches(":active") || playing || document.hidden) { showConnection($("#connection").textContent === ""); return; }
+function askLater() {
+  clearTimeout(asking);
+  asking = setTimeout(ask, (lost ? ASK_AGAIN_SECONDS : ASK_SECONDS) * 1000);
+}
+
+// Nothing is asked under a moving hand, nor by a page that nobody looks at.
+async function ask() {
+  if (slider.matches(":active") || playing || document.hidden) { askLater(); return; }
   try {
-    showConnection((await fetch(`${root}${api_prefix}/app_id`, { cache: "no-store" })).ok);
+    showConnection((await fetch(signOfLife, { cache: "no-store" })).ok);
   } catch {
     showConnection(false);
   }
 }
 
 window.addEventListener("offline", () => showConnection(false));
-window.addEventListener("online", askForSignOfLife);
+window.addEventListener("online", ask);

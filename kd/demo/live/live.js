@@ -116,7 +116,7 @@ buildSlider();
 show();
 findCurves();
 followAddress();
-showConnection(true);
+askLater();
 watch("value", () => {
   awaited = null;
   show();
