@@ -26,6 +26,7 @@ from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
 from kd.model_card import CARD, model_card
 from kd.recipe import ROLES
 from kd.results import RESULTS, read_results, results_of
+from kd.studies import NEVER_SEEN, STUDIES_FOLDER
 
 SCHEME = "hf://"
 ADDRESS = re.compile(SCHEME + r"(?P<repository>[^/@]+/[^/@]+)(@(?P<revision>.+))?")
@@ -50,7 +51,7 @@ def local_folder(checkpoints: str | Path) -> Path:
 
     Args:
         checkpoints: a folder, which is returned as it is; or `hf://OWNER/NAME[@REVISION]`, a model
-            repository that holds teacher/, student/, distilled/ and their results.
+            repository that holds teacher/, student/, distilled/ and what was measured of them.
 
     Raises:
         CheckpointError: not an address, no such repository or revision, no access, no connection and
@@ -62,7 +63,7 @@ def local_folder(checkpoints: str | Path) -> Path:
     parts = ADDRESS.fullmatch(address)
     if not parts:
         raise CheckpointError(f"{address} names no repository: write {SCHEME}OWNER/NAME or {SCHEME}OWNER/NAME@REVISION")
-    folder = _fetch(parts["repository"], parts["revision"], ROLES)
+    folder = _fetch(parts["repository"], parts["revision"], (*ROLES, NEVER_SEEN), also=f"{STUDIES_FOLDER}/*.json")
     missing = [f"{role}/{CONFIG}" for role in ROLES if not (folder / role / CONFIG).is_file()]
     if missing:
         raise CheckpointError(
@@ -72,15 +73,18 @@ def local_folder(checkpoints: str | Path) -> Path:
     return folder
 
 
-def _fetch(repository: str, revision: str | None, subfolders: tuple[str, ...], **options) -> Path:
-    """Download the checkpoints in some subfolders of a model repository ("" is its top) and its results.
+def _fetch(
+    repository: str, revision: str | None, subfolders: tuple[str, ...], also: str | None = None, **options
+) -> Path:
+    """Download the checkpoints in some subfolders of a model repository ("" is its top), its results, and `also`.
 
     What is in the Hub's cache already is not downloaded again, and serves without a connection.
     """
     files = (*CHECKPOINT_FILES, RESULTS)
     patterns = [str(PurePosixPath(subfolder, name)) for subfolder in subfolders for name in files]
+    patterns += [RESULTS, also] if also else [RESULTS]
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=[*patterns, RESULTS], **options))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, **options))
     except Exception as error:  # a connection fails in more ways than the Hub's client has classes for
         address = repository + (f"@{revision}" if revision else "")
         raise CheckpointError(f"{address} could not be fetched from the Hub: {_way_out(error)}") from error

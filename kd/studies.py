@@ -8,6 +8,7 @@ from kd.checkpoint import CheckpointError
 from kd.findings import findings
 
 STUDIES_FOLDER = "studies"
+NEVER_SEEN = "never-seen"  # the study, and the folder of the student that ships with it
 
 
 class PublishedNetwork(NamedTuple):

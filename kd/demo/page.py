@@ -17,6 +17,7 @@ from kd.demo.gallery import build_gallery
 from kd.demo.live_view import live_view
 from kd.demo.results_tab import build_results
 from kd.demo.seen import build_seen, chosen_crop, seen_value
+from kd.demo.unseen_tab import build_unseen
 from kd.demo.uploads import photo_or_sentence
 from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
 from kd.models import ARCHITECTURES
@@ -68,6 +69,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
             curves = gr.Plot(show_label=False, elem_id="curves")
         with gr.Tab("Many images"):
             build_gallery(trio)
+        build_unseen(trio, Path(checkpoints))
         with gr.Tab("Results"):
             build_results(Path(checkpoints))
         gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")

@@ -29,14 +29,15 @@ def build_results(checkpoints: Path) -> None:
 def build_study(study: dict) -> None:
     """A study's question, its table with the verdicts, and the figures that its measurements allow."""
     gr.Markdown(f"## {study['question']}")
-    scrollable(study_table(study), elem_classes="study")
+    scrollable(study_table(study))
     for title, figure in figures_of(study):
         gr.Plot(figure(study), label=title)
 
 
-def scrollable(markdown: str, **settings) -> gr.Markdown:
-    """A table that a phone scrolls sideways, and that takes the focus, so that the keyboard can scroll it too."""
-    return gr.Markdown(f'<div tabindex="0">\n\n{markdown}\n</div>', sanitize_html=False, **settings)
+def scrollable(markdown: str, elem_id: str | None = None) -> gr.Markdown:
+    """Tables that a phone scrolls sideways, and that take the focus, so that the keyboard can scroll them too."""
+    html = f'<div tabindex="0">\n\n{markdown}\n</div>'
+    return gr.Markdown(html, sanitize_html=False, elem_id=elem_id, elem_classes="scrollable")
 
 
 def figures_of(study: dict) -> list[tuple[str, Callable[[dict], go.Figure]]]:
