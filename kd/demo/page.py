@@ -69,9 +69,9 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
             curves = gr.Plot(show_label=False, elem_id="curves")
         with gr.Tab("Many images"):
             build_gallery(trio)
-        build_unseen(trio, Path(checkpoints))
         with gr.Tab("Results"):
             build_results(Path(checkpoints))
+        build_unseen(trio, Path(checkpoints))
         gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
 
         connect(trio, image, examples, crop, seen, live, curves)
