@@ -73,6 +73,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, metavar="N", help="runs of each arm (the study's own number)")
     parser.add_argument("--epochs", type=int, metavar="N", help="passes over the images, for all arms (the recipe's)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images a step, for all arms (the recipe's)")
+    parser.add_argument("--warmup", type=float, metavar="X",
+                        help="share of the run for warm-up, for all arms (the recipe's)")  # fmt: skip
     parser.add_argument("--arms", nargs="+", metavar="NAME", help="only these arms; the others are listed as not run")
     parser.add_argument("--teacher", type=Path, metavar="DIR", help="take the arm `teacher` from this checkpoint")
     parser.add_argument("--jobs", type=int, default=1, metavar="N",
@@ -124,7 +126,8 @@ def plan_run(arm: Arm, seed: int, teacher: Path | None, recipe_name: str, option
     """One run of an arm, in a folder named by what tells it from other runs."""
     if arm.name == "teacher" and options.teacher:
         return Run(arm, *from_config(checkpoint.load_config(options.teacher)["recipe"]), options.teacher)
-    given = {name: getattr(options, name) for name in ("epochs", "batch_size") if getattr(options, name)}
+    given = {name: getattr(options, name) for name in ("epochs", "batch_size", "warmup")}
+    given = {name: value for name, value in given.items() if value is not None}
     recipe = RECIPES[recipe_name][arm.role].changed(**given | arm.changes, seed=seed)
     differing = changed_fields(recipe_name, arm.role, recipe) | dict(arm.withheld)
     marks = [f"{name}={value}" for name, value in differing.items()]
