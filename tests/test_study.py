@@ -1,8 +1,10 @@
 """Studies: what is planned, carried out, gone on with, measured and said of it."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.recipe import RECIPES, as_config
 from kd.significance import paired_difference
 from kd.studies import arms_table, provenance, read_studies, study_table, verdicts
+from tests.serving import ROOT
 from train import study as command
 from train.readme import write_section
 from train.studies import DISTILLED, STUDENT, STUDIES, TEACHER, Arm, Study
@@ -238,6 +241,28 @@ def test_interruption_ends_the_runs_too(options, monkeypatch):
         train_all(plan(TINY, options()), options("--jobs", 2))
     assert processes[0].poll() is not None
     processes[1].kill()
+
+
+def test_study_ended_from_outside_ends_its_runs_and_says_how_to_go_on(tmp_path, data_dir):
+    arguments = [
+        "main", "--recipe", "seed", "--batch-size", "64", "--arms", "student alone", "--seeds", "1", "--device", "cpu",
+        "--data-dir", str(data_dir), "--runs-dir", str(tmp_path), "--output-dir", str(tmp_path),
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    whole = [sys.executable, "-m", "train.study", *arguments]
+    process = subprocess.Popen(whole, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("*/config.json")):  # the first epoch is done
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert "interrupted; the same command goes on" in errors
+    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    before = (folder / "history.jsonl").read_bytes()
+    time.sleep(3)
+    assert (folder / "history.jsonl").read_bytes() == before  # nobody trains on
+    assert before.count(b"\n") < 40
 
 
 # What is measured and said

@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -39,6 +40,8 @@ class StudyError(RuntimeError):
 
 def main(arguments: list[str] | None = None) -> None:
     options = make_parser().parse_args(arguments)
+    # Ended from outside (a time limit, a shutdown), the study ends its runs too, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     study = STUDIES[options.study]
     try:
         device = process_device(options.device)
