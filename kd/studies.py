@@ -83,6 +83,8 @@ def arms_table(study: dict) -> str:
     headings = ["arm", "runs", *(["published"] if published else []), *(_COLUMNS[key][0] for key in metrics)]
     rows = [headings, ["---"] + ["---:"] * (len(headings) - 1)]
     for arm in study["arms"]:
+        if not arm["runs"] and "published_accuracy" not in arm:
+            continue
         row = [arm["name"], str(len(arm["runs"])) if arm["runs"] else "not run"]
         if published:
             row.append(f"{arm['published_accuracy']:.2%}" if "published_accuracy" in arm else "")
@@ -134,7 +136,9 @@ def provenance(study: dict) -> str:
         if study["measured_on"] == "test"
         else f"Measured after the last epoch on the {data['validated_on']:,} validation images of {data['name']}"
     )
-    return f"{trained} {measured}; mean ± standard deviation over the seeds. `{study['command']}`"
+    left_out = sum(not arm["runs"] for arm in study["arms"])
+    not_run = f" {left_out} of the study's {len(study['arms'])} arms have not been run." if left_out else ""
+    return f"{trained} {measured}; mean ± standard deviation over the seeds.{not_run} `{study['command']}`"
 
 
 def _columns_of(study: dict) -> list[str]:

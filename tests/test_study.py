@@ -348,6 +348,9 @@ def test_arm_that_was_not_run_is_listed_as_such_with_what_was_published(data_dir
     found = summarise("partial", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
     assert found["comparisons"] == []
     assert "| theirs | not run | 71.19% |" in arms_table(found)
+    assert "1 of the study's 2 arms have not been run" in provenance(found)
+    del found["arms"][1]["published_accuracy"]
+    assert "theirs" not in arms_table(found)
 
 
 def test_study_on_validation_images_never_reads_the_test_set(tmp_path, monkeypatch):
