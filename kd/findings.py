@@ -64,7 +64,7 @@ def human_doubt_sentences(found: dict) -> list[str]:
     """Who doubts most like people, and whether the distilled student has its teacher's doubts."""
     nearest = min(found["arms"], key=lambda name: found["arms"][name]["kl_at_best"])
     sentences = [
-        f"Softened by the T that suits each best, the {nearest} doubts most like people "
+        f"Each softened by the T that suits it best, the network that doubts most like people is: {nearest} "
         f"(KL {found['arms'][nearest]['kl_at_best']:.3f} nats; people's own entropy is {found['people_entropy']:.3f})."
     ]
     inherited = found.get("inherited")

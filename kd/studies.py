@@ -69,9 +69,9 @@ def read_studies(checkpoints: str | Path) -> dict[str, dict]:
 
 
 def study_table(study: dict) -> str:
-    """A study as a Markdown table, its comparisons as sentences, and a line that says where they come from."""
-    sentences = "\n".join(f"- {sentence}" for sentence in verdicts(study))
-    parts = [*findings(study), arms_table(study), sentences, provenance(study)]
+    """What a study found, or its arms' accuracies and comparisons, and a line that says where they come from."""
+    comparisons = "\n".join(f"- {sentence}" for sentence in verdicts(study))
+    parts = [*(findings(study) or (arms_table(study), comparisons)), provenance(study)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -128,7 +128,8 @@ def provenance(study: dict) -> str:
         )
         seeds = [str(run["seed"]) for run in runs]
         roles.setdefault(text, []).append(f"{arm['name']} (seed{'s' * (len(seeds) > 1)} {', '.join(seeds)})")
-    trained = " ".join(f"{', '.join(names).capitalize()}: {text}." for text, names in roles.items())
+    # str.capitalize() would make the T of a temperature small.
+    trained = " ".join(f"{names[0][0].upper()}{', '.join(names)[1:]}: {text}." for text, names in roles.items())
     data = study["data"]
     copy = f" ({data['copy']})" if "copy" in data else ""
     measured = (

@@ -51,7 +51,7 @@ def test_class_never_seen_is_told_with_its_best_student_and_that_ones_control():
 def test_human_doubt_is_told_with_the_nearest_network_and_what_was_inherited():
     table, nearest, inherited = findings(make_human_doubt())
     assert "| distilled | 0.300 | 0.200 | 4.000 | 0.400 |" in table
-    assert "the distilled doubts most like people (KL 0.200 nats" in nearest
+    assert "doubts most like people is: distilled (KL 0.200 nats" in nearest
     assert (
         "correlation of 0.750, the student's alone at 0.550: BETTER (+0.200, 95 % interval +0.100 to +0.300"
         in inherited
