@@ -267,7 +267,8 @@ def test_scripts_start_baseline_and_distilled_student_alike(monkeypatch, make_ne
     monkeypatch.setattr(models, "build", lambda *_: make_network(seed=torch.initial_seed()))
     taught = {
         "role": "teacher", "architecture": "resnet50", "stem": "imagenet", "classes": list(CLASSES), "seed": 0,
-        "normalisation": {"name": "seed-project"}, "recipe": {}, "data": {}, "epochs_done": 1,
+        "normalisation": {"name": "seed-project"}, "recipe": {"name": "seed", "precision": "bfloat16"}, "data": {},
+        "epochs_done": 1,
     }  # fmt: skip
     checkpoint.save(make_network(1), taught, tmp_path / "teacher")
     given = {}
@@ -287,6 +288,7 @@ def test_scripts_start_baseline_and_distilled_student_alike(monkeypatch, make_ne
         assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
     assert baseline[3] == distilled[3]
     assert baseline[4] is None and not distilled[4].training
+    assert distilled[4].precision == "bfloat16"  # the teacher's own
 
 
 # Two processes

@@ -194,7 +194,7 @@ def read_teacher(folder: Path, recipe: Recipe) -> tuple[FrozenTeacher, dict]:
             f"{recipe.normalisation}: train both by one recipe, or pass --normalisation {name}"
         )
     description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")}
-    return FrozenTeacher(network, config["recipe"]["precision"]), description
+    return FrozenTeacher(network, from_config(config["recipe"])[1].precision), description
 
 
 def answers_dir(options: argparse.Namespace, recipe: Recipe, config: dict) -> Path | None:
