@@ -19,7 +19,7 @@ def build_results(checkpoints: Path) -> None:
     """The results tab: the table and the training curves, read from the checkpoints' files."""
     results = read_results(checkpoints)
     scrollable(results_table(results) if results else NO_RESULTS, elem_id="results")
-    for study in read_studies(checkpoints).values():
+    for study in sorted(read_studies(checkpoints).values(), key=lambda study: study["study"] != "main"):
         build_study(study)
     histories = {role: checkpoint.read_history(checkpoints / role) for role in ROLES}
     gr.Markdown("## Accuracy while training")
@@ -31,7 +31,8 @@ def build_study(study: dict) -> None:
     gr.Markdown(f"## {study['question']}")
     scrollable(study_table(study))
     for title, figure in figures_of(study):
-        gr.Plot(figure(study), label=title)
+        gr.Markdown(f"### {title}")
+        gr.Plot(figure(study), show_label=False)
 
 
 def scrollable(markdown: str, elem_id: str | None = None) -> gr.Markdown:

@@ -45,7 +45,7 @@ def build_unseen(trio: Trio, checkpoints: Path) -> None:
             with gr.Column(scale=1, min_width=280):
                 image = gr.Image(
                     str(example), type="filepath", sources=["upload", "clipboard"], height=260,
-                    label=f"Photo of a {unseen}, or of anything else", elem_id="unseen-image",
+                    label="Photo", elem_id="unseen-image",
                 )  # fmt: skip
             with gr.Column(scale=3, min_width=320):
                 view = gr.HTML(
