@@ -1,5 +1,7 @@
 """What the studies found beyond accuracy, in sentences and tables drawn from their JSON."""
 
+from kd.recipe import Recipe
+
 
 def findings(study: dict) -> list[str]:
     """The paragraphs (Markdown) of a study's own analysis; none where it has none."""
@@ -26,17 +28,20 @@ def never_seen_table(found: dict) -> str:
 
 
 def never_seen_sentence(found: dict) -> str:
-    """The most that a distilled student knows of a class it never saw, next to its control."""
+    """What a student distilled at the recipes' own T knows of a class it never saw, next to its control.
+
+    The T is fixed beforehand and the class the study's first: the test images may not choose what is told.
+    """
     taught = [run for run in found["runs"] if run["temperature"] is not None]
     if not taught:
         return f"Bias correction: {found['rule']}."
-    best = max(taught, key=lambda run: run["after"]["unseen"])
-    alone = [run for run in found["runs"] if run["temperature"] is None and run["unseen"] == best["unseen"]]
+    told = next((run for run in taught if run["temperature"] == Recipe.temperature), taught[0])
+    alone = [run for run in found["runs"] if run["temperature"] is None and run["unseen"] == told["unseen"]]
     control = f"; taught by the labels alone, {alone[0]['after']['unseen']:.1%}" if alone else ""
-    before, after = (f"{best[key]['unseen']:.1%}" for key in ("before", "after"))
-    temperature = f"T = {best['temperature']:g}"
+    before, after = (f"{told[key]['unseen']:.1%}" for key in ("before", "after"))
+    temperature = f"T = {told['temperature']:g}"
     return (
-        f"A student that was never shown a {best['unseen']} recognises {after} of them when it was distilled at "
+        f"A student that was never shown a {told['unseen']} recognises {after} of them when it was distilled at "
         f"{temperature} and its bias is corrected ({before} before){control}. Bias correction: {found['rule']}."
     )
 

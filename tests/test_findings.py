@@ -15,7 +15,7 @@ def make_never_seen():
         }  # fmt: skip
 
     runs = [
-        run("frog", None, 0.0, 0.05, 9.0), run("frog", 4.0, 0.01, 0.7, 3.0), run("frog", 20.0, 0.02, 0.6, 2.5),
+        run("frog", None, 0.0, 0.05, 9.0), run("frog", 4.0, 0.01, 0.7, 3.0), run("frog", 20.0, 0.02, 0.9, 2.5),
         run("cat", None, 0.0, 0.11, 8.0), run("cat", 4.0, 0.0, 0.3, 2.0),
     ]  # fmt: skip
     return {"never_seen": {"rule": "as often as the teacher", "runs": runs}}
@@ -39,7 +39,7 @@ def make_human_doubt(p=0.01):
     }  # fmt: skip
 
 
-def test_class_never_seen_is_told_with_its_best_student_and_that_ones_control():
+def test_class_never_seen_is_told_at_the_t_fixed_beforehand_with_its_control_and_not_at_the_best():
     sentence, table = findings(make_never_seen())
     assert "never shown a frog recognises 70.0% of them" in sentence
     assert "distilled at T = 4" in sentence and "(1.0% before)" in sentence
@@ -66,7 +66,7 @@ def test_study_without_an_analysis_has_no_findings():
 def test_figure_of_the_unseen_class_has_a_bar_before_and_after_for_each_run():
     before, after = unseen_class_recognised(make_never_seen()).data
     assert list(before.y) == [0.0, 0.01, 0.02, 0.0, 0.0]
-    assert list(after.y) == [0.05, 0.7, 0.6, 0.11, 0.3]
+    assert list(after.y) == [0.05, 0.7, 0.9, 0.11, 0.3]
     assert [list(level) for level in after.x] == [
         ["no frog", "no frog", "no frog", "no cat", "no cat"],
         ["alone", "T = 4", "T = 20", "alone", "T = 4"],

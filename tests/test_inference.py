@@ -21,7 +21,7 @@ def trio():
 
 
 @pytest.fixture(scope="module")
-def test_images(data_dir):
+def carried_images(data_dir):
     """The hundred test images of tests/data, as Pillow images."""
     return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in read_test_set(data_dir).images]
 
@@ -97,8 +97,8 @@ def test_a_square_that_no_photo_has_is_refused_by_name(wrong):
 # Many images
 
 
-def test_many_images_get_the_answers_that_each_gets_alone_in_their_order(trio, test_images):
-    images = test_images[: 2 * BATCH + 3]
+def test_many_images_get_the_answers_that_each_gets_alone_in_their_order(trio, carried_images):
+    images = carried_images[: 2 * BATCH + 3]
     together = trio.answer_all(images)
     assert len(together) == len(images)
     for image, answers in zip(images, together, strict=True):
@@ -112,16 +112,16 @@ def test_no_image_gets_no_answer(trio):
     assert trio.answer_all([]) == []
 
 
-def test_no_more_than_a_batch_is_in_memory_at_once(test_images):
+def test_no_more_than_a_batch_is_in_memory_at_once(carried_images):
     trio, sizes = Trio(SHIPPED), []
     for network in trio._networks.values():
         network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    trio.answer_all(test_images[: 2 * BATCH + 1])
+    trio.answer_all(carried_images[: 2 * BATCH + 1])
     assert sizes == [size for size in (BATCH, BATCH, 1) for _ in ROLES]
 
 
-def test_classify_all_gives_what_classify_gives(trio, test_images):
-    for image, answer in zip(test_images[:3], trio.classify_all(test_images[:3], 2.0), strict=True):
+def test_classify_all_gives_what_classify_gives(trio, carried_images):
+    for image, answer in zip(carried_images[:3], trio.classify_all(carried_images[:3], 2.0), strict=True):
         alone = trio.classify(image, 2.0)
         assert answer["classes"] == alone["classes"] and answer["temperature"] == 2.0
         for role in ROLES:
@@ -140,23 +140,23 @@ def test_classify_looks_at_the_square_it_is_told_to(trio):
 # Photos outside the classes
 
 
-def test_the_shipped_threshold_spares_about_95_of_100_test_images(trio, test_images):
-    warned = sum(trio.fits_no_class(answers["teacher"].logits) for answers in trio.answer_all(test_images))
+def test_the_shipped_threshold_spares_about_95_of_100_test_images(trio, carried_images):
+    warned = sum(trio.fits_no_class(answers["teacher"].logits) for answers in trio.answer_all(carried_images))
     assert 1 <= warned <= 12  # 5 expected; binomial, beyond this in one of a thousand samples
 
 
-def test_warned_of_is_what_lies_below_the_threshold_and_nothing_else(trio, test_images):
-    logits = [answers["teacher"].logits for answers in trio.answer_all(test_images)]
+def test_warned_of_is_what_lies_below_the_threshold_and_nothing_else(trio, carried_images):
+    logits = [answers["teacher"].logits for answers in trio.answer_all(carried_images)]
     energies = evaluation.energy_score(torch.tensor(logits)).tolist()
     assert [trio.fits_no_class(row) for row in logits] == [energy < trio.threshold for energy in energies]
 
 
-def test_nobody_is_warned_where_no_threshold_was_measured(tmp_path, test_images):
+def test_nobody_is_warned_where_no_threshold_was_measured(tmp_path, carried_images):
     for role in ROLES:
         (tmp_path / role).symlink_to(SHIPPED / role)
     trio = Trio(tmp_path)
     assert trio.threshold is None
-    assert not any(trio.fits_no_class(answers["teacher"].logits) for answers in trio.answer_all(test_images))
+    assert not any(trio.fits_no_class(answers["teacher"].logits) for answers in trio.answer_all(carried_images))
 
 
 def test_results_from_before_the_threshold_warn_nobody(tmp_path):

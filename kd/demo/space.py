@@ -34,6 +34,7 @@ UNNAMED = "you/dark-knowledge"  # stands for the Space in checks before it has a
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Stage the files, run every check on them, and upload them where a name is given; exit with 1 on a failure."""
     parser = argparse.ArgumentParser(prog="python -m kd.demo.space", description=__doc__.splitlines()[0])
     parser.add_argument("--repo", metavar="OWNER/NAME", help="the Space; what it holds is replaced by these files")
     parser.add_argument("--dry-run", action="store_true", help="list what would go and check it, upload nothing")
