@@ -2,15 +2,38 @@
 
 from kd.recipe import Recipe
 
+TOLD_SHARE = 0.04  # of the labels: fixed beforehand, like the T that is told
+
 
 def findings(study: dict) -> list[str]:
     """The paragraphs (Markdown) of a study's own analysis; none where it has none."""
-    paragraphs = []
+    paragraphs = [*few_labels_sentence(study)]
     if "never_seen" in study:
         paragraphs += [never_seen_sentence(study["never_seen"]), never_seen_table(study["never_seen"])]
     if study.get("human_doubt"):
         paragraphs += [human_doubt_table(study["human_doubt"]), *human_doubt_sentences(study["human_doubt"])]
     return paragraphs
+
+
+def few_labels_sentence(study: dict) -> list[str]:
+    """What soft targets for all images add to `TOLD_SHARE` of the labels; empty where those arms have not been run."""
+    share = f"{TOLD_SHARE:.0%}"
+    alone = [arm for arm in study["arms"] if arm["name"] == f"{share}, alone" and arm["runs"]]
+    gains = {found["arm"]: found for found in study["comparisons"]}
+    told = [
+        f"{gains[name]['mean'] * 100:+.1f} points where {teacher} gives them ({_verdict(gains[name], 100, '.1f')})"
+        for name, teacher in (
+            (f"{share}, all images, full teacher", "the full teacher"),
+            (f"{share}, all images, starved teacher", "a teacher that has no other labels itself"),
+        )
+        if name in gains
+    ]
+    if not alone or not told:
+        return []
+    return [
+        f"With {share} of the labels a student alone has {alone[0]['mean']['accuracy']['mean']:.1%} of the test images "
+        f"right; soft targets for all training images, labelled or not, add {' and '.join(told)}."
+    ]
 
 
 def never_seen_table(found: dict) -> str:
@@ -27,22 +50,29 @@ def never_seen_table(found: dict) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def never_seen_sentence(found: dict) -> str:
-    """What a student distilled at the recipes' own T knows of a class it never saw, next to its control.
+def never_seen_sentence(found: dict, unseen: str | None = None) -> str:
+    """What students distilled at the recipes' own T know of the classes they never saw, next to their controls.
 
-    The T is fixed beforehand and the class the study's first: the test images may not choose what is told.
+    The T is fixed beforehand and every class is told: the test images may not choose.
+
+    Args:
+        found: the study's analysis.
+        unseen: the class to tell of; None for all.
     """
-    taught = [run for run in found["runs"] if run["temperature"] is not None]
-    if not taught:
-        return f"Bias correction: {found['rule']}."
-    told = next((run for run in taught if run["temperature"] == Recipe.temperature), taught[0])
-    alone = [run for run in found["runs"] if run["temperature"] is None and run["unseen"] == told["unseen"]]
-    control = f"; taught by the labels alone, {alone[0]['after']['unseen']:.1%}" if alone else ""
-    before, after = (f"{told[key]['unseen']:.1%}" for key in ("before", "after"))
-    temperature = f"T = {told['temperature']:g}"
+    told = []
+    for run in found["runs"]:
+        if run["temperature"] != Recipe.temperature or unseen not in (None, run["unseen"]):
+            continue
+        alone = [other for other in found["runs"] if (other["unseen"], other["temperature"]) == (run["unseen"], None)]
+        control = f"; taught by the labels alone {alone[0]['after']['unseen']:.1%}" if alone else ""
+        before, after = (f"{run[key]['unseen']:.1%}" for key in ("before", "after"))
+        told.append(f"{after} of the {run['unseen']} images ({before} before{control})")
+    rule = f"Bias correction: {found['rule']}."
+    if not told:
+        return rule
     return (
-        f"A student that was never shown a {told['unseen']} recognises {after} of them when it was distilled at "
-        f"{temperature} and its bias is corrected ({before} before){control}. Bias correction: {found['rule']}."
+        f"Distilled at T = {Recipe.temperature:g}, a student that was never shown a class recognises, "
+        f"after the correction of its bias, {', '.join(told)}. {rule}"
     )
 
 
@@ -78,12 +108,17 @@ def human_doubt_sentences(found: dict) -> list[str]:
             sum(inherited["rank_correlation"][name]) / len(inherited["seeds"])
             for name in ("student alone", "distilled")
         )
-        interval = ""
-        if inherited["p"] is not None:
-            interval = f", 95 % interval {inherited['low']:+.3f} to {inherited['high']:+.3f}"
         sentences.append(
             f"On images that all three networks have right, the distilled student's entropy goes with the teacher's at "
-            f"a rank correlation of {distilled:.3f}, the student's alone at {alone:.3f}: {inherited['verdict']} "
-            f"({inherited['mean']:+.3f}{interval}, {inherited['n']} seeds)."
+            f"a rank correlation of {distilled:.3f}, the student's alone at {alone:.3f}: {inherited['mean']:+.3f} "
+            f"({_verdict(inherited, 1, '.3f')})."
         )
     return sentences
+
+
+def _verdict(difference: dict, scale: int, form: str) -> str:
+    """A paired difference's verdict with its interval (in points where the scale is 100) and the number of seeds."""
+    if difference["n"] == 1:
+        return "one seed, which proves nothing"
+    low, high = (format(difference[end] * scale, "+" + form) for end in ("low", "high"))
+    return f"{difference['verdict']}, 95 % interval {low} to {high}, {difference['n']} seeds"

@@ -69,9 +69,14 @@ def read_studies(checkpoints: str | Path) -> dict[str, dict]:
 
 
 def study_table(study: dict) -> str:
-    """What a study found, or its arms' accuracies and comparisons, and a line that says where they come from."""
+    """What a study found, its arms and comparisons, and a line that says where they come from.
+
+    A study that asks for something else than accuracy has tables of its own in place of the arms'.
+    """
     comparisons = "\n".join(f"- {sentence}" for sentence in verdicts(study))
-    parts = [*(findings(study) or (arms_table(study), comparisons)), provenance(study)]
+    analysed = study.get("never_seen") or study.get("human_doubt")
+    tables = () if analysed else (arms_table(study), comparisons)
+    parts = [*findings(study), *tables, provenance(study)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -142,16 +142,19 @@ def never_seen() -> Iterator[Arm]:
 def selection() -> Iterator[Arm]:
     """One setting changed at a time, judged on the validation images: as many trials for each of the two students."""
     yield TEACHER
-    for weight_decay in (4e-5, 1e-4, 2e-4, 5e-4):
-        for rate in (0.1, 0.2, 0.4):
-            changes = {"weight_decay": weight_decay, "learning_rate": rate}
-            yield Arm(f"alone, weight decay {weight_decay:g}, rate {rate:g}", "student", changes)
-    trials: list[dict] = [{"weight_decay": value} for value in (4e-5, 1e-4, 2e-4, 5e-4)]
-    trials += [{"temperature": value} for value in (1.0, 2.0, 4.0, 8.0, 16.0)]
-    trials += [{"soft_weight": value} for value in (0.5, 0.9, 1.0)]
-    for changes in trials:
-        ((name, value),) = changes.items()
-        yield Arm(f"distilled, {name.replace('_', ' ')} {value:g}", "distilled", changes, teacher="teacher")
+    decays = [{"weight_decay": value} for value in (4e-5, 1e-4, 2e-4, 5e-4)]
+    rates = [{"learning_rate": value} for value in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)]
+    temperatures = [{"temperature": value} for value in (1.0, 2.0, 4.0, 8.0, 16.0)]
+    soft_weights = [{"soft_weight": value} for value in (0.5, 0.9, 1.0)]
+    for changes in decays + rates:
+        yield Arm(f"alone, {_in_words(changes)}", "student", changes)
+    # Two of these are the recipe's own T and soft weight: ten runs, as many as alone.
+    for changes in decays + temperatures + soft_weights:
+        yield Arm(f"distilled, {_in_words(changes)}", "distilled", changes, teacher="teacher")
+
+
+def _in_words(changes: Mapping[str, object]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in changes.items())
 
 
 def losses() -> Iterator[Arm]:

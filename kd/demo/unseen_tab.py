@@ -39,7 +39,7 @@ def build_unseen(trio: Trio, checkpoints: Path) -> None:
     with gr.Tab("The class it never saw"):
         gr.Markdown(
             f"This student was never shown a **{unseen}**: what it knows of one, it knows from the teacher's doubts "
-            f"about other images. {never_seen_sentence(study['never_seen'])}"
+            f"about other images. {never_seen_sentence(study['never_seen'], unseen)}"
         )
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
