@@ -1,11 +1,13 @@
 """The studies' JSON files, which `python -m train.study NAME` writes, as people read them."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 from kd.checkpoint import CheckpointError
 from kd.findings import findings
+from kd.recipe import RECIPES, from_config
 
 STUDIES_FOLDER = "studies"
 NEVER_SEEN = "never-seen"  # the study, and the folder of the student that ships with it
@@ -127,9 +129,12 @@ def provenance(study: dict) -> str:
             continue
         runs = arm["runs"]
         machines = " and ".join(sorted({run["machine"] for run in runs}))
+        settings = "".join(
+            f", {field.replace('_', ' ')} {value}" for field, value in shared_changes(study, arm["role"])
+        )
         text = (
-            f"recipe `{arm['recipe']['name']}` ({arm['recipe']['stem']} stem), {runs[0]['epochs_done']} epochs on "
-            f"{runs[0]['trained_on']:,} images, {machines}"
+            f"recipe `{arm['recipe']['name']}` ({arm['recipe']['stem']} stem{settings}), {runs[0]['epochs_done']} "
+            f"epochs on {runs[0]['trained_on']:,} images, {machines}"
         )
         seeds = [str(run["seed"]) for run in runs]
         roles.setdefault(text, []).append(f"{arm['name']} (seed{'s' * (len(seeds) > 1)} {', '.join(seeds)})")
@@ -145,6 +150,30 @@ def provenance(study: dict) -> str:
     left_out = sum(not arm["runs"] for arm in study["arms"])
     not_run = f" {left_out} of the study's {len(study['arms'])} arms have not been run." if left_out else ""
     return f"{trained} {measured}; mean ± standard deviation over the seeds.{not_run} `{study['command']}`"
+
+
+def shared_changes(study: dict, role: str) -> list[tuple[str, object]]:
+    """The recipe's fields, epochs apart, that all arms of a role set otherwise than the preset; names tell the rest."""
+    changes = []
+    for arm in study["arms"]:
+        if arm["runs"] and arm["role"] == role:
+            name, recipe = from_config(arm["recipe"])
+            changes.append(asdict(recipe).items() - asdict(RECIPES[name][role]).items())
+    return sorted((field, value) for field, value in set.intersection(*changes) if field not in ("epochs", "seed"))
+
+
+def in_short(study: dict) -> str:
+    """Recipe, epochs and machines of a study's students in a line or two, for its figures."""
+    arms = [arm for arm in study["arms"] if arm["runs"]]
+    students = [arm for arm in arms if arm["role"] != "teacher"] or arms
+    recipes = " and ".join(sorted({arm["recipe"]["name"] for arm in students}))
+    epochs = sorted({run["epochs_done"] for arm in students for run in arm["runs"]})
+    seeds = max(len(arm["runs"]) for arm in students)
+    machines = " and ".join(sorted({run["machine"] for arm in students for run in arm["runs"]}))
+    return (
+        f"Recipe {recipes}, {' to '.join(map(str, epochs[:1] + epochs[1:][-1:]))} epochs, "
+        f"{seeds} seed{'s' * (seeds > 1)}<br>{machines}"
+    )
 
 
 def _columns_of(study: dict) -> list[str]:

@@ -2,9 +2,15 @@
 
 import pytest
 
-from kd.demo.results_tab import figures_of
-from kd.demo.study_figures import accuracy_over_labels, doubt_over_temperature, unseen_class_recognised
-from kd.findings import findings
+from kd.demo.study_figures import (
+    accuracy_over_labels,
+    calibration_over_labels,
+    doubt_over_temperature,
+    unseen_class_recognised,
+)
+from kd.findings import findings, never_seen_sentence
+
+RUN = {"epochs_done": 8, "machine": "a CPU"}
 
 
 def make_never_seen():
@@ -18,34 +24,42 @@ def make_never_seen():
         run("frog", None, 0.0, 0.05, 9.0), run("frog", 4.0, 0.01, 0.7, 3.0), run("frog", 20.0, 0.02, 0.9, 2.5),
         run("cat", None, 0.0, 0.11, 8.0), run("cat", 4.0, 0.0, 0.3, 2.0),
     ]  # fmt: skip
-    return {"never_seen": {"rule": "as often as the teacher", "runs": runs}}
+    arm = {"name": "no frog, alone", "role": "student", "runs": [RUN], "withheld": {}, "recipe": {"name": "seed"}}
+    return {"never_seen": {"rule": "as often as the teacher", "runs": runs}, "arms": [arm], "comparisons": []}
 
 
-def make_human_doubt(p=0.01):
+def make_human_doubt(seeds=2):
     def arm(kl):
         return {"kl": [kl + 0.2, kl + 0.1, kl], "kl_at_best": kl, "best_temperature": 4.0, "rank_correlation": 0.4}
 
     inherited = {
         "seeds": [0, 1], "rank_correlation": {"student alone": [0.5, 0.6], "distilled": [0.7, 0.8]},
-        "mean": 0.2, "low": 0.1, "high": 0.3, "p": p, "n": 2, "verdict": "BETTER",
+        "mean": 0.2, "low": 0.1, "high": 0.3, "p": 0.01, "n": seeds, "verdict": "BETTER",
     }  # fmt: skip
     arms = {"teacher": arm(0.3), "student alone": arm(0.25), "distilled": arm(0.2)}
     return {
         "human_doubt": {
             "temperatures": [0.5, 1.0, 4.0], "people_entropy": 0.05, "arms": arms, "inherited": inherited,
         },
-        "arms": [{"name": name, "role": role, "runs": [1], "withheld": {}}
+        "arms": [{"name": name, "role": role, "runs": [RUN], "withheld": {}, "recipe": {"name": "seed"}}
                  for name, role in zip(arms, ("teacher", "student", "distilled"), strict=True)],
+        "comparisons": [],
     }  # fmt: skip
 
 
-def test_class_never_seen_is_told_at_the_t_fixed_beforehand_with_its_control_and_not_at_the_best():
+def test_classes_never_seen_are_told_at_the_t_fixed_beforehand_with_their_controls_and_not_at_the_best():
     sentence, table = findings(make_never_seen())
-    assert "never shown a frog recognises 70.0% of them" in sentence
-    assert "distilled at T = 4" in sentence and "(1.0% before)" in sentence
-    assert "taught by the labels alone, 5.0%" in sentence and "as often as the teacher" in sentence
+    assert "Distilled at T = 4" in sentence and "as often as the teacher" in sentence
+    assert "70.0% of the frog images (1.0% before; taught by the labels alone 5.0%)" in sentence
+    assert "30.0% of the cat images (0.0% before; taught by the labels alone 11.0%)" in sentence
+    assert "90.0%" not in sentence
     assert "| frog | the labels alone | 0.0% | 5.0% | 80.0% | 70.0% | +9.00 |" in table
     assert len(table.splitlines()) == 2 + 5
+
+
+def test_one_class_never_seen_is_told_by_itself():
+    sentence = never_seen_sentence(make_never_seen()["never_seen"], "cat")
+    assert "cat" in sentence and "frog" not in sentence
 
 
 def test_human_doubt_is_told_with_the_nearest_network_and_what_was_inherited():
@@ -53,14 +67,29 @@ def test_human_doubt_is_told_with_the_nearest_network_and_what_was_inherited():
     assert "| distilled | 0.300 | 0.200 | 4.000 | 0.400 |" in table
     assert "doubts most like people is: distilled (KL 0.200 nats" in nearest
     assert (
-        "correlation of 0.750, the student's alone at 0.550: BETTER (+0.200, 95 % interval +0.100 to +0.300"
+        "correlation of 0.750, the student's alone at 0.550: +0.200 (BETTER, 95 % interval +0.100 to +0.300, 2 seeds)"
         in inherited
     )
-    assert "interval" not in findings(make_human_doubt(p=None))[2]
+    assert "(one seed, which proves nothing)" in findings(make_human_doubt(seeds=1))[2]
+
+
+def test_few_labels_are_told_at_the_share_fixed_beforehand_for_both_teachers():
+    (sentence,) = findings(make_few_labels())
+    assert "With 4% of the labels a student alone has 45.0% of the test images right" in sentence
+    assert (
+        "add +25.0 points where the full teacher gives them (BETTER, 95 % interval +24.0 to +26.0, 3 seeds)" in sentence
+    )
+    assert "and +2.0 points where a teacher that has no other labels itself gives them (BETTER" in sentence
+
+
+def test_few_labels_without_the_share_that_is_told_are_not_told():
+    study = make_few_labels()
+    study["arms"] = [arm for arm in study["arms"] if not arm["name"].startswith("4%, alone")]
+    assert findings(study) == []
 
 
 def test_study_without_an_analysis_has_no_findings():
-    assert findings({"arms": []}) == []
+    assert findings({"arms": [], "comparisons": []}) == []
 
 
 def test_figure_of_the_unseen_class_has_a_bar_before_and_after_for_each_run():
@@ -82,8 +111,17 @@ def test_figure_of_doubt_has_a_curve_for_each_network():
 def make_few_labels():
     def arm(name, share, mean, runs=1):
         withheld = {"label_fraction": share} if share < 1 else {}
-        return {"name": name, "role": "student", "withheld": withheld, "runs": [1] * runs,
-                "mean": {"accuracy": {"mean": mean, "sd": 0.01, "n": 3}}}  # fmt: skip
+        return {
+            "name": name,
+            "role": "student",
+            "withheld": withheld,
+            "runs": [RUN] * runs,
+            "recipe": {"name": "seed"},
+            "mean": {"accuracy": {"mean": mean, "sd": 0.01, "n": 3}, "ece": {"mean": mean / 10, "sd": None}},
+        }
+
+    def gain(arm, mean):
+        return {"arm": arm, "mean": mean, "low": mean - 0.01, "high": mean + 0.01, "n": 3, "verdict": "BETTER"}
 
     return {
         "measured_on": "test",
@@ -92,6 +130,8 @@ def make_few_labels():
             arm("4%, all images, full teacher", 0.04, 0.7), arm("student alone", 1.0, 0.8),
             arm("25%, alone", 0.25, 0.7, runs=0),
         ],
+        "comparisons": [gain("1%, all images, full teacher", 0.3), gain("4%, all images, full teacher", 0.25),
+                        gain("4%, all images, starved teacher", 0.02)],
     }  # fmt: skip
 
 
@@ -102,10 +142,6 @@ def test_figure_of_few_labels_has_a_line_for_each_way_of_teaching():
     assert list(traces["all images, full teacher"].y) == [0.6, 0.7]
 
 
-def test_every_study_gets_the_figures_that_its_measurements_allow():
-    assert [figure for _, figure in figures_of(make_never_seen())] == [unseen_class_recognised]
-    assert [figure for _, figure in figures_of(make_human_doubt())] == [doubt_over_temperature]
-    assert [figure for _, figure in figures_of(make_few_labels())] == [accuracy_over_labels]
-    plain = {"arms": [{"withheld": {}}], "measured_on": "test"}
-    assert len(figures_of(plain)) == 4
-    assert len(figures_of(plain | {"measured_on": "validation"})) == 1
+def test_figure_of_calibration_has_the_same_lines():
+    traces = {trace.name: trace for trace in calibration_over_labels(make_few_labels()).data}
+    assert list(traces["alone"].y) == [0.03, 0.045]

@@ -10,6 +10,7 @@ from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.recipe import ROLES, from_config
 from kd.results import read_results, results_table
 from kd.studies import read_studies, study_table
+from tests import draw_figures
 from tests.serving import ROOT
 from train.benchmark import BENCHMARK, benchmark_table
 
@@ -91,6 +92,16 @@ def test_the_readme_shows_every_study_as_its_file_has_it():
         between = README.split(f"<!-- study {name} -->\n")[1].split(f"<!-- end of study {name} -->")[0]
         assert between == study_table(study)
     assert set(re.findall(r"<!-- study (\S+) -->", README)) == set(studies)
+
+
+def test_every_study_has_a_figure_in_the_readme_drawn_from_what_its_file_holds_now():
+    drawn = draw_figures.shown()
+    for name in read_studies(CHECKPOINTS):
+        own = [path for path in drawn if path.name.startswith(f"{name}-")]
+        assert own, f"no figure of {name}"
+        for path in own:
+            assert path.read_text("utf-8").endswith(draw_figures.source_mark(name)), f"{path} is out of date"
+    assert drawn == set(draw_figures.FIGURES.glob("*.svg"))
 
 
 def test_the_readme_shows_the_benchmark_as_its_file_has_it():

@@ -14,7 +14,7 @@ from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.recipe import RECIPES, as_config
 from kd.significance import paired_difference
-from kd.studies import arms_table, provenance, read_studies, study_table, verdicts
+from kd.studies import arms_table, in_short, provenance, read_studies, study_table, verdicts
 from tests.serving import ROOT
 from train import study as command
 from train.readme import write_section
@@ -337,6 +337,18 @@ def test_sentences_say_verdict_interval_and_both_tests(summary):
     assert sentence.startswith(f"**distilled** against student alone: {comparison['verdict']}. ")
     assert f"{comparison['mean'] * 100:+.2f} points" in sentence
     assert "paired t-test, 3 seeds" in sentence and "McNemar" in sentence
+
+
+def test_provenance_tells_what_all_arms_of_a_role_set_otherwise_than_the_preset(data_dir, tmp_path):
+    study = Study("?", (STUDENT, Arm("lighter", "student", {"weight_decay": 1e-4})), seeds=1, recipe="seed")
+    arguments = ["main", "--runs-dir", str(tmp_path), "--batch-size", "64", "--epochs", "3"]
+    runs = plan(study, make_parser().parse_args(arguments))
+    for run in runs:
+        write_run(run)
+    found = summarise("settings", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
+    assert "recipe `seed` (imagenet stem, batch size 64), 3 epochs" in provenance(found)
+    assert "weight decay" not in provenance(found)  # which the arm's name is to tell
+    assert in_short(found).startswith("Recipe seed, 3 epochs, 1 seed<br>")
 
 
 def test_arm_that_was_not_run_is_listed_as_such_with_what_was_published(data_dir, tmp_path):

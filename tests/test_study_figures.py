@@ -2,21 +2,32 @@
 
 import pytest
 
-from kd.demo.study_figures import accuracy_against_work, accuracy_of_arms, agreement_with_teacher, reliability_diagram
+from kd.demo.study_figures import (
+    accuracy_against_work,
+    accuracy_of_arms,
+    agreement_with_teacher,
+    figures_of,
+    reliability_diagram,
+    validation_accuracy_over,
+)
 from kd.studies import PUBLISHED
+from tests.test_findings import make_few_labels, make_human_doubt, make_never_seen
 
 
 def make_run(seed, accuracy):
     # Of 100 answers 40 are 55 % sure and 60 are 95 % sure.
     intervals = {"images": [0, 40, 60], "confidence": [0.0, 22.0, 57.0], "right": [0.0, 20.0, 50.0 + seed]}
-    return {"seed": seed, "accuracy": accuracy, "validation_accuracy": accuracy - 0.01, "reliability": intervals}
+    return {
+        "seed": seed, "epochs_done": 24, "machine": "an abacus", "reliability": intervals,
+        "accuracy": accuracy, "validation_accuracy": accuracy - 0.01,
+    }  # fmt: skip
 
 
-def make_arm(name, role, accuracies):
+def make_arm(name, role, accuracies, **recipe):
     mean = sum(accuracies) / len(accuracies)
     spread = {"mean": mean, "sd": 0.01 if len(accuracies) > 1 else None, "n": len(accuracies)}
     return {
-        "name": name, "role": role, "macs": 6e6, "withheld": {},
+        "name": name, "role": role, "macs": 6e6, "withheld": {}, "recipe": {"name": "seed"} | recipe,
         "runs": [make_run(*run) for run in enumerate(accuracies)],
         "mean": {"accuracy": spread, "validation_accuracy": spread, "ece": spread}
         | ({"agreement": spread} if role != "teacher" else {}),
@@ -29,7 +40,7 @@ def study():
         make_arm("teacher", "teacher", [0.8]),
         make_arm("student alone", "student", [0.77, 0.79]),
         make_arm("distilled", "distilled", [0.78, 0.80]),
-        {"name": "left out", "role": "distilled", "runs": []},
+        {"name": "left out", "role": "distilled", "runs": [], "withheld": {}},
     ]
     return {"measured_on": "test", "arms": arms}
 
@@ -66,3 +77,30 @@ def test_published_networks_stand_beside_the_studys_own(study):
     assert list(own[0].x) == [6] and list(own[0].y) == [0.8]
     assert list(published.y) == [network.accuracy for network in PUBLISHED]
     assert all(network.source in text for network, text in zip(PUBLISHED, published.customdata, strict=True))
+
+
+def test_choice_on_validation_images_has_a_line_a_role_over_the_field_that_was_varied(study):
+    study["measured_on"] = "validation"
+    study["arms"] += [
+        make_arm("alone, weight decay 0.0001", "student", [0.7], weight_decay=1e-4),
+        make_arm("alone, weight decay 0.0005", "student", [0.6], weight_decay=5e-4),
+        make_arm("distilled, weight decay 0.0001", "distilled", [0.8], weight_decay=1e-4),
+        make_arm("distilled, temperature 2", "distilled", [0.9], temperature=2.0),
+    ]
+    alone, distilled = validation_accuracy_over(study, "weight_decay").data
+    assert list(alone.x) == [1e-4, 5e-4] and list(alone.y) == [0.7, 0.6]
+    assert list(distilled.x) == [1e-4] and list(distilled.y) == [0.8]
+    assert [figure.name for figure in figures_of(study)] == ["accuracy", "temperature", "weight-decay"]
+
+
+def test_every_study_gets_the_figures_that_its_measurements_allow(study):
+    assert [figure.name for figure in figures_of(make_never_seen())] == ["unseen"]
+    assert [figure.name for figure in figures_of(make_human_doubt())] == ["doubt"]
+    assert [figure.name for figure in figures_of(make_few_labels())] == ["accuracy", "calibration"]
+    assert [figure.name for figure in figures_of(study)] == ["accuracy", "calibration", "agreement", "work"]
+    assert [figure.name for figure in figures_of(study | {"measured_on": "validation"})] == ["accuracy"]
+
+
+def test_every_figure_says_how_the_students_were_trained(study):
+    for figure in figures_of(study):
+        assert figure.figure.layout.title.text == "Recipe seed, 24 epochs, 2 seeds<br>an abacus"

@@ -1,9 +1,59 @@
 """The Plotly figures of the studies: accuracy with its spread, calibration, agreement, accuracy against work."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
 import plotly.graph_objects as go
 
-from kd.demo.figures import GRID, PALETTE, ROLE_COLOURS, styled
-from kd.studies import PUBLISHED
+from kd.demo.figures import GRID, MARGINS, PALETTE, ROLE_COLOURS, styled
+from kd.studies import PUBLISHED, in_short
+
+SELECTED = ("temperature", "weight_decay", "learning_rate", "soft_weight")  # fields that a study may vary by themselves
+
+
+class StudyFigure(NamedTuple):
+    """A figure of a study, with the name that its file in the README has and the heading that it has on the page."""
+
+    name: str
+    title: str
+    figure: go.Figure
+
+
+def figures_of(study: dict) -> list[StudyFigure]:
+    """The figures that a study's measurements allow, each saying how its networks were trained."""
+    return [
+        StudyFigure(name, title, captioned(draw(study), study)) for name, (title, draw) in _suited_to(study).items()
+    ]
+
+
+def _suited_to(study: dict) -> dict[str, tuple[str, Callable[[dict], go.Figure]]]:
+    if study.get("never_seen"):
+        return {"unseen": ("The class it never saw", unseen_class_recognised)}
+    if study.get("human_doubt"):
+        return {"doubt": ("Distance from people's doubts", doubt_over_temperature)}
+    if any("label_fraction" in arm["withheld"] for arm in study["arms"]):
+        return {
+            "accuracy": ("Accuracy over the labels that are known", accuracy_over_labels),
+            "calibration": ("Calibration error over the labels that are known", calibration_over_labels),
+        }
+    accuracy = {"accuracy": ("Accuracy: every seed, mean and standard deviation", accuracy_of_arms)}
+    if study["measured_on"] == "validation":
+        fields = [
+            field for field in SELECTED if any(f", {field.replace('_', ' ')} " in arm["name"] for arm in study["arms"])
+        ]
+        return accuracy | {
+            field.replace("_", "-"): (
+                f"Validation accuracy over the {field.replace('_', ' ')}",
+                partial(validation_accuracy_over, field=field),
+            )
+            for field in fields
+        }
+    return accuracy | {
+        "calibration": ("Calibration: how often it is right when it is that sure", reliability_diagram),
+        "agreement": ("Agreement with the teacher", agreement_with_teacher),
+        "work": ("Accuracy against multiply-accumulates", accuracy_against_work),
+    }
 
 
 def accuracy_of_arms(study: dict) -> go.Figure:
@@ -162,11 +212,53 @@ def unseen_class_recognised(study: dict) -> go.Figure:
 
 def accuracy_over_labels(study: dict) -> go.Figure:
     """Accuracy over the share of labels, a line a way of teaching, with the standard deviation over the seeds."""
+    return _over_labels(study, "accuracy", "test accuracy", ".0%")
+
+
+def calibration_over_labels(study: dict) -> go.Figure:
+    """Calibration error over the share of labels, a line a way of teaching, with the standard deviation."""
+    return _over_labels(study, "ece", "calibration error", ".1%")
+
+
+def validation_accuracy_over(study: dict, field: str) -> go.Figure:
+    """Validation accuracy over a field of the recipe that a study varies: a line a role, a point a trial."""
+    words, figure = field.replace("_", " "), go.Figure()
+    for role, name in (("student", "student alone"), ("distilled", "distilled")):
+        trials = [arm for arm in _carried_out(study) if arm["role"] == role and f", {words} " in arm["name"]]
+        if trials:
+            spreads = [arm["mean"]["validation_accuracy"] for arm in trials]
+            figure.add_scatter(
+                x=[arm["recipe"][field] for arm in trials],
+                y=[spread["mean"] for spread in spreads],
+                error_y={"type": "data", "array": [spread["sd"] or 0 for spread in spreads]},
+                name=name,
+                mode="lines+markers",
+                line={"color": ROLE_COLOURS[role], "width": 2},
+                hovertemplate="%{x:g}: %{y:.2%}",
+            )
+    return styled(
+        figure,
+        xaxis={"title": words, "type": "log", "tickvals": sorted({x for trace in figure.data for x in trace.x})},
+        yaxis={"title": "validation accuracy", "tickformat": ".1%"},
+        legend={"orientation": "h", "y": -0.25},
+    )
+
+
+def captioned(figure: go.Figure, study: dict) -> go.Figure:
+    """The figure with a line above it that says by which recipe, how long and on what the networks were trained."""
+    return figure.update_layout(
+        title={"text": in_short(study), "font": {"size": 11}, "x": 0, "xanchor": "left", "y": 1, "yanchor": "top",
+               "pad": {"t": 8, "l": 4}},
+        margin=MARGINS | {"t": 50},
+    )  # fmt: skip
+
+
+def _over_labels(study: dict, metric: str, title: str, form: str) -> go.Figure:
     lines: dict[str, list[tuple[float, dict]]] = {}
     for arm in _carried_out(study):
         way = arm["name"].partition(", ")[2] if "label_fraction" in arm["withheld"] else arm["name"]
         share = arm["withheld"].get("label_fraction", 1.0)
-        lines.setdefault(way, []).append((share, arm["mean"]["accuracy"]))
+        lines.setdefault(way, []).append((share, arm["mean"][metric]))
     figure = go.Figure()
     for number, (way, points) in enumerate(lines.items()):
         figure.add_scatter(
@@ -180,8 +272,14 @@ def accuracy_over_labels(study: dict) -> go.Figure:
         )
     return styled(
         figure,
-        xaxis={"title": "share of the training labels that are known", "type": "log", "tickformat": ".0%"},
-        yaxis={"title": "test accuracy", "tickformat": ".0%"},
+        height=480,
+        xaxis={
+            "title": "share of the training labels that are known",
+            "type": "log",
+            "tickformat": ".0%",
+            "tickvals": sorted({share for points in lines.values() for share, _ in points}),
+        },
+        yaxis={"title": title, "tickformat": form},
         legend={"orientation": "h", "y": -0.25},
     )
 

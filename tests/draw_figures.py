@@ -1,0 +1,72 @@
+"""Draw the studies' figures that the README shows: `python -m tests.draw_figures`.
+
+The page draws them with Plotly in the browser, so this does too, in Chromium. Each becomes
+checkpoints/studies/figures/STUDY-FIGURE.svg, which ends in the digest of the JSON that it was drawn from.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import plotly.graph_objects as go
+from playwright.sync_api import sync_playwright
+from plotly.offline import get_plotlyjs
+
+from kd.checkpoint import write_atomically
+from kd.demo.study_figures import figures_of
+from kd.studies import STUDIES_FOLDER, read_studies
+from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT
+
+CHECKPOINTS = ROOT / "checkpoints"
+FIGURES = CHECKPOINTS / STUDIES_FOLDER / "figures"
+WIDTH = 800  # pixels
+
+
+def main() -> None:
+    drawn = {
+        path: (study["study"], figure)
+        for study in read_studies(CHECKPOINTS).values()
+        for figure in figures_of(study)
+        if (path := FIGURES / f"{study['study']}-{figure.name}.svg") in shown()
+    }
+    for old in set(FIGURES.glob("*.svg")) - drawn.keys():
+        old.unlink()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        page = browser.new_page()
+        page.add_script_tag(content=get_plotlyjs())
+        for path, (study, figure) in drawn.items():
+            text = svg(page, figure.figure) + source_mark(study)
+            write_atomically(path, lambda temporary, text=text: temporary.write_text(text, "utf-8"))
+            print(path.relative_to(ROOT))
+        browser.close()
+
+
+def shown() -> set[Path]:
+    """The figures that the README shows."""
+    return {
+        ROOT / name for name in re.findall(r"\]\((checkpoints/\S+\.svg)\)", (ROOT / "README.md").read_text("utf-8"))
+    }
+
+
+def svg(page, figure: go.Figure) -> str:
+    """The figure as SVG text, on white: the README may be read on any background."""
+    figure.update_layout(paper_bgcolor="white", width=WIDTH)
+    address = page.evaluate(
+        """async (figure) => Plotly.toImage(figure, {format: 'svg', width: figure.layout.width,
+                                                     height: figure.layout.height})""",
+        json.loads(figure.to_json()),
+    )
+    return unquote(address.partition(",")[2])
+
+
+def source_mark(study: str) -> str:
+    """What the SVG ends in: by it a test sees whether the study has changed since."""
+    content = (CHECKPOINTS / STUDIES_FOLDER / f"{study}.json").read_bytes()
+    return f"\n<!-- {study}.json {hashlib.sha256(content).hexdigest()} -->\n"
+
+
+if __name__ == "__main__":
+    main()
