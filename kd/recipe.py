@@ -25,7 +25,7 @@ def _option(default, explanation, low=None, high=None, choices=None):
 # A field that is not named here is taken to change the batches, so a new one errs on the safe side.
 _NOT_OF_THE_BATCHES = {
     "stem", "pretrained", "epochs", "learning_rate", "warmup", "momentum", "weight_decay", "optimizer",
-    "schedule", "loss", "temperature", "soft_weight", "precision",
+    "schedule", "ema", "loss", "temperature", "soft_weight", "calibrated_teacher", "precision",
 }  # fmt: skip
 
 
@@ -43,6 +43,7 @@ class Recipe:
 
     crop_padding: int = _option(4, "random crop after padding each side by this many pixels", 0, 16)
     flip: float = _option(0.5, "probability of a horizontal flip", 0, 1)
+    alternating_flip: bool = _option(False, "flip an image in every other epoch, drawing only in which it begins")
     rotation: float = _option(0.0, "random rotation by up to this many degrees, either way", 0, 180)
     brightness: float = _option(0.0, "random change of brightness by up to this share", 0, 1)
     contrast: float = _option(0.0, "random change of contrast by up to this share", 0, 1)
@@ -62,9 +63,19 @@ class Recipe:
     )
     schedule: str = _option("cosine", "of the learning rate, after the warm-up", choices=("cosine", "constant"))
 
+    ema: float = _option(
+        0.0,
+        "decay, a step, of an exponential moving average of the weights, which is what is kept; 0 for none",
+        0,
+        0.99999,
+    )
+
     loss: str = _option("kd", "distillation loss", choices=tuple(DISTANCES))
     temperature: float = _option(4.0, "T, by which logits are divided before the softmax", 0.01, 1000)
     soft_weight: float = _option(0.9, "share of the teacher's term in the loss; the labels' has the rest", 0, 1)
+    calibrated_teacher: bool = _option(
+        False, "divide the teacher's logits first by the temperature that suits the validation images best"
+    )
 
     precision: str = _option(
         "auto",

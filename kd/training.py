@@ -10,7 +10,7 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch.distributed as distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kd import checkpoint, evaluation
 from kd.augment import augment, draw, mixup
@@ -74,9 +75,11 @@ def train(
 
     network.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(network, recipe, device)
-    history = load_state(output_dir / STATE, network, optimizer, recipe, device)
+    average = averaged(network, recipe, optimizer)
+    kept = average.module if average else network  # what is measured and exported
+    history = load_state(output_dir / STATE, network, average, optimizer, recipe, device)
     if history and processes.rank == 0:
-        export(network, history)  # the interruption may have come between state and checkpoint
+        export(kept, history)  # the interruption may have come between state and checkpoint
     learner: nn.Module = network
     if processes.count > 1:
         if device.type == "cuda":
@@ -92,7 +95,7 @@ def train(
         answers = open_answers(teacher, answers_dir, epoch, len(training) // recipe.batch_size * recipe.batch_size)
         measured = train_epoch(learner, training, recipe, epoch, optimizer, answers, progress)
         if processes.rank == 0:
-            logits = evaluation.predict(network, validation.images, NORMALISATIONS[recipe.normalisation])
+            logits = evaluation.predict(kept, validation.images, NORMALISATIONS[recipe.normalisation])
             metrics = evaluation.measure(logits, validation.labels.cpu())
             if not math.isfinite(metrics["nll"]):
                 raise diverged("validation loss", metrics["nll"], epoch)
@@ -103,8 +106,8 @@ def train(
             if answers:
                 answers.keep()
             if processes.rank == 0:
-                save_state(output_dir / STATE, network, optimizer, recipe, history)
-                export(network, history)
+                save_state(output_dir / STATE, network, average, optimizer, recipe, history)
+                export(kept, history)
         except OSError as error:
             raise TrainingError(
                 f"epoch {epoch + 1} could not be written to {output_dir} ({error}). What was saved before is kept: "
@@ -112,6 +115,8 @@ def train(
             ) from error
     if processes.rank == 0:
         (output_dir / STATE).unlink(missing_ok=True)
+    if average:
+        network.load_state_dict(kept.state_dict())
     return history
 
 
@@ -215,7 +220,11 @@ def batches(
     """
     random = np.random.default_rng([recipe.seed, epoch])
     order = torch.from_numpy(random.permutation(len(training))).to(training.labels.device)
-    drawn = draw(len(training), recipe, random).to(training.labels.device)
+    drawn = draw(len(training), recipe, random)
+    if recipe.alternating_flip:
+        begins_flipped = np.random.default_rng(recipe.seed).random(len(training)) < recipe.flip
+        drawn = replace(drawn, flip=torch.from_numpy(begins_flipped)[order.cpu()] ^ bool(epoch % 2))
+    drawn = drawn.to(training.labels.device)
     for start in range(0, len(order) - recipe.batch_size + 1, recipe.batch_size):
         rows = processes.share(slice(start, start + recipe.batch_size))
         batch, parameters = training[order[rows]], drawn[rows]
@@ -238,6 +247,15 @@ def make_optimizer(network: nn.Module, recipe: Recipe, device: torch.device) -> 
         nesterov=nesterov and recipe.momentum > 0,
         fused=device.type == "cuda",
     )
+
+
+def averaged(network: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimizer) -> AveragedModel | None:
+    """A copy that follows the network step by step as an exponential moving average, buffers and all; None without."""
+    if not recipe.ema:
+        return None
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+    optimizer.register_step_post_hook(lambda *_: average.update_parameters(network))
+    return average
 
 
 def learning_rate_at(epochs: float, recipe: Recipe) -> float:
@@ -292,11 +310,17 @@ def diverged(what: str, value: float, epoch: int) -> TrainingError:
 
 
 def save_state(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, history: list[dict]
+    path: Path,
+    network: nn.Module,
+    average: AveragedModel | None,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    history: list[dict],
 ) -> None:
     """Write all that a resumed run needs, atomically."""
     state = {
         "network": network.state_dict(),
+        "average": average.state_dict() if average else None,
         "optimizer": optimizer.state_dict(),
         "recipe": asdict(recipe),
         "history": history,
@@ -307,9 +331,14 @@ def save_state(
 
 
 def load_state(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, device: torch.device
+    path: Path,
+    network: nn.Module,
+    average: AveragedModel | None,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    device: torch.device,
 ) -> list[dict]:
-    """Put network and optimizer where `save_state` left them; returns the history, empty at the start."""
+    """Put network, average and optimizer where `save_state` left them; returns the history, empty at the start."""
     if not path.exists():
         return []
     try:
@@ -317,6 +346,8 @@ def load_state(
         if Recipe(**state["recipe"]) != recipe:
             raise ValueError("it belongs to a run with other options")
         network.load_state_dict(state["network"])
+        if average:
+            average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         return state["history"]
     except Exception as error:  # a damaged file can raise nearly anything

@@ -31,6 +31,7 @@ RANGES = {
     "momentum": (0, 0.9999),
     "weight_decay": (0, 1),
     "temperature": (0.01, 1000),
+    "ema": (0, 0.99999),
     "soft_weight": (0, 1),
     "seed": (0, 2**31 - 1),
 }
@@ -42,6 +43,7 @@ CHOICES = {
     "optimizer": "nesterov, sgd",
     "schedule": "cosine, constant",
 }
+SWITCHES = ("pretrained", "alternating_flip", "calibrated_teacher")
 
 
 # Presets
@@ -90,7 +92,7 @@ def test_config_holds_the_name_and_every_field():
 
 
 def test_every_field_has_its_range_or_its_choices_in_these_tests():
-    assert {field.name for field in fields(Recipe)} == {*RANGES, *CHOICES, "pretrained"}
+    assert {field.name for field in fields(Recipe)} == {*RANGES, *CHOICES, *SWITCHES}
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -129,7 +131,7 @@ def test_help_of_each_script_lists_every_hyper_parameter(role, monkeypatch, caps
     entries = re.split(r" (?=--[a-z])", " ".join(capsys.readouterr().out.split()))
     listed = {entry.split()[0]: entry for entry in entries}
     for field in fields(Recipe):
-        line = listed["--no-pretrained" if field.type is bool else option_name(field.name)]
+        line = listed[option_name(field.name).replace("--", "--no-") if field.type is bool else option_name(field.name)]
         assert field.metadata["help"] in line
         if field.name in RANGES:
             assert f"{RANGES[field.name][0]:g} to {RANGES[field.name][1]:g}" in line

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as distributed
 import torchvision
 
-from kd import checkpoint, models
+from kd import checkpoint, evaluation, models
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES, NORMALISATIONS, DataError, LabelledImages, read_training_set, split_indices
 from kd.processes import DeviceError, machine, process_device, wait_for_all
@@ -80,6 +80,12 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
             options.output_dir / checkpoint.HISTORY, lambda path: path.write_text(lines, "utf-8")
         )
         checkpoint.save(network, {**config, "epochs_done": len(history), "metrics": metrics}, options.output_dir)
+
+    if recipe.calibrated_teacher and teacher:
+        teacher.to(device)
+        logits = evaluation.predict(teacher, validation.images, NORMALISATIONS[recipe.normalisation])
+        teacher.temperature = evaluation.calibrating_temperature(logits, validation.labels.cpu())
+        config["teacher_temperature"] = teacher.temperature
 
     if options.restart and first:
         remove_run(options.output_dir)

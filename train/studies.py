@@ -166,6 +166,20 @@ def losses() -> Iterator[Arm]:
         yield Arm(loss, "distilled", changes, teacher="teacher", baseline="student alone")
 
 
+def findings_of_the_field() -> Iterator[Arm]:
+    """The plain distilled student, and what others report to help, one thing at a time."""
+    yield TEACHER
+    yield DISTILLED
+    for name, changes in {
+        "moving average, decay .99": {"ema": 0.99},
+        "moving average, decay .999": {"ema": 0.999},
+        "calibrated teacher": {"calibrated_teacher": True},
+        "alternating flip": {"alternating_flip": True},
+        "mixup on the identical view": {"mixup": 1.0, "soft_weight": 1.0},
+    }.items():
+        yield Arm(name, "distilled", changes, teacher="teacher", baseline="distilled")
+
+
 STUDIES = {
     "main": Study(
         "Do the teacher's soft targets make a better student than the labels alone?",
@@ -208,6 +222,12 @@ STUDIES = {
         measured_on="validation",
     ),
     "losses": Study("Which distillation loss teaches best?", tuple(losses()), seeds=3),
+    "findings": Study(
+        "Which findings of the field help the distilled student here?",
+        tuple(findings_of_the_field()),
+        seeds=3,
+        measured_on="validation",
+    ),
     "patient": Study(
         "How far do 200 epochs with mixup on the identical view go?", (TEACHER, STUDENT, DISTILLED), recipe="patient"
     ),
