@@ -7,7 +7,7 @@ TOLD_SHARE = 0.04  # of the labels: fixed beforehand, like the T that is told
 
 def findings(study: dict) -> list[str]:
     """The paragraphs (Markdown) of a study's own analysis; none where it has none."""
-    paragraphs = [*few_labels_sentence(study)]
+    paragraphs = [*few_labels_sentence(study), *selection_sentences(study)]
     if "never_seen" in study:
         paragraphs += [never_seen_sentence(study["never_seen"]), never_seen_table(study["never_seen"])]
     if study.get("human_doubt"):
@@ -34,6 +34,23 @@ def few_labels_sentence(study: dict) -> list[str]:
         f"With {share} of the labels a student alone has {alone[0]['mean']['accuracy']['mean']:.1%} of the test images "
         f"right; soft targets for all training images, labelled or not, add {' and '.join(told)}."
     ]
+
+
+def selection_sentences(study: dict) -> list[str]:
+    """Which setting of each field was best on the validation images, for each of the two students."""
+    sentences = []
+    for who in ("alone", "distilled"):
+        best: dict[str, dict] = {}
+        for arm in study["arms"]:
+            field, _, value = arm["name"].removeprefix(f"{who}, ").rpartition(" ")
+            if not arm["runs"] or not arm["name"].startswith(f"{who}, ") or not field:
+                continue
+            trial = {"value": value, "accuracy": arm["mean"]["validation_accuracy"]["mean"]}
+            best[field] = max(best.get(field, trial), trial, key=lambda trial: trial["accuracy"])
+        if best and study["measured_on"] == "validation":
+            told = ", ".join(f"{field} {trial['value']} ({trial['accuracy']:.2%})" for field, trial in best.items())
+            sentences.append(f"Best on the validation images, {who}, one setting changed at a time: {told}.")
+    return sentences
 
 
 def never_seen_table(found: dict) -> str:

@@ -88,6 +88,22 @@ def test_few_labels_without_the_share_that_is_told_are_not_told():
     assert findings(study) == []
 
 
+def test_choice_on_the_validation_images_is_told_for_each_student_and_field():
+    def trial(name, accuracy, runs=1):
+        return {"name": name, "runs": [RUN] * runs, "mean": {"validation_accuracy": {"mean": accuracy}}}
+
+    arms = [
+        trial("teacher", 0.9), trial("alone, weight decay 0.0001", 0.61), trial("alone, weight decay 0.0005", 0.6),
+        trial("alone, learning rate 0.1", 0.5), trial("distilled, temperature 2", 0.7),
+        trial("distilled, temperature 8", 0.72), trial("distilled, temperature 16", 0.9, runs=0),
+    ]  # fmt: skip
+    alone, distilled = findings({"arms": arms, "comparisons": [], "measured_on": "validation"})
+    assert alone.endswith(
+        "alone, one setting changed at a time: weight decay 0.0001 (61.00%), learning rate 0.1 (50.00%)."
+    )
+    assert distilled.endswith("one setting changed at a time: temperature 8 (72.00%).")
+
+
 def test_study_without_an_analysis_has_no_findings():
     assert findings({"arms": [], "comparisons": []}) == []
 
