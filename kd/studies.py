@@ -123,7 +123,7 @@ def verdicts(study: dict) -> list[str]:
 
 def provenance(study: dict) -> str:
     """By which recipes, for how long, on which machine and data, in one paragraph."""
-    roles: dict[str, list[str]] = {}
+    trained_alike: dict[str, list[str]] = {}
     for arm in study["arms"]:
         if not arm["runs"]:
             continue
@@ -136,10 +136,10 @@ def provenance(study: dict) -> str:
             f"recipe `{arm['recipe']['name']}` ({arm['recipe']['stem']} stem{settings}), {runs[0]['epochs_done']} "
             f"epochs on {runs[0]['trained_on']:,} images, {machines}"
         )
-        seeds = [str(run["seed"]) for run in runs]
-        roles.setdefault(text, []).append(f"{arm['name']} (seed{'s' * (len(seeds) > 1)} {', '.join(seeds)})")
+        seeds = f"seed{'s' * (len(runs) > 1)} {', '.join(str(run['seed']) for run in runs)}"
+        trained_alike.setdefault(f"({seeds}): {text}.", []).append(arm["name"])
     # str.capitalize() would make the T of a temperature small.
-    trained = " ".join(f"{names[0][0].upper()}{', '.join(names)[1:]}: {text}." for text, names in roles.items())
+    trained = " ".join(f"{names[0][0].upper()}{'; '.join(names)[1:]} {text}" for text, names in trained_alike.items())
     data = study["data"]
     copy = f" ({data['copy']})" if "copy" in data else ""
     measured = (

@@ -14,6 +14,8 @@ from kd.results import ROLE_NAMES
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.5, 20.0  # the slider's range
 MARGINS = {"l": 60, "r": 20, "t": 30, "b": 50}  # pixels; page.css marks T by them
 POINTS = 81
+# With its top fixed: on a phone it has many rows, which would else grow up over the axis's title.
+LEGEND_BELOW = {"orientation": "h", "y": -0.25, "yanchor": "top"}
 GRID = "rgba(128, 128, 128, .25)"
 # Ten colours that can be told apart on white and on black (D3's category10, in class order).
 PALETTE = (
@@ -80,7 +82,7 @@ def training_curves(histories: dict[str, list[dict]]) -> go.Figure:
         figure,
         xaxis={"title": "epoch"},
         yaxis={"title": "accuracy", "tickformat": ".0%"},
-        legend={"orientation": "h", "y": -0.25},
+        legend=LEGEND_BELOW,
     )
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from kd.demo.figures import GRID, MARGINS, PALETTE, ROLE_COLOURS, styled
+from kd.demo.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, ROLE_COLOURS, styled
 from kd.studies import PUBLISHED, in_short
 
 SELECTED = ("temperature", "weight_decay", "learning_rate", "soft_weight")  # fields that a study may vary by themselves
@@ -113,7 +113,7 @@ def reliability_diagram(study: dict) -> go.Figure:
         figure,
         xaxis={"title": "mean confidence", "tickformat": ".0%", "range": [0, 1]},
         yaxis={"title": "accuracy", "tickformat": ".0%", "range": [0, 1]},
-        legend={"orientation": "h", "y": -0.25},
+        legend=LEGEND_BELOW,
     )
 
 
@@ -164,7 +164,7 @@ def accuracy_against_work(study: dict) -> go.Figure:
         figure,
         xaxis={"title": "multiply-accumulates of one image, millions", "type": "log"},
         yaxis={"title": "test accuracy", "tickformat": ".0%"},
-        legend={"orientation": "h", "y": -0.25},
+        legend=LEGEND_BELOW,
     )
 
 
@@ -184,7 +184,7 @@ def doubt_over_temperature(study: dict) -> go.Figure:
         figure,
         xaxis={"title": "temperature T", "type": "log", "tickvals": [0.25, 0.5, 1, 2, 4, 8, 16]},
         yaxis={"title": "KL from people, nats", "rangemode": "tozero"},
-        legend={"orientation": "h", "y": -0.25},
+        legend=LEGEND_BELOW,
     )
 
 
@@ -205,7 +205,7 @@ def unseen_class_recognised(study: dict) -> go.Figure:
         figure,
         xaxis={},
         yaxis={"title": "accuracy on the unseen class", "tickformat": ".0%", "range": [0, 1]},
-        legend={"orientation": "h", "y": -0.25},
+        legend=LEGEND_BELOW,
         barmode="group",
     )
 
@@ -240,7 +240,7 @@ def validation_accuracy_over(study: dict, field: str) -> go.Figure:
         figure,
         xaxis={"title": words, "type": "log", "tickvals": sorted({x for trace in figure.data for x in trace.x})},
         yaxis={"title": "validation accuracy", "tickformat": ".1%"},
-        legend={"orientation": "h", "y": -0.25},
+        legend=LEGEND_BELOW,
     )
 
 
@@ -280,7 +280,7 @@ def _over_labels(study: dict, metric: str, title: str, form: str) -> go.Figure:
             "tickvals": sorted({share for points in lines.values() for share, _ in points}),
         },
         yaxis={"title": title, "tickformat": form},
-        legend={"orientation": "h", "y": -0.25},
+        legend=LEGEND_BELOW,
     )
 
 
