@@ -152,13 +152,17 @@ def provenance(study: dict) -> str:
     return f"{trained} {measured}; mean ± standard deviation over the seeds.{not_run} `{study['command']}`"
 
 
-def shared_changes(study: dict, role: str) -> list[tuple[str, object]]:
-    """The recipe's fields, epochs apart, that all arms of a role set otherwise than the preset; names tell the rest."""
+def shared_changes(study: dict, arm: dict) -> list[tuple[str, object]]:
+    """The recipe's fields, epochs apart, that an arm and its like set otherwise than the preset.
+
+    What the arms of a role differ in, their names tell. The plain teacher, which studies share, stands by itself.
+    """
     changes = []
-    for arm in study["arms"]:
-        if arm["runs"] and arm["role"] == role:
-            name, recipe = from_config(arm["recipe"])
-            changes.append(asdict(recipe).items() - asdict(RECIPES[name][role]).items())
+    for other in study["arms"]:
+        alike = other["role"] == arm["role"] and (other["name"] == "teacher") == (arm["name"] == "teacher")
+        if other["runs"] and alike:
+            name, recipe = from_config(other["recipe"])
+            changes.append(asdict(recipe).items() - asdict(RECIPES[name][other["role"]]).items())
     return sorted((field, value) for field, value in set.intersection(*changes) if field not in ("epochs", "seed"))
 
 

@@ -348,6 +348,12 @@ def test_provenance_tells_what_all_arms_of_a_role_set_otherwise_than_the_preset(
     found = summarise("settings", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
     assert "recipe `seed` (imagenet stem, batch size 64), 3 epochs" in provenance(found)
     assert "weight decay" not in provenance(found)  # which the arm's name is to tell
+    given = {**found["arms"][0], "name": "teacher", "role": "teacher"}
+    given["recipe"] = given["recipe"] | {"batch_size": 512, "precision": "bfloat16"}
+    own = {**found["arms"][0], "name": "starved teacher", "role": "teacher"}
+    both = provenance(found | {"arms": [given, own]})
+    assert "Teacher (seed 0): recipe `seed` (imagenet stem, precision bfloat16), 3 epochs" in both
+    assert "Starved teacher (seed 0): recipe `seed` (imagenet stem, batch size 64), 3 epochs" in both
     assert in_short(found).startswith("Recipe seed, 3 epochs, 1 seed<br>")
 
 
