@@ -129,9 +129,7 @@ def provenance(study: dict) -> str:
             continue
         runs = arm["runs"]
         machines = " and ".join(sorted({run["machine"] for run in runs}))
-        settings = "".join(
-            f", {field.replace('_', ' ')} {value}" for field, value in shared_changes(study, arm["role"])
-        )
+        settings = "".join(f", {field.replace('_', ' ')} {value}" for field, value in shared_changes(study, arm))
         text = (
             f"recipe `{arm['recipe']['name']}` ({arm['recipe']['stem']} stem{settings}), {runs[0]['epochs_done']} "
             f"epochs on {runs[0]['trained_on']:,} images, {machines}"
