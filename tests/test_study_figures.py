@@ -89,6 +89,7 @@ def test_choice_on_validation_images_has_a_line_a_role_over_the_field_that_was_v
     ]
     alone, distilled = validation_accuracy_over(study, "weight_decay").data
     assert list(alone.x) == [1e-4, 5e-4] and list(alone.y) == [0.7, 0.6]
+    assert list(validation_accuracy_over(study, "weight_decay").layout.xaxis.ticktext) == ["0.0001", "0.0005"]
     assert list(distilled.x) == [1e-4] and list(distilled.y) == [0.8]
     assert [figure.name for figure in figures_of(study)] == ["accuracy", "temperature", "weight-decay"]
 

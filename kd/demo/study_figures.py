@@ -236,9 +236,11 @@ def validation_accuracy_over(study: dict, field: str) -> go.Figure:
                 line={"color": ROLE_COLOURS[role], "width": 2},
                 hovertemplate="%{x:g}: %{y:.2%}",
             )
+    values = sorted({x for trace in figure.data for x in trace.x})
     return styled(
         figure,
-        xaxis={"title": words, "type": "log", "tickvals": sorted({x for trace in figure.data for x in trace.x})},
+        # As texts: Plotly would write a weight decay in millionths.
+        xaxis={"title": words, "type": "log", "tickvals": values, "ticktext": [f"{value:g}" for value in values]},
         yaxis={"title": "validation accuracy", "tickformat": ".1%"},
         legend=LEGEND_BELOW,
     )
@@ -253,10 +255,15 @@ def captioned(figure: go.Figure, study: dict) -> go.Figure:
     )  # fmt: skip
 
 
+# Where all labels are known, the same ways of teaching have other names.
+_WITH_ALL_LABELS = {"student alone": "alone", "distilled": "all images, full teacher"}
+
+
 def _over_labels(study: dict, metric: str, title: str, form: str) -> go.Figure:
     lines: dict[str, list[tuple[float, dict]]] = {}
     for arm in _carried_out(study):
-        way = arm["name"].partition(", ")[2] if "label_fraction" in arm["withheld"] else arm["name"]
+        name = arm["name"]
+        way = name.partition(", ")[2] if "label_fraction" in arm["withheld"] else _WITH_ALL_LABELS.get(name, name)
         share = arm["withheld"].get("label_fraction", 1.0)
         lines.setdefault(way, []).append((share, arm["mean"][metric]))
     figure = go.Figure()
