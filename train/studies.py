@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kd.cifar10 import CLASSES
-from kd.losses import DISTANCES
 from kd.recipe import Recipe
 
 
@@ -103,6 +102,15 @@ _AS_IT_WAS = {
 LABEL_FRACTIONS = (0.01, 0.04, 0.1, 0.25)
 UNSEEN_TEMPERATURES = (1.0, 4.0, 8.0, 20.0)
 
+# What each loss changes in the recipe. Standardised logits want a lower T (see `kd.losses`).
+LOSS_SETTINGS: dict[str, dict[str, object]] = {
+    "kd": {},
+    "logit-mse": {"loss": "logit-mse"},
+    "dkd": {"loss": "dkd"},
+    "dist": {"loss": "dist"},
+    "standardised-kd": {"loss": "standardised-kd", "temperature": 1.5},
+}
+
 
 def few_labels() -> Iterator[Arm]:
     """Students that know few labels: alone, with soft targets for these images, and with soft targets for all."""
@@ -140,7 +148,10 @@ def never_seen() -> Iterator[Arm]:
 
 
 def selection() -> Iterator[Arm]:
-    """One setting changed at a time, judged on the validation images: as many trials for each of the two students."""
+    """One setting changed at a time, judged on the validation images.
+
+    The student alone and the distilled one have as many trials; each other loss has one for each soft weight.
+    """
     yield TEACHER
     decays = [{"weight_decay": value} for value in (4e-5, 1e-4, 2e-4, 5e-4)]
     rates = [{"learning_rate": value} for value in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)]
@@ -151,6 +162,9 @@ def selection() -> Iterator[Arm]:
     # Two of these are the recipe's own T and soft weight: ten runs, as many as alone.
     for changes in decays + temperatures + soft_weights:
         yield Arm(f"distilled, {_in_words(changes)}", "distilled", changes, teacher="teacher")
+    for loss, settings in LOSS_SETTINGS.items():
+        for changes in soft_weights if loss != "kd" else ():
+            yield Arm(f"{loss}, {_in_words(changes)}", "distilled", settings | changes, teacher="teacher")
 
 
 def _in_words(changes: Mapping[str, object]) -> str:
@@ -158,12 +172,11 @@ def _in_words(changes: Mapping[str, object]) -> str:
 
 
 def losses() -> Iterator[Arm]:
-    """Every distillation loss beside the student alone. Standardised logits want a lower T (see `kd.losses`)."""
+    """Every distillation loss, with its settings, beside the student alone."""
     yield TEACHER
     yield STUDENT
-    for loss in DISTANCES:
-        changes: dict = {"loss": loss} | ({"temperature": 1.5} if loss == "standardised-kd" else {})
-        yield Arm(loss, "distilled", changes, teacher="teacher", baseline="student alone")
+    for loss, settings in LOSS_SETTINGS.items():
+        yield Arm(loss, "distilled", settings, teacher="teacher", baseline="student alone")
 
 
 def findings_of_the_field() -> Iterator[Arm]:
