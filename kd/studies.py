@@ -49,6 +49,8 @@ _COLUMNS = {
     "agreement": ("agrees with teacher", "{:.2%}", 100),
 }
 
+_NAMED_AT_MOST = 3  # arms trained as most were; of more, their number is told
+
 
 def read_studies(checkpoints: str | Path) -> dict[str, dict]:
     """The studies in a folder of checkpoints, by name; empty where none has been carried out.
@@ -110,34 +112,40 @@ def verdicts(study: dict) -> list[str]:
         if found["n"] > 1:
             text += (
                 f", 95 % interval {found['low'] * 100:+.2f} to {found['high'] * 100:+.2f}, "
-                f"p = {_probability(found['p'])} (paired t-test, {found['n']} seeds)"
+                f"p {_probability(found['p'])} (paired t-test, {found['n']} seeds)"
             )
         else:
             text += " with one seed, which proves nothing"
         if "by_image" in found:
-            each = ", ".join(_probability(seed["p"]) for seed in found["by_image"])
-            text += f"; by image p = {each} (McNemar, seed by seed)"
+            each = ", ".join(f"p {_probability(seed['p'])}" for seed in found["by_image"])
+            text += f"; by image, seed by seed, {each} (McNemar)"
         sentences.append(text + ".")
     return sentences
 
 
 def provenance(study: dict) -> str:
-    """By which recipes, for how long, on which machine and data, in one paragraph."""
-    trained_alike: dict[str, list[str]] = {}
+    """By which recipes, for how long, on which machine and data; then the command, in a paragraph of its own."""
+    trained_alike: dict[tuple[str, str], list[dict]] = {}
     for arm in study["arms"]:
         if not arm["runs"]:
             continue
-        runs = arm["runs"]
-        machines = " and ".join(sorted({run["machine"] for run in runs}))
         settings = "".join(f", {field.replace('_', ' ')} {value}" for field, value in shared_changes(study, arm))
-        text = (
-            f"recipe `{arm['recipe']['name']}` ({arm['recipe']['stem']} stem{settings}), {runs[0]['epochs_done']} "
-            f"epochs on {runs[0]['trained_on']:,} images, {machines}"
-        )
-        seeds = f"seed{'s' * (len(runs) > 1)} {', '.join(str(run['seed']) for run in runs)}"
-        trained_alike.setdefault(f"({seeds}): {text}.", []).append(arm["name"])
-    # str.capitalize() would make the T of a temperature small.
-    trained = " ".join(f"{names[0][0].upper()}{'; '.join(names)[1:]} {text}" for text, names in trained_alike.items())
+        recipe = f"recipe `{arm['recipe']['name']}` ({arm['recipe']['stem']} stem{settings})"
+        machines = " and ".join(sorted({run["machine"] for run in arm["runs"]}))
+        seeds = f"seed{'s' * (len(arm['runs']) > 1)} {', '.join(str(run['seed']) for run in arm['runs'])}"
+        how = (f"({seeds}): {recipe}, {arm['runs'][0]['epochs_done']} epochs", machines)
+        trained_alike.setdefault(how, []).append(arm)
+    sentences = []
+    many = max(trained_alike.values(), key=len, default=[])
+    if len(many) <= _NAMED_AT_MOST:
+        many = []
+    for (how, machines), arms in sorted(trained_alike.items(), key=lambda alike: alike[1] is many):
+        names = "; ".join(arm["name"] for arm in arms)
+        if arms is many:
+            names = f"the {len(arms)} other arms" if sentences else f"all {len(arms)} arms"
+        images = " or ".join(f"{number:,}" for number in sorted({arm["runs"][0]["trained_on"] for arm in arms}))
+        # str.capitalize() would make the T of a temperature small.
+        sentences.append(f"{names[0].upper()}{names[1:]} {how} on {images} images, {machines}.")
     data = study["data"]
     copy = f" ({data['copy']})" if "copy" in data else ""
     measured = (
@@ -147,7 +155,9 @@ def provenance(study: dict) -> str:
     )
     left_out = sum(not arm["runs"] for arm in study["arms"])
     not_run = f" {left_out} of the study's {len(study['arms'])} arms have not been run." if left_out else ""
-    return f"{trained} {measured}; mean ± standard deviation over the seeds.{not_run} `{study['command']}`"
+    return (
+        f"{' '.join(sentences)} {measured}; mean ± standard deviation over the seeds.{not_run}\n\n`{study['command']}`"
+    )
 
 
 def shared_changes(study: dict, arm: dict) -> list[tuple[str, object]]:
@@ -194,4 +204,4 @@ def _mean_and_sd(arm: dict, key: str) -> str:
 
 
 def _probability(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else "under .001"
+    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"

@@ -139,6 +139,15 @@ def test_arms_can_be_left_out_but_not_a_teacher_that_is_needed(options):
         plan(STUDIES["main"], options("--arms", "dstilled"))
 
 
+def test_arms_can_be_named_by_a_pattern(options):
+    runs = plan(STUDIES["never-seen"], options("--arms", "teacher", "no frog*", name="never-seen"))
+    assert [run.arm.name for run in runs] == [
+        "teacher", "no frog, alone", "no frog, T = 1", "no frog, T = 4", "no frog, T = 8", "no frog, T = 20"
+    ]  # fmt: skip
+    with pytest.raises(StudyError, match="no arm 'no fox"):
+        plan(STUDIES["never-seen"], options("--arms", "teacher", "no fox*", name="never-seen"))
+
+
 def test_teacher_that_is_there_already_is_not_trained(options, tmp_path, monkeypatch):
     run = plan(TINY, options())[0]
     write_run(run)
@@ -355,6 +364,21 @@ def test_provenance_tells_what_all_arms_of_a_role_set_otherwise_than_the_preset(
     assert "Teacher (seed 0): recipe `seed` (imagenet stem, precision bfloat16), 3 epochs" in both
     assert "Starved teacher (seed 0): recipe `seed` (imagenet stem, batch size 64), 3 epochs" in both
     assert in_short(found).startswith("Recipe seed, 3 epochs, 1 seed<br>")
+
+
+def test_provenance_tells_the_number_of_many_arms_that_were_trained_alike_and_names_the_others(data_dir, tmp_path):
+    slow = {"learning_rate": 0.1}
+    arms = (TEACHER, *(Arm(f"student {number}", "student", slow) for number in range(4)))
+    study = Study("?", arms, seeds=1, recipe="seed")
+    runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
+    for run in runs:
+        write_run(run)
+    found = summarise("many", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
+    found["arms"][2]["runs"][0]["trained_on"] = 45
+    told = provenance(found)
+    assert told.startswith("Teacher (seed 0): ")
+    assert "The 4 other arms (seed 0): recipe `seed` (imagenet stem, learning rate 0.1), 40 epochs on 45 or 450" in told
+    assert "student 1" not in told
 
 
 def test_arm_that_was_not_run_is_listed_as_such_with_what_was_published(data_dir, tmp_path):

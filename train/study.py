@@ -9,6 +9,7 @@ studies share: what is finished is not trained again, and what was cut off goes 
 """
 
 import argparse
+import fnmatch
 import hashlib
 import os
 import shlex
@@ -82,7 +83,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--teacher-precision", metavar="NAME",
                         help="what the teachers it trains compute in: on a CPU ResNet-50 is faster in bfloat16, "
                         "MobileNetV2 is not (the recipe's)")  # fmt: skip
-    parser.add_argument("--arms", nargs="+", metavar="NAME", help="only these arms; the others are listed as not run")
+    parser.add_argument("--arms", nargs="+", metavar="NAME",
+                        help="only these arms, * standing for any text; the others are listed as not run")  # fmt: skip
     parser.add_argument("--teacher", type=Path, metavar="DIR", help="take the arm `teacher` from this checkpoint")
     parser.add_argument("--jobs", type=int, default=1, metavar="N",
                         help="runs side by side, which share the CPU's cores or the GPU (1)")  # fmt: skip
@@ -112,11 +114,12 @@ def plan(study: Study, options: argparse.Namespace) -> list[Run]:
     if study.analysis == "human-doubt" and not options.cifar10h:
         raise StudyError("this study compares with people: give CIFAR-10H's cifar10h-counts.npy with --cifar10h")
     names = [arm.name for arm in study.arms]
-    if unknown := [name for name in options.arms or () if name not in names]:
+    wanted = options.arms or ["*"]
+    if unknown := [pattern for pattern in wanted if not fnmatch.filter(names, pattern)]:
         raise StudyError(f"the study has no arm {unknown[0]!r}: choose from {', '.join(map(repr, names))}")
     runs: list[Run] = []
     for arm in study.arms:
-        if options.arms and arm.name not in options.arms:
+        if not any(fnmatch.fnmatch(arm.name, pattern) for pattern in wanted):
             continue
         teacher = None
         if arm.teacher:

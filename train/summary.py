@@ -138,9 +138,7 @@ def describe_arm(arm: Arm, study: Study, runs: list[Run], measured: list[dict]) 
             "macs": models.count_macs(architecture, recipe.stem),
             "recipe": {key: value for key, value in config.items() if key != "seed"},
             "mean": {key: spread(run[key] for run in measured) for key in METRICS if key in measured[0]},
-            "median_seed": sorted(measured, key=lambda run: run["validation_accuracy"])[(len(measured) - 1) // 2][
-                "seed"
-            ],
+            "median_seed": median_run(measured)["seed"],
         }
     return description
 
