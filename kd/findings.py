@@ -1,5 +1,8 @@
 """What the studies found beyond accuracy, in sentences and tables drawn from their JSON."""
 
+import dataclasses
+from typing import NamedTuple
+
 from kd.recipe import Recipe
 
 TOLD_SHARE = 0.04  # of the labels: fixed beforehand, like the T that is told
@@ -36,21 +39,41 @@ def few_labels_sentence(study: dict) -> list[str]:
     ]
 
 
+class Trial(NamedTuple):
+    """An arm that sets one field of the recipe otherwise than its like; its name says so: "who, field value"."""
+
+    who: str
+    field: str  # of `Recipe`
+    arm: dict
+
+
+def trials(study: dict) -> list[Trial]:
+    """The trials that were run, in the study's order; empty where the study chooses nothing."""
+    fields = {entry.name for entry in dataclasses.fields(Recipe)}
+    found = []
+    for arm in study["arms"]:
+        who, _, setting = arm["name"].partition(", ")
+        field = setting.rpartition(" ")[0].replace(" ", "_")
+        if arm["runs"] and field in fields and study["measured_on"] == "validation":
+            found.append(Trial(who, field, arm))
+    return found
+
+
 def selection_sentences(study: dict) -> list[str]:
-    """Which setting of each field was best on the validation images, for each of the two students."""
-    sentences = []
-    for who in ("alone", "distilled"):
-        best: dict[str, dict] = {}
-        for arm in study["arms"]:
-            field, _, value = arm["name"].removeprefix(f"{who}, ").rpartition(" ")
-            if not arm["runs"] or not arm["name"].startswith(f"{who}, ") or not field:
-                continue
-            trial = {"value": value, "accuracy": arm["mean"]["validation_accuracy"]["mean"]}
-            best[field] = max(best.get(field, trial), trial, key=lambda trial: trial["accuracy"])
-        if best and study["measured_on"] == "validation":
-            told = ", ".join(f"{field} {trial['value']} ({trial['accuracy']:.2%})" for field, trial in best.items())
-            sentences.append(f"Best on the validation images, {who}, one setting changed at a time: {told}.")
-    return sentences
+    """Which setting of each field was best on the validation images, a line for each network; one paragraph or none."""
+    best: dict[str, dict[str, dict]] = {}
+    for who, field, arm in trials(study):
+        fields = best.setdefault(who, {})
+        fields[field] = max(fields.get(field, arm), arm, key=lambda arm: arm["mean"]["validation_accuracy"]["mean"])
+    lines = [
+        f"- {who}: "
+        + ", ".join(
+            f"{arm['name'].partition(', ')[2]} ({arm['mean']['validation_accuracy']['mean']:.2%})"
+            for arm in fields.values()
+        )
+        for who, fields in best.items()
+    ]
+    return ["\n".join(["Best on the validation images, one setting changed at a time:", "", *lines])] if lines else []
 
 
 def never_seen_table(found: dict) -> str:

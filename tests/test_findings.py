@@ -96,16 +96,19 @@ def test_choice_on_the_validation_images_is_told_for_each_student_and_field():
         trial("teacher", 0.9), trial("alone, weight decay 0.0001", 0.61), trial("alone, weight decay 0.0005", 0.6),
         trial("alone, learning rate 0.1", 0.5), trial("distilled, temperature 2", 0.7),
         trial("distilled, temperature 8", 0.72), trial("distilled, temperature 16", 0.9, runs=0),
+        trial("dkd, soft weight 0.5", 0.8), trial("moving average, decay .99", 0.9),
     ]  # fmt: skip
-    alone, distilled = findings({"arms": arms, "comparisons": [], "measured_on": "validation"})
-    assert alone.endswith(
-        "alone, one setting changed at a time: weight decay 0.0001 (61.00%), learning rate 0.1 (50.00%)."
-    )
-    assert distilled.endswith("one setting changed at a time: temperature 8 (72.00%).")
+    (paragraph,) = findings({"arms": arms, "comparisons": [], "measured_on": "validation"})
+    assert paragraph.splitlines()[2:] == [
+        "- alone: weight decay 0.0001 (61.00%), learning rate 0.1 (50.00%)",
+        "- distilled: temperature 8 (72.00%)",
+        "- dkd: soft weight 0.5 (80.00%)",
+    ]
+    assert findings({"arms": arms, "comparisons": [], "measured_on": "test"}) == []
 
 
 def test_study_without_an_analysis_has_no_findings():
-    assert findings({"arms": [], "comparisons": []}) == []
+    assert findings({"arms": [], "comparisons": [], "measured_on": "test"}) == []
 
 
 def test_figure_of_the_unseen_class_has_a_bar_before_and_after_for_each_run():

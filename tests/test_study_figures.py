@@ -79,19 +79,21 @@ def test_published_networks_stand_beside_the_studys_own(study):
     assert all(network.source in text for network, text in zip(PUBLISHED, published.customdata, strict=True))
 
 
-def test_choice_on_validation_images_has_a_line_a_role_over_the_field_that_was_varied(study):
+def test_choice_on_validation_images_has_a_line_a_network_over_the_field_that_was_varied(study):
     study["measured_on"] = "validation"
     study["arms"] += [
         make_arm("alone, weight decay 0.0001", "student", [0.7], weight_decay=1e-4),
         make_arm("alone, weight decay 0.0005", "student", [0.6], weight_decay=5e-4),
         make_arm("distilled, weight decay 0.0001", "distilled", [0.8], weight_decay=1e-4),
         make_arm("distilled, temperature 2", "distilled", [0.9], temperature=2.0),
+        make_arm("dkd, weight decay 0.0001", "distilled", [0.4], weight_decay=1e-4),
     ]
-    alone, distilled = validation_accuracy_over(study, "weight_decay").data
+    alone, distilled, dkd = validation_accuracy_over(study, "weight_decay").data
+    assert [alone.name, distilled.name, dkd.name] == ["student alone", "distilled", "dkd"]
     assert list(alone.x) == [1e-4, 5e-4] and list(alone.y) == [0.7, 0.6]
     assert list(validation_accuracy_over(study, "weight_decay").layout.xaxis.ticktext) == ["0.0001", "0.0005"]
-    assert list(distilled.x) == [1e-4] and list(distilled.y) == [0.8]
-    assert [figure.name for figure in figures_of(study)] == ["accuracy", "temperature", "weight-decay"]
+    assert list(distilled.x) == [1e-4] and list(distilled.y) == [0.8] and list(dkd.y) == [0.4]
+    assert [figure.name for figure in figures_of(study)] == ["weight-decay", "temperature"]
 
 
 def test_every_study_gets_the_figures_that_its_measurements_allow(study):
@@ -100,6 +102,8 @@ def test_every_study_gets_the_figures_that_its_measurements_allow(study):
     assert [figure.name for figure in figures_of(make_few_labels())] == ["accuracy", "calibration"]
     assert [figure.name for figure in figures_of(study)] == ["accuracy", "calibration", "agreement", "work"]
     assert [figure.name for figure in figures_of(study | {"measured_on": "validation"})] == ["accuracy"]
+    study["arms"].append(make_arm("another way", "distilled", [0.7]))
+    assert [figure.name for figure in figures_of(study)] == ["accuracy", "calibration", "agreement"]
 
 
 def test_every_figure_says_how_the_students_were_trained(study):

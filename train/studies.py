@@ -184,8 +184,8 @@ def findings_of_the_field() -> Iterator[Arm]:
     yield TEACHER
     yield replace(DISTILLED, baseline=None)
     for name, changes in {
-        "moving average, decay .99": {"ema": 0.99},
-        "moving average, decay .999": {"ema": 0.999},
+        "moving average of .99": {"ema": 0.99},
+        "moving average of .999": {"ema": 0.999},
         "calibrated teacher": {"calibrated_teacher": True},
         "alternating flip": {"alternating_flip": True},
         "mixup on the identical view": {"mixup": 1.0, "soft_weight": 1.0},

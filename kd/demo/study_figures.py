@@ -7,9 +7,8 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from kd.demo.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, ROLE_COLOURS, styled
+from kd.findings import trials
 from kd.studies import PUBLISHED, in_short
-
-SELECTED = ("temperature", "weight_decay", "learning_rate", "soft_weight")  # fields that a study may vary by themselves
 
 
 class StudyFigure(NamedTuple):
@@ -37,23 +36,26 @@ def _suited_to(study: dict) -> dict[str, tuple[str, Callable[[dict], go.Figure]]
             "accuracy": ("Accuracy over the labels that are known", accuracy_over_labels),
             "calibration": ("Calibration error over the labels that are known", calibration_over_labels),
         }
-    accuracy = {"accuracy": ("Accuracy: every seed, mean and standard deviation", accuracy_of_arms)}
-    if study["measured_on"] == "validation":
-        fields = [
-            field for field in SELECTED if any(f", {field.replace('_', ' ')} " in arm["name"] for arm in study["arms"])
-        ]
-        return accuracy | {
+    if selected := {trial.field: trial.field.replace("_", " ") for trial in trials(study)}:
+        return {
             field.replace("_", "-"): (
-                f"Validation accuracy over the {field.replace('_', ' ')}",
+                f"Validation accuracy over the {words}",
                 partial(validation_accuracy_over, field=field),
             )
-            for field in fields
+            for field, words in selected.items()
         }
-    return accuracy | {
-        "calibration": ("Calibration: how often it is right when it is that sure", reliability_diagram),
-        "agreement": ("Agreement with the teacher", agreement_with_teacher),
-        "work": ("Accuracy against multiply-accumulates", accuracy_against_work),
-    }
+    accuracy = {"accuracy": ("Accuracy: every seed, mean and standard deviation", accuracy_of_arms)}
+    if study["measured_on"] == "validation":
+        return accuracy
+    work = {"work": ("Accuracy against multiply-accumulates", accuracy_against_work)}
+    return (
+        accuracy
+        | {
+            "calibration": ("Calibration: how often it is right when it is that sure", reliability_diagram),
+            "agreement": ("Agreement with the teacher", agreement_with_teacher),
+        }
+        | (work if _one_arm_a_role(study) else {})  # else many arms would share a point's place
+    )
 
 
 def accuracy_of_arms(study: dict) -> go.Figure:
@@ -221,21 +223,23 @@ def calibration_over_labels(study: dict) -> go.Figure:
 
 
 def validation_accuracy_over(study: dict, field: str) -> go.Figure:
-    """Validation accuracy over a field of the recipe that a study varies: a line a role, a point a trial."""
+    """Validation accuracy over a field of the recipe that a study varies: a line a network or loss, a point a trial."""
     words, figure = field.replace("_", " "), go.Figure()
-    for role, name in (("student", "student alone"), ("distilled", "distilled")):
-        trials = [arm for arm in _carried_out(study) if arm["role"] == role and f", {words} " in arm["name"]]
-        if trials:
-            spreads = [arm["mean"]["validation_accuracy"] for arm in trials]
-            figure.add_scatter(
-                x=[arm["recipe"][field] for arm in trials],
-                y=[spread["mean"] for spread in spreads],
-                error_y={"type": "data", "array": [spread["sd"] or 0 for spread in spreads]},
-                name=name,
-                mode="lines+markers",
-                line={"color": ROLE_COLOURS[role], "width": 2},
-                hovertemplate="%{x:g}: %{y:.2%}",
-            )
+    lines: dict[str, list[dict]] = {}
+    for trial in trials(study):
+        if trial.field == field:
+            lines.setdefault(trial.who, []).append(trial.arm)
+    for number, (who, arms) in enumerate(lines.items()):
+        spreads = [arm["mean"]["validation_accuracy"] for arm in arms]
+        figure.add_scatter(
+            x=[arm["recipe"][field] for arm in arms],
+            y=[spread["mean"] for spread in spreads],
+            error_y={"type": "data", "array": [spread["sd"] or 0 for spread in spreads]},
+            name={"alone": "student alone"}.get(who, who),
+            mode="lines+markers",
+            line={"color": _COLOUR_OF_WHO.get(who, PALETTE[number % len(PALETTE)]), "width": 2},
+            hovertemplate="%{x:g}: %{y:.2%}",
+        )
     values = sorted({x for trace in figure.data for x in trace.x})
     return styled(
         figure,
@@ -254,6 +258,8 @@ def captioned(figure: go.Figure, study: dict) -> go.Figure:
         margin=MARGINS | {"t": 50},
     )  # fmt: skip
 
+
+_COLOUR_OF_WHO = {"alone": ROLE_COLOURS["student"], "distilled": ROLE_COLOURS["distilled"]}
 
 # Where all labels are known, the same ways of teaching have other names.
 _WITH_ALL_LABELS = {"student alone": "alone", "distilled": "all images, full teacher"}
@@ -298,6 +304,11 @@ def _carried_out(study: dict) -> list[dict]:
 def _colours(study: dict) -> list[str]:
     """A colour for each arm: its role's where every role has one arm, else one of the palette."""
     arms = _carried_out(study)
-    if len({arm["role"] for arm in arms}) == len(arms):
+    if _one_arm_a_role(study):
         return [ROLE_COLOURS[arm["role"]] for arm in arms]
     return [PALETTE[number % len(PALETTE)] for number in range(len(arms))]
+
+
+def _one_arm_a_role(study: dict) -> bool:
+    arms = _carried_out(study)
+    return len({arm["role"] for arm in arms}) == len(arms)
