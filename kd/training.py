@@ -6,11 +6,10 @@ the distilled student start from the same weights and see the same images in the
 the same augmentation and schedule.
 """
 
-import io
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +18,17 @@ import torch.distributed as distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from kd import checkpoint, evaluation
+from kd import evaluation
 from kd.augment import augment, draw, mixup
 from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages
 from kd.losses import UNLABELLED, DistillationLoss, distillation_loss, hard_loss
+from kd.optimizer import averaged, learning_rate_at, make_optimizer
 from kd.processes import ALONE, Processes, autocast
 from kd.progress import Progress
 from kd.recipe import Recipe
 from kd.teacher import Answers, FrozenTeacher
-
-STATE = "training-state.pt"  # what a resumed run needs, beside the checkpoint
-
-
-class TrainingError(RuntimeError):
-    """A run cannot go on; the message says why and what is left to do."""
+from kd.training_state import STATE, TrainingError, TrainingState
 
 
 def train(
@@ -75,39 +69,29 @@ def train(
 
     network.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(network, recipe, device)
-    average = averaged(network, recipe, optimizer)
-    kept = average.module if average else network  # what is measured and exported
-    history = load_state(output_dir / STATE, network, average, optimizer, recipe, device)
+    state = TrainingState(network, averaged(network, recipe, optimizer), optimizer, recipe)
+    state.load(output_dir / STATE, device)
+    history = state.history
     if history and processes.rank == 0:
-        export(kept, history)  # the interruption may have come between state and checkpoint
-    learner: nn.Module = network
-    if processes.count > 1:
-        if device.type == "cuda":
-            learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)
-        learner = DistributedDataParallel(learner)
-    if compiled:
-        learner = torch.compile(learner)
-        if teacher:
-            teacher.compile()
+        export(state.kept, history)  # the interruption may have come between state and checkpoint
+    learner = prepared(network, processes, device, compiled)
+    if compiled and teacher:
+        teacher.compile()
 
     for epoch in range(len(history), recipe.epochs):
         progress = Progress(recipe, epoch, len(training), hidden=processes.rank > 0)
         answers = open_answers(teacher, answers_dir, epoch, len(training) // recipe.batch_size * recipe.batch_size)
         measured = train_epoch(learner, training, recipe, epoch, optimizer, answers, progress)
         if processes.rank == 0:
-            logits = evaluation.predict(kept, validation.images, NORMALISATIONS[recipe.normalisation])
-            metrics = evaluation.measure(logits, validation.labels.cpu())
-            if not math.isfinite(metrics["nll"]):
-                raise diverged("validation loss", metrics["nll"], epoch)
-            measured |= {"validation_accuracy": metrics["accuracy"], "validation_loss": metrics["nll"]}
+            measured |= validate(state.kept, validation, recipe, epoch)
         history.append(measured)
         progress.close(measured)
         try:
             if answers:
                 answers.keep()
             if processes.rank == 0:
-                save_state(output_dir / STATE, network, average, optimizer, recipe, history)
-                export(kept, history)
+                state.save(output_dir / STATE)
+                export(state.kept, history)
         except OSError as error:
             raise TrainingError(
                 f"epoch {epoch + 1} could not be written to {output_dir} ({error}). What was saved before is kept: "
@@ -115,9 +99,28 @@ def train(
             ) from error
     if processes.rank == 0:
         (output_dir / STATE).unlink(missing_ok=True)
-    if average:
-        network.load_state_dict(kept.state_dict())
+    if state.average:
+        network.load_state_dict(state.kept.state_dict())
     return history
+
+
+def prepared(network: nn.Module, processes: Processes, device: torch.device, compiled: bool) -> nn.Module:
+    """The network as it learns: shared among the processes, and compiled, where asked."""
+    learner = network
+    if processes.count > 1:
+        if device.type == "cuda":
+            learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)
+        learner = DistributedDataParallel(learner)
+    return torch.compile(learner) if compiled else learner
+
+
+def validate(network: nn.Module, validation: LabelledImages, recipe: Recipe, epoch: int) -> dict:
+    """validation_accuracy and validation_loss (nats) after an epoch; raises TrainingError if the loss is not finite."""
+    logits = evaluation.predict(network, validation.images, NORMALISATIONS[recipe.normalisation])
+    metrics = evaluation.measure(logits, validation.labels.cpu())
+    if not math.isfinite(metrics["nll"]):
+        raise diverged("validation loss", metrics["nll"], epoch)
+    return {"validation_accuracy": metrics["accuracy"], "validation_loss": metrics["nll"]}
 
 
 def train_epoch(
@@ -235,43 +238,6 @@ def batches(
         yield images, targets
 
 
-def make_optimizer(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.SGD:
-    """SGD as the recipe's `optimizer` says: with nesterov, norm layers and biases have no weight decay."""
-    nesterov = recipe.optimizer == "nesterov"
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1 or not nesterov]
-    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1 and nesterov]
-    return torch.optim.SGD(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=nesterov and recipe.momentum > 0,
-        fused=device.type == "cuda",
-    )
-
-
-def averaged(network: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimizer) -> AveragedModel | None:
-    """A copy that follows the network step by step as an exponential moving average, buffers and all; None without."""
-    if not recipe.ema:
-        return None
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
-    optimizer.register_step_post_hook(lambda *_: average.update_parameters(network))
-    return average
-
-
-def learning_rate_at(epochs: float, recipe: Recipe) -> float:
-    """Linear warm-up from 0, then a cosine to 0 (Loshchilov 2017, arXiv 1608.03983, without restarts), or no change.
-
-    Args:
-        epochs: passes over the data so far, a fraction within an epoch.
-    """
-    done = epochs / recipe.epochs
-    if done < recipe.warmup:
-        return recipe.learning_rate * done / recipe.warmup
-    if recipe.schedule == "constant":
-        return recipe.learning_rate
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup)))
-
-
 def main_class(targets: Tensor) -> Tensor:
     """The class of each image, of a mixed one the larger part's; int64, (N,)."""
     return targets.argmax(dim=1) if targets.is_floating_point() else targets
@@ -307,49 +273,3 @@ def diverged(what: str, value: float, epoch: int) -> TrainingError:
         f"the {what} became {value} in epoch {epoch + 1}; what was saved before is kept. "
         "Start again with a lower --learning-rate or a longer --warmup (and --restart)."
     )
-
-
-def save_state(
-    path: Path,
-    network: nn.Module,
-    average: AveragedModel | None,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    history: list[dict],
-) -> None:
-    """Write all that a resumed run needs, atomically."""
-    state = {
-        "network": network.state_dict(),
-        "average": average.state_dict() if average else None,
-        "optimizer": optimizer.state_dict(),
-        "recipe": asdict(recipe),
-        "history": history,
-    }
-    serialised = io.BytesIO()  # torch.save itself would hide a full disk behind a RuntimeError of its own
-    torch.save(state, serialised)
-    checkpoint.write_atomically(path, lambda temporary: temporary.write_bytes(serialised.getbuffer()))
-
-
-def load_state(
-    path: Path,
-    network: nn.Module,
-    average: AveragedModel | None,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    device: torch.device,
-) -> list[dict]:
-    """Put network, average and optimizer where `save_state` left them; returns the history, empty at the start."""
-    if not path.exists():
-        return []
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        if Recipe(**state["recipe"]) != recipe:
-            raise ValueError("it belongs to a run with other options")
-        network.load_state_dict(state["network"])
-        if average:
-            average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        return state["history"]
-    except Exception as error:  # a damaged file can raise nearly anything
-        reason = str(error).partition("\n")[0]  # PyTorch goes on with advice that does not apply
-        raise TrainingError(f"{path} cannot be read ({reason}): give --restart to train from the start") from error

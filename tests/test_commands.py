@@ -20,7 +20,7 @@ import train.run
 from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, FOLDER, NORMALISATIONS, read_training_set, split_indices
 from kd.recipe import RECIPES, as_config
-from kd.training import STATE
+from kd.training_state import STATE
 from tests.train_plain_network import main as train_plain_network
 
 ROOT = Path(__file__).parent.parent

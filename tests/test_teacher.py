@@ -11,7 +11,8 @@ from torch import nn
 import kd.teacher
 from kd.recipe import Recipe
 from kd.teacher import Answers, FrozenTeacher
-from kd.training import TrainingError, train
+from kd.training import train
+from kd.training_state import TrainingError
 
 RECIPE = Recipe(epochs=2, batch_size=64, learning_rate=0.1, rotation=10, cutout=4, mixup=0.5)
 

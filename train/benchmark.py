@@ -27,12 +27,13 @@ from kd import models
 from kd.checkpoint import write_json
 from kd.cifar10 import NORMALISATIONS, DataError, LabelledImages, read_training_set
 from kd.losses import distillation_loss
+from kd.optimizer import make_optimizer
 from kd.processes import DeviceError, machine, process_device
 from kd.progress import Progress
 from kd.recipe import DEFAULT_RECIPE, RECIPES, ROLES, Recipe
 from kd.results import ROLE_NAMES
 from kd.teacher import Answers, FrozenTeacher
-from kd.training import make_optimizer, train_epoch
+from kd.training import train_epoch
 from train.readme import write_section
 
 BENCHMARK = "benchmark.json"

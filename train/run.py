@@ -22,7 +22,8 @@ from kd.processes import DeviceError, machine, process_device, wait_for_all
 from kd.recipe import DEFAULT_RECIPE, RECIPES, Recipe, RecipeError, as_config, from_config, option_name
 from kd.subsets import keep_labels, labelled_positions, leave_out
 from kd.teacher import FrozenTeacher
-from kd.training import STATE, TrainingError, train
+from kd.training import train
+from kd.training_state import STATE, TrainingError
 
 
 def main(role: str, arguments: list[str] | None = None) -> None:
@@ -47,19 +48,10 @@ def main(role: str, arguments: list[str] | None = None) -> None:
 def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     """Train by `recipe`, writing a checkpoint to `options.output_dir` each epoch."""
     device = process_device(options.device)
-    if "WORLD_SIZE" in os.environ and not distributed.is_initialized():  # started by torchrun
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    first = not distributed.is_initialized() or distributed.get_rank() == 0
-
+    first = join_processes(device)
     teacher, teacher_description = read_teacher(options.teacher, recipe) if role == "distilled" else (None, None)
     options.output_dir.mkdir(parents=True, exist_ok=True)  # if it cannot be written to, better now than in an hour
-    if not first:
-        wait_for_all()  # the first process may have to download the data
-    everything = read_training_set(options.data_dir)
-    if first:
-        wait_for_all()
+    everything = read_data(options.data_dir, first)
     train_positions, validation_positions = split_indices(everything.labels)
     training, validation, withheld = withhold(
         everything[train_positions], everything[validation_positions], options, recipe
@@ -81,11 +73,12 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         )
         checkpoint.save(network, {**config, "epochs_done": len(history), "metrics": metrics}, options.output_dir)
 
-    if recipe.calibrated_teacher and teacher:
-        teacher.to(device)
-        logits = evaluation.predict(teacher, validation.images, NORMALISATIONS[recipe.normalisation])
-        teacher.temperature = evaluation.calibrating_temperature(logits, validation.labels.cpu())
-        config["teacher_temperature"] = teacher.temperature
+    if teacher:
+        teacher.to(device, memory_format=torch.channels_last)
+        if recipe.calibrated_teacher:
+            logits = evaluation.predict(teacher, validation.images, NORMALISATIONS[recipe.normalisation])
+            teacher.temperature = evaluation.calibrating_temperature(logits, validation.labels.cpu())
+            config["teacher_temperature"] = teacher.temperature
 
     if options.restart and first:
         remove_run(options.output_dir)
@@ -103,13 +96,32 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         validation,
         recipe,
         options.output_dir,
-        teacher=teacher.to(device, memory_format=torch.channels_last) if teacher else None,
+        teacher=teacher,
         answers_dir=answers_dir(options, recipe, config),
         compiled=options.compile,
         export=export,
     )
     if first:
         print(f"{options.output_dir}: {recipe.epochs} epochs done")
+
+
+def join_processes(device: torch.device) -> bool:
+    """Join the other processes where torchrun started this one; returns whether it is the first."""
+    if "WORLD_SIZE" in os.environ and not distributed.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
+def read_data(folder: Path, first: bool) -> LabelledImages:
+    """The 50,000 training images; the first process may have to download them while the others wait."""
+    if not first:
+        wait_for_all()
+    images = read_training_set(folder)
+    if first:
+        wait_for_all()
+    return images
 
 
 def withhold(
