@@ -245,7 +245,7 @@ def wide(tmp_path):
     return photo, path
 
 
-def wait_for_answer_to(page, trio, photo, crop):
+def assert_cards_answer(page, trio, photo, crop):
     """Wait until the page shows this crop, and compare the cards with the networks' answer to it."""
     picture = picture_url(to_network_size(photo, crop))
     page.wait_for_function("(url) => document.querySelector('#seen img')?.src === url", arg=picture)
@@ -261,15 +261,15 @@ def test_another_part_of_the_photo_is_answered_as_soon_as_it_is_chosen(visit, tr
     photo, path = wide
     page = visit()
     upload(page, path)
-    wait_for_answer_to(page, trio, photo, Crop())
+    assert_cards_answer(page, trio, photo, Crop())
     page.locator("#crop").get_by_label(WHOLE_PHOTO).check()
-    wait_for_answer_to(page, trio, photo, None)
+    assert_cards_answer(page, trio, photo, None)
     page.locator("#crop").get_by_label(OWN_SQUARE).check()
-    wait_for_answer_to(page, trio, photo, START)
+    assert_cards_answer(page, trio, photo, START)
     for control, value in (("crop-side", "1"), ("crop-across", "1"), ("crop-across", "0")):
         page.locator(f"#{control} input[type=number]").fill(value)
         page.locator(f"#{control} input[type=number]").press("Tab")
-    wait_for_answer_to(page, trio, photo, Crop(across=0, down=START.down, side=1))
+    assert_cards_answer(page, trio, photo, Crop(across=0, down=START.down, side=1))
 
 
 def test_the_square_follows_the_finger_on_a_phone(visit, trio, wide):
@@ -283,7 +283,7 @@ def test_the_square_follows_the_finger_on_a_phone(visit, trio, wide):
     page.touchscreen.tap(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
     page.wait_for_function("+document.querySelector('#crop-across input[type=range]').value > 0.9")
     across = float(slider.input_value())
-    wait_for_answer_to(page, trio, photo, Crop(across, START.down, START.side))
+    assert_cards_answer(page, trio, photo, Crop(across, START.down, START.side))
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
@@ -291,7 +291,7 @@ def test_an_example_is_seen_through_the_crop_that_is_set(visit, trio):
     page = visit()
     page.locator("#crop").get_by_label(OWN_SQUARE).check()
     page.locator("#examples img").nth(8).click()
-    wait_for_answer_to(page, trio, Image.open(EXAMPLES / "ship.png").convert("RGB"), START)
+    assert_cards_answer(page, trio, Image.open(EXAMPLES / "ship.png").convert("RGB"), START)
 
 
 def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, tmp_path):

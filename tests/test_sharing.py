@@ -25,7 +25,7 @@ def address_says(page, **expected):
     )
 
 
-def shows(page, example, classify, temperature):
+def assert_shows(page, example, classify, temperature):
     """Wait for the example; assert that its distributions are shown at this temperature."""
     page.wait_for_function(f"document.querySelector('#label').value === '{example}'")
     shown = table(page)
@@ -44,7 +44,7 @@ def test_the_address_becomes_a_link_to_what_is_seen_and_a_link_shows_it(visit, c
     address_says(page, example="dog", T="2.50", order="class", scale="log", ghost="on")
 
     other = visit("?" + urlsplit(page.url).query)
-    shows(other, "dog", classify, 2.5)
+    assert_shows(other, "dog", classify, 2.5)
     assert other.locator("#order").input_value() == "class"
     assert other.get_by_label("Log scale").is_checked()
     assert other.get_by_label("Previous photo").is_checked()
@@ -79,11 +79,11 @@ def test_back_and_forward_go_from_image_to_image_at_the_temperature_each_was_lef
     choose_example(page, CLASSES.index("ship"))
     address_says(page, example="ship", T="2.00")
     page.go_back()
-    shows(page, "dog", classify, 2)
+    assert_shows(page, "dog", classify, 2)
     page.go_back()
-    shows(page, "cat", classify, 8)
+    assert_shows(page, "cat", classify, 8)
     page.go_forward()
-    shows(page, "dog", classify, 2)
+    assert_shows(page, "dog", classify, 2)
 
 
 def test_an_uploaded_photo_stays_out_of_the_link_and_the_page_says_so(visit, classify):
@@ -96,12 +96,12 @@ def test_an_uploaded_photo_stays_out_of_the_link_and_the_page_says_so(visit, cla
     address_says(page, T="3.00")
     assert page.get_by_text("but for an uploaded photo, which stays out of it").is_visible()
     page.go_back()
-    shows(page, "dog", classify, 4)
+    assert_shows(page, "dog", classify, 4)
 
 
 def test_what_others_put_into_the_address_stays_there_and_nonsense_does_no_harm(visit, classify):
     page = visit("?__theme=dark&example=unicorn&T=warm&order=upwards&scale=9")
-    shows(page, "cat", classify, 4)
+    assert_shows(page, "cat", classify, 4)
     page.locator("#temperature-number").fill("99")
     page.wait_for_function("location.search.includes('T=20.00')")
     assert parse_qs(urlsplit(page.url).query)["__theme"] == ["dark"]
