@@ -1,0 +1,196 @@
+"""Studies: what is measured of their runs, and how it is told."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from kd import checkpoint, evaluation
+from kd.cifar10 import read_test_set
+from kd.significance import paired_difference
+from kd.studies import arms_table, in_short, provenance, read_studies, study_table, verdicts
+from tests.test_study import TINY, write_run
+from train.readme import write_section
+from train.studies import STUDENT, TEACHER, Arm, Study
+from train.study import StudyError, make_parser, plan, ship
+from train.summary import median_run, summarise
+
+
+@pytest.fixture(scope="module")
+def summary(data_dir, tmp_path_factory):
+    """The summary of a study whose networks have random weights, and its runs."""
+    folder = tmp_path_factory.mktemp("study")
+    options = make_parser().parse_args(["main", "--runs-dir", str(folder), "--data-dir", str(data_dir)])
+    runs = plan(TINY, options)
+    for number, run in enumerate(runs):
+        write_run(run, accuracy=[0.5, 0.7, 0.6][run.recipe.seed], seed=number)
+    found = summarise("tiny", TINY, runs, data_dir, torch.device("cpu")) | {"command": "python -m train.study tiny"}
+    return found, runs
+
+
+def test_summary_holds_each_runs_own_metrics_and_their_mean(summary, data_dir):
+    found, runs = summary
+    test = read_test_set(data_dir)
+    logits = {}
+    for run in runs:
+        network, config = checkpoint.load(run.folder)
+        logits[run.title] = evaluation.predict(network, test.images, checkpoint.normalisation_of(config))
+    for arm in found["arms"]:
+        for measured in arm["runs"]:
+            assert ("agreement" in measured) == (arm["role"] != "teacher")
+            own = logits[f"{arm['name']}, seed {measured['seed']}"]
+            assert measured["accuracy"] == evaluation.accuracy(own, test.labels)
+            assert measured["ece"] == pytest.approx(evaluation.calibration_error(own, test.labels), rel=1e-5)
+            if arm["role"] != "teacher":
+                assert measured["agreement"] == evaluation.agreement(own, logits["teacher, seed 0"])
+            assert sum(measured["reliability"]["images"]) == 100
+        accuracies = [measured["accuracy"] for measured in arm["runs"]]
+        assert arm["mean"]["accuracy"]["mean"] == pytest.approx(sum(accuracies) / len(accuracies))
+        assert arm["mean"]["accuracy"]["n"] == len(accuracies) == (1 if arm["name"] == "teacher" else 3)
+    assert found["data"] == test.description
+    json.dumps(found, allow_nan=False)
+
+
+def test_comparison_pairs_by_seed_and_by_image(summary, data_dir):
+    found, runs = summary
+    (comparison,) = found["comparisons"]
+    alone, distilled = ([run["accuracy"] for run in arm["runs"]] for arm in found["arms"][1:])
+    expected = paired_difference(distilled, alone)
+    assert {key: comparison[key] for key in expected._fields} == expected._asdict()
+    assert comparison["verdict"] == expected.verdict
+    for seed, counts in enumerate(comparison["by_image"]):
+        gain = counts["only_arm_right"] - counts["only_baseline_right"]
+        assert gain / 100 == pytest.approx(distilled[seed] - alone[seed])
+
+
+def test_median_seed_is_chosen_on_the_validation_images(summary):
+    assert [arm["median_seed"] for arm in summary[0]["arms"]] == [0, 2, 2]
+    assert median_run([{"validation_accuracy": a, "seed": a} for a in (4, 1, 3, 2)])["seed"] == 2
+
+
+def test_table_gives_every_arm_its_mean_and_spread(summary):
+    found, _ = summary
+    lines = arms_table(found).splitlines()
+    for arm, line in zip(found["arms"], lines[2:], strict=True):
+        assert line.startswith(f"| {arm['name']} | {len(arm['runs'])} | {arm['mean']['accuracy']['mean']:.2%}")
+        assert ("±" in line) == (len(arm["runs"]) > 1)
+    assert "x86_64" in provenance(found) or "an abacus" in provenance(found)
+    assert "`python -m train.study tiny`" in provenance(found)
+
+
+def test_sentences_say_verdict_interval_and_both_tests(summary):
+    found, _ = summary
+    (sentence,) = verdicts(found)
+    comparison = found["comparisons"][0]
+    assert sentence.startswith(f"**distilled** against student alone: {comparison['verdict']}. ")
+    assert f"{comparison['mean'] * 100:+.2f} points" in sentence
+    assert "paired t-test, 3 seeds" in sentence and "McNemar" in sentence
+
+
+def test_provenance_tells_what_all_arms_of_a_role_set_otherwise_than_the_preset(data_dir, tmp_path):
+    study = Study("?", (STUDENT, Arm("lighter", "student", {"weight_decay": 1e-4})), seeds=1, recipe="seed")
+    arguments = ["main", "--runs-dir", str(tmp_path), "--batch-size", "64", "--epochs", "3"]
+    runs = plan(study, make_parser().parse_args(arguments))
+    for run in runs:
+        write_run(run)
+    found = summarise("settings", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
+    assert "recipe `seed` (imagenet stem, batch size 64), 3 epochs" in provenance(found)
+    assert "weight decay" not in provenance(found)  # which the arm's name is to tell
+    given = {**found["arms"][0], "name": "teacher", "role": "teacher"}
+    given["recipe"] = given["recipe"] | {"batch_size": 512, "precision": "bfloat16"}
+    own = {**found["arms"][0], "name": "starved teacher", "role": "teacher"}
+    both = provenance(found | {"arms": [given, own]})
+    assert "Teacher (seed 0): recipe `seed` (imagenet stem, precision bfloat16), 3 epochs" in both
+    assert "Starved teacher (seed 0): recipe `seed` (imagenet stem, batch size 64), 3 epochs" in both
+    assert in_short(found).startswith("Recipe seed, 3 epochs, 1 seed<br>")
+
+
+def test_provenance_tells_the_number_of_many_arms_that_were_trained_alike_and_names_the_others(data_dir, tmp_path):
+    slow = {"learning_rate": 0.1}
+    arms = (TEACHER, *(Arm(f"student {number}", "student", slow) for number in range(4)))
+    study = Study("?", arms, seeds=1, recipe="seed")
+    runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
+    for run in runs:
+        write_run(run)
+    found = summarise("many", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
+    found["arms"][2]["runs"][0]["trained_on"] = 45
+    told = provenance(found)
+    assert told.startswith("Teacher (seed 0): ")
+    assert "The 4 other arms (seed 0): recipe `seed` (imagenet stem, learning rate 0.1), 40 epochs on 45 or 450" in told
+    assert "student 1" not in told
+
+
+def test_arm_that_was_not_run_is_listed_as_such_with_what_was_published(data_dir, tmp_path):
+    study = Study("?", (STUDENT, Arm("theirs", "student", baseline="student alone")), seeds=1, recipe="seed",
+                  published={"theirs": 0.7119})  # fmt: skip
+    arguments = ["main", "--runs-dir", str(tmp_path), "--data-dir", str(data_dir), "--arms", "student alone"]
+    runs = plan(study, make_parser().parse_args(arguments))
+    write_run(runs[0])
+    found = summarise("partial", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
+    assert found["comparisons"] == []
+    assert "| theirs | not run | 71.19% |" in arms_table(found)
+    assert "1 of the study's 2 arms have not been run" in provenance(found)
+    del found["arms"][1]["published_accuracy"]
+    assert "theirs" not in arms_table(found)
+
+
+def test_study_on_validation_images_never_reads_the_test_set(tmp_path, monkeypatch):
+    study = Study("?", (STUDENT, Arm("other", "student", {"weight_decay": 1e-4}, baseline="student alone")), seeds=2,
+                  recipe="seed", measured_on="validation")  # fmt: skip
+    runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
+    for run, accuracy in zip(runs, (0.70, 0.71, 0.72, 0.73), strict=True):
+        write_run(run, accuracy)
+    found = summarise("choice", study, runs, Path("nowhere"), torch.device("cpu")) | {"command": "python"}
+    assert found["comparisons"][0]["mean"] == pytest.approx(0.02)
+    assert "by_image" not in found["comparisons"][0]
+    assert "validation accuracy" in arms_table(found) and "test accuracy" not in study_table(found)
+
+
+def test_augmented_test_images_are_measured_where_asked_alone(data_dir, tmp_path):
+    study = Study("?", (Arm("augmented", "student", augmented_test=True), STUDENT), seeds=1, recipe="seed")
+    runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
+    write_run(runs[0])
+    found = summarise("augmented", study, runs, data_dir, torch.device("cpu"))
+    first, second = (arm["runs"][0] for arm in found["arms"])
+    assert first["accuracy"] == second["accuracy"]  # the two arms share a run
+    assert "accuracy_augmented" in first and "accuracy_augmented" not in second
+
+
+def test_median_seed_of_each_arm_is_shipped_as_the_checkpoint_of_its_role(summary, tmp_path, data_dir):
+    found, runs = summary
+    ship(runs, found, make_parser().parse_args(["main", "--data-dir", str(data_dir), "--ship", str(tmp_path)]))
+    for role, number in (("teacher", 0), ("student", 3), ("distilled", 6)):
+        shipped = checkpoint.load_config(tmp_path / role)
+        assert shipped["role"] == role
+        assert shipped["recipe"] == checkpoint.load_config(runs[number].folder)["recipe"]
+        assert shipped["precision"]["weights"] in ("float16", "float32")
+
+
+def test_study_with_two_arms_of_a_role_does_not_know_which_to_ship(summary, tmp_path):
+    found, runs = summary
+    two = found | {"arms": [*found["arms"], found["arms"][1]]}
+    with pytest.raises(StudyError, match="--ship wants one arm a role"):
+        ship(runs, two, make_parser().parse_args(["main", "--ship", str(tmp_path)]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_study_is_refused_by_name_with_the_way_out(tmp_path, summary):
+    assert read_studies(tmp_path) == {}
+    (tmp_path / "studies").mkdir()
+    path = tmp_path / "studies" / "main.json"
+    path.write_text(json.dumps(summary[0]))
+    assert read_studies(tmp_path) == {"main": summary[0]}
+    for damage in ("", "[]", "{}", '{"study": 1'):
+        path.write_text(damage)
+        with pytest.raises(checkpoint.CheckpointError, match="main.json cannot be read .* python -m train.study main"):
+            read_studies(tmp_path)
+
+
+def test_section_is_replaced_between_its_own_markers_and_nothing_else(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("a\n<!-- one -->\nold\n<!-- end of one -->\nb\n<!-- two -->\nkept\n<!-- end of two -->\n")
+    write_section(path, "one", "new\n")
+    assert path.read_text() == "a\n<!-- one -->\nnew\n<!-- end of one -->\nb\n<!-- two -->\nkept\n<!-- end of two -->\n"
+    with pytest.raises(OSError, match="no lines <!-- three --> and <!-- end of three -->"):
+        write_section(path, "three", "new\n")
