@@ -155,9 +155,8 @@ def provenance(study: dict) -> str:
     )
     left_out = sum(not arm["runs"] for arm in study["arms"])
     not_run = f" {left_out} of the study's {len(study['arms'])} arms have not been run." if left_out else ""
-    return (
-        f"{' '.join(sentences)} {measured}; mean ± standard deviation over the seeds.{not_run}\n\n`{study['command']}`"
-    )
+    spread = "; mean ± standard deviation over the seeds" if any(len(arm["runs"]) > 1 for arm in study["arms"]) else ""
+    return f"{' '.join(sentences)} {measured}{spread}.{not_run}\n\n`{study['command']}`"
 
 
 def shared_changes(study: dict, arm: dict) -> list[tuple[str, object]]:

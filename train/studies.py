@@ -102,13 +102,14 @@ _AS_IT_WAS = {
 LABEL_FRACTIONS = (0.01, 0.04, 0.1, 0.25)
 UNSEEN_TEMPERATURES = (1.0, 4.0, 8.0, 20.0)
 
-# What each loss changes in the recipe. Standardised logits want a lower T (see `kd.losses`).
+# What each loss changes in the recipe: its soft weight is the one that the study `selection` found best for it on the
+# validation images. Standardised logits want a lower T (see `kd.losses`).
 LOSS_SETTINGS: dict[str, dict[str, object]] = {
     "kd": {},
-    "logit-mse": {"loss": "logit-mse"},
-    "dkd": {"loss": "dkd"},
-    "dist": {"loss": "dist"},
-    "standardised-kd": {"loss": "standardised-kd", "temperature": 1.5},
+    "logit-mse": {"loss": "logit-mse", "soft_weight": 0.5},
+    "dkd": {"loss": "dkd", "soft_weight": 1.0},
+    "dist": {"loss": "dist", "soft_weight": 0.5},
+    "standardised-kd": {"loss": "standardised-kd", "temperature": 1.5, "soft_weight": 0.5},
 }
 
 
