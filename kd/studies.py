@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kd.checkpoint import CheckpointError
 from kd.findings import findings
-from kd.recipe import RECIPES, from_config
+from kd.recipe import RECIPES
 
 STUDIES_FOLDER = "studies"
 NEVER_SEEN = "never-seen"  # the study, and the folder of the student that ships with it
@@ -168,9 +168,10 @@ def shared_changes(study: dict, arm: dict) -> list[tuple[str, object]]:
     for other in study["arms"]:
         alike = other["role"] == arm["role"] and (other["name"] == "teacher") == (arm["name"] == "teacher")
         if other["runs"] and alike:
-            name, recipe = from_config(other["recipe"])
-            changes.append(asdict(recipe).items() - asdict(RECIPES[name][other["role"]]).items())
-    return sorted((field, value) for field, value in set.intersection(*changes) if field not in ("epochs", "seed"))
+            preset = asdict(RECIPES[other["recipe"]["name"]][other["role"]])
+            told = preset.keys() - {"epochs", "seed"}  # a field that recipes no longer have may stand in the file
+            changes.append({(field, other["recipe"].get(field, preset[field])) for field in told} - preset.items())
+    return sorted(set.intersection(*changes))
 
 
 def in_short(study: dict) -> str:

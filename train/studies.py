@@ -177,7 +177,9 @@ def losses() -> Iterator[Arm]:
     yield TEACHER
     yield STUDENT
     for loss, settings in LOSS_SETTINGS.items():
-        yield Arm(loss, "distilled", settings, teacher="teacher", baseline="student alone")
+        told = _in_words({name: value for name, value in settings.items() if name != "loss"})
+        name = f"{loss} ({told})" if told else loss
+        yield Arm(name, "distilled", settings, teacher="teacher", baseline="student alone")
 
 
 def findings_of_the_field() -> Iterator[Arm]:
