@@ -3,8 +3,6 @@
 All metrics are pure functions of logits or probabilities and labels, and return plain floats.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -82,26 +80,6 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = CALIBRATION_BI
     intervals = reliability(logits, labels, bins)
     gaps = (abs(right - sure) for right, sure in zip(intervals["right"], intervals["confidence"], strict=True))
     return sum(gaps) / len(labels)
-
-
-def calibrating_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The T at which softmax(logits / T) gives the labels the highest likelihood (Guo 2017, section 4.2).
-
-    Over 1 for a network that is too sure of itself; found between .01 and 100.
-    """
-    logits = logits.double()
-    right = logits.gather(1, labels[:, None])[:, 0]
-
-    def slope(inverse: float) -> float:
-        """Of the negative log likelihood over 1 / T; it rises with 1 / T, since the likelihood is log-concave."""
-        expected = (F.softmax(logits * inverse, dim=1) * logits).sum(dim=1)
-        return (expected - right).mean().item()
-
-    low, high = 0.01, 100.0
-    for _ in range(60):  # halves the interval of the logarithm each time, down to the last digit
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if slope(middle) > 0 else (middle, high)
-    return 1 / middle
 
 
 def agreement(logits: Tensor, others: Tensor) -> float:

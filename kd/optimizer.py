@@ -1,10 +1,9 @@
-"""What changes the weights a step: SGD, the schedule of its learning rate, and the weights' moving average."""
+"""What changes the weights: SGD, and the schedule of its learning rate."""
 
 import math
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kd.recipe import Recipe
 
@@ -21,15 +20,6 @@ def make_optimizer(network: nn.Module, recipe: Recipe, device: torch.device) -> 
         nesterov=nesterov and recipe.momentum > 0,
         fused=device.type == "cuda",
     )
-
-
-def averaged(network: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimizer) -> AveragedModel | None:
-    """A copy that follows the network step by step as an exponential moving average, buffers and all; None without."""
-    if not recipe.ema:
-        return None
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
-    optimizer.register_step_post_hook(lambda *_: average.update_parameters(network))
-    return average
 
 
 def learning_rate_at(epochs: float, recipe: Recipe) -> float:

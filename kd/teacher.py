@@ -19,17 +19,16 @@ from kd.processes import autocast
 class FrozenTeacher(nn.Module):
     """A network that only answers: no gradients, and evaluation mode whatever `train()` is called."""
 
-    def __init__(self, network: nn.Module, precision: str = "auto", temperature: float = 1.0) -> None:
+    def __init__(self, network: nn.Module, precision: str = "auto") -> None:
         """Freeze a network.
 
         Args:
             network: anything that turns images into logits.
             precision: what it computes in, as in a recipe: best that of its own training.
-            temperature: by which students are given its logits divided, over 0.
         """
         super().__init__()
         self.network = network.requires_grad_(False)
-        self.precision, self.temperature = precision, temperature
+        self.precision = precision
         self.train()
 
     def train(self, mode: bool = True) -> "FrozenTeacher":
@@ -58,13 +57,13 @@ class Answers:
         self.known = self._read()
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The teacher's logits, float32, (N, K), divided by its temperature, for the next batch, (N, 3, H, W)."""
+        """The teacher's logits, float32, (N, K), for the next batch, (N, 3, H, W)."""
         if self.known is None:
             logits = self.teacher(images)
             self.given.append(logits)
         else:
             logits, self.known = self.known[: len(images)], self.known[len(images) :]
-        return logits.to(images.device) / self.teacher.temperature
+        return logits.to(images.device)
 
     def keep(self) -> None:
         """End the epoch: write what the teacher was asked.

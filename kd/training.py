@@ -9,7 +9,6 @@ the same augmentation and schedule.
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from kd import evaluation
 from kd.augment import augment, draw, mixup
 from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages
 from kd.losses import UNLABELLED, DistillationLoss, distillation_loss, hard_loss
-from kd.optimizer import averaged, learning_rate_at, make_optimizer
+from kd.optimizer import learning_rate_at, make_optimizer
 from kd.processes import ALONE, Processes, autocast
 from kd.progress import Progress
 from kd.recipe import Recipe
@@ -69,11 +68,11 @@ def train(
 
     network.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(network, recipe, device)
-    state = TrainingState(network, averaged(network, recipe, optimizer), optimizer, recipe)
+    state = TrainingState(network, optimizer, recipe)
     state.load(output_dir / STATE, device)
     history = state.history
     if history and processes.rank == 0:
-        export(state.kept, history)  # the interruption may have come between state and checkpoint
+        export(network, history)  # the interruption may have come between state and checkpoint
     learner = prepared(network, processes, device, compiled)
     if compiled and teacher:
         teacher.compile()
@@ -83,7 +82,7 @@ def train(
         answers = open_answers(teacher, answers_dir, epoch, len(training) // recipe.batch_size * recipe.batch_size)
         measured = train_epoch(learner, training, recipe, epoch, optimizer, answers, progress)
         if processes.rank == 0:
-            measured |= validate(state.kept, validation, recipe, epoch)
+            measured |= validate(network, validation, recipe, epoch)
         history.append(measured)
         progress.close(measured)
         try:
@@ -91,7 +90,7 @@ def train(
                 answers.keep()
             if processes.rank == 0:
                 state.save(output_dir / STATE)
-                export(state.kept, history)
+                export(network, history)
         except OSError as error:
             raise TrainingError(
                 f"epoch {epoch + 1} could not be written to {output_dir} ({error}). What was saved before is kept: "
@@ -99,8 +98,6 @@ def train(
             ) from error
     if processes.rank == 0:
         (output_dir / STATE).unlink(missing_ok=True)
-    if state.average:
-        network.load_state_dict(state.kept.state_dict())
     return history
 
 
@@ -223,11 +220,7 @@ def batches(
     """
     random = np.random.default_rng([recipe.seed, epoch])
     order = torch.from_numpy(random.permutation(len(training))).to(training.labels.device)
-    drawn = draw(len(training), recipe, random)
-    if recipe.alternating_flip:
-        begins_flipped = np.random.default_rng(recipe.seed).random(len(training)) < recipe.flip
-        drawn = replace(drawn, flip=torch.from_numpy(begins_flipped)[order.cpu()] ^ bool(epoch % 2))
-    drawn = drawn.to(training.labels.device)
+    drawn = draw(len(training), recipe, random).to(training.labels.device)
     for start in range(0, len(order) - recipe.batch_size + 1, recipe.batch_size):
         rows = processes.share(slice(start, start + recipe.batch_size))
         batch, parameters = training[order[rows]], drawn[rows]

@@ -17,8 +17,8 @@ import torch
 import torchvision
 
 import train.run
-from kd import checkpoint, evaluation, models
-from kd.cifar10 import CLASSES, FOLDER, NORMALISATIONS, read_training_set, split_indices
+from kd import checkpoint, models
+from kd.cifar10 import CLASSES, FOLDER, NORMALISATIONS
 from kd.recipe import RECIPES, as_config
 from kd.training_state import STATE
 from tests.train_plain_network import main as train_plain_network
@@ -249,23 +249,6 @@ def test_patient_recipe_distils_a_teacher_into_a_student(few_images, teacher, tm
     }
     (epoch,) = checkpoint.read_history(tmp_path)
     assert epoch["soft"] > 0 and epoch["loss"] == pytest.approx(epoch["soft"])  # its soft weight is 1
-
-
-def test_calibrated_teacher_is_softened_by_the_temperature_that_suits_the_validation_images(
-    few_images, student, tmp_path
-):
-    arguments = [*SEED_RUN, "--epochs", "1", "--teacher", student, "--data-dir", few_images]
-    run("train.distill", *arguments, "--calibrated-teacher", "--output-dir", tmp_path / "calibrated")
-    run("train.distill", *arguments, "--output-dir", tmp_path / "plain")
-    calibrated, plain = (checkpoint.load_config(tmp_path / name) for name in ("calibrated", "plain"))
-    everything = read_training_set(few_images)
-    validation = everything[split_indices(everything.labels)[1]]
-    network, config = checkpoint.load(student)
-    logits = evaluation.predict(network, validation.images, checkpoint.normalisation_of(config))
-    expected = evaluation.calibrating_temperature(logits, validation.labels)
-    assert calibrated["teacher_temperature"] == pytest.approx(expected, rel=1e-3)
-    assert "teacher_temperature" not in plain
-    assert calibrated["metrics"]["loss"] != plain["metrics"]["loss"]
 
 
 def test_missing_teacher_is_named_with_the_command_that_makes_it(tmp_path):

@@ -9,7 +9,6 @@ from kd.cifar10 import CLASSES, NORMALISATIONS
 from kd.evaluation import (
     accuracy,
     agreement,
-    calibrating_temperature,
     calibration_error,
     energy_score,
     measure,
@@ -156,19 +155,6 @@ def test_gaps_in_opposite_directions_do_not_cancel_out_between_bins():
     logits = torch.cat([sure_of([3]), torch.zeros(1, 10)])
     labels = torch.tensor([4, 0])
     assert calibration_error(logits, labels) == pytest.approx((1.0 + 0.9) / 2, rel=1e-6)
-
-
-@pytest.mark.parametrize("scale", [0.2, 1.0, 5.0])
-def test_calibrating_temperature_is_where_the_likelihood_is_highest(answers, scale):
-    logits, labels = answers
-    temperature = calibrating_temperature(logits * scale, labels)
-    grid = torch.logspace(-1.5, 1.5, 3001, dtype=torch.double)
-    likelihoods = [negative_log_likelihood(logits * scale / t, labels) for t in grid.tolist()]
-    assert temperature == pytest.approx(grid[torch.tensor(likelihoods).argmin()].item(), rel=2e-3)
-
-
-def test_calibrating_temperature_of_a_network_that_is_always_right_is_the_least():
-    assert calibrating_temperature(sure_of([0, 1, 2]), torch.tensor([0, 1, 2])) == pytest.approx(0.01)
 
 
 def test_measure_gathers_all_metrics_of_one_network(answers):

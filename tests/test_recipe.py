@@ -31,7 +31,6 @@ RANGES = {
     "momentum": (0, 0.9999),
     "weight_decay": (0, 1),
     "temperature": (0.01, 1000),
-    "ema": (0, 0.99999),
     "soft_weight": (0, 1),
     "seed": (0, 2**31 - 1),
 }
@@ -43,7 +42,7 @@ CHOICES = {
     "optimizer": "nesterov, sgd",
     "schedule": "cosine, constant",
 }
-SWITCHES = ("pretrained", "alternating_flip", "calibrated_teacher")
+SWITCHES = ("pretrained",)
 
 
 # Presets
@@ -193,3 +192,10 @@ def test_config_gives_the_recipe_back_and_fills_in_fields_that_came_later():
 def test_config_with_a_field_that_recipes_do_not_have_is_refused():
     with pytest.raises(RecipeError, match="no longer known: blur, glare"):
         from_config(as_config("seed", Recipe()) | {"glare": 1, "blur": 2})
+
+
+def test_config_with_a_retired_field_is_read_where_the_field_was_not_made_use_of():
+    config = as_config("seed", Recipe())
+    assert from_config(config | {"ema": 0.0, "alternating_flip": False}) == ("seed", Recipe())
+    with pytest.raises(RecipeError, match="no longer known: ema"):
+        from_config(config | {"ema": 0.9, "alternating_flip": False})

@@ -4,11 +4,9 @@ import errno
 import math
 import os
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from kd import checkpoint
 from kd.cifar10 import NORMALISATIONS
@@ -117,7 +115,7 @@ def test_training_lowers_the_loss(run):
     assert history[-1]["accuracy"] > 0.2
 
 
-# Schedule, moving average and precision
+# Schedule and precision
 
 
 def test_every_step_takes_the_rate_of_the_schedule(run, monkeypatch):
@@ -137,45 +135,6 @@ def test_every_step_takes_the_rate_of_the_schedule(run, monkeypatch):
     assert rates[0] < 0.01 < 0.09 < max(rates) <= 0.1
     assert rates[-1] < 0.001
     assert [epoch["learning_rate"] for epoch in history] == rates[6::7]
-
-
-def test_moving_average_follows_every_step_and_is_what_is_measured_and_kept(run, make_network, subset, request):
-    network, steps = make_network(), []
-    hook = register_optimizer_step_post_hook(lambda *_: steps.append(snapshot(network)))
-    request.addfinalizer(hook.remove)
-    exported = []
-    recipe = RECIPE.changed(epochs=1, ema=0.8)
-    _, history = run(recipe, network, export=lambda shown, _: exported.append(snapshot(shown)))
-    expected = steps[0]  # the average begins with the weights after the first step
-    for weights in steps[1:]:
-        for name, tensor in weights.items():
-            if tensor.is_floating_point():
-                expected[name] = 0.8 * expected[name] + 0.2 * tensor
-    for weights in (exported[0], network.state_dict()):
-        for name, tensor in expected.items():
-            if tensor.is_floating_point():
-                assert torch.allclose(weights[name], tensor, atol=1e-6), name
-    assert not torch.allclose(exported[0]["0.weight"], steps[-1]["0.weight"], atol=1e-4)
-    validation = subset[1]
-    logits = predict(network, validation.images, NORMALISATIONS["cifar10"])
-    assert history[-1]["validation_accuracy"] == accuracy(logits, validation.labels)
-
-
-def test_alternating_flip_shows_each_image_both_ways_in_turn(subset):
-    training, _ = subset
-    plain = Recipe(batch_size=45, crop_padding=0, alternating_flip=True)
-    shown = []
-    for epoch in range(3):
-        images = torch.cat([images for images, _ in batches(training, plain, epoch)])
-        order = np.random.default_rng([plain.seed, epoch]).permutation(len(training))
-        shown.append(torch.empty_like(images).index_copy_(0, torch.from_numpy(order), images))
-    assert torch.equal(shown[0], shown[2])
-    assert torch.equal(shown[0], shown[1].flip(3))
-    unflipped = torch.cat([images for images, _ in batches(training, plain.changed(flip=0.0), 0)])
-    order = np.random.default_rng([plain.seed, 0]).permutation(len(training))
-    unflipped = torch.empty_like(unflipped).index_copy_(0, torch.from_numpy(order), unflipped)
-    begin_unflipped = (shown[0] == unflipped).flatten(1).all(dim=1).double().mean().item()
-    assert 0.4 < begin_unflipped < 0.6
 
 
 def test_bfloat16_is_for_the_networks_alone(run, make_network):
@@ -281,7 +240,7 @@ def interrupt_at_step(network, last):
 @pytest.mark.parametrize("distilled", [False, True])
 @pytest.mark.parametrize("epochs", [1, 2, "one and a half"])
 def test_interrupted_run_ends_like_an_uninterrupted_one(run, make_network, tmp_path, teacher, epochs, distilled):
-    recipe = RECIPE.changed(mixup=0.5, ema=0.9, alternating_flip=True)
+    recipe = RECIPE.changed(mixup=0.5)
     options = {"teacher": teacher if distilled else None}
     expected, history = run(recipe, folder="whole", **options)
     with pytest.raises(KeyboardInterrupt):

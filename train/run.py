@@ -15,7 +15,7 @@ import torch
 import torch.distributed as distributed
 import torchvision
 
-from kd import checkpoint, evaluation, models
+from kd import checkpoint, models
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES, NORMALISATIONS, DataError, LabelledImages, read_training_set, split_indices
 from kd.processes import DeviceError, machine, process_device, wait_for_all
@@ -75,10 +75,6 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
 
     if teacher:
         teacher.to(device, memory_format=torch.channels_last)
-        if recipe.calibrated_teacher:
-            logits = evaluation.predict(teacher, validation.images, NORMALISATIONS[recipe.normalisation])
-            teacher.temperature = evaluation.calibrating_temperature(logits, validation.labels.cpu())
-            config["teacher_temperature"] = teacher.temperature
 
     if options.restart and first:
         remove_run(options.output_dir)
