@@ -52,6 +52,12 @@ def test_every_seed_is_a_dot_and_the_mean_has_its_spread(study):
     assert "left out" not in {name for trace in traces for name in trace.y}
 
 
+def test_settings_in_an_arms_name_stand_below_it(study):
+    study["arms"] = [make_arm("dkd (soft weight 1)", "distilled", [0.6])]
+    for figure in (accuracy_of_arms(study), agreement_with_teacher(study)):
+        assert list(figure.data[0].y) == ["dkd<br>(soft weight 1)"]
+
+
 def test_accuracy_is_that_of_what_the_study_is_measured_on(study):
     figure = accuracy_of_arms(study | {"measured_on": "validation"})
     assert list(figure.data[2].x) == [0.76, 0.78]

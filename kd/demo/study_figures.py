@@ -66,7 +66,7 @@ def accuracy_of_arms(study: dict) -> go.Figure:
         colour, spread = ROLE_COLOURS[arm["role"]], arm["mean"][metric]
         figure.add_scatter(
             x=[run[metric] for run in arm["runs"]],
-            y=[arm["name"]] * len(arm["runs"]),
+            y=[_in_two_lines(arm)] * len(arm["runs"]),
             mode="markers",
             marker={"color": colour, "size": 9, "opacity": 0.45},
             customdata=[run["seed"] for run in arm["runs"]],
@@ -74,7 +74,7 @@ def accuracy_of_arms(study: dict) -> go.Figure:
         )
         figure.add_scatter(
             x=[spread["mean"]],
-            y=[arm["name"]],
+            y=[_in_two_lines(arm)],
             mode="markers",
             marker={"color": colour, "size": 13, "symbol": "diamond"},
             error_x={"type": "data", "array": [spread["sd"] or 0], "color": colour, "thickness": 2},
@@ -126,7 +126,7 @@ def agreement_with_teacher(study: dict) -> go.Figure:
     figure = go.Figure(
         go.Bar(
             x=[spread["mean"] for spread in spreads],
-            y=[arm["name"] for arm in arms],
+            y=[_in_two_lines(arm) for arm in arms],
             orientation="h",
             marker={"color": [ROLE_COLOURS[arm["role"]] for arm in arms]},
             error_x={"type": "data", "array": [spread["sd"] or 0 for spread in spreads], "color": "gray"},
@@ -295,6 +295,11 @@ def _over_labels(study: dict, metric: str, title: str, form: str) -> go.Figure:
         yaxis={"title": title, "tickformat": form},
         legend=LEGEND_BELOW,
     )
+
+
+def _in_two_lines(arm: dict) -> str:
+    """An arm's name for an axis, with its settings below it: a phone has no room for both side by side."""
+    return arm["name"].replace(" (", "<br>(")
 
 
 def _carried_out(study: dict) -> list[dict]:
