@@ -80,6 +80,7 @@ def training_curves(histories: dict[str, list[dict]]) -> go.Figure:
             )
     return styled(
         figure,
+        height=480,  # on a phone the legend below takes six lines
         xaxis={"title": "epoch"},
         yaxis={"title": "accuracy", "tickformat": ".0%"},
         legend=LEGEND_BELOW,

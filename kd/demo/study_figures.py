@@ -105,7 +105,7 @@ def reliability_diagram(study: dict) -> go.Figure:
         figure.add_scatter(
             x=[sure for sure, _, _ in points],
             y=[right for _, right, _ in points],
-            name=f"{arm['name']}, calibration error {arm['mean']['ece']['mean']:.2%}",
+            name=f"{_in_two_lines(arm)}, calibration error {arm['mean']['ece']['mean']:.2%}",
             mode="lines+markers",
             line={"color": colour, "width": 2},
             customdata=[n for _, _, n in points],
@@ -113,6 +113,7 @@ def reliability_diagram(study: dict) -> go.Figure:
         )
     return styled(
         figure,
+        height=440 + 20 * len(_carried_out(study)),  # the legend below takes a line an arm
         xaxis={"title": "mean confidence", "tickformat": ".0%", "range": [0, 1]},
         yaxis={"title": "accuracy", "tickformat": ".0%", "range": [0, 1]},
         legend=LEGEND_BELOW,
@@ -298,7 +299,7 @@ def _over_labels(study: dict, metric: str, title: str, form: str) -> go.Figure:
 
 
 def _in_two_lines(arm: dict) -> str:
-    """An arm's name for an axis, with its settings below it: a phone has no room for both side by side."""
+    """An arm's name with its settings below it: a phone has no room for both side by side."""
     return arm["name"].replace(" (", "<br>(")
 
 
