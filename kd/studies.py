@@ -49,7 +49,7 @@ _COLUMNS = {
     "agreement": ("agrees with teacher", "{:.2%}", 100),
 }
 
-_NAMED_AT_MOST = 3  # arms trained as most were; of more, their number is told
+_NAMED_AT_MOST = 3  # arms trained alike; of more, their number is told
 
 
 def read_studies(checkpoints: str | Path) -> dict[str, dict]:
@@ -136,13 +136,10 @@ def provenance(study: dict) -> str:
         how = (f"({seeds}): {recipe}, {arm['runs'][0]['epochs_done']} epochs", machines)
         trained_alike.setdefault(how, []).append(arm)
     sentences = []
-    many = max(trained_alike.values(), key=len, default=[])
-    if len(many) <= _NAMED_AT_MOST:
-        many = []
-    for (how, machines), arms in sorted(trained_alike.items(), key=lambda alike: alike[1] is many):
-        names = "; ".join(arm["name"] for arm in arms)
-        if arms is many:
-            names = f"the {len(arms)} other arms" if sentences else f"all {len(arms)} arms"
+    for (how, machines), arms in sorted(trained_alike.items(), key=lambda alike: len(alike[1]) > _NAMED_AT_MOST):
+        names = "; ".join(arm["name"] for arm in arms[:_NAMED_AT_MOST])
+        if len(arms) > _NAMED_AT_MOST:
+            names = f"{arms[0]['name']} and {len(arms) - 1} more arms"
         images = " or ".join(f"{number:,}" for number in sorted({arm["runs"][0]["trained_on"] for arm in arms}))
         # str.capitalize() would make the T of a temperature small.
         sentences.append(f"{names[0].upper()}{names[1:]} {how} on {images} images, {machines}.")

@@ -106,7 +106,7 @@ def test_provenance_tells_what_all_arms_of_a_role_set_otherwise_than_the_preset(
     assert in_short(found).startswith("Recipe seed, 3 epochs, 1 seed<br>")
 
 
-def test_provenance_tells_the_number_of_many_arms_that_were_trained_alike_and_names_the_others(data_dir, tmp_path):
+def test_provenance_names_few_arms_that_were_trained_alike_and_tells_the_number_of_many(data_dir, tmp_path):
     slow = {"learning_rate": 0.1}
     arms = (TEACHER, *(Arm(f"student {number}", "student", slow) for number in range(4)))
     study = Study("?", arms, seeds=1, recipe="seed")
@@ -117,7 +117,8 @@ def test_provenance_tells_the_number_of_many_arms_that_were_trained_alike_and_na
     found["arms"][2]["runs"][0]["trained_on"] = 45
     told = provenance(found)
     assert told.startswith("Teacher (seed 0): ")
-    assert "The 4 other arms (seed 0): recipe `seed` (imagenet stem, learning rate 0.1), 40 epochs on 45 or 450" in told
+    assert "Student 0 and 3 more arms (seed 0): recipe `seed` (imagenet stem, learning rate 0.1), 40 epochs" in told
+    assert " on 45 or 450 images, an abacus." in told
     assert "student 1" not in told
 
 
