@@ -140,7 +140,8 @@ def provenance(study: dict) -> str:
         names = "; ".join(arm["name"] for arm in arms[:_NAMED_AT_MOST])
         if len(arms) > _NAMED_AT_MOST:
             names = f"{arms[0]['name']} and {len(arms) - 1} more arms"
-        images = " or ".join(f"{number:,}" for number in sorted({arm["runs"][0]["trained_on"] for arm in arms}))
+        numbers = [f"{number:,}" for number in sorted({arm["runs"][0]["trained_on"] for arm in arms})]
+        images = " or ".join([", ".join(numbers[:-1]), *numbers[-1:]] if len(numbers) > 1 else numbers)
         # str.capitalize() would make the T of a temperature small.
         sentences.append(f"{names[0].upper()}{names[1:]} {how} on {images} images, {machines}.")
     data = study["data"]
