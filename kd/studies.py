@@ -10,7 +10,7 @@ from kd.findings import findings
 from kd.recipe import RECIPES
 
 STUDIES_FOLDER = "studies"
-NEVER_SEEN = "never-seen"  # the study, and the folder of the student that ships with it
+NEVER_SEEN = "never-seen"  # the folder of the student that was never shown a class
 
 
 class PublishedNetwork(NamedTuple):

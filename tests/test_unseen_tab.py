@@ -1,13 +1,11 @@
 """The tab of the class that a student never saw: real Chromium, the bias under the mouse."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 
 from kd.cifar10 import CLASSES
-from kd.demo.unseen_tab import bias_of
+from kd.demo.unseen_tab import study_of
 from kd.hub import Classifier
 from kd.inference import read_photo, to_network_size
 from kd.studies import read_studies
@@ -26,6 +24,12 @@ def student():
 def unseen(student):
     """The position of the class that it never saw."""
     return CLASSES.index(student.config["data"]["without_class"])
+
+
+@pytest.fixture(scope="module")
+def found(student):
+    """What the studies found for it."""
+    return study_of(student.config, read_studies(CHECKPOINTS))
 
 
 @pytest.fixture
@@ -52,10 +56,20 @@ def biased(logits, unseen, bias):
     return softmax([z + bias * (k == unseen) for k, z in enumerate(logits)], 1)
 
 
-def test_the_study_measured_the_student_that_ships(student, unseen):
-    study = read_studies(CHECKPOINTS)["never-seen"]
-    assert math.isfinite(bias_of(study, student.config))
+def test_a_study_measured_the_student_that_ships(student, found):
+    assert found.bias in [run["corrected"]["others"]["bias"] for run in found.study["never_seen"]["runs"]]
     assert student.config["data"]["trained_on"] == 40_500
+
+
+@pytest.mark.parametrize("change", [{"temperature": 1.5}, {"seed": 99}, {"epochs": 3}])
+def test_no_other_students_correction_is_taken(student, change):
+    recipe = student.config["recipe"] | change
+    assert study_of(student.config | {"recipe": recipe}, read_studies(CHECKPOINTS)) is None
+
+
+def test_control_is_another_student_than_the_distilled_one_of_the_same_recipe(student):
+    config = student.config | {"role": "student"}
+    assert study_of(config, read_studies(CHECKPOINTS)) != study_of(student.config, read_studies(CHECKPOINTS))
 
 
 def test_the_tab_starts_with_the_example_as_the_student_was_trained(tab, student, unseen, classify):
@@ -67,11 +81,10 @@ def test_the_tab_starts_with_the_example_as_the_student_was_trained(tab, student
     )
 
 
-def test_the_button_adds_the_bias_that_the_study_found_and_the_other_takes_it_away(tab, student, unseen):
-    bias = bias_of(read_studies(CHECKPOINTS)["never-seen"], student.config)
+def test_the_button_adds_the_bias_that_the_study_found_and_the_other_takes_it_away(tab, student, unseen, found):
     logits = logits_of(student, EXAMPLES / f"{CLASSES[unseen]}.png")
     tab.get_by_role("button", name="Corrected").click()
-    assert shown(tab, "unseen") == pytest.approx(biased(logits, unseen, round(bias, 2)), abs=1e-5)
+    assert shown(tab, "unseen") == pytest.approx(biased(logits, unseen, round(found.bias, 2)), abs=1e-5)
     tab.get_by_role("button", name="As it was trained").click()
     assert shown(tab, "unseen") == pytest.approx(biased(logits, unseen, 0), abs=1e-5)
 

@@ -4,7 +4,7 @@ A study is a list of arms. An arm is one way to train, repeated with several see
 `train.study` carries them out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -130,10 +130,10 @@ def few_labels() -> Iterator[Arm]:
     yield DISTILLED
 
 
-def never_seen() -> Iterator[Arm]:
+def never_seen(classes: Sequence[str] = CLASSES) -> Iterator[Arm]:
     """For each class students that were never shown it: alone, the control, and distilled at several temperatures."""
     yield TEACHER
-    for name in CLASSES:
+    for name in classes:
         without = {"without_class": name}
         yield Arm(f"no {name}, alone", "student", withheld=without, seeds=1)
         for temperature in UNSEEN_TEMPERATURES:
@@ -223,6 +223,12 @@ STUDIES = {
     "few-labels": Study("How much do soft targets help where labels are scarce?", tuple(few_labels()), seeds=3),
     "never-seen": Study(
         "What does a student know of a class that it was never shown?", tuple(never_seen()), analysis="never-seen"
+    ),
+    "never-seen-longer": Study(
+        "Does a longer run teach more of a class that was never shown?",
+        # Of the classes that were run before, the one that students recognised best on the validation images.
+        tuple(never_seen(("frog",))),
+        analysis="never-seen",
     ),
     "human-doubt": Study("Do the networks doubt like people?", (TEACHER, STUDENT, DISTILLED), analysis="human-doubt"),
     "selection": Study(

@@ -3,8 +3,10 @@
 The view itself is in unseen/; the bias is moved in the browser alone.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import gradio as gr
 import numpy as np
@@ -15,31 +17,35 @@ from kd.cifar10 import CLASSES
 from kd.demo.crowd import SINGLE_PHOTO
 from kd.demo.examples import EXAMPLES
 from kd.demo.uploads import photo_or_sentence
-from kd.findings import never_seen_sentence
+from kd.findings import never_seen_sentences
 from kd.hub import Classifier
 from kd.inference import Trio, read_photo, to_network_size
+from kd.recipe import from_config
 from kd.studies import NEVER_SEEN, read_studies
 
 UNSEEN = Path(__file__).parent / "unseen"
 
 
 def build_unseen(trio: Trio, checkpoints: Path) -> None:
-    """The tab, for the student in `checkpoints`/never-seen; nothing where none ships, or its study is not there.
+    """The tab, for the student in `checkpoints`/never-seen; nothing where none ships, or no study has measured it.
 
     Raises:
-        CheckpointError: the student or the study is damaged.
+        CheckpointError: the student or a study is damaged.
     """
-    study = read_studies(checkpoints).get(NEVER_SEEN)
-    if study is None or not (checkpoints / NEVER_SEEN).is_dir():
+    if not (checkpoints / NEVER_SEEN).is_dir():
         return
     student = Classifier.from_pretrained(checkpoints / NEVER_SEEN)
+    found = study_of(student.config, read_studies(checkpoints))
+    if found is None:
+        return
     unseen = student.config["data"]["without_class"]
-    answer = partial(answer_photo, trio, student, bias_of(study, student.config))
+    answer = partial(answer_photo, trio, student, found.bias)
     example = EXAMPLES[CLASSES.index(unseen)]
     with gr.Tab("The class it never saw"):
         gr.Markdown(
             f"This student was never shown a **{unseen}**: what it knows of one, it knows from the teacher's doubts "
-            f"about other images. {never_seen_sentence(study['never_seen'], unseen)}"
+            f"about other images. {never_seen_sentences(found.study['never_seen'], unseen)} "
+            "The button *Corrected* does (b)."
         )
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
@@ -82,12 +88,20 @@ def answer_photo(trio: Trio, student: Classifier, bias: float, photo: Image.Imag
     }
 
 
-def bias_of(study: dict, config: dict) -> float:
-    """The correction that the study found for the shipped student."""
-    return next(
-        run["bias"]
-        for run in study["never_seen"]["runs"]
-        if (run["unseen"], run["temperature"], run["seed"])
-        == (config["data"]["without_class"], config["recipe"]["temperature"], config["seed"])
-        and run["temperature"] is not None
-    )
+class Found(NamedTuple):
+    """The study that measured a student, and the correction of the student's bias that it found."""
+
+    study: dict
+    bias: float
+
+
+def study_of(config: dict, studies: Mapping[str, dict]) -> Found | None:
+    """What the studies found for the student of this config.json: the run of the same recipe, seed and unseen class."""
+    student = (config["role"], config["data"]["without_class"], from_config(config["recipe"]))
+    for study in studies.values():
+        arms = {arm["name"]: arm for arm in study["arms"]}
+        for run in study.get("never_seen", {"runs": []})["runs"]:
+            arm = arms[run["arm"]]
+            if student == (arm["role"], run["unseen"], from_config(arm["recipe"] | {"seed": run["seed"]})):
+                return Found(study, run["corrected"]["others"]["bias"])
+    return None
