@@ -6,14 +6,13 @@ from typing import NamedTuple
 from kd.recipe import Recipe
 
 TOLD_SHARE = 0.04  # of the labels: fixed beforehand, like the T that is told
-RULE_LETTERS = {"teacher": "a", "others": "b"}  # by which sentences and tables tell the rules of `kd.unseen`
 
 
 def findings(study: dict) -> list[str]:
     """The paragraphs (Markdown) of a study's own analysis; none where it has none."""
     paragraphs = [*few_labels_sentence(study), *selection_sentences(study)]
     if "never_seen" in study:
-        paragraphs += [never_seen_sentences(study["never_seen"]), never_seen_table(study["never_seen"])]
+        paragraphs += [never_seen_sentence(study["never_seen"]), never_seen_table(study["never_seen"])]
     if study.get("human_doubt"):
         paragraphs += [human_doubt_table(study["human_doubt"]), *human_doubt_sentences(study["human_doubt"])]
     return paragraphs
@@ -78,55 +77,46 @@ def selection_sentences(study: dict) -> list[str]:
 
 
 def never_seen_table(found: dict) -> str:
-    """A row a run: its accuracy on the class it never saw and on the nine others, uncorrected and by each rule."""
-    marks = [f"corrected ({letter})" for letter in RULE_LETTERS.values()]
-    headings = ["never saw", "taught by", "unseen class", *marks, "seen classes", *marks]
-    headings += [f"bias ({letter})" for letter in RULE_LETTERS.values()]
-    rows = [headings, ["---", "---"] + ["---:"] * (len(headings) - 2)]
+    """A row a run: its accuracy on the class it never saw and on the nine others, before and after the correction."""
+    rows = [
+        ["never saw", "taught by", "unseen class, before", "after correction", "seen classes, before", "after", "bias"],
+        ["---", "---"] + ["---:"] * 5,
+    ]
     for run in found["runs"]:
+        before, after = run["before"], run["after"]
         taught = "the labels alone" if run["temperature"] is None else f"the teacher, T = {run['temperature']:g}"
-        corrected = [run["corrected"][rule] for rule in RULE_LETTERS]
-        shares = [measured[of] for of in ("unseen", "seen") for measured in (run["uncorrected"], *corrected)]
-        biases = [f"{measured['bias']:+.2f}" for measured in corrected]
-        rows.append([run["unseen"], taught, *(f"{share:.1%}" for share in shares), *biases])
+        shares = (before["unseen"], after["unseen"], before["seen"], after["seen"])
+        rows.append([run["unseen"], taught, *(f"{share:.1%}" for share in shares), f"{run['bias']:+.2f}"])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def never_seen_sentences(found: dict, unseen: str | None = None) -> str:
-    """What students know of the classes they never saw, next to their controls, and the rules of the correction.
+def never_seen_sentence(found: dict, unseen: str | None = None) -> str:
+    """What students know of the classes they never saw, next to their controls.
 
-    Told are the students distilled at the recipes' own T, or at the only T that was run: the test images may not
-    choose. Every class is told.
+    Every class is told, with the student distilled at the recipes' own T, or at the only T that was run: the test
+    images may not choose.
 
     Args:
         found: the study's analysis.
         unseen: the class to tell of; None for all.
     """
-    sentences = []
+    told = []
     for name in dict.fromkeys(run["unseen"] for run in found["runs"]):
         by_temperature = {run["temperature"]: run for run in found["runs"] if run["unseen"] == name}
-        control = by_temperature.pop(None, None)
-        told = by_temperature.get(Recipe.temperature)
-        if len(by_temperature) == 1:
-            (told,) = by_temperature.values()
-        if told is None or unseen not in (None, name):
+        alone = by_temperature.pop(None, None)
+        temperature = next(iter(by_temperature)) if len(by_temperature) == 1 else Recipe.temperature
+        if temperature not in by_temperature or unseen not in (None, name):
             continue
-        sentences.append(
-            f"A student that was never shown a {name} recognises, distilled at T = {told['temperature']:g}, "
-            f"{_of_unseen(told)} of the {name} images"
-            + (f"; taught by the labels alone, {_of_unseen(control)}." if control else ".")
-        )
-    rules = " or ".join(f"({letter}) {found['rules'][rule]}" for rule, letter in RULE_LETTERS.items())
-    sentences.append(
-        "To correct its bias, the unseen class's logit is raised until, on the validation images of the nine seen "
-        f"classes, the student answers with that class {rules}."
+        control = f"; taught by the labels alone {alone['after']['unseen']:.1%}" if alone else ""
+        before, after = (f"{by_temperature[temperature][key]['unseen']:.1%}" for key in ("before", "after"))
+        told.append(f"{after} of the {name} images at T = {temperature:g} ({before} before{control})")
+    rule = f"Bias correction: {found['rule']}."
+    if not told:
+        return rule
+    return (
+        "A distilled student that was never shown a class recognises, after the correction of its bias, "
+        f"{', '.join(told)}. {rule}"
     )
-    return " ".join(sentences)
-
-
-def _of_unseen(run: dict) -> str:
-    corrected = " or ".join(f"({RULE_LETTERS[rule]}) {run['corrected'][rule]['unseen']:.1%}" for rule in RULE_LETTERS)
-    return f"{run['uncorrected']['unseen']:.1%} and, its bias corrected, {corrected}"
 
 
 def human_doubt_table(found: dict) -> str:

@@ -8,8 +8,7 @@ from kd.demo.study_figures import (
     doubt_over_temperature,
     unseen_class_recognised,
 )
-from kd.findings import findings, never_seen_sentences
-from kd.unseen import RULES
+from kd.findings import findings, never_seen_sentence
 
 RUN = {"epochs_done": 8, "machine": "a CPU"}
 
@@ -17,10 +16,8 @@ RUN = {"epochs_done": 8, "machine": "a CPU"}
 def make_never_seen():
     def run(unseen, temperature, before, after, bias):
         return {
-            "arm": "?", "seed": 0, "unseen": unseen, "temperature": temperature,
-            "uncorrected": {"unseen": before, "seen": 0.8},
-            "corrected": {"teacher": {"bias": bias, "unseen": after, "seen": 0.7},
-                          "others": {"bias": bias + 1, "unseen": after + 0.05, "seen": 0.6}},
+            "arm": "?", "seed": 0, "unseen": unseen, "temperature": temperature, "bias": bias,
+            "before": {"unseen": before, "seen": 0.8}, "after": {"unseen": after, "seen": 0.7},
         }  # fmt: skip
 
     runs = [
@@ -28,7 +25,7 @@ def make_never_seen():
         run("cat", None, 0.0, 0.11, 8.0), run("cat", 4.0, 0.0, 0.3, 2.0),
     ]  # fmt: skip
     arm = {"name": "no frog, alone", "role": "student", "runs": [RUN], "withheld": {}, "recipe": {"name": "seed"}}
-    return {"never_seen": {"rules": RULES, "runs": runs}, "arms": [arm], "comparisons": []}
+    return {"never_seen": {"rule": "as often as the teacher", "runs": runs}, "arms": [arm], "comparisons": []}
 
 
 def make_human_doubt(seeds=2):
@@ -51,27 +48,24 @@ def make_human_doubt(seeds=2):
 
 
 def test_classes_never_seen_are_told_at_the_t_fixed_beforehand_with_their_controls_and_not_at_the_best():
-    sentences, table = findings(make_never_seen())
-    assert (
-        "never shown a frog recognises, distilled at T = 4, 1.0% and, its bias corrected, (a) 70.0% or (b) 75.0% of "
-        "the frog images; taught by the labels alone, 0.0% and, its bias corrected, (a) 5.0% or (b) 10.0%." in sentences
-    )
-    assert "0.0% and, its bias corrected, (a) 30.0% or (b) 35.0% of the cat images" in sentences
-    assert f"(a) {RULES['teacher']} or (b) {RULES['others']}." in sentences
-    assert "90.0%" not in sentences
-    assert "| frog | the labels alone | 0.0% | 5.0% | 10.0% | 80.0% | 70.0% | 60.0% | +9.00 | +10.00 |" in table
+    sentence, table = findings(make_never_seen())
+    assert "70.0% of the frog images at T = 4 (1.0% before; taught by the labels alone 5.0%)" in sentence
+    assert "30.0% of the cat images at T = 4 (0.0% before; taught by the labels alone 11.0%)" in sentence
+    assert "as often as the teacher" in sentence
+    assert "90.0%" not in sentence
+    assert "| frog | the labels alone | 0.0% | 5.0% | 80.0% | 70.0% | +9.00 |" in table
     assert len(table.splitlines()) == 2 + 5
 
 
 def test_one_class_never_seen_is_told_by_itself():
-    sentences = never_seen_sentences(make_never_seen()["never_seen"], "cat")
-    assert "cat" in sentences and "frog" not in sentences
+    sentence = never_seen_sentence(make_never_seen()["never_seen"], "cat")
+    assert "cat" in sentence and "frog" not in sentence
 
 
 def test_the_only_t_that_was_run_is_told():
     found = make_never_seen()["never_seen"]
     found["runs"] = [run for run in found["runs"] if run["temperature"] != 4]
-    assert "shown a frog recognises, distilled at T = 20, 2.0%" in never_seen_sentences(found)
+    assert "90.0% of the frog images at T = 20 (2.0% before; taught" in never_seen_sentence(found)
 
 
 def test_human_doubt_is_told_with_the_nearest_network_and_what_was_inherited():
@@ -123,12 +117,11 @@ def test_study_without_an_analysis_has_no_findings():
     assert findings({"arms": [], "comparisons": [], "measured_on": "test"}) == []
 
 
-def test_figure_of_the_unseen_class_has_bars_uncorrected_and_by_each_rule_for_each_run():
-    uncorrected, as_teacher, as_others = unseen_class_recognised(make_never_seen()).data
-    assert list(uncorrected.y) == [0.0, 0.01, 0.02, 0.0, 0.0]
-    assert list(as_teacher.y) == [0.05, 0.7, 0.9, 0.11, 0.3]
-    assert list(as_others.y) == pytest.approx([0.1, 0.75, 0.95, 0.16, 0.35])
-    assert [list(level) for level in as_others.x] == [
+def test_figure_of_the_unseen_class_has_a_bar_before_and_after_for_each_run():
+    before, after = unseen_class_recognised(make_never_seen()).data
+    assert list(before.y) == [0.0, 0.01, 0.02, 0.0, 0.0]
+    assert list(after.y) == [0.05, 0.7, 0.9, 0.11, 0.3]
+    assert [list(level) for level in after.x] == [
         ["no frog", "no frog", "no frog", "no cat", "no cat"],
         ["alone", "T = 4", "T = 20", "alone", "T = 4"],
     ]

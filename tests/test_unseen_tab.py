@@ -57,7 +57,7 @@ def biased(logits, unseen, bias):
 
 
 def test_a_study_measured_the_student_that_ships(student, found):
-    assert found.bias in [run["corrected"]["others"]["bias"] for run in found.study["never_seen"]["runs"]]
+    assert found.bias in [run["bias"] for run in found.study["never_seen"]["runs"]]
     assert student.config["data"]["trained_on"] == 40_500
 
 

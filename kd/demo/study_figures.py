@@ -192,18 +192,14 @@ def doubt_over_temperature(study: dict) -> go.Figure:
 
 
 def unseen_class_recognised(study: dict) -> go.Figure:
-    """Bars a run: the share of the class it never saw that it recognises, uncorrected and by each rule."""
+    """A bar a run: the share of the class it never saw that it recognises, before and after the bias correction."""
     runs = study["never_seen"]["runs"]
     taught = ["alone" if run["temperature"] is None else f"T = {run['temperature']:g}" for run in runs]
     figure = go.Figure()
-    shares = {"uncorrected": [run["uncorrected"]["unseen"] for run in runs]} | {
-        f"corrected ({letter}), {told}": [run["corrected"][rule]["unseen"] for run in runs]
-        for rule, letter, told in (("teacher", "a", "as its teacher"), ("others", "b", "as its other classes"))
-    }
-    for (name, of_unseen), colour in zip(shares.items(), (PALETTE[7], PALETTE[2], PALETTE[0]), strict=True):
+    for key, name, colour in (("before", "before the correction", PALETTE[7]), ("after", "after it", PALETTE[2])):
         figure.add_bar(
             x=[[f"no {run['unseen']}" for run in runs], taught],
-            y=of_unseen,
+            y=[run[key]["unseen"] for run in runs],
             name=name,
             marker={"color": colour},
             hovertemplate="%{y:.1%}",

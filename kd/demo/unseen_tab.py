@@ -17,7 +17,7 @@ from kd.cifar10 import CLASSES
 from kd.demo.crowd import SINGLE_PHOTO
 from kd.demo.examples import EXAMPLES
 from kd.demo.uploads import photo_or_sentence
-from kd.findings import never_seen_sentences
+from kd.findings import never_seen_sentence
 from kd.hub import Classifier
 from kd.inference import Trio, read_photo, to_network_size
 from kd.recipe import from_config
@@ -44,8 +44,7 @@ def build_unseen(trio: Trio, checkpoints: Path) -> None:
     with gr.Tab("The class it never saw"):
         gr.Markdown(
             f"This student was never shown a **{unseen}**: what it knows of one, it knows from the teacher's doubts "
-            f"about other images. {never_seen_sentences(found.study['never_seen'], unseen)} "
-            "The button *Corrected* does (b)."
+            f"about other images. {never_seen_sentence(found.study['never_seen'], unseen)}"
         )
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
@@ -103,5 +102,5 @@ def study_of(config: dict, studies: Mapping[str, dict]) -> Found | None:
         for run in study.get("never_seen", {"runs": []})["runs"]:
             arm = arms[run["arm"]]
             if student == (arm["role"], run["unseen"], from_config(arm["recipe"] | {"seed": run["seed"]})):
-                return Found(study, run["corrected"]["others"]["bias"])
+                return Found(study, run["bias"])
     return None
