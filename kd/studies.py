@@ -53,13 +53,13 @@ _NAMED_AT_MOST = 3  # arms trained alike; of more, their number is told
 
 
 def read_studies(checkpoints: str | Path) -> dict[str, dict]:
-    """The studies in a folder of checkpoints, by name; empty where none has been carried out.
+    """The studies in a folder of checkpoints, by name and in its order; empty where none has been carried out.
 
     Raises:
         CheckpointError: a file is damaged.
     """
     studies = {}
-    for path in sorted((Path(checkpoints) / STUDIES_FOLDER).glob("*.json")):
+    for path in sorted((Path(checkpoints) / STUDIES_FOLDER).glob("*.json"), key=lambda path: path.stem):
         try:
             study = json.loads(path.read_text("utf-8"))
             if not {"study", "question", "measured_on", "arms", "comparisons", "data", "command"} <= set(study):

@@ -7,6 +7,7 @@ import pytest
 
 from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
+from kd.demo.study_figures import figures_of
 from kd.recipe import ROLES, from_config
 from kd.results import read_results, results_table
 from kd.studies import read_studies, study_table
@@ -96,8 +97,8 @@ def test_the_readme_shows_every_study_as_its_file_has_it():
 
 def test_every_study_has_a_figure_in_the_readme_drawn_from_what_its_file_holds_now():
     drawn = draw_figures.shown()
-    for name in read_studies(CHECKPOINTS):
-        own = [path for path in drawn if path.name.startswith(f"{name}-")]
+    for name, study in read_studies(CHECKPOINTS).items():
+        own = drawn & {draw_figures.FIGURES / f"{name}-{figure.name}.svg" for figure in figures_of(study)}
         assert own, f"no figure of {name}"
         for path in own:
             assert path.read_text("utf-8").endswith(draw_figures.source_mark(name)), f"{path} is out of date"

@@ -188,6 +188,13 @@ def test_damaged_study_is_refused_by_name_with_the_way_out(tmp_path, summary):
             read_studies(tmp_path)
 
 
+def test_studies_are_read_in_the_order_of_their_names(tmp_path, summary):
+    (tmp_path / "studies").mkdir()
+    for name in ("main-longer", "main", "early"):
+        checkpoint.write_json(tmp_path / "studies" / f"{name}.json", summary[0])
+    assert list(read_studies(tmp_path)) == ["early", "main", "main-longer"]
+
+
 def test_section_is_replaced_between_its_own_markers_and_nothing_else(tmp_path):
     path = tmp_path / "README.md"
     path.write_text("a\n<!-- one -->\nold\n<!-- end of one -->\nb\n<!-- two -->\nkept\n<!-- end of two -->\n")
