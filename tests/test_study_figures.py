@@ -1,5 +1,6 @@
 """The studies' figures show the summary's own numbers."""
 
+import plotly.graph_objects as go
 import pytest
 
 from kd.demo.study_figures import (
@@ -8,6 +9,7 @@ from kd.demo.study_figures import (
     agreement_with_teacher,
     figures_of,
     reliability_diagram,
+    rounded,
     validation_accuracy_over,
 )
 from kd.studies import PUBLISHED
@@ -115,3 +117,9 @@ def test_every_study_gets_the_figures_that_its_measurements_allow(study):
 def test_every_figure_says_how_the_students_were_trained(study):
     for figure in figures_of(study):
         assert figure.figure.layout.title.text == "Recipe seed, 24 epochs, 2 seeds<br>an abacus"
+
+
+def test_figures_numbers_have_six_decimals_and_texts_stay():
+    figure = rounded(go.Figure(go.Bar(x=["a", "b"], y=[1 / 3, 2], error_y={"array": [1e-9, 2 / 3]})))
+    (bar,) = figure.data
+    assert (list(bar.x), list(bar.y), list(bar.error_y.array)) == (["a", "b"], [0.333333, 2], [0.0, 0.666667])

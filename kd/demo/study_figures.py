@@ -22,7 +22,8 @@ class StudyFigure(NamedTuple):
 def figures_of(study: dict) -> list[StudyFigure]:
     """The figures that a study's measurements allow, each saying how its networks were trained."""
     return [
-        StudyFigure(name, title, captioned(draw(study), study)) for name, (title, draw) in _suited_to(study).items()
+        StudyFigure(name, title, captioned(rounded(draw(study)), study))
+        for name, (title, draw) in _suited_to(study).items()
     ]
 
 
@@ -249,6 +250,15 @@ def validation_accuracy_over(study: dict, field: str) -> go.Figure:
         yaxis={"title": "validation accuracy", "tickformat": ".1%"},
         legend=LEGEND_BELOW,
     )
+
+
+def rounded(figure: go.Figure) -> go.Figure:
+    """The figure with numbers of six decimals: every visitor is sent all of them with the page."""
+    for trace in figure.data:
+        for series, key in ((trace, "x"), (trace, "y"), (trace.error_x, "array"), (trace.error_y, "array")):
+            if series[key] is not None:
+                series[key] = [round(value, 6) if isinstance(value, float) else value for value in series[key]]
+    return figure
 
 
 def captioned(figure: go.Figure, study: dict) -> go.Figure:
