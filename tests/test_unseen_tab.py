@@ -57,7 +57,11 @@ def biased(logits, unseen, bias):
 
 
 def test_a_study_measured_the_student_that_ships(student, found):
-    assert found.bias in [run["bias"] for run in found.study["never_seen"]["runs"]]
+    temperature = student.config["recipe"]["temperature"]
+    (run,) = [run for run in found.study["never_seen"]["runs"] if run["temperature"] == temperature]
+    (arm,) = [arm for arm in found.study["arms"] if arm["name"] == run["arm"]]
+    assert found.bias == run["bias"]
+    assert arm["runs"][0]["validation_accuracy"] == student.config["metrics"]["validation_accuracy"]
     assert student.config["data"]["trained_on"] == 40_500
 
 
