@@ -22,8 +22,12 @@ TRAIN_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_FILES = ("test_batch",)
 IMAGES_PER_FILE = 10_000  # unless the folder's batches.meta says otherwise
 
+# Added to an image's index once for each further copy of it in a training set (see `LabelledImages`).
+COPY = 1_000_000
+
 VALIDATION_SHARE = 0.1
 SPLIT_SEED = 2015  # of the split alone; runs have seeds of their own
+EXAMPLES_SEED = 2015  # of the choice of the page's examples
 
 
 class Normalisation(NamedTuple):
@@ -64,22 +68,29 @@ class LabelledImages:
         labels: int64, (N,), 0 to 9, positions in `CLASSES`.
         description: which copy of the data this is (name, number of images, sha256 of the pixels);
             stored with every result.
+        index: which image of its file each is, int64, (N,); chosen images keep theirs. The n-th further copy of an
+            image has n times `COPY` more: augmentation and the teacher's cached logits go by the index.
     """
 
     images: Tensor
     labels: Tensor
     description: dict
+    index: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.index is None:
+            object.__setattr__(self, "index", torch.arange(len(self.labels), device=self.labels.device))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, positions: Tensor) -> "LabelledImages":
         """The images at `positions` (int64, (M,)), under the same description."""
-        return LabelledImages(self.images[positions], self.labels[positions], self.description)
+        return LabelledImages(self.images[positions], self.labels[positions], self.description, self.index[positions])
 
     def to(self, device: torch.device | str) -> "LabelledImages":
         """The same images on `device`."""
-        return LabelledImages(self.images.to(device), self.labels.to(device), self.description)
+        return LabelledImages(self.images.to(device), self.labels.to(device), self.description, self.index.to(device))
 
 
 def read_training_set(data_dir: str | Path) -> LabelledImages:
@@ -118,6 +129,19 @@ def split_indices(labels: Tensor) -> tuple[Tensor, Tensor]:
         of_class = np.flatnonzero(labels.cpu().numpy() == label)
         held_out[random.permutation(of_class)[: round(len(of_class) * VALIDATION_SHARE)]] = True
     return torch.from_numpy(np.flatnonzero(~held_out)), torch.from_numpy(np.flatnonzero(held_out))
+
+
+def example_positions(labels: Tensor) -> Tensor:
+    """The ten images that the page shows: of each class the first in an order drawn with a fixed seed.
+
+    Args:
+        labels: of the test images, int64, (N,).
+
+    Returns:
+        Positions, int64, (10,), in class order.
+    """
+    order = torch.from_numpy(np.random.default_rng(EXAMPLES_SEED).permutation(len(labels)))
+    return torch.stack([order[labels.cpu()[order] == label][0] for label in range(len(CLASSES))])
 
 
 def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:

@@ -8,19 +8,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.cifar10 import CLASSES, Normalisation, normalise
+from kd.processes import autocast
 
 CALIBRATION_BINS = 15
 OUT_OF_CLASS_SHARE = 0.05  # of validation images that are warned of for nothing
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, images: Tensor, normalisation: Normalisation, batch_size: int = 1000) -> Tensor:
+def predict(
+    network: nn.Module,
+    images: Tensor,
+    normalisation: Normalisation,
+    batch_size: int = 1000,
+    precision: str = "float32",
+) -> Tensor:
     """Logits of many images, without augmentation, in float32.
 
     Args:
         network: put into evaluation mode for the purpose, and back into its former mode.
         images: uint8, (N, 3, H, W), on the network's device.
         normalisation: that of the network's training.
+        precision: what it computes in, float32 or bfloat16.
 
     Returns:
         float32, (N, K), on the CPU.
@@ -28,10 +36,13 @@ def predict(network: nn.Module, images: Tensor, normalisation: Normalisation, ba
     was_training = network.training
     network.eval()
     try:
-        logits = [
-            network(normalise(batch.float() / 255, normalisation).contiguous(memory_format=torch.channels_last)).cpu()
-            for batch in images.split(batch_size)
-        ]
+        with autocast(precision, images.device):
+            logits = [
+                network(normalise(batch.float() / 255, normalisation).contiguous(memory_format=torch.channels_last))
+                .float()
+                .cpu()
+                for batch in images.split(batch_size)
+            ]
     finally:
         network.train(was_training)
     return torch.cat(logits)

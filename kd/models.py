@@ -12,7 +12,7 @@ ARCHITECTURES = {"resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2"}  # with
 ARCHITECTURE_OF_ROLE = {"teacher": "resnet50", "student": "mobilenet_v2", "distilled": "mobilenet_v2"}
 
 
-def build(architecture: str, stem: str, pretrained: bool = False) -> nn.Module:
+def build(architecture: str, stem: str, dropout: float = 0.0) -> nn.Module:
     """Build a network that maps (N, 3, 32, 32) normalised images to (N, 10) logits.
 
     Args:
@@ -20,8 +20,7 @@ def build(architecture: str, stem: str, pretrained: bool = False) -> nn.Module:
             arXiv 1801.04381).
         stem: "imagenet" leaves torchvision's network as it is, which shrinks a 32 x 32 image to a
             1 x 1 feature map; "cifar" takes out the early strides, so that 4 x 4 remain.
-        pretrained: start from torchvision's ImageNet weights (downloaded by torchvision); the
-            last layer is new all the same, and so is a convolution that the stem replaces.
+        dropout: probability before MobileNetV2's last layer, 0 to 1; ResNet-50 has none.
 
     Raises:
         ValueError: an unknown architecture or stem.
@@ -30,13 +29,12 @@ def build(architecture: str, stem: str, pretrained: bool = False) -> nn.Module:
         raise ValueError(f"stem {stem!r} is not one of {', '.join(STEMS)}")
     if architecture not in ARCHITECTURES:
         raise ValueError(f"architecture {architecture!r} is not one of {', '.join(ARCHITECTURES)}")
-    make = {"resnet50": _resnet50, "mobilenet_v2": _mobilenet_v2}[architecture]
-    return make(stem, "DEFAULT" if pretrained else None)
+    return _resnet50(stem) if architecture == "resnet50" else _mobilenet_v2(stem, dropout)
 
 
-def _resnet50(stem: str, weights: str | None) -> nn.Module:
-    network = models.resnet50(weights=weights)
-    network.fc = nn.Linear(network.fc.in_features, len(CLASSES))
+def _resnet50(stem: str) -> nn.Module:
+    # With the CIFAR stem each block starts as the identity: its last norm is 0 (Goyal 2017, arXiv 1706.02677, 5.1).
+    network = models.resnet50(num_classes=len(CLASSES), zero_init_residual=stem == "cifar")
     if stem == "cifar":
         network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -44,16 +42,30 @@ def _resnet50(stem: str, weights: str | None) -> nn.Module:
     return network
 
 
-def _mobilenet_v2(stem: str, weights: str | None) -> nn.Module:
-    network = models.mobilenet_v2(weights=weights)
-    last = network.classifier[1] = nn.Linear(network.last_channel, len(CLASSES))
-    nn.init.normal_(last.weight, 0, 0.01)  # as torchvision does
-    nn.init.zeros_(last.bias)
+def _mobilenet_v2(stem: str, dropout: float) -> nn.Module:
+    network = models.mobilenet_v2(num_classes=len(CLASSES), dropout=dropout)
     if stem == "cifar":
         network.features[0][0].stride = (1, 1)
-        # The first block of the second stage (24 channels): its depthwise convolution has the stride.
-        network.features[2].conv[1][0].stride = (1, 1)
+        _second_stage(network).stride = (1, 1)
     return network
+
+
+def downsample_early(network: nn.Module, early: bool) -> None:
+    """Give a network with the CIFAR stem back one early stride, or take it away again.
+
+    ResNet-50 gets the max-pool of its stem, MobileNetV2 the stride of its second stage, as torchvision's have them:
+    about a quarter of the multiplications. Neither has weights, so a run can begin this way and end at full size.
+    Any other network stays as it is.
+    """
+    if isinstance(network, models.ResNet):
+        network.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1) if early else nn.Identity()
+    elif isinstance(network, models.MobileNetV2):
+        _second_stage(network).stride = (2, 2) if early else (1, 1)
+
+
+def _second_stage(network: models.MobileNetV2) -> nn.Conv2d:
+    """The depthwise convolution in the first block of the second stage (24 channels), which has its stride."""
+    return network.features[2].conv[1][0]
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -61,10 +73,16 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
-def count_macs(architecture: str, stem: str) -> int:
-    """Multiply-accumulates of one forward pass of one image, in convolutions and linear layers."""
+def count_macs(architecture: str, stem: str, early: bool = False) -> int:
+    """Multiply-accumulates of one forward pass of one image, in convolutions and linear layers.
+
+    Args:
+        early: with the stride that `downsample_early` puts in.
+    """
     with torch.device("meta"):  # shapes are enough
         network = build(architecture, stem).eval()
+        if early:
+            downsample_early(network, True)
         image = torch.empty(1, 3, IMAGE_SIZE, IMAGE_SIZE)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(image)

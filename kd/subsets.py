@@ -1,10 +1,12 @@
 """What is kept from a network in training: most of the labels, or all images of a class."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from kd.cifar10 import CLASSES, LabelledImages
+from kd.cifar10 import CLASSES, COPY, LabelledImages
 from kd.losses import UNLABELLED
 
 SUBSET_SEED = 2015  # of the choice of images alone; runs have seeds of their own
@@ -43,8 +45,11 @@ def keep_labels(training: LabelledImages, fraction: float, keep_unlabelled: bool
     if keep_unlabelled:
         labels = torch.full_like(training.labels, UNLABELLED)
         labels[known] = training.labels[known]
-        return LabelledImages(training.images, labels, training.description)
-    return training[known.repeat(round(len(training) / len(known)))]
+        return replace(training, labels=labels)
+    copies = round(len(training) / len(known))
+    repeated = training[known.repeat(copies)]
+    # Each copy gets a view of its own, as the same image would in another epoch.
+    return replace(repeated, index=repeated.index + COPY * torch.arange(copies).repeat_interleave(len(known)))
 
 
 def leave_out(images: LabelledImages, class_name: str) -> LabelledImages:

@@ -3,7 +3,7 @@
 The teacher and the baseline student minimise the cross-entropy with the labels, the distilled
 student a distillation loss; nothing else depends on the role. For a given seed, the baseline and
 the distilled student start from the same weights and see the same images in the same order under
-the same augmentation and schedule.
+the same augmentation and schedule, at the same size of feature maps.
 """
 
 import math
@@ -14,19 +14,20 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as distributed
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kd import evaluation
-from kd.augment import augment, draw, mixup
-from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages
+from kd.augment import augment, draw
+from kd.cifar10 import NORMALISATIONS, LabelledImages
 from kd.losses import UNLABELLED, DistillationLoss, distillation_loss, hard_loss
-from kd.optimizer import learning_rate_at, make_optimizer
+from kd.models import downsample_early
+from kd.optimizer import make_optimizers, schedule_at
 from kd.processes import ALONE, Processes, autocast
 from kd.progress import Progress
 from kd.recipe import Recipe
-from kd.teacher import Answers, FrozenTeacher
+from kd.recording import Recorder
+from kd.teacher import CachedLogits, FrozenTeacher
 from kd.training_state import STATE, TrainingError, TrainingState
 
 
@@ -38,8 +39,10 @@ def train(
     output_dir: Path,
     *,
     teacher: FrozenTeacher | None = None,
-    answers_dir: Path | None = None,
+    logits_dir: Path | None = None,
+    precision: str = "float32",
     compiled: bool = False,
+    recorder: Recorder | None = None,
     export: Callable[[nn.Module, list[dict]], None] = lambda network, history: None,
 ) -> list[dict]:
     """Train a network by a recipe, going on from the last epoch that `output_dir` holds.
@@ -51,9 +54,11 @@ def train(
         recipe: all hyper-parameters.
         output_dir: for training-state.pt, written atomically each epoch and removed at the end.
         teacher: for distillation, on the same device; without it the labels alone teach.
-        answers_dir: keeps the teacher's answers for other students that are shown the same batches;
+        logits_dir: keeps the teacher's logits for other students that are shown the same views;
             what it holds already is read instead of asked.
+        precision: what the network computes in, float32 or bfloat16; the recipe's own may be "auto".
         compiled: run the networks through torch.compile.
+        recorder: keeps the network's logits of some images after each epoch, on the first process.
         export: called after each epoch, on the first process, with the network and the history.
 
     Returns:
@@ -67,8 +72,8 @@ def train(
     check_batch_size(recipe, len(training), processes)
 
     network.to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(network, recipe, device)
-    state = TrainingState(network, optimizer, recipe)
+    optimizers = make_optimizers(network, recipe, device)
+    state = TrainingState(network, optimizers, recipe)
     state.load(output_dir / STATE, device)
     history = state.history
     if history and processes.rank == 0:
@@ -76,19 +81,30 @@ def train(
     learner = prepared(network, processes, device, compiled)
     if compiled and teacher:
         teacher.compile()
+    if processes.rank > 0:
+        recorder = None
+    elif recorder:
+        recorder.begin(network, epochs_done=len(history), precision=precision)
 
     for epoch in range(len(history), recipe.epochs):
-        progress = Progress(recipe, epoch, len(training), hidden=processes.rank > 0)
-        answers = open_answers(teacher, answers_dir, epoch, len(training) // recipe.batch_size * recipe.batch_size)
-        measured = train_epoch(learner, training, recipe, epoch, optimizer, answers, progress)
+        early = epoch < recipe.early_epochs
+        downsample_early(network, early)
+        progress = Progress(recipe, history, len(training), hidden=processes.rank > 0)
+        cached = open_cache(teacher, logits_dir, epoch)
+        measured = train_epoch(
+            learner, training, recipe, epoch, optimizers, cached, progress, precision=precision, recorder=recorder
+        )
+        measured |= {"early_downsampling": early, "precision": precision}
         if processes.rank == 0:
-            measured |= validate(network, validation, recipe, epoch)
+            measured |= validate(network, validation, recipe, epoch, precision)
         history.append(measured)
         progress.close(measured)
         try:
-            if answers:
-                answers.keep()
+            if cached:
+                cached.keep()
             if processes.rank == 0:
+                if recorder:
+                    recorder.record(epoch + 1, measured["validation_accuracy"])
                 state.save(output_dir / STATE)
                 export(network, history)
         except OSError as error:
@@ -111,9 +127,14 @@ def prepared(network: nn.Module, processes: Processes, device: torch.device, com
     return torch.compile(learner) if compiled else learner
 
 
-def validate(network: nn.Module, validation: LabelledImages, recipe: Recipe, epoch: int) -> dict:
-    """validation_accuracy and validation_loss (nats) after an epoch; raises TrainingError if the loss is not finite."""
-    logits = evaluation.predict(network, validation.images, NORMALISATIONS[recipe.normalisation])
+def validate(network: nn.Module, validation: LabelledImages, recipe: Recipe, epoch: int, precision: str) -> dict:
+    """validation_accuracy and validation_loss (nats) after an epoch, at the size it was trained at.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    normalisation = NORMALISATIONS[recipe.normalisation]
+    logits = evaluation.predict(network, validation.images, normalisation, precision=precision)
     metrics = evaluation.measure(logits, validation.labels.cpu())
     if not math.isfinite(metrics["nll"]):
         raise diverged("validation loss", metrics["nll"], epoch)
@@ -125,40 +146,47 @@ def train_epoch(
     training: LabelledImages,
     recipe: Recipe,
     epoch: int,
-    optimizer: torch.optim.Optimizer,
-    answers: Answers | None,
+    optimizers: list[torch.optim.Optimizer],
+    cached: CachedLogits | None,
     progress: Progress,
+    *,
+    precision: str = "float32",
+    recorder: Recorder | None = None,
 ) -> dict:
-    """One pass over the training images, learning from the teacher's answers to them where there are any.
+    """One pass over the training images, learning from the teacher's logits of them where there is a teacher.
 
     Returns:
-        epoch (from 1), learning_rate (of the last step), loss, hard and soft (its terms before
+        epoch (from 1), learning_rate (SGD's, of the last step), loss, hard and soft (its terms before
         their weights; soft is null without a teacher), accuracy (on the augmented images that have
         a label, while learning), seconds, images_per_second.
     """
     started = time.perf_counter()
     processes, device = Processes.current(), training.labels.device
-    precision = autocast(recipe.precision, device)
     torch.manual_seed(step_seed(recipe.seed, epoch, processes.rank))  # for dropout
     sums = torch.zeros(5, device=device)  # loss, hard and soft, each times images; right answers; labels
     images_seen = 0
     learner.train()
-    for step, (images, targets) in enumerate(batches(training, recipe, epoch, processes)):
-        learning_rate = learning_rate_at(epoch + (step + 0.5) * recipe.batch_size / len(training), recipe)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
+    steps = len(training) // recipe.batch_size
+    for step, (images, labels, index) in enumerate(batches(training, recipe, epoch, processes)):
+        if recorder and recorder.due(epoch, step, steps):
+            recorder.record(epoch + step / steps)
+        share = schedule_at(epoch + (step + 0.5) * recipe.batch_size / len(training), recipe)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * share
 
-        with precision:
+        with autocast(precision, device):
             logits = learner(images)
-        teacher_logits = answers(images) if answers else None
-        loss = loss_of(logits, teacher_logits, targets, recipe)
+        teacher_logits = cached(images, index) if cached else None
+        loss = loss_of(logits, teacher_logits, labels, recipe)
 
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.total.backward()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
 
-        classes = main_class(targets)
-        right, labelled = (logits.argmax(dim=1) == classes).sum(), (classes != UNLABELLED).sum()
+        right, labelled = (logits.argmax(dim=1) == labels).sum(), (labels != UNLABELLED).sum()
         sums += torch.stack([*(term.detach() * len(images) for term in loss), right, labelled])
         images_seen += len(images)
         if progress.due():
@@ -171,34 +199,30 @@ def train_epoch(
     seconds = time.perf_counter() - started
     return {
         "epoch": epoch + 1,
-        "learning_rate": learning_rate,
+        "learning_rate": recipe.learning_rate * share,
         "loss": total,
         "hard": hard,
-        "soft": soft if answers else None,
+        "soft": soft if cached else None,
         "accuracy": accuracy,
         "seconds": round(seconds, 3),
         "images_per_second": round(images_seen / seconds, 1),
     }
 
 
-def open_answers(teacher: FrozenTeacher | None, folder: Path | None, epoch: int, images: int) -> Answers | None:
-    """The teacher's answers to this process's share of an epoch of `images` images; None without a teacher."""
-    if teacher is None:
-        return None
-    processes = Processes.current()
-    name = f"epoch-{epoch + 1:03}-process-{processes.rank + 1}-of-{processes.count}.safetensors"
-    return Answers(teacher, folder and folder / name, images // processes.count)
+def open_cache(teacher: FrozenTeacher | None, folder: Path | None, epoch: int) -> CachedLogits | None:
+    """The teacher's logits of an epoch's views; None without a teacher."""
+    return CachedLogits(teacher, folder and folder / f"epoch-{epoch + 1:03}.safetensors") if teacher else None
 
 
-def loss_of(logits: Tensor, teacher_logits: Tensor | None, targets: Tensor, recipe: Recipe) -> DistillationLoss:
+def loss_of(logits: Tensor, teacher_logits: Tensor | None, labels: Tensor, recipe: Recipe) -> DistillationLoss:
     """The one place where the baseline and the distilled student differ."""
     if teacher_logits is None:
-        hard = hard_loss(logits, targets)
+        hard = hard_loss(logits, labels)
         return DistillationLoss(hard, hard, torch.zeros_like(hard))
     return distillation_loss(
         logits,
         teacher_logits,
-        targets,
+        labels,
         loss=recipe.loss,
         temperature=recipe.temperature,
         soft_weight=recipe.soft_weight,
@@ -207,33 +231,24 @@ def loss_of(logits: Tensor, teacher_logits: Tensor | None, targets: Tensor, reci
 
 def batches(
     training: LabelledImages, recipe: Recipe, epoch: int, processes: Processes = ALONE
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The augmented batches of an epoch, or a process's share of each.
 
-    Order and augmentation follow from the recipe's seed and the epoch, and from nothing else: so a
-    resumed run needs no generator's state, and the same seed shows every role the same batches.
-    The images left over after the last whole batch wait for another epoch's order.
+    The order follows from the recipe's seed and the epoch, what each image looks like from the augmentation
+    seed, the epoch and the image: so a resumed run needs no generator's state, the same seed shows every role
+    the same batches, and every seed shows the teacher the same views. The images left over after the last
+    whole batch wait for another epoch's order.
 
     Yields:
-        Images, float32 (n, 3, H, W), normalised; and targets, int64 (n,), or with mixup float32
-        (n, 10), the probability of each class.
+        Images, float32 (n, 3, H, W), normalised; their labels, int64 (n,); and their indices, int64 (n,).
     """
     random = np.random.default_rng([recipe.seed, epoch])
     order = torch.from_numpy(random.permutation(len(training))).to(training.labels.device)
-    drawn = draw(len(training), recipe, random).to(training.labels.device)
+    drawn = draw(training.index, epoch, recipe).to(training.labels.device)
     for start in range(0, len(order) - recipe.batch_size + 1, recipe.batch_size):
-        rows = processes.share(slice(start, start + recipe.batch_size))
-        batch, parameters = training[order[rows]], drawn[rows]
-        images, targets = augment(batch.images, parameters, recipe), batch.labels
-        if recipe.mixup:
-            targets = F.one_hot(targets, len(CLASSES)).float()
-            images, targets = mixup(images, targets, parameters.share)
-        yield images, targets
-
-
-def main_class(targets: Tensor) -> Tensor:
-    """The class of each image, of a mixed one the larger part's; int64, (N,)."""
-    return targets.argmax(dim=1) if targets.is_floating_point() else targets
+        rows = order[processes.share(slice(start, start + recipe.batch_size))]
+        batch = training[rows]
+        yield augment(batch.images, drawn[rows], recipe), batch.labels, batch.index
 
 
 def step_seed(seed: int, epoch: int, rank: int) -> int:

@@ -27,7 +27,7 @@ class TrainingState:
     """
 
     network: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     recipe: Recipe
     history: list[dict] = field(default_factory=list)
 
@@ -39,7 +39,7 @@ class TrainingState:
         """
         state = {
             "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "recipe": asdict(self.recipe),
             "history": self.history,
         }
@@ -60,7 +60,8 @@ class TrainingState:
             if Recipe(**state["recipe"]) != self.recipe:
                 raise ValueError("it belongs to a run with other options")
             self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
             self.history[:] = state["history"]
         except Exception as error:  # a damaged file can raise nearly anything
             reason = str(error).partition("\n")[0]  # PyTorch goes on with advice that does not apply

@@ -4,6 +4,7 @@ The scripts `train.teacher`, `train.student` and `train.distill` differ in the r
 """
 
 import argparse
+import ctypes
 import hashlib
 import json
 import os
@@ -17,9 +18,19 @@ import torchvision
 
 from kd import checkpoint, models
 from kd.checkpoint import CheckpointError
-from kd.cifar10 import CLASSES, NORMALISATIONS, DataError, LabelledImages, read_training_set, split_indices
-from kd.processes import DeviceError, machine, process_device, wait_for_all
+from kd.cifar10 import (
+    CLASSES,
+    NORMALISATIONS,
+    DataError,
+    LabelledImages,
+    example_positions,
+    read_test_set,
+    read_training_set,
+    split_indices,
+)
+from kd.processes import DeviceError, chosen_precision, machine, process_device, wait_for_all
 from kd.recipe import DEFAULT_RECIPE, RECIPES, Recipe, RecipeError, as_config, from_config, option_name
+from kd.recording import RECORDING, Recorder, recorded_images
 from kd.subsets import keep_labels, labelled_positions, leave_out
 from kd.teacher import FrozenTeacher
 from kd.training import train
@@ -49,20 +60,32 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     """Train by `recipe`, writing a checkpoint to `options.output_dir` each epoch."""
     device = process_device(options.device)
     first = join_processes(device)
-    teacher, teacher_description = read_teacher(options.teacher, recipe) if role == "distilled" else (None, None)
+    if device.type == "cpu":
+        keep_freed_memory()
+    precision = chosen_precision(recipe.precision, device, recipe.stem)
+    teacher, teacher_description = (None, None)
+    if role == "distilled":
+        teacher, teacher_description = read_teacher(options.teacher, recipe, device)
     options.output_dir.mkdir(parents=True, exist_ok=True)  # if it cannot be written to, better now than in an hour
     everything = read_data(options.data_dir, first)
     train_positions, validation_positions = split_indices(everything.labels)
+    recorder = None
+    if options.record:
+        examples = read_test_set(options.data_dir)
+        examples = examples[example_positions(examples.labels)]
+        images = recorded_images(examples, everything[validation_positions])
+        recorder = Recorder(images, recipe.normalisation, options.output_dir)
     training, validation, withheld = withhold(
         everything[train_positions], everything[validation_positions], options, recipe
     )
     training, validation = training.to(device), validation.to(device)
 
     torch.manual_seed(recipe.seed)  # the initial weights follow from the seed, not from the role
-    network = models.build(models.ARCHITECTURE_OF_ROLE[role], recipe.stem, recipe.pretrained).to(device)
+    network = models.build(models.ARCHITECTURE_OF_ROLE[role], recipe.stem, recipe.dropout).to(device)
     config = describe(role, options.recipe, recipe, network, device) | {
         "teacher": teacher_description,
         "data": {**everything.description, **withheld},
+        "precision": precision,
     }
 
     def export(network: torch.nn.Module, history: list[dict]) -> None:
@@ -86,6 +109,8 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
             )
         return
     wait_for_all()
+    if first:
+        print(f"{config['machine']}, {precision}, {torch.get_num_threads()} threads", flush=True)
     train(
         network,
         training,
@@ -93,8 +118,10 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         recipe,
         options.output_dir,
         teacher=teacher,
-        answers_dir=answers_dir(options, recipe, config),
+        logits_dir=logits_dir(options, recipe, config),
+        precision=precision,
         compiled=options.compile,
+        recorder=recorder,
         export=export,
     )
     if first:
@@ -131,8 +158,8 @@ def withhold(
     kept_unlabelled = getattr(options, "keep_unlabelled", False)
     if kept_unlabelled and options.label_fraction == 1:
         raise TrainingError("--keep-unlabelled needs a --label-fraction under 1: else no image is without its label")
-    if kept_unlabelled and (recipe.loss == "dkd" or recipe.mixup):
-        raise TrainingError("--loss dkd and --mixup ask for every image's label: leave out --keep-unlabelled")
+    if kept_unlabelled and recipe.loss == "dkd":
+        raise TrainingError("--loss dkd asks for every image's label: leave out --keep-unlabelled")
     said: dict = {}
     if options.without_class:
         training, validation = (leave_out(images, options.without_class) for images in (training, validation))
@@ -193,12 +220,12 @@ def finished(folder: Path, config: dict) -> bool:
 
 def remove_run(folder: Path) -> None:
     """Remove a run's own files from a folder, and nothing else."""
-    for pattern in (checkpoint.CONFIG, checkpoint.HISTORY, STATE, "model*.safetensors*"):
+    for pattern in (checkpoint.CONFIG, checkpoint.HISTORY, STATE, RECORDING, "model*.safetensors*"):
         for path in folder.glob(pattern):
             path.unlink()
 
 
-def read_teacher(folder: Path, recipe: Recipe) -> tuple[FrozenTeacher, dict]:
+def read_teacher(folder: Path, recipe: Recipe, device: torch.device) -> tuple[FrozenTeacher, dict]:
     """The teacher, and what the student's config.json says of it."""
     network, config = checkpoint.load(folder)
     name = config["normalisation"]["name"]
@@ -208,19 +235,35 @@ def read_teacher(folder: Path, recipe: Recipe) -> tuple[FrozenTeacher, dict]:
             f"{recipe.normalisation}: train both by one recipe, or pass --normalisation {name}"
         )
     description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")}
-    return FrozenTeacher(network, from_config(config["recipe"])[1].precision), description
+    own = from_config(config["recipe"])[1]
+    return FrozenTeacher(network, chosen_precision(own.precision, device, own.stem)), description
 
 
-def answers_dir(options: argparse.Namespace, recipe: Recipe, config: dict) -> Path | None:
-    """Where the teacher's answers to this run's batches are kept: one folder for all runs that are shown the same."""
-    if config["teacher"] is None or options.teacher_answers is None:
+def logits_dir(options: argparse.Namespace, recipe: Recipe, config: dict) -> Path | None:
+    """Where the teacher's logits are kept: one folder for all runs that show this teacher the same views."""
+    if config["teacher"] is None:
         return None
-    data = config["data"]
-    if data["trained_on"] > data.get("labels", 0):  # the images are the same, whatever labels are known of them
-        data = {key: value for key, value in data.items() if key not in ("labels", "label_fraction")}
-    shown = {key: config[key] for key in ("teacher", "machine")} | {"data": data, "batches": recipe.batches()}
+    shown = {
+        "teacher": config["teacher"]["weights"],
+        "images": config["data"]["sha256"],
+        "view": recipe.view(),
+    }
     digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
-    return options.teacher_answers / digest[:16]
+    return options.teacher_logits / digest[:16]
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed: else it hands large tensors back to the system each step and asks for them again.
+
+    Measured on two cores: up to half as many images a second again. Where there is no glibc, nothing happens.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
 
 
 def make_parser(role: str) -> argparse.ArgumentParser:
@@ -234,8 +277,9 @@ def make_parser(role: str) -> argparse.ArgumentParser:
     parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT_RECIPE, help=f"named preset ({DEFAULT_RECIPE})")
     if role == "distilled":
         parser.add_argument("--teacher", type=Path, required=True, metavar="DIR", help="checkpoint of the teacher")
-        parser.add_argument("--teacher-answers", type=Path, metavar="DIR",
-                            help="keep its answers here, for all students that are shown the same batches")  # fmt: skip
+        parser.add_argument("--teacher-logits", type=Path, default=Path("runs") / "teacher-logits", metavar="DIR",
+                            help="keep its logits here, for all students that show it the same views "
+                            "(runs/teacher-logits)")  # fmt: skip
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
                         help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
     parser.add_argument("--label-fraction", type=label_fraction, default=1.0, metavar="X",
@@ -249,6 +293,8 @@ def make_parser(role: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ... (auto: a GPU where there is one)"
     )
+    parser.add_argument("--record", action="store_true",
+                        help="store the logits of 510 images at many moments, for the page's replay")  # fmt: skip
     parser.add_argument("--compile", action="store_true", help="run the network through torch.compile")
     parser.add_argument(
         "--restart", action="store_true", help="discard what --output-dir holds and train from the start"

@@ -222,7 +222,7 @@ def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
             command += [option_name(name), str(value)]
     command += ["--data-dir", str(options.data_dir), "--output-dir", str(run.folder), "--device", options.device]
     if run.teacher:
-        command += ["--teacher", str(run.teacher), "--teacher-answers", str(options.runs_dir / "answers")]
+        command += ["--teacher", str(run.teacher), "--teacher-logits", str(options.runs_dir / "teacher-logits")]
     if options.compile:
         command.append("--compile")
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))

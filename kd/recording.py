@@ -1,0 +1,97 @@
+"""How a network came to its answers: its logits of a few images, at many moments of its training.
+
+A recording is `recording.safetensors` in the checkpoint's folder:
+
+    logits      int8, (moments, images, 10): each row's logits less their mean, divided by the moment's scale
+    scale       float32, (moments,): logits = scale x the stored number, exact to half a scale
+    epoch       float32, (moments,): passes over the data so far; 0 is the network before its first step
+    accuracy    float32, (moments,): of the 5,000 validation images after a whole epoch, NaN within one
+
+The images are the page's ten examples, in class order (`example_positions` of the test set), and then 500 of the
+validation images, the first 50 of each class in the order of the file, class by class. Probabilities at any T follow:
+a softmax does not mind what its row's mean was.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from kd import evaluation
+from kd.checkpoint import write_atomically
+from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages
+
+RECORDING = "recording.safetensors"
+VALIDATION_IMAGES = 500
+FIRST_EPOCH_MOMENTS = (0, 1 / 16, 1 / 8, 1 / 4, 1 / 2)  # shares of it, besides its end
+
+
+def recorded_images(examples: LabelledImages, validation: LabelledImages) -> Tensor:
+    """The images of a recording, uint8, (510, 3, 32, 32).
+
+    Args:
+        examples: one image of each class, in class order.
+        validation: the validation images.
+    """
+    a_class = VALIDATION_IMAGES // len(CLASSES)
+    chosen = [torch.nonzero(validation.labels == label)[:a_class, 0] for label in range(len(CLASSES))]
+    return torch.cat([examples.images, validation.images[torch.cat(chosen)]])
+
+
+class Recorder:
+    """Writes a recording while a network trains; a resumed run goes on with what its last epoch left."""
+
+    def __init__(self, images: Tensor, normalisation: str, folder: Path) -> None:
+        """Record `images`, uint8, (N, 3, H, W), into `folder`."""
+        self.images, self.normalisation = images, NORMALISATIONS[normalisation]
+        self.path = folder / RECORDING
+        self.moments: list[dict[str, Tensor]] = []
+
+    def begin(self, network: nn.Module, epochs_done: int, precision: str) -> None:
+        """Begin a run, taking up what was recorded of the epochs that are done.
+
+        Args:
+            network: the plain module: not the one that processes share, which would wait for the others.
+        """
+        self.network, self.precision = network, precision
+        self.images = self.images.to(next(network.parameters()).device)
+        found = read_recording(self.path) if epochs_done else None
+        if found:
+            rows = torch.nonzero(found["epoch"] <= epochs_done)[:, 0]
+            self.moments = [{name: tensor[row] for name, tensor in found.items()} for row in rows]
+
+    def due(self, epoch: int, step: int, steps: int) -> bool:
+        """Whether to record before this step (from 0) of an epoch (from 0) of that many steps."""
+        return epoch == 0 and step in {int(share * steps) for share in FIRST_EPOCH_MOMENTS}
+
+    def record(self, epoch: float, accuracy: float = torch.nan) -> None:
+        """Add a moment; after a whole epoch, write the file.
+
+        Raises:
+            OSError: the disk is full or not writable.
+        """
+        logits = evaluation.predict(self.network, self.images, self.normalisation, precision=self.precision)
+        logits = logits - logits.mean(dim=1, keepdim=True)
+        scale = (logits.abs().max() / 127).clamp(min=1e-6)
+        self.moments.append(
+            {
+                "logits": (logits / scale).round().to(torch.int8),
+                "scale": scale,
+                "epoch": torch.tensor(float(epoch)),
+                "accuracy": torch.tensor(accuracy),
+            }
+        )
+        if float(epoch).is_integer() and epoch > 0:
+            content = save({name: torch.stack([each[name] for each in self.moments]) for name in self.moments[0]})
+            write_atomically(self.path, lambda temporary: temporary.write_bytes(content))
+
+
+def read_recording(path: Path) -> dict[str, Tensor] | None:
+    """The tensors of a recording (see above); None where there is none that can be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in ("logits", "scale", "epoch", "accuracy")}
+    except (SafetensorError, OSError):
+        return None
