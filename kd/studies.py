@@ -42,7 +42,6 @@ PUBLISHED = (
 
 _COLUMNS = {
     "accuracy": ("test accuracy", "{:.2%}", 100),
-    "accuracy_augmented": ("on augmented test images", "{:.2%}", 100),
     "validation_accuracy": ("validation accuracy", "{:.2%}", 100),
     "nll": ("NLL (nats)", "{:.3f}", 1),
     "ece": ("calibration error", "{:.2%}", 100),

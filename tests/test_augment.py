@@ -11,18 +11,20 @@ from kd.augment import (
     Draw,
     adjust_brightness,
     adjust_contrast,
+    adjust_saturation,
     augment,
+    blur,
     crop_and_flip,
     cutout,
     draw,
-    mixup,
+    resized_crop,
     rotate,
 )
-from kd.cifar10 import NORMALISATIONS
+from kd.cifar10 import COPY, NORMALISATIONS
 from kd.recipe import Recipe
 from kd.training import batches
 
-PLAIN = Recipe(crop_padding=0, flip=0, rotation=0, brightness=0, contrast=0, cutout=0, mixup=0)
+PLAIN = Recipe(crop_padding=0, flip=0, rotation=0, brightness=0, contrast=0, cutout=0)
 FULL = Recipe(
     normalisation="seed-project",
     crop_padding=4,
@@ -30,8 +32,10 @@ FULL = Recipe(
     rotation=15,
     brightness=0.2,
     contrast=0.2,
+    saturation=0.2,
+    blur=0.5,
+    crop_scale=0.5,
     cutout=8,
-    mixup=0.5,
 )
 
 
@@ -42,7 +46,7 @@ def images(subset):
 
 
 def draw_many(recipe, seed=0, count=20_000):
-    return draw(count, recipe, np.random.default_rng(seed))
+    return draw(torch.arange(count), 0, recipe.changed(augmentation_seed=seed))
 
 
 def one_by_one(transform, images, *parameters):
@@ -117,18 +121,48 @@ def test_cutout_equals_a_loop_over_pixels(side):
     assert torch.equal(cutout(images, side, centre_y, centre_x), expected)
 
 
-def test_mixup_follows_its_formula():
-    images, targets = torch.rand(5, 3, 4, 4), torch.eye(10)[[3, 1, 4, 1, 5]]
-    share = torch.tensor([0, 0.25, 0.5, 0.9, 1])
-    mixed, mixed_targets = mixup(images, targets, share)
-    for number in range(5):
-        own, partner = share[number].item(), (number - 2) % 5  # half a batch away
-        torch.testing.assert_close(mixed[number], own * images[number] + (1 - own) * images[partner])
-        torch.testing.assert_close(mixed_targets[number], own * targets[number] + (1 - own) * targets[partner])
-    torch.testing.assert_close(mixed_targets.sum(dim=1), torch.ones(5))
+def test_saturation_as_torchvision(images):
+    factor = torch.linspace(0.5, 1.5, 40)
+    expected = one_by_one(functional.adjust_saturation, images.float() / 255, factor)
+    torch.testing.assert_close(adjust_saturation(images.float() / 255, factor), expected, atol=1e-3, rtol=0)
 
 
-# The whole
+def test_blur_as_torchvision_and_none_at_0(images):
+    sigma, pixels = torch.linspace(0.3, 1, 40), images.float() / 255
+    expected = one_by_one(lambda image, width: functional.gaussian_blur(image, [5, 5], [width, width]), pixels, sigma)
+    torch.testing.assert_close(blur(pixels, sigma), expected, atol=1e-5, rtol=0)
+    assert torch.equal(blur(pixels, torch.zeros(40)), pixels)
+
+
+@pytest.mark.parametrize(("shift", "top"), [(-1, 0), (0, 8), (1, 16)])
+def test_resized_crop_as_torchvisions_of_the_same_window(images, shift, top):
+    pixels, half = images.float() / 255, torch.full((40,), 0.5)
+    found = resized_crop(pixels, half, torch.full((40,), float(shift)), torch.zeros(40))
+    window = functional.resized_crop(pixels, top, 8, 16, 16, [32, 32], InterpolationMode.BILINEAR, antialias=False)
+    inner = slice(1, 31)  # at its edge torchvision's window ends, and ours sees the pixels beyond it
+    torch.testing.assert_close(found[..., inner, inner], window[..., inner, inner], atol=1e-5, rtol=0)
+
+
+def test_reflected_padding_as_torchvisions(images):
+    offset_y, offset_x = torch.arange(40) % 9, torch.arange(40) % 7
+    flip = torch.arange(40) % 2 == 0
+
+    def one(image, y, x, flipped):
+        window = functional.crop(functional.pad(image, [4] * 4, padding_mode="reflect"), y, x, 32, 32)
+        return functional.hflip(window) if flipped else window
+
+    expected = one_by_one(one, images, offset_y, offset_x, flip)
+    assert torch.equal(crop_and_flip(images, 4, offset_y, offset_x, flip, "reflect"), expected)
+
+
+def test_draw_of_an_image_follows_from_its_index_whatever_stands_beside_it():
+    index = torch.tensor([3, COPY + 3, 3, 70, COPY + 70])
+    drawn, alone = draw(index, 5, FULL), draw(torch.tensor([70]), 5, FULL)
+    for field in fields(Draw):
+        values = getattr(drawn, field.name).tolist()
+        assert values[0] == values[2] and values[3] == getattr(alone, field.name).item()
+    assert drawn.angle[0] != drawn.angle[1]  # a further copy has a view of its own
+    assert drawn.angle[0] != draw(index, 6, FULL).angle[0]
 
 
 def test_augment_chains_the_transforms_like_torchvisions_pipeline(images):
@@ -179,13 +213,17 @@ def test_draws_lie_in_the_recipes_ranges_and_fill_them():
         (drawn.angle, -15, 15),
         (drawn.brightness, 0.8, 1.2),
         (drawn.contrast, 0.8, 1.2),
-        (drawn.share, 0, 1),
+        (drawn.saturation, 0.8, 1.2),
+        (drawn.scale**2, 0.5, 1),
+        (drawn.shift_y, -1, 1),
+        (drawn.shift_x, -1, 1),
+        (drawn.sigma[drawn.sigma > 0], 0.3, 1),
     ]:
         assert low <= values.min() and values.max() <= high
         margin = 0.01 * (high - low)
         assert values.min() < low + margin and values.max() > high - margin
-        # Uniform, or for mixup symmetric: the mean of 20,000 is the middle, give or take four standard errors.
-        assert abs(values.double().mean() - (low + high) / 2) < 4 * values.double().std() / 20_000**0.5
+        # Uniform: the mean of 20,000, or half of them, is the middle, give or take four standard errors.
+        assert abs(values.double().mean() - (low + high) / 2) < 4 * values.double().std() / len(values) ** 0.5
     assert abs(drawn.flip.double().mean() - 0.5) < 0.015
     pixels = drawn.offset_y, drawn.offset_x, drawn.cutout_y, drawn.cutout_x
     assert {values.dtype for values in pixels} == {torch.int64}
@@ -194,14 +232,6 @@ def test_draws_lie_in_the_recipes_ranges_and_fill_them():
 @pytest.mark.parametrize(("flip", "flipped"), [(0, 0), (1, 20_000)])
 def test_flip_probability_0_flips_no_image_and_1_flips_all(flip, flipped):
     assert draw_many(FULL.changed(flip=flip)).flip.sum() == flipped
-
-
-def test_mixups_shares_are_betas_and_1_without_it():
-    # Beta(a, a) has the variance 1 / (4 (2a + 1)).
-    for alpha in (0.5, 1.0, 4.0):
-        share = draw_many(FULL.changed(mixup=alpha)).share
-        assert share.double().var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.05)
-    assert draw_many(PLAIN).share.eq(1).all()
 
 
 def test_parameters_are_drawn_independently_of_each_other():
@@ -230,7 +260,9 @@ def test_same_seed_draws_the_same_and_another_seed_draws_other_parameters():
         ({"brightness": 0.0}, {"brightness"}),
         ({"contrast": 0.4}, {"contrast"}),
         ({"cutout": 0}, set()),
-        ({"mixup": 0.0}, {"share"}),
+        ({"saturation": 0.0}, {"saturation"}),
+        ({"crop_scale": 0.8}, {"scale"}),
+        ({"blur": 0.0}, {"sigma"}),
     ],
     ids=str,
 )
@@ -255,12 +287,12 @@ def test_an_epoch_shows_every_image_at_most_once_and_a_new_epoch_another_order(s
     images = subset[0]
     plain = PLAIN.changed(batch_size=64)
     first, again, second, other_seed = (
-        torch.cat([labels for _, labels in batches(images, recipe, epoch)])
+        torch.cat([labels for _, labels, _ in batches(images, recipe, epoch)])
         for recipe, epoch in ((plain, 0), (plain, 0), (plain, 1), (plain.changed(seed=1), 0))
     )
     assert len(first) == 448  # seven whole batches of 450 images
     assert torch.equal(first, again) and not torch.equal(first, second) and not torch.equal(first, other_seed)
-    shown = torch.cat([batch for batch, _ in batches(images, plain, 0)]).flatten(1)
+    shown = torch.cat([batch for batch, _, _ in batches(images, plain, 0)]).flatten(1)
     assert len(shown.unique(dim=0)) == 448
 
 
@@ -269,13 +301,24 @@ def test_labels_stay_with_their_images(subset):
         image.numpy().tobytes(): label for image, label in zip(subset[0].images, subset[0].labels, strict=True)
     }
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in NORMALISATIONS["cifar10"])
-    for shown, labels in batches(subset[0], PLAIN.changed(batch_size=64), 0):
+    for shown, labels, index in batches(subset[0], PLAIN.changed(batch_size=64), 0):
         pixels = ((shown * std + mean) * 255).round().to(torch.uint8).contiguous()
         assert [by_pixels[image.numpy().tobytes()] for image in pixels] == labels.tolist()
+        everything = dict(zip(subset[0].index.tolist(), subset[0].images, strict=True))
+        assert all(torch.equal(everything[number], image) for number, image in zip(index.tolist(), pixels, strict=True))
 
 
-def test_mixed_batches_come_with_probabilities(subset):
-    for _, targets in batches(subset[0], PLAIN.changed(mixup=1.0, batch_size=64), 0):
-        assert targets.dtype == torch.float32 and targets.shape == (64, 10)
-        torch.testing.assert_close(targets.sum(dim=1), torch.ones(64))
-    assert ((targets > 0).sum(dim=1) == 2).any()
+def test_another_seed_shows_the_same_views_in_another_order(subset):
+    recipe = FULL.changed(batch_size=50)
+    one, other = (
+        {
+            number: view
+            for images, _, index in batches(subset[0], changed, 3)
+            for number, view in zip(index.tolist(), images, strict=True)
+        }
+        for changed in (recipe, recipe.changed(seed=1))
+    )
+    assert list(one) != list(other) and set(one) == set(other)
+    assert all(torch.equal(view, other[number]) for number, view in one.items())
+    another = next(iter(batches(subset[0], recipe.changed(augmentation_seed=1), 3)))
+    assert not torch.equal(another[0][0], one[another[2][0].item()])

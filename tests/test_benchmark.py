@@ -41,13 +41,13 @@ def test_ratios_follow_from_the_speeds_and_the_operations(measured):
         speed = figures["images_per_second"]
         assert set(speed) == {"ours", "plain"} and min(speed.values()) > 0
         assert figures["ratio"] == pytest.approx(speed["ours"] / speed["plain"], abs=0.006)
-        operations = operations_an_image(role, RECIPES["seed"][role])
+        operations = operations_an_image(role, RECIPES["original"][role])
         share = speed["ours"] * operations / found["matmul_operations_per_second"]
         assert figures["share_of_matmul"] == pytest.approx(share, abs=6e-5)
 
 
 def test_distilling_costs_the_students_training_and_the_teachers_answer():
-    recipe = RECIPES["seed"]["student"]
+    recipe = RECIPES["original"]["student"]
     teacher, student, distilled = (operations_an_image(role, recipe) for role in ("teacher", "student", "distilled"))
     assert distilled == student + teacher / 3
     assert student == 6 * models.count_macs("mobilenet_v2", "imagenet")
@@ -62,7 +62,7 @@ def test_readme_gets_the_table_of_what_was_written(measured):
 
 def test_plain_loss_is_the_cross_entropy_until_there_is_a_teacher():
     logits, images, labels = torch.randn(4, 10), torch.randn(4, 3, 32, 32), torch.tensor([1, 2, 3, 4])
-    recipe = RECIPES["seed"]["student"]
+    recipe = RECIPES["original"]["student"]
     hard = plain_loss(logits, images, labels, None, recipe)
     assert hard == nn.functional.cross_entropy(logits, labels)
     agreeing = plain_loss(logits, images, labels, lambda _: logits, recipe)

@@ -19,13 +19,17 @@ import torchvision
 import train.run
 from kd import checkpoint, models
 from kd.cifar10 import CLASSES, FOLDER, NORMALISATIONS
+from kd.processes import chosen_precision
 from kd.recipe import RECIPES, as_config
+from kd.recording import RECORDING, read_recording
 from kd.training_state import STATE
 from tests.train_plain_network import main as train_plain_network
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # runs that are compared bit for bit need one number of threads
-SEED_RUN = "--recipe seed --epochs 3 --batch-size 64 --device cpu --data-dir".split() + [str(ROOT / "tests" / "data")]
+SEED_RUN = "--recipe original --epochs 3 --batch-size 64 --device cpu --data-dir".split() + [
+    str(ROOT / "tests" / "data")
+]
 
 
 def command(*arguments, processes=1):
@@ -82,9 +86,9 @@ def few_images(data_dir, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def teacher(few_images, tmp_path_factory):
-    """The folder of a ResNet-50 that took one step of the recipe `patient`, with the cheaper stem."""
+    """The folder of a ResNet-50 that took one step of the recipe `strong`, with the cheaper stem."""
     folder = tmp_path_factory.mktemp("runs") / "teacher"
-    one_step = "--recipe patient --stem imagenet --epochs 1 --batch-size 64 --device cpu".split()
+    one_step = "--recipe strong --stem imagenet --epochs 1 --batch-size 64 --device cpu".split()
     run("train.teacher", *one_step, "--data-dir", few_images, "--output-dir", folder)
     return folder
 
@@ -102,8 +106,8 @@ def test_config_holds_what_the_contract_promises(student, data_dir):
     }  # fmt: skip
     mean, std = NORMALISATIONS["seed-project"]
     assert config["normalisation"] == {"name": "seed-project", "mean": list(mean), "std": list(std)}
-    recipe = RECIPES["seed"]["student"].changed(epochs=3, batch_size=64)
-    assert config["recipe"] == as_config("seed", recipe)
+    recipe = RECIPES["original"]["student"].changed(epochs=3, batch_size=64)
+    assert config["recipe"] == as_config("original", recipe)
     assert config["versions"] == {"torch": torch.__version__, "torchvision": torchvision.__version__}
     expected = {
         "role": "student", "architecture": "mobilenet_v2", "stem": "imagenet", "classes": list(CLASSES),
@@ -237,18 +241,35 @@ def test_strong_recipe_runs_to_its_end(few_images, tmp_path):
     assert (config["stem"], config["recipe"]["cutout"], config["teacher"]) == ("cifar", 8, None)
 
 
-def test_patient_recipe_distils_a_teacher_into_a_student(few_images, teacher, tmp_path):
-    arguments = "--recipe patient --epochs 1 --batch-size 64 --device cpu".split()
-    run("train.distill", *arguments, "--teacher", teacher, "--data-dir", few_images, "--output-dir", tmp_path)
+def test_strong_recipe_distils_a_teacher_into_a_student(few_images, teacher, tmp_path):
+    arguments = "--recipe strong --epochs 1 --batch-size 64 --device cpu --record --teacher-logits".split()
+    run(
+        "train.distill",
+        *arguments,
+        tmp_path / "logits",
+        "--teacher",
+        teacher,
+        "--data-dir",
+        few_images,
+        "--output-dir",
+        tmp_path,
+    )
     _, config = checkpoint.load(tmp_path)
-    assert (config["role"], config["stem"], config["recipe"]["mixup"]) == ("distilled", "cifar", 1)
+    assert (config["role"], config["stem"], config["precision"]) == (
+        "distilled",
+        "cifar",
+        chosen_precision("auto", torch.device("cpu"), "cifar"),
+    )
     taught_by = checkpoint.load_config(teacher)
     assert (taught_by["role"], taught_by["architecture"]) == ("teacher", "resnet50")
     assert config["teacher"] == {
         key: taught_by[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")
     }
     (epoch,) = checkpoint.read_history(tmp_path)
-    assert epoch["soft"] > 0 and epoch["loss"] == pytest.approx(epoch["soft"])  # its soft weight is 1
+    assert epoch["soft"] > 0 and epoch["loss"] == pytest.approx(0.1 * epoch["hard"] + 0.9 * epoch["soft"], rel=1e-4)
+    (cached,) = (tmp_path / "logits").glob("*/epoch-001.safetensors")
+    recording = read_recording(tmp_path / RECORDING)
+    assert recording["epoch"][0] == 0 and recording["epoch"][-1] == 1
 
 
 def test_missing_teacher_is_named_with_the_command_that_makes_it(tmp_path):
@@ -295,7 +316,7 @@ def test_scripts_start_baseline_and_distilled_student_alike(monkeypatch, make_ne
 
 
 def test_two_processes_train_a_student(few_images, tmp_path):
-    arguments = "--recipe seed --epochs 1 --batch-size 30 --device cpu".split()
+    arguments = "--recipe original --epochs 1 --batch-size 30 --device cpu".split()
     output = run(
         "train.student", *arguments, "--data-dir", few_images, "--output-dir", tmp_path / "student", processes=2
     )

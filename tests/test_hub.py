@@ -28,7 +28,7 @@ def describe(role="student"):
         "role": role, "architecture": "resnet50" if role == "teacher" else "mobilenet_v2", "stem": "imagenet",
         "classes": list(CLASSES),
         "normalisation": {"name": "cifar10", "mean": list(normalisation.mean), "std": list(normalisation.std)},
-        "recipe": as_config("seed", RECIPES["seed"][role]), "seed": 7, "epochs_done": 3, "machine": "a machine",
+        "recipe": as_config("original", RECIPES["original"][role]), "seed": 7, "epochs_done": 3, "machine": "a machine",
         "data": {"name": "CIFAR-10", "trained_on": 450},
     }  # fmt: skip
 
@@ -158,7 +158,7 @@ def test_the_cards_numbers_are_those_of_the_files(checkpoints, tmp_path):
     )
     assert (card.data.license, card.data.pipeline_tag) == ("mit", "image-classification")
     assert results_table(read_results(tmp_path / "copy")) in card.text
-    recipe = RECIPES["seed"]["distilled"]
+    recipe = RECIPES["original"]["distilled"]
     assert f"`{recipe.loss}` at T = {recipe.temperature:g} with weight {recipe.soft_weight:g}" in card.text
     assert "3 of its 40 epochs on 450 images" in card.text
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from kd import models
-from kd.models import ARCHITECTURE_OF_ROLE, ARCHITECTURES, STEMS, build, count_macs, count_parameters
+from kd.models import ARCHITECTURE_OF_ROLE, ARCHITECTURES, STEMS, build, count_macs, count_parameters, downsample_early
 
 EVERY_NETWORK = [(architecture, stem) for architecture in ARCHITECTURES for stem in STEMS]
 
@@ -72,19 +71,16 @@ def test_baseline_and_distilled_student_are_one_architecture_and_the_teacher_ano
     assert ARCHITECTURE_OF_ROLE == {"teacher": "resnet50", "student": "mobilenet_v2", "distilled": "mobilenet_v2"}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("stem", STEMS)
-def test_pretrained_networks_take_torchvisions_weights_and_still_have_ten_classes(monkeypatch, architecture, stem):
-    make, asked = getattr(models.models, architecture), []
-
-    def spy(weights):
-        asked.append(weights)
-        return make(weights=None)
-
-    monkeypatch.setattr(models.models, architecture, spy)
-    assert build(architecture, stem, pretrained=True).eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
-    build(architecture, stem)
-    assert asked == ["DEFAULT", None]
+@pytest.mark.parametrize(("architecture", "full", "early"), [("resnet50", 1298, 325), ("mobilenet_v2", 88, 26)])
+def test_early_stride_saves_most_multiplications_and_has_no_weights(architecture, full, early):
+    millions = [count_macs(architecture, "cifar", early=early) / 1e6 for early in (False, True)]
+    assert millions == [pytest.approx(full, abs=1), pytest.approx(early, abs=1)]
+    network, image = build(architecture, "cifar").eval(), torch.randn(1, 3, 32, 32)
+    before, names = network(image), list(network.state_dict())
+    downsample_early(network, True)
+    assert not torch.equal(network(image), before) and list(network.state_dict()) == names
+    downsample_early(network, False)
+    assert torch.equal(network(image), before)
 
 
 @pytest.mark.parametrize(

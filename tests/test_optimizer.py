@@ -4,35 +4,36 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
-from kd.optimizer import learning_rate_at, make_optimizer
+from kd.optimizer import Muon, make_optimizers, orthogonalised, schedule_at
 from kd.recipe import Recipe
 
 CPU = torch.device("cpu")
 
 
 def test_learning_rate_warms_up_linearly_and_falls_to_0_as_a_cosine():
-    recipe = Recipe(epochs=40, warmup=0.125, learning_rate=0.4)
-    assert learning_rate_at(0, recipe) == 0
-    assert learning_rate_at(0.01, recipe) == pytest.approx(0.0008)
-    assert learning_rate_at(2.5, recipe) == pytest.approx(0.2)
-    assert learning_rate_at(5, recipe) == pytest.approx(0.4)
+    recipe = Recipe(epochs=40, warmup=0.125)
+    assert schedule_at(0, recipe) == 0
+    assert schedule_at(0.01, recipe) == pytest.approx(0.002)
+    assert schedule_at(2.5, recipe) == pytest.approx(0.5)
+    assert schedule_at(5, recipe) == pytest.approx(1)
     for share in (0.25, 0.5, 0.75):
-        assert learning_rate_at(5 + share * 35, recipe) == pytest.approx(0.2 * (1 + math.cos(math.pi * share)))
-    assert learning_rate_at(40, recipe) == pytest.approx(0, abs=1e-12)
-    assert learning_rate_at(0, recipe.changed(warmup=0.0)) == 0.4
+        assert schedule_at(5 + share * 35, recipe) == pytest.approx(0.5 * (1 + math.cos(math.pi * share)))
+    assert schedule_at(40, recipe) == pytest.approx(0, abs=1e-12)
+    assert schedule_at(0, recipe.changed(warmup=0.0)) == 1
 
 
-def test_constant_schedule_stays_at_its_rate_after_the_warm_up():
-    recipe = Recipe(epochs=10, warmup=0.1, learning_rate=0.4, schedule="constant")
-    rates = [learning_rate_at(epochs, recipe) for epochs in (0.5, 1, 2, 9.99)]
-    assert rates == [pytest.approx(0.2), 0.4, 0.4, 0.4]
+def test_linear_schedule_falls_to_0_along_a_line():
+    recipe = Recipe(epochs=10, warmup=0.1, schedule="linear")
+    shares = [schedule_at(epochs, recipe) for epochs in (0.5, 1, 5.5, 10)]
+    assert shares == [pytest.approx(0.5), 1, pytest.approx(0.5), 0]
 
 
 def test_weight_decay_shrinks_weights_but_neither_norm_layers_nor_biases(make_network):
     network = make_network()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    optimizer = make_optimizer(network, Recipe(weight_decay=0.5, learning_rate=0.1, momentum=0), CPU)
+    (optimizer,) = make_optimizers(network, Recipe(weight_decay=0.5, learning_rate=0.1, momentum=0), CPU)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -42,15 +43,45 @@ def test_weight_decay_shrinks_weights_but_neither_norm_layers_nor_biases(make_ne
         )
 
 
-def test_plain_sgd_has_plain_momentum_and_decays_everything(make_network):
-    network = make_network()
-    optimizer = make_optimizer(network, Recipe(optimizer="sgd", weight_decay=0.01), CPU)
-    decayed = [group for group in optimizer.param_groups if group["weight_decay"] == 0.01 and group["params"]]
-    assert sum(len(group["params"]) for group in decayed) == len(list(network.parameters()))
-    assert not any(group["nesterov"] for group in optimizer.param_groups)
+@pytest.mark.parametrize("shape", [(8, 8), (4, 36), (36, 4)])
+def test_newton_schulz_brings_every_singular_value_near_1_and_keeps_the_directions(shape):
+    torch.manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    matrix = u @ torch.diag(torch.linspace(0.3, 1, min(shape))) @ v
+    found = orthogonalised(5 * matrix, steps=3)  # the size of a gradient does not matter
+    assert found.shape == shape
+    values = torch.diagonal(u.T @ found @ v.T)
+    assert values.min() > 0.5 and values.max() < 1.4
+    torch.testing.assert_close(u @ torch.diag(values) @ v, found, atol=1e-4, rtol=0)
+
+
+def test_muon_rescales_a_weight_and_steps_by_its_rate_along_nesterovs_direction():
+    torch.manual_seed(0)
+    weight, gradients = nn.Parameter(torch.randn(6, 4, 3, 3)), torch.randn(2, 6, 4, 3, 3)
+    expected, buffer = weight.detach().clone(), torch.zeros_like(weight)
+    optimizer = Muon([weight], lr=0.1, momentum=0.6, steps=3)
+    for gradient in gradients:
+        buffer = 0.6 * buffer + gradient
+        direction = orthogonalised((gradient + 0.6 * buffer).flatten(1), 3).view_as(weight)
+        expected = expected * 6**0.5 / expected.norm() - 0.1 * direction
+        weight.grad = gradient.clone()
+        optimizer.step()
+    torch.testing.assert_close(weight.data, expected)
+
+
+def test_muon_takes_the_convolutions_that_mix_channels_and_sgd_all_else():
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 16, 1), nn.BatchNorm2d(16), nn.Linear(16, 10)
+    )
+    sgd, muon = make_optimizers(network, Recipe(optimizer="muon"), CPU)
+    (group,) = muon.param_groups
+    assert [weight.shape for weight in group["params"]] == [(16, 8, 1, 1)]
+    others = [weight for group in sgd.param_groups for weight in group["params"]]
+    assert len(others) == len(list(network.parameters())) - 1
+    assert (group["initial_lr"], sgd.param_groups[0]["initial_lr"]) == (0.24, 0.4)
 
 
 def test_momentum_is_nesterovs_unless_it_is_0(make_network):
     for momentum, nesterov in [(0.9, True), (0, False)]:
-        optimizer = make_optimizer(make_network(), Recipe(momentum=momentum), CPU)
+        (optimizer,) = make_optimizers(make_network(), Recipe(momentum=momentum), CPU)
         assert {(group["momentum"], group["nesterov"]) for group in optimizer.param_groups} == {(momentum, nesterov)}

@@ -19,7 +19,7 @@ from train import study as command
 from train.studies import DISTILLED, STUDENT, STUDIES, TEACHER, Study
 from train.study import StudyError, changed_fields, is_finished, main, make_parser, plan, train_all
 
-TINY = Study("Does it run?", (TEACHER, STUDENT, DISTILLED), recipe="seed", seeds=3)
+TINY = Study("Does it run?", (TEACHER, STUDENT, DISTILLED), recipe="original", seeds=3)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def pretend(monkeypatch, behaviour):
 
 
 def test_main_pairs_students_by_seed_and_gives_them_one_teacher(options):
-    runs = plan(STUDIES["main"], options("--recipe", "seed"))
+    runs = plan(STUDIES["main"], options("--recipe", "original"))
     assert [run.title for run in runs] == ["teacher, seed 0"] + [
         f"{name}, seed {seed}" for name in ("student alone", "distilled") for seed in range(5)
     ]
@@ -109,7 +109,7 @@ def test_baselines_and_teachers_are_arms_of_the_study_and_come_first():
 
 
 def test_studies_share_the_runs_they_have_in_common(options):
-    main_runs = plan(STUDIES["main"], options("--recipe", "seed", "--seeds", 3))
+    main_runs = plan(STUDIES["main"], options("--recipe", "original", "--seeds", 3))
     project = plan(STUDIES["seed-project"], options(name="seed-project"))
     assert {run.folder for run in main_runs} <= {run.folder for run in project}
 
@@ -120,7 +120,7 @@ def test_study_of_people_asks_for_their_counts_before_it_trains(options):
 
 
 def test_what_is_withheld_is_in_the_runs_folder_and_in_its_command(options, monkeypatch):
-    runs = plan(STUDIES["few-labels"], options("--recipe", "seed", "--seeds", 1, name="few-labels"))
+    runs = plan(STUDIES["few-labels"], options("--recipe", "original", "--seeds", 1, name="few-labels"))
     (run,) = [run for run in runs if run.arm.name == "4%, all images, starved teacher"]
     assert "label_fraction=0.04_keep_unlabelled=True" in run.folder.name
     commands = []
@@ -132,8 +132,8 @@ def test_what_is_withheld_is_in_the_runs_folder_and_in_its_command(options, monk
 
 
 def test_command_of_a_run_names_what_differs_from_its_preset_and_no_more():
-    recipe = RECIPES["seed"]["student"].changed(epochs=24, pretrained=True)
-    assert changed_fields("seed", "student", recipe) == {"epochs": 24, "pretrained": True, "seed": 0}
+    recipe = RECIPES["original"]["student"].changed(epochs=24, blur=0.5)
+    assert changed_fields("original", "student", recipe) == {"epochs": 24, "blur": 0.5, "seed": 0}
 
 
 def test_arms_can_be_left_out_but_not_a_teacher_that_is_needed(options):
@@ -160,7 +160,7 @@ def test_teacher_that_is_there_already_is_not_trained(options, tmp_path, monkeyp
     run.folder.rename(tmp_path / "mine")
     runs = plan(TINY, options("--teacher", tmp_path / "mine", "--epochs", 1))
     assert runs[0].folder == tmp_path / "mine" and is_finished(runs[0])
-    assert runs[0].recipe.epochs == RECIPES["seed"]["teacher"].epochs
+    assert runs[0].recipe.epochs == RECIPES["original"]["teacher"].epochs
     assert runs[-1].teacher == tmp_path / "mine"
     assert runs[-1].folder != plan(TINY, options("--epochs", 1))[-1].folder
 
@@ -260,7 +260,8 @@ def test_interruption_ends_the_runs_too(options, monkeypatch):
 
 def test_study_ended_from_outside_ends_its_runs_and_says_how_to_go_on(tmp_path, data_dir):
     arguments = [
-        "main", "--recipe", "seed", "--batch-size", "64", "--arms", "student alone", "--seeds", "1", "--device", "cpu",
+        "main", "--recipe", "original", "--batch-size", "64", "--arms", "student alone", "--seeds", "1",
+        "--device", "cpu",
         "--data-dir", str(data_dir), "--runs-dir", str(tmp_path), "--output-dir", str(tmp_path),
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -287,14 +288,14 @@ def test_whole_study_from_nothing_to_the_readme_and_again_without_training(tmp_p
     readme, output = tmp_path / "README.md", tmp_path / "studies"
     readme.write_text("<!-- study main -->\n<!-- end of study main -->\n")
     arguments = [
-        "main", "--recipe", "seed", "--seeds", "2", "--epochs", "1", "--batch-size", "225", "--device", "cpu",
+        "main", "--recipe", "original", "--seeds", "2", "--epochs", "1", "--batch-size", "225", "--device", "cpu",
         "--jobs", "2",
         "--data-dir", str(data_dir), "--runs-dir", str(tmp_path / "runs"), "--output-dir", str(output),
         "--readme", str(readme),
     ]  # fmt: skip
     main(arguments)
     written = json.loads((output / "main.json").read_text())
-    assert written["command"].startswith("python -m train.study main --recipe seed --seeds 2")
+    assert written["command"].startswith("python -m train.study main --recipe original --seeds 2")
     assert [len(arm["runs"]) for arm in written["arms"]] == [1, 2, 2]
     assert study_table(written) in readme.read_text()
     assert study_table(written) in capsys.readouterr().out

@@ -89,7 +89,7 @@ def test_sentences_say_verdict_interval_and_both_tests(summary):
 
 
 def test_provenance_tells_what_all_arms_of_a_role_set_otherwise_than_the_preset(data_dir, tmp_path):
-    study = Study("?", (STUDENT, Arm("lighter", "student", {"weight_decay": 1e-4})), seeds=1, recipe="seed")
+    study = Study("?", (STUDENT, Arm("lighter", "student", {"weight_decay": 1e-4})), seeds=1, recipe="original")
     arguments = ["main", "--runs-dir", str(tmp_path), "--batch-size", "64", "--epochs", "3"]
     runs = plan(study, make_parser().parse_args(arguments))
     for run in runs:
@@ -109,7 +109,7 @@ def test_provenance_tells_what_all_arms_of_a_role_set_otherwise_than_the_preset(
 def test_provenance_names_few_arms_that_were_trained_alike_and_tells_the_number_of_many(data_dir, tmp_path):
     slow = {"learning_rate": 0.1}
     arms = (TEACHER, *(Arm(f"student {number}", "student", slow) for number in range(4)))
-    study = Study("?", arms, seeds=1, recipe="seed")
+    study = Study("?", arms, seeds=1, recipe="original")
     runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
     for run in runs:
         write_run(run)
@@ -123,7 +123,7 @@ def test_provenance_names_few_arms_that_were_trained_alike_and_tells_the_number_
 
 
 def test_arm_that_was_not_run_is_listed_as_such_with_what_was_published(data_dir, tmp_path):
-    study = Study("?", (STUDENT, Arm("theirs", "student", baseline="student alone")), seeds=1, recipe="seed",
+    study = Study("?", (STUDENT, Arm("theirs", "student", baseline="student alone")), seeds=1, recipe="original",
                   published={"theirs": 0.7119})  # fmt: skip
     arguments = ["main", "--runs-dir", str(tmp_path), "--data-dir", str(data_dir), "--arms", "student alone"]
     runs = plan(study, make_parser().parse_args(arguments))
@@ -138,7 +138,7 @@ def test_arm_that_was_not_run_is_listed_as_such_with_what_was_published(data_dir
 
 def test_study_on_validation_images_never_reads_the_test_set(tmp_path, monkeypatch):
     study = Study("?", (STUDENT, Arm("other", "student", {"weight_decay": 1e-4}, baseline="student alone")), seeds=2,
-                  recipe="seed", measured_on="validation")  # fmt: skip
+                  recipe="original", measured_on="validation")  # fmt: skip
     runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
     for run, accuracy in zip(runs, (0.70, 0.71, 0.72, 0.73), strict=True):
         write_run(run, accuracy)
@@ -146,16 +146,6 @@ def test_study_on_validation_images_never_reads_the_test_set(tmp_path, monkeypat
     assert found["comparisons"][0]["mean"] == pytest.approx(0.02)
     assert "by_image" not in found["comparisons"][0]
     assert "validation accuracy" in arms_table(found) and "test accuracy" not in study_table(found)
-
-
-def test_augmented_test_images_are_measured_where_asked_alone(data_dir, tmp_path):
-    study = Study("?", (Arm("augmented", "student", augmented_test=True), STUDENT), seeds=1, recipe="seed")
-    runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
-    write_run(runs[0])
-    found = summarise("augmented", study, runs, data_dir, torch.device("cpu"))
-    first, second = (arm["runs"][0] for arm in found["arms"])
-    assert first["accuracy"] == second["accuracy"]  # the two arms share a run
-    assert "accuracy_augmented" in first and "accuracy_augmented" not in second
 
 
 def test_median_seed_of_each_arm_is_shipped_as_the_checkpoint_of_its_role(summary, tmp_path, data_dir):

@@ -7,6 +7,7 @@ import os
 import pytest
 import torch
 from torch import nn
+from torchvision import models
 
 from kd import checkpoint
 from kd.cifar10 import NORMALISATIONS
@@ -67,15 +68,13 @@ def measurements(history):
 # Baseline and distilled student
 
 
-@pytest.mark.parametrize("mixup", [0.0, 1.0])
-def test_baseline_distilled_student_and_teacher_see_the_identical_images(run, make_network, teacher, mixup):
+def test_baseline_distilled_student_and_teacher_see_the_identical_images(run, make_network, teacher):
     baseline, distilled, asked = make_network(), make_network(), []
     assert same(baseline, distilled)
     by_baseline, by_distilled = record_inputs(baseline), record_inputs(distilled)
     teacher.network.register_forward_pre_hook(lambda module, inputs: asked.append(inputs[0].clone()))
-    recipe = RECIPE.changed(mixup=mixup)
-    run(recipe, baseline, "baseline")
-    run(recipe, distilled, "distilled", teacher=teacher)
+    run(RECIPE, baseline, "baseline")
+    run(RECIPE, distilled, "distilled", teacher=teacher)
     assert len(by_baseline) == 3 * (450 // 64)
     for number, images in enumerate(by_baseline):
         assert torch.equal(images, by_distilled[number])
@@ -140,9 +139,27 @@ def test_every_step_takes_the_rate_of_the_schedule(run, monkeypatch):
 def test_bfloat16_is_for_the_networks_alone(run, make_network):
     network, outputs = make_network(), []
     network.register_forward_hook(lambda module, inputs, output: outputs.append((module.training, output.dtype)))
-    run(RECIPE.changed(precision="bfloat16", epochs=1), network)
+    run(RECIPE.changed(epochs=1), network, precision="bfloat16")
     assert {dtype for in_training, dtype in outputs if in_training} == {torch.bfloat16}
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+class Sized(models.MobileNetV2):
+    """A MobileNetV2 that notes the size of the feature map behind its second stage."""
+
+    def __init__(self):
+        super().__init__(num_classes=10)
+        self.features[0][0].stride = self.features[2].conv[1][0].stride = (1, 1)
+        self.sizes = []
+        self.features[2].register_forward_hook(lambda module, inputs, output: self.sizes.append(output.shape[-1]))
+
+
+def test_early_epochs_train_and_are_evaluated_at_half_size_and_the_others_at_full(run):
+    network = Sized()
+    recipe = RECIPE.changed(epochs=2, batch_size=225, early_downsampling=0.5)
+    _, history = run(recipe, network)
+    assert network.sizes == [16, 16, 16, 32, 32, 32]  # two batches and the validation images, an epoch
+    assert [epoch["early_downsampling"] for epoch in history] == [True, False]
 
 
 # Processes and devices
@@ -156,14 +173,12 @@ def test_processes_divide_a_batch_among_them(count):
     assert {len(share) for share in shares} == {12 // count}
 
 
-@pytest.mark.parametrize("mixup", [0, 1])
-def test_shares_of_two_processes_make_up_the_batch_of_one(subset, mixup):
+def test_shares_of_two_processes_make_up_the_batch_of_one(subset):
     whole, *shares = (
-        list(batches(subset[0], RECIPE.changed(mixup=mixup), 2, processes))
-        for processes in (Processes(), Processes(0, 2), Processes(1, 2))
+        list(batches(subset[0], RECIPE, 2, processes)) for processes in (Processes(), Processes(0, 2), Processes(1, 2))
     )
-    for (images, labels), one, other in zip(whole, *shares, strict=True):
-        for tensor, parts in [(images, (one[0], other[0])), (labels, (one[1], other[1]))]:
+    for batch, one, other in zip(whole, *shares, strict=True):
+        for tensor, *parts in zip(batch, one, other, strict=True):
             together = torch.empty_like(tensor)
             together[0::2], together[1::2] = parts
             assert torch.equal(together, tensor)
@@ -205,7 +220,7 @@ def test_same_seed_ends_with_the_same_weights_bit_for_bit(run):
     assert measurements(history) == measurements(again)
 
 
-def test_seed_decides_order_augmentation_and_dropout(run, make_network):
+def test_seed_decides_order_and_dropout(run, make_network):
     one, other = make_network(), make_network()
     by_one, by_other = record_inputs(one), record_inputs(other)
     run(RECIPE, one, "one")
@@ -237,10 +252,12 @@ def interrupt_at_step(network, last):
     return network
 
 
-@pytest.mark.parametrize("distilled", [False, True])
+@pytest.mark.parametrize(("distilled", "optimizer"), [(False, "nesterov"), (True, "nesterov"), (False, "muon")])
 @pytest.mark.parametrize("epochs", [1, 2, "one and a half"])
-def test_interrupted_run_ends_like_an_uninterrupted_one(run, make_network, tmp_path, teacher, epochs, distilled):
-    recipe = RECIPE.changed(mixup=0.5)
+def test_interrupted_run_ends_like_an_uninterrupted_one(
+    run, make_network, tmp_path, teacher, epochs, distilled, optimizer
+):
+    recipe = RECIPE.changed(optimizer=optimizer)
     options = {"teacher": teacher if distilled else None}
     expected, history = run(recipe, folder="whole", **options)
     with pytest.raises(KeyboardInterrupt):

@@ -1,6 +1,6 @@
 """Measure how fast the networks train, beside the plain loop that most projects write.
 
-python -m train.benchmark --recipe seed            prints a table and writes checkpoints/benchmark.json
+python -m train.benchmark --recipe original            prints a table and writes checkpoints/benchmark.json
 python -m train.benchmark --readme README.md       puts the table between the README's markers too
 
 The plain loop reads Pillow images through a DataLoader with a worker a core, augments them by torchvision's
@@ -27,12 +27,12 @@ from kd import models
 from kd.checkpoint import write_json
 from kd.cifar10 import NORMALISATIONS, DataError, LabelledImages, read_training_set
 from kd.losses import distillation_loss
-from kd.optimizer import make_optimizer
-from kd.processes import DeviceError, machine, process_device
+from kd.optimizer import make_optimizers
+from kd.processes import DeviceError, chosen_precision, machine, process_device
 from kd.progress import Progress
 from kd.recipe import DEFAULT_RECIPE, RECIPES, ROLES, Recipe
 from kd.results import ROLE_NAMES
-from kd.teacher import Answers, FrozenTeacher
+from kd.teacher import CachedLogits, FrozenTeacher
 from kd.training import train_epoch
 from train.readme import write_section
 
@@ -125,17 +125,20 @@ def our_loop(
     network = build(role, recipe, device).to(memory_format=torch.channels_last)
     teacher = None
     if role == "distilled":
-        teacher = FrozenTeacher(build("teacher", recipe, device).to(memory_format=torch.channels_last))
-    optimizer = make_optimizer(network, recipe, device)
+        network_of_teacher = build("teacher", recipe, device).to(memory_format=torch.channels_last)
+        teacher = FrozenTeacher(network_of_teacher, chosen_precision(recipe.precision, device, recipe.stem))
+    optimizers = make_optimizers(network, recipe, device)
+    precision = chosen_precision(recipe.precision, device, recipe.stem)
     if compiled:
         network = torch.compile(network)
         if teacher:
             teacher.compile()
 
     def epoch(images: LabelledImages) -> float:
-        answers = Answers(teacher, None, len(images)) if teacher else None
-        progress = Progress(recipe, 0, len(images), hidden=True)
-        return train_epoch(network, images, recipe, 0, optimizer, answers, progress)["images_per_second"]
+        cached = CachedLogits(teacher, None) if teacher else None
+        progress = Progress(recipe, [], len(images), hidden=True)
+        measured = train_epoch(network, images, recipe, 0, optimizers, cached, progress, precision=precision)
+        return measured["images_per_second"]
 
     epoch(training[: WARM_UP_STEPS * recipe.batch_size])
     while True:

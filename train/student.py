@@ -1,7 +1,7 @@
 """Train the baseline student, a MobileNetV2, on the labels alone.
 
-python -m train.student --recipe seed
-torchrun --nproc-per-node 2 -m train.student --recipe seed
+python -m train.student --recipe original
+torchrun --nproc-per-node 2 -m train.student --recipe original
 """
 
 from train.run import main

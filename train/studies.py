@@ -5,7 +5,7 @@ A study is a list of arms. An arm is one way to train, repeated with several see
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kd.cifar10 import CLASSES
@@ -24,7 +24,6 @@ class Arm:
         teacher: the arm whose first seed teaches this one.
         baseline: the arm that it is compared with, seed by seed and image by image.
         seeds: how many runs; None for as many as the study is asked for.
-        augmented_test: measure it on augmented test images too, as the starting project did.
     """
 
     name: str
@@ -34,7 +33,6 @@ class Arm:
     teacher: str | None = None
     baseline: str | None = None
     seeds: int | None = None
-    augmented_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,15 +87,6 @@ class Run:
 TEACHER = Arm("teacher", "teacher", seeds=1)
 STUDENT = Arm("student alone", "student")
 DISTILLED = Arm("distilled", "distilled", teacher="teacher", baseline="student alone")
-
-# What the starting project's notebook does: plain SGD at a constant rate of .001 and batches of 64; the student alone
-# has the teacher's optimiser, the distilled one neither momentum nor weight decay; both students start from ImageNet
-# weights, the teacher from scratch. (It trains the distilled student twice for 20 epochs, which without momentum and
-# schedule is 40.)
-_AS_IT_WAS = {
-    "optimizer": "sgd", "schedule": "constant", "learning_rate": 0.001, "warmup": 0.0,
-    "momentum": 0.9, "weight_decay": 0.01, "batch_size": 64,
-}  # fmt: skip
 
 LABEL_FRACTIONS = (0.01, 0.04, 0.1, 0.25)
 UNSEEN_TEMPERATURES = (1.0, 4.0, 8.0, 20.0)
@@ -182,14 +171,6 @@ def losses() -> Iterator[Arm]:
         yield Arm(name, "distilled", settings, teacher="teacher", baseline="student alone")
 
 
-def findings_of_the_field() -> Iterator[Arm]:
-    """The plain distilled student, and what others report to help and is still there to be tried."""
-    yield TEACHER
-    yield replace(DISTILLED, baseline=None)
-    mixed = {"mixup": 1.0, "soft_weight": 1.0}
-    yield Arm("mixup on the identical view", "distilled", mixed, teacher="teacher", baseline="distilled")
-
-
 STUDIES = {
     "main": Study(
         "Do the teacher's soft targets make a better student than the labels alone?",
@@ -198,27 +179,12 @@ STUDIES = {
     "seed-project": Study(
         "What becomes of the starting project's table when its set-up is made sound?",
         (
-            Arm("teacher, as it was", "teacher", _AS_IT_WAS, seeds=1, augmented_test=True),
-            Arm("student alone, as it was", "student", _AS_IT_WAS | {"pretrained": True}, augmented_test=True),
-            Arm(
-                "distilled, as it was",
-                "distilled",
-                _AS_IT_WAS | {"pretrained": True, "momentum": 0.0, "weight_decay": 0.0, "soft_weight": 0.25},
-                teacher="teacher, as it was",
-                baseline="student alone, as it was",
-                augmented_test=True,
-            ),
             TEACHER,
             STUDENT,
             DISTILLED,
         ),
-        recipe="seed",
+        recipe="original",
         seeds=3,
-        published={
-            "teacher, as it was": 0.7419,
-            "student alone, as it was": 0.7119,
-            "distilled, as it was": 0.7578,
-        },
     ),
     "few-labels": Study("How much do soft targets help where labels are scarce?", tuple(few_labels()), seeds=3),
     "never-seen": Study(
@@ -238,13 +204,4 @@ STUDIES = {
         measured_on="validation",
     ),
     "losses": Study("Which distillation loss teaches best?", tuple(losses()), seeds=3),
-    "findings": Study(
-        "Which findings of the field help the distilled student here?",
-        tuple(findings_of_the_field()),
-        seeds=3,
-        measured_on="validation",
-    ),
-    "patient": Study(
-        "How far do 200 epochs with mixup on the identical view go?", (TEACHER, STUDENT, DISTILLED), recipe="patient"
-    ),
 }

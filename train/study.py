@@ -1,7 +1,7 @@
 """Carry out a study: train all its runs, measure them once, and write what came out.
 
 python -m train.study main                                    five seeds of the recipe `strong`
-python -m train.study main --recipe seed --seeds 3 --jobs 2   the same on a CPU, two runs side by side
+python -m train.study main --recipe original --seeds 3 --jobs 2   the same on a CPU, two runs side by side
 python -m train.study main --readme README.md                 puts the table between the README's markers too
 
 Every run is a command of its own (`train.teacher`, `train.student`, `train.distill`) with a folder of its own, which

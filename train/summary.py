@@ -4,13 +4,11 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
 import torchvision
 from torch import Tensor
 
 from kd import checkpoint, evaluation, models
-from kd.augment import augment, draw
 from kd.cifar10 import LabelledImages, read_test_set, read_training_set, split_indices
 from kd.processes import machine
 from kd.recipe import as_config
@@ -18,8 +16,7 @@ from kd.significance import mcnemar, paired_difference
 from train import human_doubt, never_seen
 from train.studies import Arm, Run, Study
 
-AUGMENTATION_SEED = 0  # of the augmented test images, the same for every network
-METRICS = ("accuracy", "nll", "ece", "agreement", "accuracy_augmented", "validation_accuracy", "validation_loss")
+METRICS = ("accuracy", "nll", "ece", "agreement", "validation_accuracy", "validation_loss")
 
 
 def summarise(
@@ -52,9 +49,6 @@ def summarise(
             if test:
                 teacher = teacher_of(run, runs)
                 measured[-1] |= measure(answers[run.folder], test.labels, answers[teacher] if teacher else None)
-            if test and arm.augmented_test:
-                logits = predict(run, test, device, augmented=True)
-                measured[-1]["accuracy_augmented"] = evaluation.accuracy(logits, test.labels)
         arms.append(describe_arm(arm, study, own, measured))
     summary = {
         "study": name,
@@ -76,19 +70,11 @@ def summarise(
     return summary
 
 
-def predict(run: Run, images: LabelledImages, device: torch.device, augmented: bool = False) -> Tensor:
-    """A run's logits, float32, (N, 10), on the CPU; `augmented` as in its training."""
+def predict(run: Run, images: LabelledImages, device: torch.device) -> Tensor:
+    """A run's logits, float32, (N, 10), on the CPU."""
     network, config = checkpoint.load(run.folder)
     network.to(device, memory_format=torch.channels_last)
-    if not augmented:
-        return evaluation.predict(network, images.images.to(device), checkpoint.normalisation_of(config))
-    drawn = draw(len(images), run.recipe, np.random.default_rng(AUGMENTATION_SEED))
-    logits = []
-    with torch.inference_mode():
-        for rows in torch.arange(len(images)).split(1000):
-            pixels = augment(images.images[rows].to(device), drawn[rows].to(device), run.recipe)
-            logits.append(network(pixels).cpu())
-    return torch.cat(logits)
+    return evaluation.predict(network, images.images.to(device), checkpoint.normalisation_of(config))
 
 
 def measure(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict:

@@ -1,7 +1,7 @@
 """Train the teacher, a ResNet-50, on the labels.
 
-python -m train.teacher --recipe seed
-torchrun --nproc-per-node 2 -m train.teacher --recipe seed
+python -m train.teacher --recipe original
+torchrun --nproc-per-node 2 -m train.teacher --recipe original
 """
 
 from train.run import main
