@@ -166,7 +166,8 @@ def test_draw_of_an_image_follows_from_its_index_whatever_stands_beside_it():
 
 
 def test_augment_chains_the_transforms_like_torchvisions_pipeline(images):
-    drawn = draw_many(FULL, count=40)
+    recipe = FULL.changed(crop_scale=1.0, saturation=0.0, blur=0.0)
+    drawn = draw_many(recipe, count=40)
 
     def pipeline(image, y, x, flip, angle, brightness, contrast, cut_y, cut_x):
         image = rotate_one(crop_and_flip_one(image, y, x, flip) / 255, angle)
@@ -175,9 +176,10 @@ def test_augment_chains_the_transforms_like_torchvisions_pipeline(images):
         image[:, max(cut_y - 4, 0) : cut_y + 4, max(cut_x - 4, 0) : cut_x + 4] = 0
         return image
 
-    parameters = [getattr(drawn, field.name) for field in fields(Draw) if field.name != "share"]
+    names = ("offset_y", "offset_x", "flip", "angle", "brightness", "contrast", "cutout_y", "cutout_x")
+    parameters = [getattr(drawn, name) for name in names]
     expected = one_by_one(pipeline, images, *parameters)
-    torch.testing.assert_close(augment(images, drawn, FULL), expected, rtol=0, atol=5e-5)
+    torch.testing.assert_close(augment(images, drawn, recipe), expected, rtol=0, atol=5e-5)
 
 
 def test_augment_without_any_strength_only_normalises(images):

@@ -71,7 +71,7 @@ def test_baseline_and_distilled_student_are_one_architecture_and_the_teacher_ano
     assert ARCHITECTURE_OF_ROLE == {"teacher": "resnet50", "student": "mobilenet_v2", "distilled": "mobilenet_v2"}
 
 
-@pytest.mark.parametrize(("architecture", "full", "early"), [("resnet50", 1298, 325), ("mobilenet_v2", 88, 26)])
+@pytest.mark.parametrize(("architecture", "full", "early"), [("resnet50", 1298, 325), ("mobilenet_v2", 88, 24.5)])
 def test_early_stride_saves_most_multiplications_and_has_no_weights(architecture, full, early):
     millions = [count_macs(architecture, "cifar", early=early) / 1e6 for early in (False, True)]
     assert millions == [pytest.approx(full, abs=1), pytest.approx(early, abs=1)]

@@ -144,7 +144,8 @@ def test_help_of_each_script_lists_every_hyper_parameter(role, monkeypatch, caps
     with pytest.raises(SystemExit) as caught:
         runpy.run_module(SCRIPTS[role], run_name="__main__")
     assert caught.value.code == 0
-    entries = re.split(r" (?=--[a-z])", " ".join(capsys.readouterr().out.split()))
+    text = " ".join(capsys.readouterr().out.split()).replace("- ", "-")  # lines are broken behind hyphens too
+    entries = re.split(r" (?=--[a-z])", text)
     listed = {entry.split()[0]: entry for entry in entries}
     for field in fields(Recipe):
         line = listed[option_name(field.name).replace("--", "--no-") if field.type is bool else option_name(field.name)]
@@ -199,11 +200,11 @@ def test_real_command_ends_with_code_2_too(tmp_path):
 
 
 def test_config_gives_the_recipe_back_and_fills_in_fields_that_came_later():
-    recipe = RECIPES["strong"]["student"].changed(seed=3)
-    config = as_config("strong", recipe)
-    assert from_config(config) == ("strong", recipe)
-    older = {key: value for key, value in config.items() if key not in ("optimizer", "schedule")}
-    assert from_config(older) == ("strong", recipe)
+    recipe = RECIPES["original"]["student"].changed(seed=3)
+    config = as_config("original", recipe)
+    assert from_config(config) == ("original", recipe)
+    older = {key: value for key, value in config.items() if key not in ("optimizer", "schedule", "early_downsampling")}
+    assert from_config(older) == ("original", recipe)
 
 
 def test_config_with_a_field_that_recipes_do_not_have_is_refused():

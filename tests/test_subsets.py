@@ -165,7 +165,7 @@ def test_soft_term_takes_all_images_whether_labelled_or_not():
     ],
 )
 def test_options_that_contradict_each_other_are_refused(data_dir, tmp_path, monkeypatch, arguments, sentence):
-    monkeypatch.setattr(train.run, "read_teacher", lambda folder, recipe: (None, None))
+    monkeypatch.setattr(train.run, "read_teacher", lambda folder, recipe, device: (None, None))
     fixed = ["--teacher", "nowhere", "--data-dir", str(data_dir), "--output-dir", str(tmp_path), "--device", "cpu"]
     with pytest.raises(SystemExit, match=sentence):
         train.run.main("distilled", [*fixed, *arguments])

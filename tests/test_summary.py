@@ -95,14 +95,14 @@ def test_provenance_tells_what_all_arms_of_a_role_set_otherwise_than_the_preset(
     for run in runs:
         write_run(run)
     found = summarise("settings", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
-    assert "recipe `seed` (imagenet stem, batch size 64), 3 epochs" in provenance(found)
+    assert "recipe `original` (imagenet stem, batch size 64), 3 epochs" in provenance(found)
     assert "weight decay" not in provenance(found)  # which the arm's name is to tell
     given = {**found["arms"][0], "name": "teacher", "role": "teacher"}
     given["recipe"] = given["recipe"] | {"batch_size": 512, "precision": "bfloat16"}
     own = {**found["arms"][0], "name": "starved teacher", "role": "teacher"}
     both = provenance(found | {"arms": [given, own]})
-    assert "Teacher (seed 0): recipe `seed` (imagenet stem, precision bfloat16), 3 epochs" in both
-    assert "Starved teacher (seed 0): recipe `seed` (imagenet stem, batch size 64), 3 epochs" in both
+    assert "Teacher (seed 0): recipe `original` (imagenet stem, precision bfloat16), 3 epochs" in both
+    assert "Starved teacher (seed 0): recipe `original` (imagenet stem, batch size 64), 3 epochs" in both
     assert in_short(found).startswith("Recipe seed, 3 epochs, 1 seed<br>")
 
 
@@ -117,7 +117,7 @@ def test_provenance_names_few_arms_that_were_trained_alike_and_tells_the_number_
     found["arms"][2]["runs"][0]["trained_on"] = 45
     told = provenance(found)
     assert told.startswith("Teacher (seed 0): ")
-    assert "Student 0 and 3 more arms (seed 0): recipe `seed` (imagenet stem, learning rate 0.1), 40 epochs" in told
+    assert "Student 0 and 3 more arms (seed 0): recipe `original` (imagenet stem, learning rate 0.1), 40 epochs" in told
     assert " on 45 or 450 images, an abacus." in told
     assert "student 1" not in told
 
