@@ -148,6 +148,17 @@ def test_study_on_validation_images_never_reads_the_test_set(tmp_path, monkeypat
     assert "validation accuracy" in arms_table(found) and "test accuracy" not in study_table(found)
 
 
+def test_study_of_damaged_images_measures_each_kind_on_the_validation_images(data_dir, tmp_path):
+    study = Study("?", (STUDENT,), seeds=1, recipe="original", measured_on="validation", analysis="corruptions")
+    runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
+    write_run(runs[0])
+    found = summarise("damage", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
+    (run,) = found["arms"][0]["runs"]
+    assert set(run["corruptions"]) == {"noise", "blur", "jpeg", "contrast"}
+    assert run["corrupted_accuracy"] == pytest.approx(sum(run["corruptions"].values()) / 4)
+    assert f"{run['corrupted_accuracy']:.2%}" in arms_table(found)
+
+
 def test_median_seed_of_each_arm_is_shipped_as_the_checkpoint_of_its_role(summary, tmp_path, data_dir):
     found, runs = summary
     ship(runs, found, make_parser().parse_args(["main", "--data-dir", str(data_dir), "--ship", str(tmp_path)]))

@@ -255,7 +255,7 @@ def logits_dir(options: argparse.Namespace, recipe: Recipe, config: dict) -> Pat
 def keep_freed_memory() -> None:
     """Have glibc keep what is freed: else it hands large tensors back to the system each step and asks for them again.
 
-    Measured on two cores: up to half as many images a second again. Where there is no glibc, nothing happens.
+    The benefit is the larger the smaller the network. Where there is no glibc, nothing happens.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

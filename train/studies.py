@@ -45,7 +45,7 @@ class Study:
         recipe: the preset that the arms change.
         seeds: runs of each arm that does not say otherwise.
         measured_on: test, or validation where something is to be chosen.
-        analysis: never-seen or human-doubt, where accuracy is not all that is asked.
+        analysis: never-seen, human-doubt or corruptions, where accuracy is not all that is asked.
         published: accuracies (0 to 1) that others have published for an arm, by its name.
     """
 
@@ -171,6 +171,16 @@ def losses() -> Iterator[Arm]:
         yield Arm(name, "distilled", settings, teacher="teacher", baseline="student alone")
 
 
+def for_photos() -> Iterator[Arm]:
+    """The student alone under each augmentation that photos may ask for, and under all of them."""
+    yield STUDENT
+    crop, colour = {"crop_scale": 0.6}, {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2}
+    blurred = {"blur": 0.2}
+    trials = {"resized crop": crop, "colour": colour, "blur": blurred, "all three": crop | colour | blurred}
+    for name, changes in trials.items():
+        yield Arm(name, "student", changes, baseline="student alone")
+
+
 STUDIES = {
     "main": Study(
         "Do the teacher's soft targets make a better student than the labels alone?",
@@ -202,6 +212,13 @@ STUDIES = {
         tuple(selection()),
         seeds=1,
         measured_on="validation",
+    ),
+    "augmentation": Study(
+        "Which augmentation helps with photos, and what does it cost on clean images?",
+        tuple(for_photos()),
+        seeds=1,
+        measured_on="validation",
+        analysis="corruptions",
     ),
     "losses": Study("Which distillation loss teaches best?", tuple(losses()), seeds=3),
 }

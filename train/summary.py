@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,13 +11,14 @@ from torch import Tensor
 
 from kd import checkpoint, evaluation, models
 from kd.cifar10 import LabelledImages, read_test_set, read_training_set, split_indices
+from kd.corruptions import corrupted
 from kd.processes import machine
 from kd.recipe import as_config
 from kd.significance import mcnemar, paired_difference
 from train import human_doubt, never_seen
 from train.studies import Arm, Run, Study
 
-METRICS = ("accuracy", "nll", "ece", "agreement", "validation_accuracy", "validation_loss")
+METRICS = ("accuracy", "nll", "ece", "agreement", "validation_accuracy", "validation_loss", "corrupted_accuracy")
 
 
 def summarise(
@@ -49,6 +51,8 @@ def summarise(
             if test:
                 teacher = teacher_of(run, runs)
                 measured[-1] |= measure(answers[run.folder], test.labels, answers[teacher] if teacher else None)
+            if study.analysis == "corruptions":
+                measured[-1] |= measure_corrupted(run, data_dir, device)
         arms.append(describe_arm(arm, study, own, measured))
     summary = {
         "study": name,
@@ -75,6 +79,17 @@ def predict(run: Run, images: LabelledImages, device: torch.device) -> Tensor:
     network, config = checkpoint.load(run.folder)
     network.to(device, memory_format=torch.channels_last)
     return evaluation.predict(network, images.images.to(device), checkpoint.normalisation_of(config))
+
+
+def measure_corrupted(run: Run, data_dir: Path, device: torch.device) -> dict:
+    """A run's accuracy on the damaged validation images: corrupted_accuracy, and corruptions, by kind of damage."""
+    everything = read_training_set(data_dir)
+    validation = everything[split_indices(everything.labels)[1]]
+    by_kind = {
+        name: evaluation.accuracy(predict(run, replace(validation, images=images), device), validation.labels)
+        for name, images in corrupted(validation.images)
+    }
+    return {"corrupted_accuracy": statistics.fmean(by_kind.values()), "corruptions": by_kind}
 
 
 def measure(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict:
