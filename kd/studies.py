@@ -49,6 +49,8 @@ _COLUMNS = {
     "agreement": ("agrees with teacher", "{:.2%}", 100),
 }
 
+_OF_VALIDATION = ("validation_accuracy", "corrupted_accuracy")
+
 _NAMED_AT_MOST = 3  # arms trained alike; of more, their number is told
 
 
@@ -188,7 +190,7 @@ def in_short(study: dict) -> str:
 
 def _columns_of(study: dict) -> list[str]:
     on_test = study["measured_on"] == "test"
-    return [key for key in _COLUMNS if (key == "validation_accuracy") != on_test]
+    return [key for key in _COLUMNS if (key in _OF_VALIDATION) != on_test]
 
 
 def _mean_and_sd(arm: dict, key: str) -> str:
