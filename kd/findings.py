@@ -1,6 +1,9 @@
 """What the studies found beyond accuracy, in sentences and tables drawn from their JSON."""
 
 import dataclasses
+import math
+import statistics
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from kd.recipe import Recipe
@@ -10,7 +13,7 @@ TOLD_SHARE = 0.04  # of the labels: fixed beforehand, like the T that is told
 
 def findings(study: dict) -> list[str]:
     """The paragraphs (Markdown) of a study's own analysis; none where it has none."""
-    paragraphs = [*few_labels_sentence(study), *selection_sentences(study)]
+    paragraphs = [*few_labels_sentence(study), *epochs_sentences(study), *selection_sentences(study)]
     if "never_seen" in study:
         paragraphs += [never_seen_sentence(study["never_seen"]), never_seen_table(study["never_seen"])]
     if study.get("human_doubt"):
@@ -37,6 +40,65 @@ def few_labels_sentence(study: dict) -> list[str]:
         f"With {share} of the labels a student alone has {alone[0]['mean']['accuracy']['mean']:.1%} of the test images "
         f"right; soft targets for all training images, labelled or not, add {' and '.join(told)}."
     ]
+
+
+def accuracy_by_epochs(study: dict) -> dict[str, dict[int, dict[int, float]]]:
+    """Test accuracy by role, epochs of the schedule and seed; empty unless both students had several schedules."""
+    if study.get("measured_on") != "test":
+        return {}
+    students = [arm for arm in study["arms"] if arm["runs"] and arm["role"] != "teacher" and not arm["withheld"]]
+    for role in ("student", "distilled"):
+        if len({arm["recipe"].get("epochs") for arm in students if arm["role"] == role}) < 2:
+            return {}
+    found: dict[str, dict[int, dict[int, float]]] = {"student": {}, "distilled": {}}
+    for arm in students:
+        found[arm["role"]][arm["recipe"]["epochs"]] = {run["seed"]: run["accuracy"] for run in arm["runs"]}
+    return found
+
+
+def epochs_for(accuracy: float, measured: Mapping[int, float]) -> float | None:
+    """How many epochs reach an accuracy, between the measured schedules along a line over the logarithm of epochs.
+
+    Args:
+        accuracy: what is to be reached, 0 to 1.
+        measured: accuracy by epochs.
+
+    Returns:
+        None where no measured schedule reaches it; the shortest one's epochs where that does already.
+    """
+    epochs = sorted(measured)
+    if measured[epochs[0]] >= accuracy:
+        return float(epochs[0])
+    for few, more in zip(epochs, epochs[1:], strict=False):
+        if measured[more] >= accuracy:
+            share = (accuracy - measured[few]) / (measured[more] - measured[few])
+            return math.exp((1 - share) * math.log(few) + share * math.log(more))
+    return None
+
+
+def epochs_sentences(study: dict) -> list[str]:
+    """For each schedule with a teacher, how many epochs the labels alone take for as much."""
+    found = accuracy_by_epochs(study)
+    if not found:
+        return []
+    told, longest = [], max(found["student"])
+    for epochs, by_seed in sorted(found["distilled"].items()):
+        seeds = [seed for seed in by_seed if all(seed in schedule for schedule in found["student"].values())]
+        needed = [
+            epochs_for(by_seed[seed], {each: found["student"][each][seed] for each in found["student"]})
+            for seed in seeds
+        ]
+        reached = [value for value in needed if value is not None]
+        if not reached:
+            worth = f"more than the {longest} that were tried"
+        elif len(reached) < len(needed):
+            worth = f"{min(reached):.1f} or more; {len(needed) - len(reached)} of {len(needed)} seeds never get there"
+        elif len(reached) == 1:
+            worth = f"{reached[0]:.1f}, with one seed"
+        else:
+            worth = f"{statistics.fmean(reached):.1f} ± {statistics.stdev(reached):.1f} ({len(reached)} seeds)"
+        told.append(f"{epochs} epochs with the teacher give {statistics.fmean(by_seed.values()):.1%}: alone {worth}")
+    return [f"Epochs that the labels alone take for as much, between the measured schedules: {'; '.join(told)}."]
 
 
 class Trial(NamedTuple):

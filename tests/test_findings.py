@@ -96,7 +96,8 @@ def test_few_labels_without_the_share_that_is_told_are_not_told():
 
 def test_choice_on_the_validation_images_is_told_for_each_student_and_field():
     def trial(name, accuracy, runs=1):
-        return {"name": name, "runs": [RUN] * runs, "mean": {"validation_accuracy": {"mean": accuracy}}}
+        mean = {"validation_accuracy": {"mean": accuracy}}
+        return {"name": name, "role": "student", "withheld": {}, "recipe": {}, "runs": [RUN] * runs, "mean": mean}
 
     arms = [
         trial("teacher", 0.9), trial("alone, weight decay 0.0001", 0.61), trial("alone, weight decay 0.0005", 0.6),

@@ -171,6 +171,15 @@ def losses() -> Iterator[Arm]:
         yield Arm(name, "distilled", settings, teacher="teacher", baseline="student alone")
 
 
+def schedules() -> Iterator[Arm]:
+    """The student alone and the distilled one, each trained for few epochs and for the whole schedule."""
+    yield TEACHER
+    for epochs in (4, 8, 24):
+        alone, changes = f"{epochs} epochs, alone", {"epochs": epochs}
+        yield Arm(alone, "student", changes)
+        yield Arm(f"{epochs} epochs, distilled", "distilled", changes, teacher="teacher", baseline=alone)
+
+
 def for_photos() -> Iterator[Arm]:
     """The student alone under each augmentation that photos may ask for, and under all of them."""
     yield STUDENT
@@ -213,6 +222,7 @@ STUDIES = {
         seeds=1,
         measured_on="validation",
     ),
+    "epochs": Study("How many epochs is a teacher worth?", tuple(schedules()), seeds=3),
     "augmentation": Study(
         "Which augmentation helps with photos, and what does it cost on clean images?",
         tuple(for_photos()),

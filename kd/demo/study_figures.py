@@ -1,5 +1,6 @@
 """The Plotly figures of the studies: accuracy with its spread, calibration, agreement, accuracy against work."""
 
+import statistics
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from kd.demo.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, ROLE_COLOURS, styled
-from kd.findings import trials
+from kd.findings import accuracy_by_epochs, trials
 from kd.studies import PUBLISHED, in_short
 
 
@@ -32,6 +33,8 @@ def _suited_to(study: dict) -> dict[str, tuple[str, Callable[[dict], go.Figure]]
         return {"unseen": ("The class it never saw", unseen_class_recognised)}
     if study.get("human_doubt"):
         return {"doubt": ("Distance from people's doubts", doubt_over_temperature)}
+    if accuracy_by_epochs(study):
+        return {"accuracy": ("Accuracy over the epochs of the schedule", accuracy_over_epochs)}
     if any("label_fraction" in arm["withheld"] for arm in study["arms"]):
         return {
             "accuracy": ("Accuracy over the labels that are known", accuracy_over_labels),
@@ -190,6 +193,26 @@ def doubt_over_temperature(study: dict) -> go.Figure:
         yaxis={"title": "KL from people, nats", "rangemode": "tozero"},
         legend=LEGEND_BELOW,
     )
+
+
+def accuracy_over_epochs(study: dict) -> go.Figure:
+    """Test accuracy of both students over the epochs of their schedules: mean and standard deviation over the seeds."""
+    figure = go.Figure()
+    for role, schedules in accuracy_by_epochs(study).items():
+        epochs = sorted(schedules)
+        values = [list(schedules[each].values()) for each in epochs]
+        figure.add_scatter(
+            x=epochs,
+            y=[statistics.fmean(each) for each in values],
+            error_y={"array": [statistics.stdev(each) if len(each) > 1 else 0 for each in values]},
+            mode="lines+markers",
+            name={"student": "student alone", "distilled": "distilled"}[role],
+            line={"color": ROLE_COLOURS[role]},
+            hovertemplate="%{x} epochs: %{y:.2%}<extra>%{fullData.name}</extra>",
+        )
+    ticks = sorted({epochs for schedules in accuracy_by_epochs(study).values() for epochs in schedules})
+    xaxis = {"title": "epochs of the schedule", "type": "log", "tickvals": ticks, "ticktext": [str(t) for t in ticks]}
+    return styled(figure, xaxis, {"title": "test accuracy", "tickformat": ".0%"})
 
 
 def unseen_class_recognised(study: dict) -> go.Figure:

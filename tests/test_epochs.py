@@ -1,0 +1,56 @@
+"""What a teacher is worth in epochs: by the formula, in a sentence, in a figure."""
+
+import math
+
+import pytest
+
+from kd.demo.study_figures import figures_of
+from kd.findings import accuracy_by_epochs, epochs_for, epochs_sentences
+
+
+def study_of(alone, distilled, seeds=3):
+    arms = [
+        {
+            "name": f"an arm of {epochs}", "role": role, "withheld": {}, "recipe": {"name": "strong", "epochs": epochs},
+            "runs": [
+                {"seed": seed, "accuracy": accuracy + 0.01 * seed, "epochs_done": epochs, "machine": "an abacus"}
+                for seed in range(seeds)
+            ],
+        }
+        for role, schedules in (("student", alone), ("distilled", distilled))
+        for epochs, accuracy in schedules.items()
+    ]  # fmt: skip
+    return {"study": "epochs", "measured_on": "test", "arms": arms, "comparisons": []}
+
+
+def test_epochs_lie_on_a_line_over_their_logarithm_between_two_schedules():
+    measured = {4: 0.70, 8: 0.80, 24: 0.90}
+    assert epochs_for(0.75, measured) == pytest.approx(math.sqrt(4 * 8))
+    assert epochs_for(0.80, measured) == pytest.approx(8)
+    assert epochs_for(0.825, measured) == pytest.approx(8 * 3**0.25)
+    assert epochs_for(0.60, measured) == 4
+    assert epochs_for(0.91, measured) is None
+
+
+def test_sentence_tells_each_schedule_with_its_spread_over_the_seeds():
+    (told,) = epochs_sentences(study_of({4: 0.70, 8: 0.80, 24: 0.90}, {4: 0.80, 8: 0.90, 24: 0.95}))
+    assert "4 epochs with the teacher give 81.0%: alone 8.0 ± 0.0 (3 seeds)" in told
+    assert "8 epochs with the teacher give 91.0%: alone 24.0 ± 0.0 (3 seeds)" in told
+    assert "24 epochs with the teacher give 96.0%: alone more than the 24 that were tried" in told
+
+
+def test_one_seed_is_told_as_such():
+    (told,) = epochs_sentences(study_of({4: 0.70, 8: 0.80}, {4: 0.75, 8: 0.9}, seeds=1))
+    assert "alone 5.7, with one seed" in told
+
+
+def test_study_with_one_schedule_has_no_such_sentence():
+    study = study_of({24: 0.90}, {24: 0.95})
+    assert accuracy_by_epochs(study) == {} and epochs_sentences(study) == []
+
+
+def test_figure_has_a_curve_a_role_with_the_spread_over_the_seeds():
+    (drawn,) = figures_of(study_of({4: 0.70, 8: 0.80}, {4: 0.80, 8: 0.90}))
+    alone, distilled = drawn.figure.data
+    assert (list(alone.x), list(alone.y)) == ([4, 8], pytest.approx([0.71, 0.81]))
+    assert (distilled.name, list(distilled.error_y.array)) == ("distilled", pytest.approx([0.01, 0.01]))
