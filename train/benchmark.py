@@ -75,11 +75,12 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
 
     Returns:
         The content of benchmark.json: machine, versions, recipe, images, rounds, the operations a second that a large
-        bfloat16 matrix product reaches, and for each role in "roles" images_per_second of "ours", "compiled" and
+        matrix product reaches in the faster precision, which precision that is, and for each role in "roles" images_per_second of "ours", "compiled" and
         "plain", the ratio of the best of ours to plain, the share of the matrix product's speed, and on a GPU the peak
         memory in bytes.
     """
-    peak = matmul_operations_per_second(device)
+    matmul_precision = chosen_precision("auto", device, "cifar")
+    peak = matmul_operations_per_second(device, matmul_precision)
     roles = {}
     for role in ROLES:
         recipe = RECIPES[options.recipe][role].changed(batch_size=min(512, len(training)))
@@ -111,6 +112,7 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
         "rounds": options.rounds,
         "workers": options.workers,
         "matmul_operations_per_second": peak,
+        "matmul_precision": matmul_precision,
         "roles": roles,
         "machine": machine(device),
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
@@ -224,10 +226,10 @@ def operations_an_image(role: str, recipe: Recipe) -> float:
     return 2 * macs
 
 
-def matmul_operations_per_second(device: torch.device) -> float:
-    """What a large square bfloat16 matrix product reaches on this device: the bound no network comes near."""
+def matmul_operations_per_second(device: torch.device, precision: str) -> float:
+    """What a large square matrix product reaches on this device: the bound no network comes near."""
     side = MATMUL_SIDE.get(device.type, 2048)
-    matrix = torch.randn(side, side, device=device, dtype=torch.bfloat16)
+    matrix = torch.randn(side, side, device=device, dtype=getattr(torch, precision))
     seconds = []
     for _ in range(MATMUL_RUNS):
         started = time.perf_counter()
@@ -267,7 +269,7 @@ def benchmark_table(found: dict) -> str:
 
 Recipe `{found["recipe"]}`, {found["images"]:,} images a round, median of {found["rounds"]} rounds in turns,
 {found["machine"]}, torch {found["versions"]["torch"]}. The plain loop is float32, torchvision's transforms and a
-DataLoader with {found["workers"]} workers; the matrix product is bfloat16, {tflops:.2f} Tflop/s here.
+DataLoader with {found["workers"]} workers; the matrix product is {found.get("matmul_precision", "bfloat16")}, {tflops:.2f} Tflop/s here.
 `python -m train.benchmark`
 """
 
