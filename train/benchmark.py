@@ -75,9 +75,9 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
 
     Returns:
         The content of benchmark.json: machine, versions, recipe, images, rounds, the operations a second that a large
-        matrix product reaches in the faster precision, which precision that is, and for each role in "roles" images_per_second of "ours", "compiled" and
-        "plain", the ratio of the best of ours to plain, the share of the matrix product's speed, and on a GPU the peak
-        memory in bytes.
+        matrix product reaches in the faster precision, which precision that is, and for each role in "roles"
+        images_per_second of "ours", "compiled" and "plain", the ratio of the best of ours to plain, the share of the
+        matrix product's speed, and on a GPU the peak memory in bytes.
     """
     matmul_precision = chosen_precision("auto", device, "cifar")
     peak = matmul_operations_per_second(device, matmul_precision)
@@ -265,11 +265,12 @@ def benchmark_table(found: dict) -> str:
             rows[-1][0] += f" ({max(measured['peak_bytes'].values()) / 2**30:.1f} GiB)"
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     tflops = found["matmul_operations_per_second"] / 1e12
+    precision = found.get("matmul_precision", "bfloat16")  # results that do not say were measured in that
     return f"""{table}
 
 Recipe `{found["recipe"]}`, {found["images"]:,} images a round, median of {found["rounds"]} rounds in turns,
 {found["machine"]}, torch {found["versions"]["torch"]}. The plain loop is float32, torchvision's transforms and a
-DataLoader with {found["workers"]} workers; the matrix product is {found.get("matmul_precision", "bfloat16")}, {tflops:.2f} Tflop/s here.
+DataLoader with {found["workers"]} workers; the matrix product is {precision}, {tflops:.2f} Tflop/s here.
 `python -m train.benchmark`
 """
 
