@@ -17,6 +17,8 @@ from kd.checkpoint import write_atomically
 from kd.cifar10 import CLASSES, COPY
 from kd.processes import Processes, autocast
 
+HALF_MAX = torch.finfo(torch.float16).max
+
 
 class FrozenTeacher(nn.Module):
     """A network that only answers: no gradients, and evaluation mode whatever `train()` is called."""
@@ -73,7 +75,9 @@ class CachedLogits:
         kept = rows < len(self.logits)
         logits[kept] = self.logits[rows[kept]]
         if (unknown := logits[:, 0].isnan()).any():
-            logits[unknown] = self.teacher(images[unknown.to(images.device)]).half().cpu()
+            asked = self.teacher(images[unknown.to(images.device)])
+            # Only a teacher that has hardly learnt has logits beyond float16's range; infinite ones would end the run.
+            logits[unknown] = asked.clamp(-HALF_MAX, HALF_MAX).half().cpu()
             self._remember(rows[unknown], logits[unknown])
         return logits.to(images.device).float()
 

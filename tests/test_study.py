@@ -207,14 +207,14 @@ def test_runs_whose_teacher_failed_are_not_started_and_are_named(options, monkey
     assert not any("distilled" in title for title in started)
 
 
-def test_finished_runs_are_not_started_again(options, monkeypatch):
+def test_finished_runs_are_not_started_again_and_the_others_go_seed_by_seed(options, monkeypatch):
     runs = plan(TINY, options())
     write_run(runs[0])
     write_run(runs[1])
     write_run(runs[4])
     started = pretend(monkeypatch, lambda run: "")
     train_all(runs, options())
-    assert started == [run.title for run in runs if run not in (runs[0], runs[1], runs[4])]
+    assert started == ["student alone, seed 1", "distilled, seed 1", "student alone, seed 2", "distilled, seed 2"]
 
 
 def test_run_of_another_recipe_or_of_another_teacher_does_not_count_as_finished(options):

@@ -153,6 +153,12 @@ def test_logits_are_found_by_index_and_only_the_unknown_are_asked_for(tmp_path, 
     assert torch.equal(CachedLogits(mute_teacher, path)(images, index), all_of_them)
 
 
+def test_logits_beyond_half_precisions_range_stay_finite():
+    wild = FrozenTeacher(nn.Flatten())
+    logits = CachedLogits(wild, None)(torch.tensor([1e6, -1e6, 3.0] + [0.0] * 7).view(1, 10, 1, 1), torch.tensor([0]))
+    assert logits[0, :3].tolist() == [65504, -65504, 3]
+
+
 def test_further_copies_of_an_image_are_asked_for_and_not_kept(tmp_path, teacher):
     images, path = torch.randn(4, 3, 32, 32), tmp_path / "epoch.safetensors"
     first = CachedLogits(teacher, path)

@@ -20,10 +20,11 @@ import time
 from dataclasses import fields
 from pathlib import Path
 
-from kd import checkpoint
+from kd import checkpoint, models
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import DataError
 from kd.processes import DeviceError, process_device
+from kd.progress import cost_left, duration
 from kd.recipe import RECIPES, Recipe, RecipeError, from_config, option_name
 from kd.studies import STUDIES_FOLDER, study_table
 from train.halve import halve
@@ -161,8 +162,11 @@ def train_all(runs: list[Run], options: argparse.Namespace) -> None:
     Raises:
         StudyError: runs failed; all others that do not need them are finished.
     """
-    waiting = [run for run in unique(runs) if not is_finished(run)]
-    print(f"{len(unique(runs))} runs, {len(unique(runs)) - len(waiting)} of them finished already", flush=True)
+    total = len(unique(runs))
+    # Seed by seed, so that a study that is cut off has compared what it has.
+    waiting = sorted((run for run in unique(runs) if not is_finished(run)), key=lambda run: run.recipe.seed)
+    print(f"{total} runs, {total - len(waiting)} of them finished already", flush=True)
+    started, all_work = time.perf_counter(), sum(map(work, waiting))
     running: dict[subprocess.Popen, Run] = {}
     failed: list[Run] = []
     try:
@@ -171,6 +175,7 @@ def train_all(runs: list[Run], options: argparse.Namespace) -> None:
             ready = [run for run in waiting if run.teacher not in unfinished]
             for run in ready[: options.jobs - len(running)]:
                 waiting.remove(run)
+                print(f"run {total - len(waiting)} of {total}, {run.title}", flush=True)
                 running[start(run, options)] = run
             if not running:
                 break  # what still waits has lost its teacher
@@ -181,7 +186,10 @@ def train_all(runs: list[Run], options: argparse.Namespace) -> None:
                     failed.append(run)
                     print(f"{run.title}: failed\n{last_lines(run.log)}", flush=True)
                 else:
-                    print(f"{run.title}: done, {len(waiting) + len(running)} to go", flush=True)
+                    left = [*waiting, *running.values()]
+                    ahead = sum(map(work, left))
+                    seconds = (time.perf_counter() - started) * ahead / max(all_work - ahead, 1)
+                    print(f"{run.title}: done, {len(left)} to go, about {duration(seconds)}", flush=True)
     finally:
         for process in running:  # an interruption; each run keeps its last finished epoch
             process.terminate()
@@ -191,6 +199,13 @@ def train_all(runs: list[Run], options: argparse.Namespace) -> None:
         raise StudyError(
             f"not finished: {names}. Their logs say why, {failed[0].log} first; then give the command again"
         )
+
+
+def work(run: Run) -> float:
+    """What a run costs, in multiplications and up to a factor that all runs share."""
+    early = run.recipe.early_epochs > 0
+    macs = models.count_macs(models.ARCHITECTURE_OF_ROLE[run.arm.role], run.recipe.stem, early)
+    return macs * cost_left(run.recipe, 0)
 
 
 def unique(runs: list[Run]) -> list[Run]:
