@@ -8,7 +8,7 @@ from torch import nn
 
 import train.benchmark
 from kd import models
-from kd.recipe import RECIPES
+from kd.recipe import RECIPES, Recipe
 from train.benchmark import PillowImages, benchmark_table, main, operations_an_image, plain_loss
 
 
@@ -69,11 +69,18 @@ def test_plain_loss_is_the_cross_entropy_until_there_is_a_teacher():
     assert agreeing == pytest.approx((1 - recipe.soft_weight) * hard.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("recipe", ["seed", "strong"])
-def test_plain_images_are_augmented_by_all_the_recipe_names(subset, recipe):
-    images = PillowImages(subset[0], RECIPES[recipe]["student"])
+@pytest.mark.parametrize(
+    ("recipe", "extra"),
+    [
+        (RECIPES["original"]["student"], {"RandomRotation", "ColorJitter"}),
+        (RECIPES["strong"]["student"], {"RandomErasing"}),
+        (Recipe(crop_scale=0.6, saturation=0.2, blur=0.5), {"RandomResizedCrop", "ColorJitter", "RandomApply"}),
+    ],
+    ids=["original", "strong", "for photos"],
+)
+def test_plain_images_are_augmented_by_all_the_recipe_names(subset, recipe, extra):
+    images = PillowImages(subset[0], recipe)
     names = {type(step).__name__ for step in images.transform.transforms}
-    extra = {"RandomRotation", "ColorJitter"} if recipe == "seed" else {"RandomErasing"}
     assert names == {"RandomCrop", "RandomHorizontalFlip", "ToTensor", "Normalize"} | extra
     pixels, label = images[7]
     assert pixels.shape == (3, 32, 32) and pixels.dtype == torch.float32 and label == subset[0].labels[7]

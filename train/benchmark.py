@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from kd import models
+from kd.augment import BLUR_SIGMAS
 from kd.checkpoint import write_json
 from kd.cifar10 import NORMALISATIONS, DataError, LabelledImages, read_training_set
 from kd.losses import distillation_loss
@@ -193,13 +194,17 @@ class PillowImages(Dataset):
     def __init__(self, images: LabelledImages, recipe: Recipe) -> None:
         self.pixels, self.labels = images.images.permute(0, 2, 3, 1).numpy(), images.labels
         steps: list = [
-            transforms.RandomCrop(32, padding=recipe.crop_padding),
+            transforms.RandomCrop(32, padding=recipe.crop_padding, padding_mode=recipe.padding_mode),
             transforms.RandomHorizontalFlip(recipe.flip),
         ]
         if recipe.rotation:
             steps.append(transforms.RandomRotation(recipe.rotation, transforms.InterpolationMode.BILINEAR))
-        if recipe.brightness or recipe.contrast:
-            steps.append(transforms.ColorJitter(recipe.brightness, recipe.contrast))
+        if recipe.crop_scale < 1:
+            steps.append(transforms.RandomResizedCrop(32, (recipe.crop_scale, 1), (1, 1)))
+        if recipe.brightness or recipe.contrast or recipe.saturation:
+            steps.append(transforms.ColorJitter(recipe.brightness, recipe.contrast, recipe.saturation))
+        if recipe.blur:
+            steps.append(transforms.RandomApply([transforms.GaussianBlur(5, BLUR_SIGMAS)], recipe.blur))
         steps += [transforms.ToTensor(), transforms.Normalize(*NORMALISATIONS[recipe.normalisation])]
         if recipe.cutout:
             share = (recipe.cutout / 32) ** 2
@@ -215,7 +220,7 @@ class PillowImages(Dataset):
 
 def build(role: str, recipe: Recipe, device: torch.device) -> nn.Module:
     """A network of a role with random weights; speed does not depend on them."""
-    return models.build(models.ARCHITECTURE_OF_ROLE[role], recipe.stem).to(device)
+    return models.build(models.ARCHITECTURE_OF_ROLE[role], recipe.stem, recipe.dropout).to(device)
 
 
 def operations_an_image(role: str, recipe: Recipe) -> float:
