@@ -179,7 +179,7 @@ def test_finished_run_says_so_to_two_processes_too(student):
         (["--learning-rate", "0.1"], "learning_rate"),
         (["--seed", "1"], "seed"),
         (["--epochs", "4"], "epochs"),
-        (["--recipe", "strong"], "name, stem, normalisation"),
+        (["--recipe", "strong"], "name, stem, early_downsampling, dropout, normalisation"),
     ],
     ids=lambda change: " ".join(change) if isinstance(change, list) else None,
 )
