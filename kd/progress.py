@@ -36,7 +36,7 @@ class Progress:
         """Begin the epoch after those of `history`, of `images` images in all."""
         self.recipe, self.epoch, self.hidden = recipe, len(history), hidden
         self.title = f"epoch {self.epoch + 1}/{recipe.epochs}"
-        self.before = f"{history[-1]['validation_accuracy']:.1%}" if history else "none yet"
+        self.before = f"{history[-1]['validation_accuracy']:.1%}" if history and not hidden else "none yet"
         self.bar = tqdm(
             total=images // recipe.batch_size * recipe.batch_size,
             desc=self.title,

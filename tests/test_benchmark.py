@@ -17,7 +17,19 @@ def measured(tmp_path_factory, data_dir):
     """A benchmark of 32 images with tiny networks, and the README it wrote to."""
     folder = tmp_path_factory.mktemp("benchmark")
     (folder / "README.md").write_text("<!-- benchmark -->\n<!-- end of benchmark -->\n")
-    arguments = ["--images", "32", "--rounds", "1", "--workers", "0", "--eager", "--device", "cpu"]
+    arguments = [
+        "--recipe",
+        "original",
+        "--images",
+        "32",
+        "--rounds",
+        "1",
+        "--workers",
+        "0",
+        "--eager",
+        "--device",
+        "cpu",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train.benchmark, "build", lambda *_: nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)))
         main(

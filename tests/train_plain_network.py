@@ -4,7 +4,8 @@
     torchrun --nproc-per-node 2 -m tests.train_plain_network OUTPUT_FOLDER
 
 Batch norm and dropout would make a batch's result depend on how it is shared out among processes;
-without them, two processes have to follow one to rounding. The folder gets weights.pt and history.json.
+without them, two processes have to follow one to rounding. The folder gets weights.pt, history.json
+and the teacher's logits.
 """
 
 import json
@@ -43,7 +44,8 @@ def main(folder: Path) -> None:
     everything = read_training_set(Path(__file__).parent / "data")
     training, validation = (everything[positions] for positions in split_indices(everything.labels))
     network = make_network(seed=0)
-    history = train(network, training, validation, RECIPE, folder, teacher=FrozenTeacher(make_network(seed=1)))
+    teacher = FrozenTeacher(make_network(seed=1))
+    history = train(network, training, validation, RECIPE, folder, teacher=teacher, logits_dir=folder / "logits")
     if not distributed.is_initialized() or distributed.get_rank() == 0:
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(network.state_dict(), folder / "weights.pt")
