@@ -165,10 +165,11 @@ def read_history(folder: str | Path) -> list[dict]:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, then put it in the place of `path` in one step.
 
-    Whatever happens meanwhile (a full disk, a lost process), `path` is the old file or the new one.
+    Whatever happens meanwhile (a full disk, a lost process), `path` is the old file or the new one. Each process
+    writes to a file of its own: runs side by side share the teacher's cached logits.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
         with open(temporary, "rb") as file:

@@ -27,7 +27,7 @@ COPY = 1_000_000
 
 VALIDATION_SHARE = 0.1
 SPLIT_SEED = 2015  # of the split alone; runs have seeds of their own
-EXAMPLES_SEED = 2015  # of the choice of the page's examples
+EXAMPLES_SEED = 2015  # of the choice of ten test images to show
 
 
 class Normalisation(NamedTuple):
@@ -132,7 +132,7 @@ def split_indices(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def example_positions(labels: Tensor) -> Tensor:
-    """The ten images that the page shows: of each class the first in an order drawn with a fixed seed.
+    """Ten test images to show: of each class the first in an order drawn with a fixed seed.
 
     Args:
         labels: of the test images, int64, (N,).

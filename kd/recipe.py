@@ -22,6 +22,14 @@ def _option(default, explanation, low=None, high=None, choices=None):
     return field(default=default, metadata={"help": explanation, "low": low, "high": high, "choices": choices})
 
 
+# A field that is not named here is taken to change how an image looks, so a new one errs on the safe side.
+_NOT_OF_THE_VIEW = {
+    "stem", "early_downsampling", "dropout", "epochs", "batch_size", "optimizer", "learning_rate", "momentum",
+    "weight_decay", "muon_learning_rate", "muon_momentum", "warmup", "schedule", "loss", "temperature", "soft_weight",
+    "precision", "seed",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides what a run computes, apart from the data and the teacher.
@@ -102,13 +110,7 @@ class Recipe:
 
     def view(self) -> dict:
         """The fields that decide how the teacher sees an image in an epoch, whatever run shows it."""
-        return {name: getattr(self, name) for name in VIEW_FIELDS}
-
-
-VIEW_FIELDS = (
-    "normalisation", "crop_scale", "crop_padding", "padding_mode", "flip", "rotation", "brightness", "contrast",
-    "saturation", "blur", "cutout", "augmentation_seed",
-)  # fmt: skip
+        return {name: value for name, value in asdict(self).items() if name not in _NOT_OF_THE_VIEW}
 
 
 def option_name(field_name: str) -> str:

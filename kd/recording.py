@@ -7,9 +7,9 @@ A recording is `recording.safetensors` in the checkpoint's folder:
     epoch       float32, (moments,): passes over the data so far; 0 is the network before its first step
     accuracy    float32, (moments,): of the 5,000 validation images after a whole epoch, NaN within one
 
-The images are the page's ten examples, in class order (`example_positions` of the test set), and then 500 of the
-validation images, the first 50 of each class in the order of the file, class by class. Probabilities at any T follow:
-a softmax does not mind what its row's mean was.
+The images are ten of the test set, one of each class, drawn with a fixed seed (`example_positions`), and then 500
+of the validation images, the first 50 of each class in the order of the file, class by class. Probabilities at any T
+follow: a softmax does not mind what its row's mean was.
 """
 
 from pathlib import Path

@@ -49,9 +49,9 @@ class FrozenTeacher(nn.Module):
 class CachedLogits:
     """A teacher's logits of one epoch's views, by image index: read from a file, or asked for and kept there.
 
-    They are float16, which moves a probability by less than a thousandth, whether they come from the file or from the
-    teacher: so the first student learns the same as those that read. Further copies of an image (see
-    `LabelledImages`) are few and not kept.
+    They are float16, which rounds a logit below 16 by at most .004, whether they come from the file or from the
+    teacher: so the first student learns the same as those that read. For further copies of an image (see
+    `LabelledImages`) the teacher is asked each time.
 
     Attributes:
         path: the file; None keeps nothing. One that is damaged is as good as none: the teacher can be asked again.
@@ -75,9 +75,9 @@ class CachedLogits:
         kept = rows < len(self.logits)
         logits[kept] = self.logits[rows[kept]]
         if (unknown := logits[:, 0].isnan()).any():
-            asked = self.teacher(images[unknown.to(images.device)])
+            fresh = self.teacher(images[unknown.to(images.device)])
             # Only a teacher that has hardly learnt has logits beyond float16's range; infinite ones would end the run.
-            logits[unknown] = asked.clamp(-HALF_MAX, HALF_MAX).half().cpu()
+            logits[unknown] = fresh.clamp(-HALF_MAX, HALF_MAX).half().cpu()
             self._remember(rows[unknown], logits[unknown])
         return logits.to(images.device).float()
 

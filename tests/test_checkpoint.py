@@ -7,6 +7,9 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +18,8 @@ from torch import nn
 
 from kd import checkpoint, models
 from kd.checkpoint import CONFIG, INDEX, CheckpointError
+
+ROOT = Path(__file__).parent.parent
 
 DESCRIPTION = {
     "role": "student", "architecture": "resnet50", "stem": "imagenet", "classes": ["airplane"],
@@ -346,3 +351,20 @@ def test_writing_atomically_shows_the_old_file_until_the_new_one_is_whole(tmp_pa
     checkpoint.write_atomically(path, write)
     assert (seen, path.read_text()) == (["old"], "new")
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_processes_that_write_one_file_at_once_lose_no_write(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from kd.checkpoint import write_atomically\n"
+        "for _ in range(200): write_atomically(Path(sys.argv[1]), lambda path: path.write_text(sys.argv[2] * 10_000))"
+    )
+    path = tmp_path / "shared"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", program, path, letter], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        for letter in "ab"
+    ]
+    for writer in writers:
+        _, said = writer.communicate()
+        assert writer.returncode == 0, said
+    assert path.read_text() in ("a" * 10_000, "b" * 10_000)
+    assert list(tmp_path.iterdir()) == [path]

@@ -53,4 +53,4 @@ def test_figure_has_a_curve_a_role_with_the_spread_over_the_seeds():
     (drawn,) = figures_of(study_of({4: 0.70, 8: 0.80}, {4: 0.80, 8: 0.90}))
     alone, distilled = drawn.figure.data
     assert (list(alone.x), list(alone.y)) == ([4, 8], pytest.approx([0.71, 0.81]))
-    assert (distilled.name, list(distilled.error_y.array)) == ("distilled", pytest.approx([0.01, 0.01]))
+    assert (distilled.name, list(distilled.error_y.array)) == ("Distilled student", pytest.approx([0.01, 0.01]))

@@ -83,6 +83,16 @@ def test_early_stride_saves_most_multiplications_and_has_no_weights(architecture
     assert torch.equal(network(image), before)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_compiled_network_follows_the_early_stride(architecture):
+    torch.manual_seed(0)
+    network, image = build(architecture, "cifar").eval(), torch.randn(1, 3, 32, 32)
+    compiled = torch.compile(network, backend="eager")  # traces and guards as any backend, and is quick
+    for early in (True, False, True):
+        downsample_early(network, early)
+        assert torch.equal(compiled(image), network(image))
+
+
 @pytest.mark.parametrize(
     ("architecture", "stem", "message"),
     [

@@ -342,7 +342,7 @@ def test_full_disk_at_the_export_ends_the_run_with_advice_too(run):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's full device")
 def test_device_that_is_really_full_ends_the_run_with_advice(run, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / f"{STATE}.tmp").symlink_to("/dev/full")
+    (tmp_path / "run" / f"{STATE}.{os.getpid()}.tmp").symlink_to("/dev/full")
     with pytest.raises(TrainingError, match="make room"):
         run()
 

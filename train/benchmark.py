@@ -29,7 +29,7 @@ from kd.checkpoint import write_json
 from kd.cifar10 import NORMALISATIONS, DataError, LabelledImages, read_training_set
 from kd.losses import distillation_loss
 from kd.optimizer import make_optimizers
-from kd.processes import DeviceError, chosen_precision, machine, process_device
+from kd.processes import DeviceError, chosen_precision, machine, matmul_seconds, process_device
 from kd.progress import Progress
 from kd.recipe import DEFAULT_RECIPE, RECIPES, ROLES, Recipe
 from kd.results import ROLE_NAMES
@@ -234,13 +234,7 @@ def operations_an_image(role: str, recipe: Recipe) -> float:
 def matmul_operations_per_second(device: torch.device, precision: str) -> float:
     """What a large square matrix product reaches on this device: the bound no network comes near."""
     side = MATMUL_SIDE.get(device.type, 2048)
-    matrix = torch.randn(side, side, device=device, dtype=getattr(torch, precision))
-    seconds = []
-    for _ in range(MATMUL_RUNS):
-        started = time.perf_counter()
-        (matrix @ matrix)[0, 0].item()  # the look at a number waits for a GPU
-        seconds.append(time.perf_counter() - started)
-    return 2 * side**3 / statistics.median(seconds)
+    return 2 * side**3 / matmul_seconds(device, getattr(torch, precision), side, MATMUL_RUNS)
 
 
 def benchmark_table(found: dict) -> str:

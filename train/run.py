@@ -69,12 +69,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     options.output_dir.mkdir(parents=True, exist_ok=True)  # if it cannot be written to, better now than in an hour
     everything = read_data(options.data_dir, first)
     train_positions, validation_positions = split_indices(everything.labels)
-    recorder = None
-    if options.record:
-        examples = read_test_set(options.data_dir)
-        examples = examples[example_positions(examples.labels)]
-        images = recorded_images(examples, everything[validation_positions])
-        recorder = Recorder(images, recipe.normalisation, options.output_dir)
+    recorder = make_recorder(everything[validation_positions], recipe, options) if options.record else None
     training, validation, withheld = withhold(
         everything[train_positions], everything[validation_positions], options, recipe
     )
@@ -145,6 +140,13 @@ def read_data(folder: Path, first: bool) -> LabelledImages:
     if first:
         wait_for_all()
     return images
+
+
+def make_recorder(validation: LabelledImages, recipe: Recipe, options: argparse.Namespace) -> Recorder:
+    """The recorder of a run; of the test images it takes ten pictures to show, which decide nothing."""
+    test = read_test_set(options.data_dir)
+    images = recorded_images(test[example_positions(test.labels)], validation)
+    return Recorder(images, recipe.normalisation, options.output_dir)
 
 
 def withhold(

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from kd.demo.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, ROLE_COLOURS, styled
 from kd.findings import accuracy_by_epochs, trials
+from kd.results import ROLE_NAMES
 from kd.studies import PUBLISHED, in_short
 
 
@@ -206,7 +207,7 @@ def accuracy_over_epochs(study: dict) -> go.Figure:
             y=[statistics.fmean(each) for each in values],
             error_y={"array": [statistics.stdev(each) if len(each) > 1 else 0 for each in values]},
             mode="lines+markers",
-            name={"student": "student alone", "distilled": "distilled"}[role],
+            name=ROLE_NAMES[role],
             line={"color": ROLE_COLOURS[role]},
             hovertemplate="%{x} epochs: %{y:.2%}<extra>%{fullData.name}</extra>",
         )
