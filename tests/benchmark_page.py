@@ -18,13 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from playwright.sync_api import sync_playwright
 
 from kd import checkpoint, models
 from kd.inference import Trio, read_photo, to_network_size
 from kd.recipe import ROLES
-from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, resident_bytes, serve
+from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, api_client, resident_bytes, serve
 
 PHOTO = ROOT / "kd" / "demo" / "examples" / "dog.png"
 ANSWERS, MOVES, STEPS, DRAG_SECONDS = 100, 60, 50, 2
@@ -123,7 +123,7 @@ def others(address: str):
     left = threading.Event()
 
     def upload() -> None:
-        client = Client(address, verbose=False)
+        client = api_client(address)
         while not left.wait(PAUSE_SECONDS):
             client.predict(handle_file(PHOTO), api_name="/classify")
 

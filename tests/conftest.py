@@ -7,7 +7,7 @@ from subprocess import Popen
 
 import pytest
 import torch
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from huggingface_hub import constants
 from playwright.sync_api import sync_playwright
 from torch import nn
@@ -15,7 +15,7 @@ from torch import nn
 from kd.cifar10 import read_training_set, split_indices
 from tests.browser import PATIENCE
 from tests.hub_stand_in import hub_stand_in
-from tests.serving import CHROMIUM, CHROMIUM_FLAGS, serve
+from tests.serving import CHROMIUM, CHROMIUM_FLAGS, api_client, serve
 
 # Sums depend on how many threads share them out; runs that are compared bit for bit need one number.
 torch.set_num_threads(1)
@@ -94,7 +94,7 @@ def server(watched):
 @pytest.fixture(scope="session")
 def classify(server):
     """Asks the endpoint for its answer to an image file."""
-    client = Client(server, verbose=False)
+    client = api_client(server)
 
     def ask(path, temperature=4.0):
         return client.predict(handle_file(path), temperature, api_name="/classify")

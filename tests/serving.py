@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gradio_client import Client
+
 ROOT = Path(__file__).parent.parent
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_FLAGS = [
@@ -18,6 +20,14 @@ CHROMIUM_FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 START_SECONDS = 120  # far more than it takes; a busy machine must not fail a test
+
+
+def api_client(address: str) -> Client:
+    """A client of the endpoint, for one visitor: calls at once that share one share its stream, and may end each other.
+
+    The client's own patience is 5 seconds, which browsers that draw at every frame can take from a slow machine.
+    """
+    return Client(address, verbose=False, httpx_kwargs={"timeout": START_SECONDS})
 
 
 @contextmanager

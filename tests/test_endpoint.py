@@ -3,20 +3,20 @@
 import math
 
 import pytest
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 
 from kd.cifar10 import CLASSES
 from kd.demo.crowd import MAX_IMAGES
 from kd.recipe import ROLES
-from tests.serving import ROOT
+from tests.serving import ROOT, api_client
 
 EXAMPLES = ROOT / "kd" / "demo" / "examples"
 
 
 @pytest.fixture(scope="module")
 def client(server):
-    return Client(server, verbose=False)
+    return api_client(server)
 
 
 def test_the_answer_has_the_promised_form(client):

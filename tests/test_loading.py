@@ -1,11 +1,13 @@
 """What the page loads and when, what it asks while it is dragged, and what remains when the server is gone."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from gradio_client import handle_file
 
 from tests.browser import EXAMPLES, PATIENCE, drag, see_curves, settle, softmax, table, upload
-from tests.serving import serve
+from tests.serving import api_client, serve
 
 FIRST_PICTURE_BYTES = 600_000
 
@@ -52,21 +54,26 @@ def test_new_curves_come_with_a_new_photo_while_they_are_in_sight(visit, classif
     )
 
 
-def test_a_page_is_dragged_without_requests_while_others_drag_and_upload(visit, classify):
+def test_a_page_is_dragged_without_requests_while_others_drag_and_upload(visit, server, classify):
     page, *others = [visit() for _ in range(4)]
+    clients = [api_client(server) for _ in range(10)]
     requests = []
-    page.on("request", lambda request: requests.append(request.url))
-    with ThreadPoolExecutor() as visitors:
-        answers = [visitors.submit(classify, EXAMPLES / "dog.png") for _ in range(10)]
+    with ThreadPoolExecutor(len(clients)) as visitors:
+        dog = handle_file(EXAMPLES / "dog.png")
+        answers = [visitors.submit(client.predict, dog, 4.0, api_name="/classify") for client in clients]
         for other in others:
             other.locator("#play").click()  # it draws at every frame
+        started = time.monotonic()
+        page.on("request", lambda request: requests.append(request.url))
         drag(page, 0.1, 0.9, 0.3, steps=30)
         shown = table(page)
         assert all(answer.result()["models"] for answer in answers)
     logits = classify(EXAMPLES / "cat.png")["models"]["teacher"]["logits"]
     assert shown["temperature"] == pytest.approx(0.5 * 40**0.3, rel=0.1)
     assert shown["teacher"] == pytest.approx(softmax(logits, shown["temperature"]), abs=1e-6)
-    assert requests == []
+    # Whether the server is still there, the page asks every ten seconds, dragged or not; nothing else, and no oftener.
+    assert {url.rpartition("/")[2] for url in requests} <= {"app_id"}
+    assert len(requests) <= 1 + (time.monotonic() - started) / 10
     for other in others:
         before = table(other)["temperature"]
         other.wait_for_function(f"+document.querySelector('#soft-targets-table').dataset.temperature !== {before}")
