@@ -16,6 +16,7 @@ from kd.cifar10 import read_training_set, split_indices
 from tests.browser import PATIENCE
 from tests.hub_stand_in import hub_stand_in
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, api_client, serve
+from tests.space import copy_space
 
 # Sums depend on how many threads share them out; runs that are compared bit for bit need one number.
 torch.set_num_threads(1)
@@ -62,6 +63,7 @@ class Watched:
     """The real page, with its process and the places it may write to.
 
     Attributes:
+        root: its own copy of the project, of what a Space gets and nothing else.
         log: all that it has said.
         cache: Gradio's cache.
         elsewhere: the home folder and the folder for temporary files, which belong to it alone.
@@ -69,6 +71,7 @@ class Watched:
 
     address: str
     process: Popen
+    root: Path
     log: Path
     cache: Path
     elsewhere: Path
@@ -79,10 +82,11 @@ def watched(tmp_path_factory):
     """The real page with the shipped networks, under watch."""
     folder = tmp_path_factory.mktemp("server")
     log, cache, elsewhere = folder / "log", folder / "cache", folder / "elsewhere"
+    root = copy_space(folder / "space")
     elsewhere.mkdir()
     settings = {"GRADIO_TEMP_DIR": str(cache), "TMPDIR": str(elsewhere), "HOME": str(elsewhere)}
-    with serve(log=log, **settings) as (address, process):
-        yield Watched(address, process, log, cache, elsewhere)
+    with serve(log=log, root=root, **settings) as (address, process):
+        yield Watched(address, process, root, log, cache, elsewhere)
 
 
 @pytest.fixture(scope="session")

@@ -32,13 +32,14 @@ def api_client(address: str) -> Client:
 
 @contextmanager
 def serve(
-    checkpoints: Path | None = None, log: Path = Path(os.devnull), **settings: str
+    checkpoints: Path | None = None, log: Path = Path(os.devnull), root: Path = ROOT, **settings: str
 ) -> Iterator[tuple[str, subprocess.Popen]]:
     """Run `python app.py` until the block ends; yields the page's address and the process.
 
     Args:
         checkpoints: of the three networks, if not the shipped ones.
         log: where all that the process says goes.
+        root: the folder of the project.
         settings: further environment variables.
     """
     with socket.socket() as free:
@@ -49,7 +50,7 @@ def serve(
         environment["KD_CHECKPOINTS"] = str(checkpoints)
     with open(log, "w") as said:
         process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT
+            [sys.executable, "app.py"], cwd=root, env=environment, stdout=said, stderr=subprocess.STDOUT
         )
     address = f"http://127.0.0.1:{port}/"
     try:

@@ -264,7 +264,7 @@ def test_the_server_survives_bad_files_of_every_kind(watched):
     visitor = Visitor(watched.address)
     visitor.show(visitor.upload(WHOLE["PNG"]))
     said, memory = watched.log.stat().st_size, resident_bytes(watched.process.pid)
-    before, slow = files_in(ROOT, watched.elsewhere), {}
+    before, slow = files_in(watched.root, watched.elsewhere), {}
     for name, content in server_sample().items():
         upload = visitor.upload(content, "file.png")
         started = time.monotonic()
@@ -276,7 +276,7 @@ def test_the_server_survives_bad_files_of_every_kind(watched):
             slow[name] = time.monotonic() - started
     assert slow == {}
     assert resident_bytes(watched.process.pid) - memory < 200_000_000
-    assert files_in(ROOT, watched.elsewhere) == before
+    assert files_in(watched.root, watched.elsewhere) == before
     assert b"Traceback" not in watched.log.read_bytes()[said:]
     assert visitor.show(visitor.upload(WHOLE["JPEG"]))[1]["models"]
 
@@ -299,8 +299,8 @@ def test_the_endpoint_and_the_tab_of_many_images_name_every_bad_file(watched):
 )
 def test_a_strange_file_name_leads_nowhere(watched, name):
     visitor = Visitor(watched.address)
-    before = files_in(ROOT, watched.elsewhere)
+    before = files_in(watched.root, watched.elsewhere)
     upload = visitor.upload(WHOLE["PNG"], name)
     assert upload["path"].startswith(f"{watched.cache}/") and ".." not in upload["path"]
     assert visitor.show(upload)[1]["models"]
-    assert files_in(ROOT, watched.elsewhere) == before
+    assert files_in(watched.root, watched.elsewhere) == before

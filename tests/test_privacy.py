@@ -78,10 +78,10 @@ def test_a_photo_that_is_gone_gets_a_sentence_and_no_line_in_the_log(watched):
 
 
 def test_nothing_is_written_outside_gradios_cache(watched):
-    before = files_in(ROOT, watched.elsewhere)
+    before = files_in(watched.root, watched.elsewhere)
     assert before
     use_everything(Visitor(watched.address))
-    assert files_in(ROOT, watched.elsewhere) == before
+    assert files_in(watched.root, watched.elsewhere) == before
     assert any(MARK in path for path in files_in(watched.cache))
 
 
@@ -108,7 +108,7 @@ def test_a_visitor_sees_nothing_of_another(watched):
 @pytest.mark.parametrize("where", ["kd/demo/examples/cat.png", "checkpoints/results.json", "app.py"])
 def test_a_file_of_the_servers_own_is_not_read_for_anybody(watched, where):
     visitor = Visitor(watched.address)
-    path = str(ROOT / where)
+    path = str(watched.root / where)
     bare = {"path": path}
     assert "not an uploaded file" in refusal(visitor.classify, bare)
     assert "not an uploaded file" in visitor.classify([bare])[0]["error"]
