@@ -3,11 +3,17 @@
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from kd.models import ARCHITECTURES
-from kd.results import ROLE_NAMES, results_table, training_sentences
+from kd.results import ROLE_NAMES
 
 CARD = "README.md"
-LICENSE = "mit"
 DATASET = "uoft-cs/cifar10"  # CIFAR-10's own name on the Hub
+
+METRICS = {
+    "accuracy": "Test accuracy",
+    "nll": "Negative log-likelihood (nats)",
+    "ece": "Expected calibration error",
+    "agreement": "Agreement with the teacher",
+}
 
 _ROLES = {
     "teacher": "It is the teacher: the large network whose softened outputs, softmax(z / T), a small one learns from.",
@@ -22,24 +28,21 @@ _BODY = """# {name}
 
 A {architecture} that classifies 32 x 32 images into CIFAR-10's ten classes: {classes}. {role}
 
-## Results
-
-{results}
-It was trained on {data}. config.json lists every hyper-parameter.
+It was trained for {config[epochs_done]} epochs on {config[data][trained_on]:,} images of {data}: recipe
+`{config[recipe][name]}` ({config[stem]} stem), seed {config[seed]}, {config[machine]}.
+config.json lists every hyper-parameter. {measured}
 
 ## Use
 
-From the folder of the project Dark Knowledge, with its requirements installed:
+With the package `kd` of the project Dark Knowledge (`pip install .` in its folder):
 
 ```python
-from torchvision.transforms.functional import pil_to_tensor
-
 from kd.hub import Classifier
 from kd.inference import read_photo, to_network_size
+from torchvision.transforms.functional import to_tensor
 
 network = Classifier.from_pretrained("OWNER/NAME")  # this repository, or a folder
-pixels = pil_to_tensor(to_network_size(read_photo("kd/demo/examples/cat.png")))
-logits = network(pixels[None] / 255)[0]  # images are (N, 3, 32, 32), RGB, 0 to 1
+logits = network(to_tensor(to_network_size(read_photo("cat.png")))[None])[0]
 print(network.config["classes"][logits.argmax()])
 ```
 
@@ -48,11 +51,10 @@ config.json names the sha256 of every weight file, and reading verifies them. No
 ## Limits
 
 It answers with one of the ten classes whatever the image shows, and it has seen nothing finer than 32 x 32 pixels.
-
-MIT licence.
 """
 
-NOT_MEASURED = "\n\nNo results have been measured with these weights.\n"
+_MEASURED = "The results in the metadata were measured once, after the last epoch, on {images:,} test images."
+_NOT_MEASURED = "No results have been measured with these weights."
 
 
 def model_card(config: dict, results: dict | None) -> ModelCard:
@@ -65,40 +67,44 @@ def model_card(config: dict, results: dict | None) -> ModelCard:
     data = config["data"]
     text = _BODY.format(
         name=_name(config),
+        config=config,
         architecture=ARCHITECTURES[config["architecture"]],
         classes=", ".join(config["classes"]),
         role=_ROLES[config["role"]].format(**config["recipe"]),
-        results=results_table(results) if results else training_sentences({config["role"]: config}) + NOT_MEASURED,
         data=data["name"] + (f" ({data['copy']})" if "copy" in data else ""),
+        measured=_MEASURED.format(images=results["data"]["images"]) if results else _NOT_MEASURED,
     )
-    return ModelCard(f"---\n{card_data(config, results).to_yaml()}\n---\n\n{text}")
+    return ModelCard(f"---\n{card_data(config, results)}\n---\n\n{text}")
 
 
 def card_data(config: dict, results: dict | None) -> ModelCardData:
     """The card's metadata: what the Hub searches, filters and shows beside the card."""
     return ModelCardData(
-        license=LICENSE,
+        license="mit",
         library_name="dark-knowledge",
         pipeline_tag="image-classification",
         tags=["pytorch", "knowledge-distillation", "model_hub_mixin", config["architecture"]],
         datasets=[DATASET],
         metrics=["accuracy"],
         model_name=_name(config),
-        eval_results=[_accuracy(config["role"], results)] if results else None,
+        eval_results=_eval_results(results["models"][config["role"]], results["data"]) if results else None,
     )
 
 
-def _accuracy(role: str, results: dict) -> EvalResult:
-    return EvalResult(
-        task_type="image-classification",
-        dataset_type=DATASET,
-        dataset_name=results["data"]["name"],
-        dataset_split=results["data"]["part"],
-        dataset_args={"images": results["data"]["images"]},  # which tells a subset from the whole
-        metric_type="accuracy",
-        metric_name="test accuracy",
-        metric_value=results["models"][role]["accuracy"],
-    )
+def _eval_results(measured: dict, data: dict) -> list[EvalResult]:
+    return [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=DATASET,
+            dataset_name=data["name"],
+            dataset_split=data["part"],
+            dataset_args={"images": data["images"]},  # which tells a subset from the whole
+            metric_type=metric,
+            metric_name=name,
+            metric_value=measured[metric],
+        )
+        for metric, name in METRICS.items()
+    ]
 
 
 def _name(config: dict) -> str:

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 from huggingface_hub.utils import filter_repo_objects
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.serving import ROOT
 
@@ -31,9 +33,17 @@ def files_of_the_space() -> list[str]:
     return sorted(filter_repo_objects(names, allow_patterns=included, ignore_patterns=excluded))
 
 
-def copy_space(folder: Path) -> Path:
-    """Copy these files to an empty folder."""
+def copy_space(folder: Path, without: str = " ") -> Path:
+    """Copy these files to an empty folder, but for those whose path starts with `without`."""
     for name in files_of_the_space():
+        if name.startswith(without):
+            continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
     return folder
+
+
+def requirements() -> dict[str, Requirement]:
+    """What requirements.txt asks for, by name."""
+    lines = (line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines())
+    return {canonicalize_name(entry.name): entry for entry in map(Requirement, filter(None, lines))}

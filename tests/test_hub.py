@@ -16,7 +16,7 @@ from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES, NORMALISATIONS, normalise
 from kd.hub import Classifier, local_folder
 from kd.recipe import RECIPES, ROLES, as_config
-from kd.results import RESULTS, read_results, results_of, results_table
+from kd.results import RESULTS, read_results, results_of
 from tests.serving import ROOT
 
 SHIPPED = ROOT / "checkpoints"
@@ -148,25 +148,26 @@ def test_a_checkpoint_of_other_classes_is_refused(checkpoints):
 def test_the_cards_numbers_are_those_of_the_files(checkpoints, tmp_path):
     Classifier.from_pretrained(checkpoints / "distilled").save_pretrained(tmp_path / "copy")
     card = ModelCard.load(tmp_path / "copy" / "README.md")
-    (accuracy,) = card.data.eval_results
-    assert accuracy.metric_type == "accuracy"
-    assert accuracy.metric_value == read_results(checkpoints)["models"]["distilled"]["accuracy"] == 0.78125
-    assert (accuracy.dataset_name, accuracy.dataset_split, accuracy.dataset_args) == (
-        "CIFAR-10",
-        "test",
-        {"images": 100},
-    )
+    results = {result.metric_type: result for result in card.data.eval_results}
+    measured = read_results(checkpoints)["models"]["distilled"]
+    assert {metric: result.metric_value for metric, result in results.items()} == {
+        metric: measured[metric] for metric in ("accuracy", "nll", "ece", "agreement")
+    }
+    assert results["accuracy"].metric_value == 0.78125
+    for result in results.values():
+        assert (result.dataset_name, result.dataset_split) == ("CIFAR-10", "test")
+        assert result.dataset_args == {"images": 100}
     assert (card.data.license, card.data.pipeline_tag) == ("mit", "image-classification")
-    assert results_table(read_results(tmp_path / "copy")) in card.text
+    assert "on 100 test images" in card.text
     recipe = RECIPES["original"]["distilled"]
     assert f"`{recipe.loss}` at T = {recipe.temperature:g} with weight {recipe.soft_weight:g}" in card.text
-    assert "3 of its 40 epochs on 450 images" in card.text
+    assert "for 3 epochs on 450 images of CIFAR-10" in card.text and "seed 7" in card.text
 
 
 def test_the_cards_example_runs_on_a_shipped_network_and_recognises_the_cat(tmp_path, capsys, monkeypatch):
     Classifier.from_pretrained(SHIPPED / "student").save_pretrained(tmp_path / "copy")
     example = re.search(r"```python\n(.*?)```", (tmp_path / "copy" / "README.md").read_text(), re.S)[1]
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(ROOT / "kd" / "demo" / "examples")
     exec(example.replace("OWNER/NAME", str(tmp_path / "copy")), {})
     assert capsys.readouterr().out == "cat\n"
     for name in ("config.json", "model.safetensors"):

@@ -13,24 +13,18 @@ from importlib.metadata import packages_distributions
 import pytest
 from huggingface_hub import SpaceCard
 from huggingface_hub.cli.hf import app as hf
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from kd.recipe import ROLES
 from tests.browser import EXAMPLES
 from tests.serving import ROOT
-from tests.space import files_of_the_space, upload_command
+from tests.space import files_of_the_space, requirements, upload_command
 
 # https://huggingface.co/docs/hub/spaces-config-reference
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 MAX_DESCRIPTION = 60  # characters
 MAX_FILE_BYTES = 10_000_000  # larger ones need git LFS
-
-
-def requirements():
-    lines = (line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines())
-    return {canonicalize_name(entry.name): entry for entry in map(Requirement, filter(None, lines))}
 
 
 def tracked():
