@@ -1,0 +1,141 @@
+"""The documentation: its links lead somewhere, its commands and its Python are ones that the code knows."""
+
+import argparse
+import ast
+import importlib
+import re
+import runpy
+import shlex
+import sys
+import tomllib
+
+import pytest
+
+from tests.serving import ROOT
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHELL_ENDS = {">", "&", "|", "&&", ";"}
+
+
+def blocks(document, language):
+    """The fenced blocks of a language in a document."""
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text("utf-8"), re.M | re.S)
+
+
+def commands():
+    """Each command in the documents' shell blocks, as its words up to the end of it, with where it stands."""
+    for document in DOCUMENTS:
+        for block in blocks(document, "sh"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words: list[str] = []
+                for word in [*shlex.split(line, comments=True), ";"]:
+                    if word in SHELL_ENDS:
+                        yield pytest.param(words, id=f"{document.name}: {' '.join(words)}")
+                        words = []
+                    else:
+                        words.append(word)
+
+
+def starting(*first):
+    """The arguments of all commands in which these words stand one after the other."""
+    for command in commands():
+        (words,) = command.values
+        names = [word.rpartition("/")[2] for word in words]  # .venv/bin/python is python
+        for start in range(len(words)):
+            if names[start : start + len(first)] == list(first):
+                yield pytest.param(words[start + len(first) :], id=command.id)
+
+
+def scripts():
+    """The commands `python -m train.X`, by torchrun too: the module and its arguments."""
+    found = []
+    for command in commands():
+        (words,) = command.values
+        modules = [word for word in words if word.startswith("train.")]
+        if modules and "-m" in words:
+            found.append(pytest.param(modules[0], words[words.index(modules[0]) + 1 :], id=command.id))
+    return found
+
+
+def slug(heading):
+    """The anchor that GitHub and the Hub make of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def headings(document):
+    return [line.lstrip("#") for line in document.read_text("utf-8").splitlines() if line.startswith("#")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_relative_link_leads_to_a_file_and_every_anchor_to_a_heading(document):
+    text = re.sub(r"```.*?```", "", document.read_text("utf-8"), flags=re.S)
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path) if path else document
+        assert target.exists(), f"{document.name} links to {link}"
+        if anchor:
+            assert anchor in map(slug, headings(target)), f"{document.name} links to {link}"
+
+
+class Parsed(BaseException):
+    """Comes where a script has read its options, before it does anything."""
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+@pytest.mark.parametrize(("module", "arguments"), scripts())
+def test_every_command_of_a_script_is_one_that_its_options_know(module, arguments, monkeypatch, capsys):
+    parse = argparse.ArgumentParser.parse_args
+
+    def stop(parser, *given):
+        parse(parser, *given)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    try:
+        runpy.run_module(module, run_name="__main__")
+    except Parsed:
+        return
+    except SystemExit:
+        pytest.fail(capsys.readouterr().err)
+    pytest.fail(f"{module} reads no options")
+
+
+def test_the_documents_show_the_commands_that_matter():
+    shown = {command.values[0] for command in scripts()}
+    assert {"train.teacher", "train.student", "train.distill", "train.evaluate"} <= shown
+    assert any(starting("python", "app.py")) and any(starting("hf", "upload"))
+
+
+def test_app_takes_no_options_and_none_is_shown():
+    for arguments in starting("python", "app.py"):
+        assert arguments.values == ([],), arguments.id
+
+
+def test_what_pip_is_told_to_install_is_there():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    for install in starting("pip", "install"):
+        for word in install.values[0]:
+            if "[" in word:
+                assert word.split("[")[1].rstrip("]") in extras, install.id
+            elif word.endswith(".txt"):
+                assert (ROOT / word).is_file(), install.id
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        pytest.param(document, code, id=f"{document.name} {number}")
+        for document in DOCUMENTS
+        for number, code in enumerate(blocks(document, "python"), start=1)
+    ],
+)
+def test_every_piece_of_python_is_python_and_imports_what_there_is(document, code):
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                importlib.import_module(alias.name)
