@@ -8,6 +8,7 @@ nothing of it is executed.
 import re
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from huggingface_hub.errors import (
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from kd import checkpoint
 from kd.checkpoint import CONFIG, HISTORY, INDEX, CheckpointError
 from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
+from kd.inference import read_photo, to_network_size
 from kd.model_card import CARD, model_card
 from kd.recipe import ROLES
 from kd.results import RESULTS, read_results, results_of
@@ -106,6 +108,7 @@ class Classifier(nn.Module, ModelHubMixin):
     It takes images as they are, 32 x 32 RGB between 0 and 1, and normalises them by its own constants.
 
         network = Classifier.from_pretrained("OWNER/NAME", subfolder="teacher")
+        network.classify("photo.jpg")  # {"cat": 0.9, ...}
         logits = network(images)
 
     Attributes:
@@ -135,6 +138,18 @@ class Classifier(nn.Module, ModelHubMixin):
                 "scale them, as kd.inference.to_network_size does with a photo"
             )
         return self.network(normalise(images, checkpoint.normalisation_of(self.config)))
+
+    @torch.inference_mode()
+    def classify(self, photo: str | Path) -> dict[str, float]:
+        """The probabilities (T = 1) of what an image file's middle square shows, by class, the greatest first.
+
+        Raises:
+            PhotoError: the file cannot be read as an image.
+        """
+        seen = np.array(to_network_size(read_photo(photo)))
+        logits = self(torch.from_numpy(seen).permute(2, 0, 1)[None] / 255)[0]
+        probabilities = dict(zip(self.config["classes"], logits.softmax(0).tolist(), strict=True))
+        return dict(sorted(probabilities.items(), key=lambda entry: -entry[1]))
 
     @classmethod
     def from_pretrained(

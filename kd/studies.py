@@ -74,6 +74,12 @@ def read_studies(checkpoints: str | Path) -> dict[str, dict]:
     return studies
 
 
+def is_short(study: dict) -> bool:
+    """Whether no student had more than 8 epochs of the recipe `original`: such runs are not shown on the page."""
+    runs = [(arm["recipe"]["name"], run) for arm in study["arms"] if arm["role"] != "teacher" for run in arm["runs"]]
+    return all(name == "original" and run["epochs_done"] <= 8 for name, run in runs)
+
+
 def study_table(study: dict) -> str:
     """What a study found, its arms and comparisons, and a line that says where they come from.
 

@@ -1,4 +1,4 @@
-"""Draw the studies' figures that the README shows: `python -m tests.draw_figures`.
+"""Draw the studies' figures that the documentation shows: `python -m tests.draw_figures`.
 
 The page draws them with Plotly in the browser, so this does too, in Chromium. Each becomes
 checkpoints/studies/figures/STUDY-FIGURE.svg, which ends in the digest of the JSON that it was drawn from.
@@ -45,14 +45,13 @@ def main() -> None:
 
 
 def shown() -> set[Path]:
-    """The figures that the README shows."""
-    return {
-        ROOT / name for name in re.findall(r"\]\((checkpoints/\S+\.svg)\)", (ROOT / "README.md").read_text("utf-8"))
-    }
+    """The figures that README.md and docs/studies.md show."""
+    text = "".join((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/studies.md"))
+    return {ROOT / name for name in re.findall(r"\]\((?:\.\./)?(checkpoints/\S+\.svg)\)", text)}
 
 
 def svg(page, figure: go.Figure) -> str:
-    """The figure as SVG text, on white: the README may be read on any background."""
+    """The figure as SVG text, on white: the documentation may be read on any background."""
     figure.update_layout(paper_bgcolor="white", width=WIDTH)
     address = page.evaluate(
         """async (figure) => Plotly.toImage(figure, {format: 'svg', width: figure.layout.width,

@@ -259,7 +259,7 @@ def test_strong_recipe_distils_a_teacher_into_a_student(few_images, teacher, tmp
     assert (config["role"], config["stem"], config["precision"]) == (
         "distilled",
         "cifar",
-        chosen_precision("auto", torch.device("cpu"), "cifar"),
+        chosen_precision("auto", torch.device("cpu"), "mobilenet_v2", "cifar"),
     )
     taught_by = checkpoint.load_config(teacher)
     assert (taught_by["role"], taught_by["architecture"]) == ("teacher", "resnet50")

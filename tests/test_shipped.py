@@ -1,4 +1,4 @@
-"""The shipped networks, their results and what the README says of them agree."""
+"""The shipped networks, their results and what the documentation says of them agree."""
 
 import json
 import re
@@ -10,13 +10,15 @@ from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.demo.study_figures import figures_of
 from kd.recipe import ROLES, from_config
 from kd.results import read_results, results_table
-from kd.studies import read_studies, study_table
+from kd.studies import is_short, read_studies, study_table, verdicts
 from tests import draw_figures
 from tests.serving import ROOT
 from train.benchmark import BENCHMARK, benchmark_table
 
 CHECKPOINTS = ROOT / "checkpoints"
-README = (ROOT / "README.md").read_text("utf-8")
+README, STUDIES, TRAINING = (
+    (ROOT / name).read_text("utf-8") for name in ("README.md", "docs/studies.md", "docs/training.md")
+)
 
 # Right answers among the 100 test images of tests/data, as measured when the networks were shipped.
 RIGHT_OF_100 = {"teacher": 80, "student": 78, "distilled": 78}
@@ -86,16 +88,28 @@ def test_the_shipped_networks_are_the_median_seeds_of_the_main_study():
         assert run["accuracy"] == pytest.approx(read_results(CHECKPOINTS)["models"][role]["accuracy"], abs=2e-3)
 
 
-def test_the_readme_shows_every_study_as_its_file_has_it():
+def test_the_documentation_shows_every_study_as_its_file_has_it():
     studies = read_studies(CHECKPOINTS)
     assert "main" in studies
     for name, study in studies.items():
-        between = README.split(f"<!-- study {name} -->\n")[1].split(f"<!-- end of study {name} -->")[0]
+        between = STUDIES.split(f"<!-- study {name} -->\n")[1].split(f"<!-- end of study {name} -->")[0]
         assert between == study_table(study)
-    assert set(re.findall(r"<!-- study (\S+) -->", README)) == set(studies)
+    assert set(re.findall(r"<!-- study (\S+) -->", STUDIES)) == set(studies)
 
 
-def test_every_study_has_a_figure_in_the_readme_drawn_from_what_its_file_holds_now():
+def test_the_readme_gives_the_verdict_of_the_main_study():
+    (verdict,) = verdicts(read_studies(CHECKPOINTS)["main"])
+    assert README.split("<!-- verdict -->\n")[1].split("\n<!-- end of verdict -->")[0] == verdict
+
+
+def test_short_runs_stand_under_a_heading_of_their_own_and_not_on_the_page():
+    long, short = STUDIES.split("## Short runs\n")
+    for name, study in read_studies(CHECKPOINTS).items():
+        assert f"<!-- study {name} -->" in (short if is_short(study) else long), name
+    assert is_short(read_studies(CHECKPOINTS)["losses"]) and not is_short(read_studies(CHECKPOINTS)["main"])
+
+
+def test_every_study_has_a_figure_in_the_documentation_drawn_from_what_its_file_holds_now():
     drawn = draw_figures.shown()
     for name, study in read_studies(CHECKPOINTS).items():
         own = drawn & {draw_figures.FIGURES / f"{name}-{figure.name}.svg" for figure in figures_of(study)}
@@ -105,9 +119,9 @@ def test_every_study_has_a_figure_in_the_readme_drawn_from_what_its_file_holds_n
     assert drawn == set(draw_figures.FIGURES.glob("*.svg"))
 
 
-def test_the_readme_shows_the_benchmark_as_its_file_has_it():
+def test_the_documentation_shows_the_benchmark_as_its_file_has_it():
     found = json.loads((CHECKPOINTS / BENCHMARK).read_text("utf-8"))
-    assert README.split("<!-- benchmark -->\n")[1].split("<!-- end of benchmark -->")[0] == benchmark_table(found)
+    assert TRAINING.split("<!-- benchmark -->\n")[1].split("<!-- end of benchmark -->")[0] == benchmark_table(found)
 
 
 def test_every_file_in_checkpoints_is_under_10_mb_so_that_plain_git_to_a_space_works():
@@ -116,8 +130,7 @@ def test_every_file_in_checkpoints_is_under_10_mb_so_that_plain_git_to_a_space_w
     assert [path for path, size in sizes.items() if size >= 10_000_000] == []
 
 
-def test_every_path_that_the_readme_names_exists():
-    for path in re.findall(r"\]\(([\w./-]+)\)", README) + re.findall(
-        r"^((?:kd|train|tests|checkpoints)/\S*)", README, re.M
-    ):
+def test_every_path_in_the_readmes_layout_exists_and_it_stays_short():
+    for path in re.findall(r"^((?:kd|train|tests|checkpoints|docs)/\S*)", README, re.M):
         assert (ROOT / path).exists(), path
+    assert len(README.splitlines()) <= 200 and len(README.encode()) <= 12_000

@@ -11,7 +11,7 @@ from kd.cifar10 import read_test_set
 from kd.significance import paired_difference
 from kd.studies import arms_table, in_short, provenance, read_studies, study_table, verdicts
 from tests.test_study import TINY, write_run
-from train.readme import write_section
+from train.document import write_section
 from train.studies import STUDENT, TEACHER, Arm, Study
 from train.study import StudyError, make_parser, plan, ship
 from train.summary import median_run, summarise

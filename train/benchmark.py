@@ -1,7 +1,7 @@
 """Measure how fast the networks train, beside the plain loop that most projects write.
 
 python -m train.benchmark --recipe original            prints a table and writes checkpoints/benchmark.json
-python -m train.benchmark --readme README.md       puts the table between the README's markers too
+python -m train.benchmark --document docs/training.md  puts the table between that file's markers too
 
 The plain loop reads Pillow images through a DataLoader with a worker a core, augments them by torchvision's
 transforms and trains in float32, eagerly. Both loops train the same networks on the same images with the same batch
@@ -35,7 +35,7 @@ from kd.recipe import DEFAULT_RECIPE, RECIPES, ROLES, Recipe
 from kd.results import ROLE_NAMES
 from kd.teacher import CachedLogits, FrozenTeacher
 from kd.training import train_epoch
-from train.readme import write_section
+from train.document import write_section
 
 BENCHMARK = "benchmark.json"
 WARM_UP_STEPS = 2
@@ -55,7 +55,9 @@ def main(arguments: list[str] | None = None) -> None:
                         help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
     parser.add_argument("--output-dir", type=Path, default=Path("checkpoints"), metavar="DIR",
                         help=f"folder for {BENCHMARK} (checkpoints)")  # fmt: skip
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="write the table between this file's markers")
+    parser.add_argument(
+        "--document", "--readme", type=Path, metavar="FILE", help="write the table between this file's markers"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto: a GPU where there is one)")
     options = parser.parse_args(arguments)
     try:
@@ -64,8 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
         images = options.images or (45_000 if device.type == "cuda" else 2_048)
         found = benchmark(training[: min(images, len(training))], options, device)
         write_json(options.output_dir / BENCHMARK, found)
-        if options.readme:
-            write_section(options.readme, "benchmark", benchmark_table(found))
+        if options.document:
+            write_section(options.document, "benchmark", benchmark_table(found))
     except (DataError, DeviceError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
     print(benchmark_table(found), end="")
@@ -80,7 +82,7 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
         images_per_second of "ours", "compiled" and "plain", the ratio of the best of ours to plain, the share of the
         matrix product's speed, and on a GPU the peak memory in bytes.
     """
-    matmul_precision = chosen_precision("auto", device, "cifar")
+    matmul_precision = chosen_precision("auto", device, "resnet50", "cifar")
     peak = matmul_operations_per_second(device, matmul_precision)
     roles = {}
     for role in ROLES:
@@ -129,9 +131,12 @@ def our_loop(
     teacher = None
     if role == "distilled":
         network_of_teacher = build("teacher", recipe, device).to(memory_format=torch.channels_last)
-        teacher = FrozenTeacher(network_of_teacher, chosen_precision(recipe.precision, device, recipe.stem))
+        precision_of_teacher = chosen_precision(
+            recipe.precision, device, models.ARCHITECTURE_OF_ROLE["teacher"], recipe.stem
+        )
+        teacher = FrozenTeacher(network_of_teacher, precision_of_teacher)
     optimizers = make_optimizers(network, recipe, device)
-    precision = chosen_precision(recipe.precision, device, recipe.stem)
+    precision = chosen_precision(recipe.precision, device, models.ARCHITECTURE_OF_ROLE[role], recipe.stem)
     if compiled:
         network = torch.compile(network)
         if teacher:

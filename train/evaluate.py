@@ -1,8 +1,8 @@
 """Measure the three networks on the test set and write results.json beside them.
 
 python -m train.evaluate                     a table for people
-python -m train.evaluate --json              one JSON object for programs
-python -m train.evaluate --readme README.md  puts the table between the README's markers too
+python -m train.evaluate --json              one JSON object for programs; results.json stays
+python -m train.evaluate --document README.md  puts the table between that file's markers too
 """
 
 import argparse
@@ -22,7 +22,7 @@ from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_test_set, rea
 from kd.processes import DeviceError, machine, process_device
 from kd.recipe import ROLES
 from kd.results import RESULTS, results_table
-from train.readme import write_section
+from train.document import write_section
 
 LATENCY_WARM_UP, LATENCY_RUNS = 10, 100
 
@@ -34,17 +34,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
                         help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...: where accuracy is computed (auto)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="write the table between this file's markers")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object instead of the table, and leave results.json as it is",
+    )
+    parser.add_argument(
+        "--document", "--readme", type=Path, metavar="FILE", help="write the table between this file's markers"
+    )
     options = parser.parse_args(arguments)
     try:
         device = process_device(options.device)
         training = read_training_set(options.data_dir)
         validation = training[split_indices(training.labels)[1]]
         results = evaluate(options.checkpoints, read_test_set(options.data_dir), validation, device)
-        checkpoint.write_json(options.checkpoints / RESULTS, results)
-        if options.readme:
-            write_section(options.readme, "results", results_table(results))
+        if not options.json:
+            checkpoint.write_json(options.checkpoints / RESULTS, results)
+        if options.document:
+            write_section(options.document, "results", results_table(results))
     except (CheckpointError, DataError, DeviceError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
     print(json.dumps(results) if options.json else results_table(results), end="")

@@ -62,7 +62,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     first = join_processes(device)
     if device.type == "cpu":
         keep_freed_memory()
-    precision = chosen_precision(recipe.precision, device, recipe.stem)
+    precision = chosen_precision(recipe.precision, device, models.ARCHITECTURE_OF_ROLE[role], recipe.stem)
     teacher, teacher_description = (None, None)
     if role == "distilled":
         teacher, teacher_description = read_teacher(options.teacher, recipe, device)
@@ -238,7 +238,8 @@ def read_teacher(folder: Path, recipe: Recipe, device: torch.device) -> tuple[Fr
         )
     description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")}
     own = from_config(config["recipe"])[1]
-    return FrozenTeacher(network, chosen_precision(own.precision, device, own.stem)), description
+    precision = chosen_precision(own.precision, device, config["architecture"], own.stem)
+    return FrozenTeacher(network, precision), description
 
 
 def logits_dir(options: argparse.Namespace, recipe: Recipe, config: dict) -> Path | None:

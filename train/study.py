@@ -2,7 +2,7 @@
 
 python -m train.study main                                    five seeds of the recipe `strong`
 python -m train.study main --recipe original --seeds 3 --jobs 2   the same on a CPU, two runs side by side
-python -m train.study main --readme README.md                 puts the table between the README's markers too
+python -m train.study main --document docs/studies.md         puts the table between that file's markers too
 
 Every run is a command of its own (`train.teacher`, `train.student`, `train.distill`) with a folder of its own, which
 studies share: what is finished is not trained again, and what was cut off goes on from its last epoch.
@@ -27,8 +27,8 @@ from kd.processes import DeviceError, process_device
 from kd.progress import cost_left, duration
 from kd.recipe import RECIPES, Recipe, RecipeError, from_config, option_name
 from kd.studies import STUDIES_FOLDER, study_table
+from train.document import write_section
 from train.halve import halve
-from train.readme import write_section
 from train.studies import STUDIES, Arm, Run, Study
 from train.summary import summarise
 
@@ -56,8 +56,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.ship:
             ship(runs, summary, options)
         table = study_table(summary)
-        if options.readme:
-            write_section(options.readme, f"study {options.study}", table)
+        if options.document:
+            write_section(options.document, f"study {options.study}", table)
     except (StudyError, CheckpointError, DataError, DeviceError, RecipeError, OSError) as error:
         sys.exit(f"python -m train.study: {error}")
     except KeyboardInterrupt:
@@ -99,7 +99,9 @@ def make_parser() -> argparse.ArgumentParser:
                         help=f"folder of the summaries (checkpoints/{STUDIES_FOLDER})")  # fmt: skip
     parser.add_argument("--ship", type=Path, metavar="DIR",
                         help="store each role's median seed there, in float16 where accuracy allows")  # fmt: skip
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="write the table between this file's markers")
+    parser.add_argument(
+        "--document", "--readme", type=Path, metavar="FILE", help="write the table between this file's markers"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto: a GPU where there is one)")
     parser.add_argument("--compile", action="store_true", help="run the networks through torch.compile")
     return parser

@@ -8,7 +8,7 @@ from kd import checkpoint
 from kd.demo import figures, study_figures
 from kd.recipe import ROLES
 from kd.results import read_results, results_table
-from kd.studies import read_studies, study_table
+from kd.studies import is_short, read_studies, study_table
 
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
 
@@ -18,7 +18,8 @@ def build_results(checkpoints: Path) -> None:
     results = read_results(checkpoints)
     scrollable(results_table(results) if results else NO_RESULTS, elem_id="results")
     for study in sorted(read_studies(checkpoints).values(), key=lambda study: study["study"] != "main"):
-        build_study(study)
+        if not is_short(study):
+            build_study(study)
     histories = {role: checkpoint.read_history(checkpoints / role) for role in ROLES}
     gr.Markdown("## Accuracy while training")
     gr.Plot(figures.training_curves(histories), show_label=False, elem_id="training-curves")

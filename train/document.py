@@ -1,4 +1,4 @@
-"""Put what a command measured between two markers of the README, so that nobody copies figures by hand."""
+"""Put what a command measured between two markers of a document, so that nobody copies figures by hand."""
 
 import re
 from pathlib import Path
