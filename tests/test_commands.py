@@ -94,6 +94,31 @@ def teacher(few_images, tmp_path_factory):
     return folder
 
 
+# A run that begins with trained weights
+
+
+def test_a_teacher_starts_from_another_one_and_says_so(teacher, few_images, tmp_path):
+    small_step = (
+        "--recipe original --normalisation cifar10 --epochs 1 --batch-size 64 --learning-rate 1e-6 --device cpu"
+    )
+    arguments = [*small_step.split(), "--data-dir", few_images, "--output-dir", tmp_path]
+    run("train.teacher", *arguments, "--start-from", teacher)
+    (before, config_before), (after, config) = checkpoint.load(teacher), checkpoint.load(tmp_path)
+    weights = after.state_dict()
+    for name, expected in before.named_parameters():
+        torch.testing.assert_close(weights[name], expected, atol=1e-3, rtol=0)
+    assert config["started_from"]["weights"] == config_before["weights"]
+    assert config["started_from"]["epochs_done"] == 1
+    assert "differs in started_from" in refusal("teacher", *arguments)
+
+
+def test_weights_of_another_network_are_refused_as_a_start(teacher, student, few_images, tmp_path):
+    arguments = ["--data-dir", few_images, "--output-dir", tmp_path, "--device", "cpu"]
+    said = refusal("teacher", "--stem", "cifar", "--start-from", teacher, *arguments)
+    assert f"--start-from {teacher} holds a resnet50 with the stem imagenet" in said and "--stem imagenet" in said
+    assert "holds a mobilenet_v2" in refusal("teacher", "--stem", "imagenet", "--start-from", student, *arguments)
+
+
 # A whole run
 
 

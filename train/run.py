@@ -77,8 +77,10 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
 
     torch.manual_seed(recipe.seed)  # the initial weights follow from the seed, not from the role
     network = models.build(models.ARCHITECTURE_OF_ROLE[role], recipe.stem, recipe.dropout).to(device)
+    started_from = start_from(options.start_from, network, recipe) if role == "teacher" and options.start_from else None
     config = describe(role, options.recipe, recipe, network, device) | {
         "teacher": teacher_description,
+        "started_from": started_from,
         "data": {**everything.description, **withheld},
         "precision": precision,
     }
@@ -204,8 +206,9 @@ def finished(folder: Path, config: dict) -> bool:
         return False
     before = checkpoint.load_config(folder)
     asked, found = (
-        as_config(*from_config(each["recipe"])) | {key: each[key] for key in ("role", "teacher", "data")}
-        for each in (config, {"teacher": None} | before)
+        as_config(*from_config(each["recipe"]))
+        | {key: each[key] for key in ("role", "teacher", "started_from", "data")}
+        for each in (config, {"teacher": None, "started_from": None} | before)
     )
     differing = [key for key in asked if asked[key] != found[key]]
     if differing:
@@ -240,6 +243,26 @@ def read_teacher(folder: Path, recipe: Recipe, device: torch.device) -> tuple[Fr
     own = from_config(config["recipe"])[1]
     precision = chosen_precision(own.precision, device, config["architecture"], own.stem)
     return FrozenTeacher(network, precision), description
+
+
+def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
+    """Give a network the weights of a checkpoint; returns what config.json says of that one.
+
+    Only a teacher may begin like this: students that are compared begin with the weights of their seed.
+    """
+    trained, config = checkpoint.load(folder)
+    architecture = models.ARCHITECTURE_OF_ROLE["teacher"]
+    if (config["architecture"], config["stem"]) != (architecture, recipe.stem):
+        raise TrainingError(
+            f"--start-from {folder} holds a {config['architecture']} with the stem {config['stem']}, this run trains "
+            f"a {architecture} with the stem {recipe.stem}: name another checkpoint, or pass --stem {config['stem']}"
+        )
+    network.load_state_dict(trained.state_dict())
+    earlier = config.get("started_from")
+    return {
+        "epochs_done": config["epochs_done"] + (earlier["epochs_done"] if earlier else 0),
+        **{key: config[key] for key in ("recipe", "weights", "machine")},
+    }
 
 
 def logits_dir(options: argparse.Namespace, recipe: Recipe, config: dict) -> Path | None:
@@ -283,6 +306,9 @@ def make_parser(role: str) -> argparse.ArgumentParser:
         parser.add_argument("--teacher-logits", type=Path, default=Path("runs") / "teacher-logits", metavar="DIR",
                             help="keep its logits here, for all students that show it the same views "
                             "(runs/teacher-logits)")  # fmt: skip
+    if role == "teacher":
+        parser.add_argument("--start-from", type=Path, metavar="DIR",
+                            help="begin with this checkpoint's weights instead of random ones")  # fmt: skip
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
                         help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
     parser.add_argument("--label-fraction", type=label_fraction, default=1.0, metavar="X",
