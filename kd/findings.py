@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from kd.recipe import Recipe
+from kd.significance import judged, paired_difference
 
 TOLD_SHARE = 0.04  # of the labels: fixed beforehand, like the T that is told
 
@@ -25,7 +26,7 @@ def few_labels_sentence(study: dict) -> list[str]:
     """What soft targets for all images add to `TOLD_SHARE` of the labels; empty where those arms have not been run."""
     share = f"{TOLD_SHARE:.0%}"
     alone = [arm for arm in study["arms"] if arm["name"] == f"{share}, alone" and arm["runs"]]
-    gains = {found["arm"]: found for found in study["comparisons"]}
+    gains = {found["arm"]: found for found in judged(study["comparisons"])}
     told = [
         f"{gains[name]['mean'] * 100:+.1f} points where {teacher} gives them ({_verdict(gains[name], 100, '.1f')})"
         for name, teacher in (
@@ -202,11 +203,23 @@ def human_doubt_table(found: dict) -> str:
 
 def human_doubt_sentences(found: dict) -> list[str]:
     """Who doubts most like people, and whether the distilled student has its teacher's doubts."""
-    nearest = min(found["arms"], key=lambda name: found["arms"][name]["kl_at_best"])
+    nearness = ", ".join(f"{name} {arm['kl_at_best']:.3f}" for name, arm in found["arms"].items())
     sentences = [
-        f"Each softened by the T that suits it best, the network that doubts most like people is: {nearest} "
-        f"(KL {found['arms'][nearest]['kl_at_best']:.3f} nats; people's own entropy is {found['people_entropy']:.3f})."
+        f"Each softened by the T at which it comes nearest to people, the networks are so far from them, in nats: "
+        f"{nearness}; people's own entropy is {found['people_entropy']:.3f}. These T were chosen on the same images, "
+        "so that each figure is the best case of its network."
     ]
+    runs = {name: {run["seed"]: run["kl_at_best"] for run in arm["runs"]} for name, arm in found["arms"].items()}
+    ours, theirs = (runs.get(name, {}) for name in ("distilled", "student alone"))
+    if seeds := sorted(ours.keys() & theirs.keys()):
+        difference = paired_difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+        (judgement,) = judged([difference._asdict()], margin=None)
+        told = {"BETTER": "is farther from people than", "WORSE": "is nearer to people than"}  # less is nearer
+        nearer = told.get(judgement["verdict"], "is not shown to differ from")
+        sentences.append(
+            f"The distilled student {nearer} the student alone in this: "
+            f"{difference.mean:+.3f} nats{_interval(judgement, 1, '.3f')}."
+        )
     inherited = found.get("inherited")
     if inherited:
         alone, distilled = (
@@ -216,14 +229,20 @@ def human_doubt_sentences(found: dict) -> list[str]:
         sentences.append(
             f"On images that all three networks have right, the distilled student's entropy goes with the teacher's at "
             f"a rank correlation of {distilled:.3f}, the student's alone at {alone:.3f}: {inherited['mean']:+.3f} "
-            f"({_verdict(inherited, 1, '.3f')})."
+            f"({_verdict(judged([inherited], margin=None)[0], 1, '.3f')})."
         )
     return sentences
 
 
 def _verdict(difference: dict, scale: int, form: str) -> str:
-    """A paired difference's verdict with its interval (in points where the scale is 100) and the number of seeds."""
+    """A judged difference's verdict with its interval (in points where the scale is 100) and the number of seeds."""
     if difference["n"] == 1:
         return "one seed, which proves nothing"
+    return f"{difference['verdict']}{_interval(difference, scale, form)}"
+
+
+def _interval(difference: dict, scale: int, form: str) -> str:
+    if difference["n"] == 1:
+        return " with one seed"
     low, high = (format(difference[end] * scale, "+" + form) for end in ("low", "high"))
-    return f"{difference['verdict']}, 95 % interval {low} to {high}, {difference['n']} seeds"
+    return f", 95 % interval {low} to {high}, {difference['n']} seeds"

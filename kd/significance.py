@@ -2,10 +2,11 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 LEVEL = 0.05
+MARGIN = 0.005  # of accuracy: what lies within half a point of nothing counts as no difference
 
 
 class PairedDifference(NamedTuple):
@@ -25,14 +26,45 @@ class PairedDifference(NamedTuple):
     high: float | None = None
     p: float | None = None
 
-    @property
-    def verdict(self) -> str:
-        """BETTER or WORSE where p is under .05, else NO DIFFERENCE; UNPROVED for one pair."""
-        if self.p is None:
-            return "UNPROVED"
-        if self.p >= LEVEL:
-            return "NO DIFFERENCE"
-        return "BETTER" if self.mean > 0 else "WORSE"
+
+def judged(comparisons: Sequence[Mapping], margin: float | None = MARGIN) -> list[dict]:
+    """The comparisons of one study, each with `p_corrected` and `verdict`.
+
+    The verdict is BETTER or WORSE where p, corrected for the number of comparisons (`holm`), is under .05; NO
+    DIFFERENCE where that is not so and the whole interval lies within the margin; else NOT SHOWN: few seeds that vary
+    prove no difference, and no equality either. One pair leaves it UNPROVED.
+
+    Args:
+        comparisons: paired differences as dicts, with whatever else they hold.
+        margin: of the quantity compared; None where none was declared.
+    """
+    tested = [found for found in comparisons if found["p"] is not None]
+    corrected = iter(holm([found["p"] for found in tested]))
+    together = []
+    for found in comparisons:
+        p = next(corrected) if found["p"] is not None else None
+        if p is None:
+            verdict = "UNPROVED"
+        elif p < LEVEL:
+            verdict = "BETTER" if found["mean"] > 0 else "WORSE"
+        elif margin is not None and -margin <= found["low"] <= found["high"] <= margin:
+            verdict = "NO DIFFERENCE"
+        else:
+            verdict = "NOT SHOWN"
+        together.append({**found, "p_corrected": p, "verdict": verdict})
+    return together
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values of several tests, corrected so that all verdicts together err in 5 % of studies at most.
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6.
+    """
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, position in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[position]))
+        corrected[position] = largest
+    return corrected
 
 
 def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> PairedDifference:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from kd.checkpoint import CheckpointError
 from kd.findings import findings
 from kd.recipe import RECIPES
+from kd.significance import MARGIN, judged
 
 STUDIES_FOLDER = "studies"
 NEVER_SEEN = "never-seen"  # the folder of the student that was never shown a class
@@ -87,7 +88,7 @@ def study_table(study: dict) -> str:
     """
     comparisons = "\n".join(f"- {sentence}" for sentence in verdicts(study))
     analysed = study.get("never_seen") or study.get("human_doubt")
-    tables = () if analysed else (arms_table(study), comparisons)
+    tables = () if analysed else (arms_table(study), comparisons, rule_of_verdicts(study))
     parts = [*findings(study), *tables, provenance(study)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -112,15 +113,18 @@ def arms_table(study: dict) -> str:
 def verdicts(study: dict) -> list[str]:
     """Each comparison as a sentence."""
     sentences = []
-    for found in study["comparisons"]:
+    for found in judged(study["comparisons"]):
         text = (
             f"**{found['arm']}** against {found['baseline']}: {found['verdict']}. "
             f"{found['mean'] * 100:+.2f} points of {_COLUMNS[found['metric']][0]}"
         )
         if found["n"] > 1:
+            p = _probability(found["p"])
+            if found["p_corrected"] != found["p"]:
+                p += f", corrected {_probability(found['p_corrected']).removeprefix('= ')}"
             text += (
                 f", 95 % interval {found['low'] * 100:+.2f} to {found['high'] * 100:+.2f}, "
-                f"p {_probability(found['p'])} (paired t-test, {found['n']} seeds)"
+                f"p {p} (paired t-test, {found['n']} seeds)"
             )
         else:
             text += " with one seed, which proves nothing"
@@ -129,6 +133,17 @@ def verdicts(study: dict) -> list[str]:
             text += f"; by image, seed by seed, {each} (McNemar)"
         sentences.append(text + ".")
     return sentences
+
+
+def rule_of_verdicts(study: dict) -> str:
+    """What the verdicts' words mean, where a study has more than one comparison; else nothing."""
+    tested = sum(found["n"] > 1 for found in study["comparisons"])
+    if tested < 2:
+        return ""
+    return (
+        f"BETTER and WORSE: p under .05 after Holm's correction for the {tested} comparisons. NO DIFFERENCE: not so, "
+        f"and the whole interval within {MARGIN * 100:g} points of nothing. NOT SHOWN: neither."
+    )
 
 
 def provenance(study: dict) -> str:

@@ -30,11 +30,13 @@ def make_never_seen():
 
 def make_human_doubt(seeds=2):
     def arm(kl):
-        return {"kl": [kl + 0.2, kl + 0.1, kl], "kl_at_best": kl, "best_temperature": 4.0, "rank_correlation": 0.4}
+        runs = [{"seed": seed, "kl_at_best": kl + seed / 1000} for seed in range(seeds)]
+        return {"kl": [kl + 0.2, kl + 0.1, kl], "kl_at_best": kl, "best_temperature": 4.0, "rank_correlation": 0.4,
+                "runs": runs}  # fmt: skip
 
     inherited = {
         "seeds": [0, 1], "rank_correlation": {"student alone": [0.5, 0.6], "distilled": [0.7, 0.8]},
-        "mean": 0.2, "low": 0.1, "high": 0.3, "p": 0.01, "n": seeds, "verdict": "BETTER",
+        "mean": 0.2, "low": 0.1, "high": 0.3, "p": 0.01 if seeds > 1 else None, "n": seeds,
     }  # fmt: skip
     arms = {"teacher": arm(0.3), "student alone": arm(0.25), "distilled": arm(0.2)}
     return {
@@ -68,15 +70,18 @@ def test_the_only_t_that_was_run_is_told():
     assert "90.0% of the frog images at T = 20 (2.0% before; taught" in never_seen_sentence(found)
 
 
-def test_human_doubt_is_told_with_the_nearest_network_and_what_was_inherited():
-    table, nearest, inherited = findings(make_human_doubt())
+def test_human_doubt_is_told_with_what_was_shown_of_nearness_and_what_was_inherited():
+    table, nearness, compared, inherited = findings(make_human_doubt())
     assert "| distilled | 0.300 | 0.200 | 4.000 | 0.400 |" in table
-    assert "doubts most like people is: distilled (KL 0.200 nats" in nearest
+    assert "student alone 0.250, distilled 0.200" in nearness and "chosen on the same images" in nearness
+    assert "The distilled student is nearer to people than the student alone" in compared  # by as much for every seed
     assert (
         "correlation of 0.750, the student's alone at 0.550: +0.200 (BETTER, 95 % interval +0.100 to +0.300, 2 seeds)"
         in inherited
     )
-    assert "(one seed, which proves nothing)" in findings(make_human_doubt(seeds=1))[2]
+    _, _, compared, inherited = findings(make_human_doubt(seeds=1))
+    assert "is not shown to differ from the student alone" in compared and "with one seed" in compared
+    assert "(one seed, which proves nothing)" in inherited
 
 
 def test_few_labels_are_told_at_the_share_fixed_beforehand_for_both_teachers():
@@ -147,7 +152,7 @@ def make_few_labels():
         }
 
     def gain(arm, mean):
-        return {"arm": arm, "mean": mean, "low": mean - 0.01, "high": mean + 0.01, "n": 3, "verdict": "BETTER"}
+        return {"arm": arm, "mean": mean, "low": mean - 0.01, "high": mean + 0.01, "n": 3, "p": 0.001}
 
     return {
         "measured_on": "test",

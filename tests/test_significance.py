@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from kd.significance import mcnemar, paired_difference, t_quantile, t_tail
+from kd.significance import holm, judged, mcnemar, paired_difference, t_quantile, t_tail
 
 # scipy.stats.t.sf(t, degrees)
 TAILS = [
@@ -13,6 +13,11 @@ TAILS = [
     (4, 2.776445105197793, 0.025), (5, 0.1, 0.4621150705773302), (8, 2.5, 0.01847101885681206),
     (31, 2.5, 0.008960113406693103),
 ]  # fmt: skip
+
+
+def verdict_of(difference):
+    """The verdict of a study's only comparison."""
+    return judged([difference._asdict()])[0]["verdict"]
 
 
 @pytest.mark.parametrize(("degrees", "t", "tail"), TAILS)
@@ -41,7 +46,7 @@ def test_paired_difference_is_scipys():
     assert (found.n, found.mean, found.sd) == (3, pytest.approx(0.3), pytest.approx(0.2))
     assert found.p == pytest.approx(0.12168993434632)
     assert (found.low, found.high) == (pytest.approx(-0.19682754235), pytest.approx(0.79682754235))
-    assert found.verdict == "NO DIFFERENCE"
+    assert verdict_of(found) == "NOT SHOWN"
 
 
 def test_only_the_pairs_differences_count():
@@ -49,14 +54,14 @@ def test_only_the_pairs_differences_count():
     found = paired_difference(
         [x + d for x, d in zip(spread_out, [0.011, 0.009, 0.010, 0.010], strict=True)], spread_out
     )
-    assert found.verdict == "BETTER"
+    assert verdict_of(found) == "BETTER"
     assert found.p < 0.001
 
 
 def test_verdict_has_the_sign_of_the_difference():
     ours, theirs = [0.80, 0.81, 0.80, 0.81], [0.78, 0.79, 0.779, 0.788]
-    assert paired_difference(ours, theirs).verdict == "BETTER"
-    assert paired_difference(theirs, ours).verdict == "WORSE"
+    assert verdict_of(paired_difference(ours, theirs)) == "BETTER"
+    assert verdict_of(paired_difference(theirs, ours)) == "WORSE"
     assert paired_difference(theirs, ours).mean == -paired_difference(ours, theirs).mean
     assert paired_difference(theirs, ours).p == paired_difference(ours, theirs).p
 
@@ -70,9 +75,30 @@ def test_interval_excludes_zero_exactly_where_p_is_under_5_percent():
 
 
 def test_one_pair_proves_nothing_and_equal_pairs_show_no_difference():
-    assert paired_difference([0.9], [0.1]).verdict == "UNPROVED"
-    assert paired_difference([0.9, 0.8], [0.9, 0.8]).verdict == "NO DIFFERENCE"
-    assert paired_difference([2, 3], [1, 2]).verdict == "BETTER"  # the same difference every time
+    assert verdict_of(paired_difference([0.9], [0.1])) == "UNPROVED"
+    assert verdict_of(paired_difference([0.9, 0.8], [0.9, 0.8])) == "NO DIFFERENCE"
+    assert verdict_of(paired_difference([2, 3], [1, 2])) == "BETTER"  # the same difference every time
+
+
+def test_few_seeds_that_vary_show_neither_a_difference_nor_that_there_is_none():
+    assert verdict_of(paired_difference([0.30, 0.50, 0.32], [0.51, 0.52, 0.51])) == "NOT SHOWN"
+    assert verdict_of(paired_difference([0.801, 0.799, 0.800], [0.800, 0.800, 0.799])) == "NO DIFFERENCE"
+    near = paired_difference([0.801, 0.799, 0.800], [0.800, 0.800, 0.799])
+    assert judged([near._asdict()], margin=None)[0]["verdict"] == "NOT SHOWN"
+    assert judged([near._asdict()], margin=near.high - 1e-9)[0]["verdict"] == "NOT SHOWN"
+
+
+def test_several_comparisons_are_corrected_for_together():
+    # statsmodels.stats.multitest.multipletests([.01, .04, .03, .005], method="holm")
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
+    differences = [{"n": 3, "mean": 0.02, "low": 0.001, "high": 0.04, "p": p} for p in (0.04, 0.001)]
+    alone = {"n": 1, "mean": 0.5, "low": None, "high": None, "p": None}
+    assert [found["verdict"] for found in judged([differences[0], alone, differences[1]])] == [
+        "BETTER", "UNPROVED", "BETTER",
+    ]  # fmt: skip
+    differences.append(differences[0] | {"p": 0.045})
+    assert [found["verdict"] for found in judged(differences)] == ["NOT SHOWN", "BETTER", "NOT SHOWN"]
 
 
 def test_pairs_have_to_be_pairs():

@@ -97,5 +97,4 @@ def inheritance(runs: list[Run], answers: dict[Path, Tensor], labels: Tensor) ->
         "images": images,
         "rank_correlation": correlations,
         **difference._asdict(),
-        "verdict": difference.verdict,
     }

@@ -177,7 +177,6 @@ def compare(
                 "baseline": arm.baseline,
                 "metric": metric,
                 **difference._asdict(),
-                "verdict": difference.verdict,
             }
         )
         if test:
