@@ -90,7 +90,7 @@ def teacher(few_images, tmp_path_factory):
     """The folder of a ResNet-50 that took one step of the recipe `strong`, with the cheaper stem."""
     folder = tmp_path_factory.mktemp("runs") / "teacher"
     one_step = "--recipe strong --stem imagenet --epochs 1 --batch-size 64 --device cpu".split()
-    run("train.teacher", *one_step, "--data-dir", few_images, "--output-dir", folder)
+    train.run.main("teacher", [*one_step, "--data-dir", str(few_images), "--output-dir", str(folder)])
     return folder
 
 
@@ -237,7 +237,7 @@ def test_missing_data_ends_with_a_sentence(tmp_path):
 
 def test_strong_recipe_runs_to_its_end(few_images, tmp_path):
     arguments = "--recipe strong --epochs 1 --batch-size 64 --device cpu".split()
-    run("train.student", *arguments, "--data-dir", few_images, "--output-dir", tmp_path)
+    train.run.main("student", [*arguments, "--data-dir", str(few_images), "--output-dir", str(tmp_path)])
     _, config = checkpoint.load(tmp_path)
     assert (config["stem"], config["recipe"]["cutout"], config["teacher"]) == ("cifar", 8, None)
 

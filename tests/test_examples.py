@@ -9,10 +9,9 @@ import torch
 from PIL import Image
 
 from kd.cifar10 import CLASSES, read_test_set
-from kd.inference import Trio, read_photo, to_network_size
+from kd.inference import read_photo, to_network_size
 from kd.recipe import ROLES
 from tests.browser import EXAMPLES
-from tests.serving import ROOT
 from train import choose_examples
 from train.choose_examples import choose, jensen_shannon
 
@@ -75,8 +74,7 @@ def test_the_command_writes_ten_images_of_the_data_set_with_their_labels(tmp_pat
         assert (written == test.images[example["test_index"]].permute(1, 2, 0).numpy()).all()
 
 
-def test_the_shipped_examples_were_chosen_for_the_shipped_networks():
-    trio = Trio(ROOT / "checkpoints")
+def test_the_shipped_examples_were_chosen_for_the_shipped_networks(trio):
     examples = json.loads((EXAMPLES / "examples.json").read_text())["examples"]
     for example in examples:
         answers = trio.classify(to_network_size(read_photo(EXAMPLES / example["file"])), 1.0)["models"]
