@@ -108,16 +108,3 @@ def test_every_study_has_a_figure_in_the_readme_drawn_from_what_its_file_holds_n
 def test_the_readme_shows_the_benchmark_as_its_file_has_it():
     found = json.loads((CHECKPOINTS / BENCHMARK).read_text("utf-8"))
     assert README.split("<!-- benchmark -->\n")[1].split("<!-- end of benchmark -->")[0] == benchmark_table(found)
-
-
-def test_every_file_in_checkpoints_is_under_10_mb_so_that_plain_git_to_a_space_works():
-    sizes = {path: path.stat().st_size for path in CHECKPOINTS.rglob("*") if path.is_file()}
-    assert len(sizes) > 6
-    assert [path for path, size in sizes.items() if size >= 10_000_000] == []
-
-
-def test_every_path_that_the_readme_names_exists():
-    for path in re.findall(r"\]\(([\w./-]+)\)", README) + re.findall(
-        r"^((?:kd|train|tests|checkpoints)/\S*)", README, re.M
-    ):
-        assert (ROOT / path).exists(), path
