@@ -13,9 +13,10 @@ from playwright.sync_api import sync_playwright
 from torch import nn
 
 from kd.cifar10 import read_training_set, split_indices
+from kd.inference import Trio
 from tests.browser import PATIENCE
 from tests.hub_stand_in import hub_stand_in
-from tests.serving import CHROMIUM, CHROMIUM_FLAGS, api_client, serve
+from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, api_client, serve
 from tests.space import copy_space
 
 # Sums depend on how many threads share them out; runs that are compared bit for bit need one number.
@@ -56,6 +57,12 @@ def make_network():
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trio():
+    """The three shipped networks, in this process."""
+    return Trio(ROOT / "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ def stand_in(tmp_path, monkeypatch):
         yield hub
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module")  # as long as it is there, this thread has an event loop that others cannot do with
 def browser():
     """Chromium. Without it the browser tests skip, unless KD_REQUIRE_BROWSER forbids that."""
     if not CHROMIUM.exists() and "KD_REQUIRE_BROWSER" not in os.environ:

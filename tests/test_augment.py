@@ -254,24 +254,24 @@ def test_same_seed_draws_the_same_and_another_seed_draws_other_parameters():
 @pytest.mark.parametrize(
     ("change", "affected"),
     [
-        ({"crop_padding": 2}, {"offset_y", "offset_x"}),
-        ({"crop_padding": 0}, {"offset_y", "offset_x"}),
-        ({"flip": 0.1}, {"flip"}),
-        ({"rotation": 0.0}, {"angle"}),
-        ({"rotation": 30.0}, {"angle"}),
-        ({"brightness": 0.0}, {"brightness"}),
-        ({"contrast": 0.4}, {"contrast"}),
-        ({"cutout": 0}, set()),
-        ({"saturation": 0.0}, {"saturation"}),
-        ({"crop_scale": 0.8}, {"scale"}),
-        ({"blur": 0.0}, {"sigma"}),
+        ({"crop_padding": 2}, ["offset_x", "offset_y"]),
+        ({"crop_padding": 0}, ["offset_x", "offset_y"]),
+        ({"flip": 0.1}, ["flip"]),
+        ({"rotation": 0.0}, ["angle"]),
+        ({"rotation": 30.0}, ["angle"]),
+        ({"brightness": 0.0}, ["brightness"]),
+        ({"contrast": 0.4}, ["contrast"]),
+        ({"cutout": 0}, []),
+        ({"saturation": 0.0}, ["saturation"]),
+        ({"crop_scale": 0.8}, ["scale"]),
+        ({"blur": 0.0}, ["sigma"]),
     ],
     ids=str,
 )
 def test_changing_one_strength_leaves_all_other_draws_alone(change, affected):
     before, after = draw_many(FULL), draw_many(FULL.changed(**change))
     names = {field.name for field in fields(Draw)}
-    assert {name for name in names if not torch.equal(getattr(before, name), getattr(after, name))} == affected
+    assert sorted(name for name in names if not torch.equal(getattr(before, name), getattr(after, name))) == affected
 
 
 def test_rows_of_a_draw_are_those_images_parameters():

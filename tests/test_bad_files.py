@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from kd.demo.page import show_upload
-from kd.inference import FORMATS, MAX_PIXELS, PhotoError, Trio, read_photo
+from kd.inference import FORMATS, MAX_PIXELS, PhotoError, read_photo
 from tests.serving import ROOT, resident_bytes
 from tests.test_photos import gradient, png_that_claims
 from tests.test_privacy import files_in
@@ -161,11 +161,6 @@ class Writes:
 @pytest.fixture(scope="module")
 def writes():
     return Writes()
-
-
-@pytest.fixture(scope="module")
-def trio():
-    return Trio(ROOT / "checkpoints")
 
 
 def test_every_format_that_pillow_writes_takes_part():

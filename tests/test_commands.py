@@ -90,7 +90,7 @@ def teacher(few_images, tmp_path_factory):
     """The folder of a ResNet-50 that took one step of the recipe `strong`, with the cheaper stem."""
     folder = tmp_path_factory.mktemp("runs") / "teacher"
     one_step = "--recipe strong --stem imagenet --epochs 1 --batch-size 64 --device cpu".split()
-    run("train.teacher", *one_step, "--data-dir", few_images, "--output-dir", folder)
+    train.run.main("teacher", [*one_step, "--data-dir", str(few_images), "--output-dir", str(folder)])
     return folder
 
 
@@ -262,7 +262,7 @@ def test_missing_data_ends_with_a_sentence(tmp_path):
 
 def test_strong_recipe_runs_to_its_end(few_images, tmp_path):
     arguments = "--recipe strong --epochs 1 --batch-size 64 --device cpu".split()
-    run("train.student", *arguments, "--data-dir", few_images, "--output-dir", tmp_path)
+    train.run.main("student", [*arguments, "--data-dir", str(few_images), "--output-dir", str(tmp_path)])
     _, config = checkpoint.load(tmp_path)
     assert (config["stem"], config["recipe"]["cutout"], config["teacher"]) == ("cifar", 8, None)
 
@@ -309,15 +309,20 @@ def test_teacher_of_another_normalisation_is_refused(teacher, tmp_path):
     assert f"the teacher in {teacher} was trained with --normalisation cifar10, this run would use seed-project" in said
 
 
-def test_scripts_start_baseline_and_distilled_student_alike(monkeypatch, make_network, tmp_path):
-    """By way of the commands' own code; the networks are tiny, and the loop only looks at what it is given."""
-    monkeypatch.setattr(models, "build", lambda *_: make_network(seed=torch.initial_seed()))
-    taught = {
+def save_teacher(network, folder):
+    config = {
         "role": "teacher", "architecture": "resnet50", "stem": "imagenet", "classes": list(CLASSES), "seed": 0,
         "normalisation": {"name": "seed-project"}, "recipe": {"name": "seed", "precision": "bfloat16"}, "data": {},
         "epochs_done": 1,
     }  # fmt: skip
-    checkpoint.save(make_network(1), taught, tmp_path / "teacher")
+    checkpoint.save(network, config, folder)
+    return folder
+
+
+def test_scripts_start_baseline_and_distilled_student_alike(monkeypatch, make_network, tmp_path):
+    """By way of the commands' own code; the networks are tiny, and the loop only looks at what it is given."""
+    monkeypatch.setattr(models, "build", lambda *_: make_network(seed=torch.initial_seed()))
+    save_teacher(make_network(1), tmp_path / "teacher")
     given = {}
     for role, options in [("student", []), ("distilled", ["--teacher", str(tmp_path / "teacher")])]:
 
@@ -336,6 +341,33 @@ def test_scripts_start_baseline_and_distilled_student_alike(monkeypatch, make_ne
     assert baseline[3] == distilled[3]
     assert baseline[4] is None and not distilled[4].training
     assert distilled[4].precision == "bfloat16"  # the teacher's own
+
+
+def test_cached_logits_of_one_teacher_are_not_taken_for_those_of_another(monkeypatch, make_network, tmp_path):
+    monkeypatch.setattr(models, "build", lambda *_: make_network(seed=torch.initial_seed()))
+
+    def distil(teacher, logits, name, *more):
+        places = ["--teacher-logits", str(tmp_path / logits), "--output-dir", str(tmp_path / name)]
+        train.run.main("distilled", [*SEED_RUN, "--teacher", str(teacher), *places, *more])
+        return (tmp_path / name / "model.safetensors").read_bytes()
+
+    one, other = (save_teacher(make_network(seed), tmp_path / f"teacher-{seed}") for seed in (1, 2))
+    by_one, by_other = distil(one, "shared", "a"), distil(other, "shared", "b")
+    assert by_one != by_other
+    assert by_other == distil(other, "own", "c")
+    assert by_other == distil(other, "shared", "d")  # what was kept
+    assert len(list((tmp_path / "shared").iterdir())) == 2
+    assert distil(one, "shared", "e", "--augmentation-seed", "7") != by_one
+    assert len(list((tmp_path / "shared").iterdir())) == 3
+
+
+def test_compile_is_off_unless_it_is_asked_for(monkeypatch, make_network, tmp_path):
+    monkeypatch.setattr(models, "build", lambda *_: make_network())
+    asked = []
+    monkeypatch.setattr(train.run, "train", lambda *_, compiled, **others: asked.append(compiled))
+    for name, options in [("plain", []), ("compiled", ["--compile"])]:
+        train.run.main("student", [*SEED_RUN, "--output-dir", str(tmp_path / name), *options])
+    assert asked == [False, True]
 
 
 # Two processes

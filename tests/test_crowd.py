@@ -10,18 +10,11 @@ from PIL import Image
 
 from kd.demo import crowd
 from kd.demo.crowd import MANY_IMAGES, MAX_IMAGES, QUEUE, SINGLE_PHOTO
-from kd.inference import Trio
-from tests.serving import ROOT
 from tests.visitors import Visitor, photo_bytes
 
 VISITORS = 50
 # Places that a visitor may lose: as many are answered at once as there are cores, and answers cross on their way.
 OVERTAKEN = 8
-
-
-@pytest.fixture(scope="module")
-def trio():
-    return Trio(ROOT / "checkpoints")
 
 
 @pytest.fixture(scope="module")

@@ -78,6 +78,13 @@ def test_every_relative_link_leads_to_a_file_and_every_anchor_to_a_heading(docum
             assert anchor in map(slug, headings(target)), f"{document.name} links to {link}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_file_that_is_named_exists(document):
+    folders = "kd|train|tests|docs|checkpoints"
+    named = re.findall(rf"(?:^|`)((?:{folders})/[\w./-]*)", document.read_text("utf-8"), re.M)
+    assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
 class Parsed(BaseException):
     """Comes where a script has read its options, before it does anything."""
 

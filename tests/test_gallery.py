@@ -11,11 +11,10 @@ from kd.demo import gallery
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, plain_cell
 from kd.demo.seen import OWN_SQUARE, START, WARNING, WHOLE_PHOTO, picture_url
-from kd.inference import Crop, Trio, to_network_size
+from kd.inference import Crop, to_network_size
 from kd.recipe import ROLES
 from kd.results import ROLE_NAMES
 from tests.browser import EXAMPLES, settle, upload
-from tests.serving import ROOT
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"
 FORMULA = "=HYPERLINK(1).png"
@@ -108,11 +107,6 @@ def cached(tmp_path, monkeypatch):
         return {"path": str(tmp_path / name), "orig_name": name}
 
     return cache
-
-
-@pytest.fixture(scope="module")
-def trio():
-    return Trio(ROOT / "checkpoints")
 
 
 def test_one_broken_file_does_not_lose_the_others(trio, cached):

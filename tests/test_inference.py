@@ -16,11 +16,6 @@ RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 @pytest.fixture(scope="module")
-def trio():
-    return Trio(SHIPPED)
-
-
-@pytest.fixture(scope="module")
 def carried_images(data_dir):
     """The hundred test images of tests/data, as Pillow images."""
     return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in read_test_set(data_dir).images]

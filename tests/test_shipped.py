@@ -124,12 +124,6 @@ def test_the_documentation_shows_the_benchmark_as_its_file_has_it():
     assert TRAINING.split("<!-- benchmark -->\n")[1].split("<!-- end of benchmark -->")[0] == benchmark_table(found)
 
 
-def test_every_file_in_checkpoints_is_under_10_mb_so_that_plain_git_to_a_space_works():
-    sizes = {path: path.stat().st_size for path in CHECKPOINTS.rglob("*") if path.is_file()}
-    assert len(sizes) > 6
-    assert [path for path, size in sizes.items() if size >= 10_000_000] == []
-
-
 def test_every_path_in_the_readmes_layout_exists_and_it_stays_short():
     for path in re.findall(r"^((?:kd|train|tests|checkpoints|docs)/\S*)", README, re.M):
         assert (ROOT / path).exists(), path

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 from torchvision import models
 
+import kd.training
 from kd import checkpoint
 from kd.cifar10 import NORMALISATIONS
 from kd.evaluation import accuracy, negative_log_likelihood, predict
 from kd.processes import DeviceError, Processes, process_device
 from kd.recipe import Recipe
 from kd.teacher import FrozenTeacher
-from kd.training import batches, check_batch_size, train
+from kd.training import batches, check_batch_size, prepared, train
 from kd.training_state import STATE, TrainingError
 
 RECIPE = Recipe(epochs=3, batch_size=64, learning_rate=0.1, rotation=10, cutout=4)
@@ -201,6 +202,36 @@ def test_batch_that_does_not_fit_is_refused_before_training(run):
     with pytest.raises(TrainingError, match="more than the 450 training images"):
         run(RECIPE.changed(batch_size=451), export=lambda *_: pytest.fail("trained"))
     run(RECIPE.changed(batch_size=450, epochs=1))
+
+
+def test_processes_on_gpus_share_their_batch_norm_statistics(make_network, monkeypatch):
+    monkeypatch.setattr(kd.training, "DistributedDataParallel", lambda network: network)  # it wants the processes
+    for count, device, kind in [(2, "cuda", nn.SyncBatchNorm), (2, "cpu", nn.BatchNorm2d), (1, "cuda", nn.BatchNorm2d)]:
+        learner = prepared(make_network(), Processes(0, count), torch.device(device), compiled=False)
+        norms = {type(module) for module in learner.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+        assert norms == {kind}
+
+
+def test_compiled_run_goes_through_the_compiler_and_ends_like_one_that_is_not(run, make_network, teacher, monkeypatch):
+    networks, graphs, compile_ = [], [], torch.compile
+
+    def backend(graph, inputs):  # traces and guards as any backend, and is quick
+        graphs.append(graph)
+        return graph.forward
+
+    def spy(network, **options):
+        networks.append(getattr(network, "__self__", network))  # a module compiled in place hands over its method
+        return compile_(network, backend=backend, **options)
+
+    recipe = RECIPE.changed(epochs=1)
+    expected, history = run(recipe, folder="plain", teacher=teacher)
+    assert networks == []
+    monkeypatch.setattr(torch, "compile", spy)
+    student = make_network()
+    compiled, again = run(recipe, student, "compiled", teacher=teacher, compiled=True)
+    assert len(networks) == 2 and networks[0] is student and networks[1] is teacher
+    assert len(graphs) >= 2
+    assert same(compiled, expected) and measurements(history) == measurements(again)
 
 
 def test_unknown_device_is_refused_with_a_way_out(monkeypatch):
