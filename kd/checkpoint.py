@@ -12,6 +12,7 @@ hold data alone. Shards under 10 MB go to a Hugging Face Space by plain git.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -30,6 +31,8 @@ CONFIG = "config.json"
 HISTORY = "history.jsonl"
 INDEX = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 9_500_000  # of tensors; a header of some kilobytes comes on top
+
+_WRITERS = itertools.count()  # numbers the writers of this process; `next` is one step for all threads
 
 _COMMANDS = {
     "teacher": "python -m train.teacher",
@@ -67,10 +70,13 @@ def save(network: nn.Module, config: dict, folder: str | Path, *, half: bool = F
         save_torch_state_dict(weights, staging, max_shard_size=MAX_SHARD_BYTES)
         new = {path.name: _fingerprint(path) for path in sorted(staging.iterdir())}
         write_json(staging / CONFIG, {**config, "weights": new})
-        # All of it fits on the disk. The config comes last: until then it does not match, and says so.
-        for name in (*new, CONFIG):
+        for name in new:
             (staging / name).chmod(0o644)  # safetensors writes for the owner alone; a Space reads as another user
+            _to_disk(staging / name)
+        # All of it is on the disk. The config comes last: until then it does not match, and says so.
+        for name in (*new, CONFIG):
             os.replace(staging / name, folder / name)
+        _to_disk(folder)
     except SafetensorError as error:  # which does not tell a full disk from anything else
         raise OSError(f"the weights could not be written: {error}") from error
     finally:
@@ -165,18 +171,29 @@ def read_history(folder: str | Path) -> list[dict]:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, then put it in the place of `path` in one step.
 
-    Whatever happens meanwhile (a full disk, a lost process), `path` is the old file or the new one. Each process
-    writes to a file of its own: runs side by side share the teacher's cached logits.
+    Whatever happens meanwhile (a full disk, a lost process, a power cut), `path` is the old file or the new one. Each
+    writer, process or thread, has a file of its own: runs side by side share the teacher's cached logits.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{next(_WRITERS)}.tmp")
     try:
         write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        _to_disk(temporary)
         os.replace(temporary, path)
+        _to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Return when a file's content, or a folder's list of files, has reached the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def write_json(path: Path, content: object) -> None:
