@@ -17,7 +17,7 @@ from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
 from kd.evaluation import energy_score
 from kd.models import count_parameters
 from kd.recipe import ROLES
-from kd.results import out_of_class_threshold, read_results
+from kd.results import out_of_class_threshold, read_results, training_sentences
 
 MAX_FILE_BYTES = 25_000_000
 # Width times height, judged from the header before anything is decoded: of a JPEG, which is decoded at a reduced scale
@@ -213,11 +213,18 @@ class Trio:
         self._networks: dict[str, nn.Module] = {}
         for role in ROLES:
             network, config = checkpoint.load(self.folder / role)
-            if config["role"] != role or tuple(config["classes"]) != CLASSES:
+            if config["role"] != role:
                 raise checkpoint.CheckpointError(
-                    f"{self.folder / role} holds a {config['role']} of {len(config['classes'])} classes, "
-                    f"not a {role} of CIFAR-10's ten: put the right checkpoint there"
+                    f"{self.folder / role} holds a {config['role']}, not a {role}: put the right checkpoint there"
                 )
+            try:  # what the page tells of it
+                training_sentences({role: config})
+                float(config["recipe"]["soft_weight"])
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                raise checkpoint.CheckpointError(
+                    f"{self.folder / role / checkpoint.CONFIG} does not tell how the network was trained "
+                    f"({type(error).__name__}: {error}): put the file back as it was published, or train anew"
+                ) from error
             self._networks[role] = network.to(memory_format=torch.channels_last)
             self.configs[role] = config
             self.parameters[role] = count_parameters(network)

@@ -287,10 +287,11 @@ def test_teacher_of_another_normalisation_is_refused(teacher, tmp_path):
 def test_scripts_start_baseline_and_distilled_student_alike(monkeypatch, make_network, tmp_path):
     """By way of the commands' own code; the networks are tiny, and the loop only looks at what it is given."""
     monkeypatch.setattr(models, "build", lambda *_: make_network(seed=torch.initial_seed()))
+    mean, std = NORMALISATIONS["seed-project"]
     taught = {
         "role": "teacher", "architecture": "resnet50", "stem": "imagenet", "classes": list(CLASSES), "seed": 0,
-        "normalisation": {"name": "seed-project"}, "recipe": {"name": "seed", "precision": "bfloat16"}, "data": {},
-        "epochs_done": 1,
+        "normalisation": {"name": "seed-project", "mean": mean, "std": std}, "epochs_done": 1, "data": {},
+        "recipe": {"name": "seed", "precision": "bfloat16"},
     }  # fmt: skip
     checkpoint.save(make_network(1), taught, tmp_path / "teacher")
     given = {}
