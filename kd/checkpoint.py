@@ -12,6 +12,7 @@ hold data alone. Shards under 10 MB go to a Hugging Face Space by plain git.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -24,12 +25,15 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from kd import models
-from kd.cifar10 import Normalisation
+from kd.cifar10 import CLASSES, NORMALISATIONS, Normalisation
 
 CONFIG = "config.json"
 HISTORY = "history.jsonl"
+STAGING, COMPLETE = "checkpoint.tmp", "checkpoint.new"  # where `save` writes, before and after all of it is on the disk
 INDEX = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 9_500_000  # of tensors; a header of some kilobytes comes on top
+
+_WRITERS = itertools.count()  # numbers the writers of this process; `next` is one step for all threads
 
 _COMMANDS = {
     "teacher": "python -m train.teacher",
@@ -60,24 +64,45 @@ def save(network: nn.Module, config: dict, folder: str | Path, *, half: bool = F
         name: tensor.detach().to("cpu", torch.float16 if half and tensor.ndim > 1 else tensor.dtype).contiguous()
         for name, tensor in network.state_dict().items()
     }
-    staging = folder / "checkpoint.tmp"
+    finish_save(folder)
+    staging = folder / STAGING
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
         save_torch_state_dict(weights, staging, max_shard_size=MAX_SHARD_BYTES)
         new = {path.name: _fingerprint(path) for path in sorted(staging.iterdir())}
         write_json(staging / CONFIG, {**config, "weights": new})
-        # All of it fits on the disk. The config comes last: until then it does not match, and says so.
-        for name in (*new, CONFIG):
+        for name in new:
             (staging / name).chmod(0o644)  # safetensors writes for the owner alone; a Space reads as another user
-            os.replace(staging / name, folder / name)
+            _to_disk(staging / name)
+        _to_disk(staging)
+        os.rename(staging, folder / COMPLETE)  # all of it is on the disk: from here on, the new checkpoint counts
+        _to_disk(folder)
     except SafetensorError as error:  # which does not tell a full disk from anything else
         raise OSError(f"the weights could not be written: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    for path in folder.glob("model*.safetensors*"):
-        if path.name not in new:
+    finish_save(folder)
+
+
+def finish_save(folder: Path) -> None:
+    """Put a checkpoint that has been written completely into its place, if `save` was interrupted before it could.
+
+    Raises:
+        OSError: the folder is not writable.
+    """
+    complete = folder / COMPLETE
+    if not complete.is_dir():
+        return
+    # The config comes last: while it is still there, these files are not all in their place.
+    for path in sorted(complete.iterdir(), key=lambda path: path.name == CONFIG):
+        os.replace(path, folder / path.name)
+    _to_disk(folder)
+    weights = json.loads((folder / CONFIG).read_text("utf-8"))["weights"]
+    for path in folder.glob("model*.safetensors*"):  # of an older checkpoint
+        if path.name not in weights:
             path.unlink()
+    complete.rmdir()
 
 
 def load(folder: str | Path) -> tuple[nn.Module, dict]:
@@ -91,20 +116,25 @@ def load(folder: str | Path) -> tuple[nn.Module, dict]:
     """
     folder = Path(folder)
     config = load_config(folder)
-    for name, expected in config["weights"].items():
-        path = folder / name
-        if not path.is_file():
-            raise CheckpointError(f"{folder} is missing {name}: {_way_out(folder)}")
-        if _fingerprint(path) != expected:
-            raise CheckpointError(f"{path} is damaged or not the one that {CONFIG} describes: {_way_out(folder)}")
     try:
+        for name, expected in config["weights"].items():
+            path = folder / name
+            if not path.is_file():
+                raise CheckpointError(f"{folder} is missing {name}: {_way_out(folder)}")
+            if _fingerprint(path) != expected:
+                raise CheckpointError(f"{path} is damaged or not the one that {CONFIG} describes: {_way_out(folder)}")
         network = models.build(config["architecture"], config["stem"])
         shards = [folder / name for name in config["weights"] if name.endswith(".safetensors")]
         weights: dict[str, Tensor] = {}
         for shard in shards:
             weights |= load_state_dict_from_file(shard, safe=True)
+        broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+        if broken:
+            raise ValueError(f"{broken[0]} holds what is no number, or infinite")
         network.load_state_dict(weights)  # copies into the network's own float32 tensors
-    except (ValueError, RuntimeError, OSError, SafetensorError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything
         raise CheckpointError(
             f"{folder} does not hold the network it describes ({error}): {_way_out(folder)}"
         ) from error
@@ -119,24 +149,60 @@ def load_config(folder: str | Path) -> dict:
     """
     folder = Path(folder)
     try:
+        finish_save(folder)
         config = json.loads((folder / CONFIG).read_text("utf-8"))
     except FileNotFoundError as error:
         what = f"{folder} is missing {CONFIG}" if folder.is_dir() else f"{folder} does not exist"
         raise CheckpointError(f"{what}: {_way_out(folder)}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read ({error}): {_way_out(folder)}") from error
-    needed = {
+    wrong = _wrong_fields(config)
+    if wrong:
+        raise CheckpointError(
+            f"{folder / CONFIG} is not a checkpoint's: check {', '.join(wrong)}; {_way_out(folder)}"
+        )
+    return config
+
+
+def _wrong_fields(config: object) -> list[str]:
+    """The fields of a config.json that are missing or cannot be true."""
+    kinds = {
         "role": str, "architecture": str, "stem": str, "classes": list, "normalisation": dict,
         "recipe": dict, "seed": int, "epochs_done": int, "data": dict, "weights": dict,
     }  # fmt: skip
-    wrong = [
-        key for key, kind in needed.items() if not isinstance(config, dict) or not isinstance(config.get(key), kind)
-    ]
-    if wrong or any(Path(name).name != name for name in config["weights"]):  # no path may leave the folder
-        raise CheckpointError(
-            f"{folder / CONFIG} is not a checkpoint's: check {', '.join(wrong) or 'weights'}; {_way_out(folder)}"
-        )
-    return config
+    if not isinstance(config, dict):
+        return list(kinds)
+    wrong = [key for key, kind in kinds.items() if not isinstance(config.get(key), kind)]
+    if "weights" not in wrong and not all(_is_weight_file(*entry) for entry in config["weights"].items()):
+        wrong.append("weights")
+    if "classes" not in wrong and tuple(config["classes"]) != CLASSES:
+        wrong.append("classes")
+    if "normalisation" not in wrong and not _is_normalisation(config["normalisation"]):
+        wrong.append("normalisation")
+    return wrong
+
+
+def _is_weight_file(name: str, entry: object) -> bool:
+    """Whether this may be an entry of "weights": no path may leave the folder."""
+    kinds = {"bytes": int, "sha256": str}
+    return (
+        Path(name).name == name and isinstance(entry, dict)
+        and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
+    )  # fmt: skip
+
+
+def _is_normalisation(stated: dict) -> bool:
+    """Whether images can be normalised by this; what has a known name must have its values."""
+    mean, std = stated.get("mean"), stated.get("std")
+    for constants in (mean, std):
+        if not isinstance(constants, list | tuple) or len(constants) != 3 or not all(map(_is_constant, constants)):
+            return False
+    known = NORMALISATIONS.get(stated["name"]) if isinstance(stated.get("name"), str) else None
+    return min(std) > 0 and (known is None or (tuple(mean), tuple(std)) == known)
+
+
+def _is_constant(value: object) -> bool:
+    return isinstance(value, int | float) and -1e3 < value < 1e3  # false for NaN as well
 
 
 def normalisation_of(config: dict) -> Normalisation:
@@ -157,26 +223,40 @@ def read_history(folder: str | Path) -> list[dict]:
     """
     path = Path(folder) / HISTORY
     try:
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-    except ValueError as error:
+        epochs = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+        if not all(isinstance(epoch, dict) for epoch in epochs):
+            raise ValueError("a line of it is no JSON object")
+        return epochs
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): delete it, or {_way_out(Path(folder))}") from error
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, then put it in the place of `path` in one step.
 
-    Whatever happens meanwhile (a full disk, a lost process), `path` is the old file or the new one. Each process
-    writes to a file of its own: runs side by side share the teacher's cached logits.
+    Whatever happens meanwhile (a full disk, a lost process, a power cut), `path` is the old file or the new one. Each
+    writer, process or thread, has a file of its own: runs side by side share the teacher's cached logits.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{next(_WRITERS)}.tmp")
     try:
         write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        _to_disk(temporary)
         os.replace(temporary, path)
+        _to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Return when a file's content, or a folder's list of files, has reached the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def write_json(path: Path, content: object) -> None:

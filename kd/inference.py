@@ -17,15 +17,21 @@ from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
 from kd.evaluation import energy_score
 from kd.models import count_parameters
 from kd.recipe import ROLES
-from kd.results import out_of_class_threshold, read_results
+from kd.results import out_of_class_threshold, read_results, training_sentences
 
 MAX_FILE_BYTES = 25_000_000
-MAX_PIXELS = 40_000_000  # width times height, judged from the header before anything is decoded
+# Width times height, judged from the header before anything is decoded: of a JPEG, which is decoded at a reduced scale
+# and so in a fraction of the time and memory, and of all else, which is decoded whole.
+MAX_REDUCED_PIXELS, MAX_PIXELS = 120_000_000, 16_000_000
+MAX_SCANS = 64  # of a JPEG; the usual progressive one has ten, and each costs a pass over the whole image
 MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pillow reads it number by number
-MAX_GREYS = 4_000_000  # pixels of a 16- or 32-bit image that are scaled to 8 bits; a larger one is shrunk first
+ENOUGH = 4_000_000  # pixels; a larger image is shrunk as soon as it is decoded, so that all else costs little
 Image.init()
+Image.MAX_IMAGE_PIXELS = MAX_REDUCED_PIXELS  # Pillow warns from there on, and refuses twice as many
 # No ICO: an image within one can be far larger than its header says.
 FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM") if name in Image.OPEN)
+# Where such a file says what it is: brands of ISO/IEC 23008-12 (HEIF) with HEVC inside.
+HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 1000.0
 GROUND = (255, 255, 255)  # what transparent pixels show
 MARGIN = (0, 0, 0)  # around a photo that is shown whole; training pads with black too
@@ -40,11 +46,11 @@ def read_photo(path: str | Path) -> Image.Image:
     """Read an image file of nearly any kind as upright RGB.
 
     The camera's orientation (EXIF) is applied, transparency is laid on white, 16- and 32-bit
-    greys are scaled to 8 bits instead of clipped, of an animation the first frame is taken, and a
-    large JPEG is decoded at reduced size, as are large images of 16- or 32-bit greys.
+    greys are scaled to 8 bits instead of clipped, of an animation the first frame is taken, a JPEG is
+    decoded at a reduced scale where that is enough, and whatever else is large is shrunk.
 
     Returns:
-        A Pillow image, mode RGB, at most `MAX_PIXELS` pixels.
+        A Pillow image, mode RGB, at most `ENOUGH` pixels.
 
     Raises:
         PhotoError: the file is empty, no image, cut off, or larger than the limits.
@@ -59,16 +65,18 @@ def read_photo(path: str | Path) -> Image.Image:
         raise PhotoError("The file is empty. Please choose another one.")
     if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
         raise PhotoError("The image spells its pixels out as text and is too long for that. Please save it as PNG.")
+    if content[4:12] in HEIC:
+        raise PhotoError("The image is in the format HEIC, which cannot be read here. Please save it as JPEG.")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
+            _check_size(image, content)
             image.draft("RGB", (16 * IMAGE_SIZE, 16 * IMAGE_SIZE))
-            return _as_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            return _as_rgb(image)
+    except PhotoError:
+        raise
     except Image.DecompressionBombError as error:
-        raise PhotoError(
-            f"The image has more than {MAX_PIXELS // 1_000_000} million pixels. Please scale it down first."
-        ) from error
+        raise _too_large(MAX_REDUCED_PIXELS) from error
     except Image.UnidentifiedImageError as error:
         raise PhotoError(
             "This file is not an image that can be read. Please use JPEG, PNG, WebP, GIF, BMP or TIFF."
@@ -77,18 +85,40 @@ def read_photo(path: str | Path) -> Image.Image:
         raise PhotoError("The image is damaged or cut off. Please choose another file.") from error
 
 
+def _check_size(image: Image.Image, content: bytes) -> None:
+    """Refuse what would take too long, by its header and by the number of its scans.
+
+    A baseline JPEG alone can be decoded at a reduced scale: of a progressive one, all coefficients are kept in memory.
+    """
+    # Some cameras' JPEGs hold several pictures, which Pillow calls MPO: the first one is a JPEG like any other.
+    reduced = image.format in ("JPEG", "MPO") and "progressive" not in image.info
+    limit = MAX_REDUCED_PIXELS if reduced else MAX_PIXELS
+    if image.width * image.height > limit:
+        raise _too_large(limit)
+    if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
+        raise PhotoError("The image is stored in too many scans. Please save it anew.")
+
+
+def _too_large(limit: int) -> PhotoError:
+    return PhotoError(f"The image has more than {limit // 1_000_000} million pixels. Please scale it down first.")
+
+
 def _as_rgb(image: Image.Image) -> Image.Image:
+    factor = math.ceil(math.sqrt(image.width * image.height / ENOUGH))
     if image.mode == "F" or image.mode.startswith("I"):  # converting these would clip them to white
-        factor = math.ceil(math.sqrt(image.width * image.height / MAX_GREYS))
         # Pillow reduces floats, but not 16-bit greys.
-        greys = image.convert("F").reduce(factor) if factor > 1 else image
-        image = Image.fromarray(_to_8_bits(np.asarray(greys)))
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    opaque = Image.new("RGB", image.size, GROUND)
-    opaque.paste(image, mask=image.getchannel("A"))
-    return opaque
+        image = image.convert("F").reduce(factor) if factor > 1 else image
+        image = Image.fromarray(_to_8_bits(np.asarray(image)))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        if factor > 1:  # as "RGBa", so that hidden colours do not count
+            image = image.convert("RGBa").reduce(factor).convert("RGBA")
+        opaque = Image.new("RGB", image.size, GROUND)
+        opaque.paste(image, mask=image.getchannel("A"))
+        return opaque
+    elif factor > 1:
+        image = (image.convert("RGB") if image.mode in ("P", "1") else image).reduce(factor)
+    return image.convert("RGB")
 
 
 def _to_8_bits(grey: np.ndarray) -> np.ndarray:
@@ -183,11 +213,18 @@ class Trio:
         self._networks: dict[str, nn.Module] = {}
         for role in ROLES:
             network, config = checkpoint.load(self.folder / role)
-            if config["role"] != role or tuple(config["classes"]) != CLASSES:
+            if config["role"] != role:
                 raise checkpoint.CheckpointError(
-                    f"{self.folder / role} holds a {config['role']} of {len(config['classes'])} classes, "
-                    f"not a {role} of CIFAR-10's ten: put the right checkpoint there"
+                    f"{self.folder / role} holds a {config['role']}, not a {role}: put the right checkpoint there"
                 )
+            try:  # what the page tells of it
+                training_sentences({role: config})
+                float(config["recipe"]["soft_weight"])
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                raise checkpoint.CheckpointError(
+                    f"{self.folder / role / checkpoint.CONFIG} does not tell how the network was trained "
+                    f"({type(error).__name__}: {error}): put the file back as it was published, or train anew"
+                ) from error
             self._networks[role] = network.to(memory_format=torch.channels_last)
             self.configs[role] = config
             self.parameters[role] = count_parameters(network)

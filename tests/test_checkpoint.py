@@ -6,9 +6,12 @@ import hashlib
 import json
 import os
 import pickle
+import random
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,13 +20,16 @@ from safetensors.torch import load_file
 from torch import nn
 
 from kd import checkpoint, models
-from kd.checkpoint import CONFIG, INDEX, CheckpointError
+from kd.checkpoint import COMPLETE, CONFIG, INDEX, CheckpointError
+from kd.cifar10 import CLASSES, NORMALISATIONS
 
 ROOT = Path(__file__).parent.parent
+CIFAR10 = NORMALISATIONS["cifar10"]
 
 DESCRIPTION = {
-    "role": "student", "architecture": "resnet50", "stem": "imagenet", "classes": ["airplane"],
-    "normalisation": {"name": "cifar10"}, "epochs_done": 3, "seed": 7,
+    "role": "student", "architecture": "resnet50", "stem": "imagenet", "classes": list(CLASSES),
+    "normalisation": {"name": "cifar10", **{key: list(values) for key, values in CIFAR10._asdict().items()}},
+    "epochs_done": 3, "seed": 7,
     "recipe": {"name": "seed"}, "data": {"name": "CIFAR-10"},
 }  # fmt: skip
 
@@ -216,9 +222,59 @@ def take_another_networks_weights(folder):
     checkpoint.save(wider, DESCRIPTION, folder)
 
 
+def state_no_normalisation(folder):
+    change_config(folder, normalisation={})
+
+
+def divide_by_zero(folder):
+    change_config(folder, normalisation={"mean": [0.5] * 3, "std": [0.25, 0, 0.25]})
+
+
+def normalise_by_nothing(folder):
+    change_config(folder, normalisation={"mean": [0.5] * 3, "std": [0.25, float("nan"), 0.25]})
+
+
+def misspell_a_constant(folder):
+    change_config(folder, normalisation=DESCRIPTION["normalisation"] | {"std": [0.9, *CIFAR10.std[1:]]})
+
+
+def lose_a_class(folder):
+    change_config(folder, classes=list(CLASSES[:-1]))
+
+
+def exchange_two_classes(folder):
+    change_config(folder, classes=[CLASSES[1], CLASSES[0], *CLASSES[2:]])
+
+
+def list_a_file_without_its_size(folder):
+    change_config(folder, weights={path.name: None for path in folder.glob("model*")})
+
+
+def store_weights(folder, value):
+    """As a run would that went wrong: the files are whole, what is in them is not."""
+    network, config = checkpoint.load(folder)
+    with torch.no_grad():
+        network[4].bias[3] = value
+    checkpoint.save(network, config, folder)
+
+
+def store_what_is_no_number(folder):
+    store_weights(folder, float("nan"))
+
+
+def store_the_infinite(folder):
+    store_weights(folder, float("-inf"))
+
+
+def nest_the_config_deeply(folder):
+    (folder / CONFIG).write_text("[" * 100_000)
+
+
 DAMAGES = [
-    flip_a_bit, truncate, exchange_two_shards, truncate_and_describe_it, remove_a_shard, remove_the_index,
-    remove_the_config, remove_everything, cut_the_config_short, make_the_config_binary, make_the_config_a_list,
+    state_no_normalisation, divide_by_zero, normalise_by_nothing, misspell_a_constant, lose_a_class,
+    exchange_two_classes, list_a_file_without_its_size, store_what_is_no_number, store_the_infinite,
+    nest_the_config_deeply, flip_a_bit, truncate, exchange_two_shards, truncate_and_describe_it, remove_a_shard,
+    remove_the_index, remove_the_config, remove_everything, cut_the_config_short, make_the_config_binary, make_the_config_a_list,
     forget_the_architecture, name_an_unknown_architecture, name_the_wrong_architecture, list_no_weights, point_outside,
     point_to_an_absolute_path, take_another_networks_weights,
 ]  # fmt: skip
@@ -270,6 +326,66 @@ def test_pickle_in_the_place_of_the_weights_is_refused_and_not_executed(folder):
     with pytest.raises(CheckpointError):
         checkpoint.load(folder)
     assert not mark.exists()
+
+
+def damage_anything(folder, draw):
+    """Damage a checkpoint in one to three places, in any of its files or in what its config says."""
+    for _ in range(draw.randint(1, 3)):
+        path = draw.choice(sorted(folder.iterdir()))
+        content = bytearray(path.read_bytes()) or bytearray(b"\0")
+        place, length = draw.randrange(len(content)), draw.randint(1, 40)
+        match draw.randrange(8):
+            case 0:
+                content[place] ^= 1 << draw.randrange(8)
+            case 1:
+                content[place : place + length] = draw.randbytes(length)
+            case 2:
+                del content[place:]
+            case 3:
+                path.unlink()
+                continue
+            case 4:
+                content = bytearray(draw.choice(sorted(folder.iterdir())).read_bytes())
+            case _:
+                with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+                    config = json.loads((folder / CONFIG).read_text())
+                    part = draw.choice([config, config["normalisation"], config["weights"], config["recipe"]])
+                    part[draw.choice([*part, "", "../x"])] = draw.choice(JUNK)
+                    if draw.random() < 0.5:  # and let the sizes and digests be right
+                        config["weights"] = {file.name: fingerprint(file) for file in folder.glob("model*")}
+                    (folder / CONFIG).write_text(json.dumps(config))
+                continue
+        path.write_bytes(content)
+        if path.name != CONFIG and draw.random() < 0.3:
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                change_config(folder, weights={file.name: fingerprint(file) for file in folder.glob("model*")})
+
+
+JUNK = [None, {}, [], "", "cifar", -1, 0, 1e308, 10**400, float("nan"), float("inf"), [0, 0, 0], [[1]], True, {"a": {}}]
+
+
+def test_none_of_500_damaged_folders_loads_wrongly_or_shows_a_traceback(folder, tiny, tmp_path):
+    damaged, refused = tmp_path / "damaged" / "student", 0
+    for seed in range(500):
+        shutil.rmtree(damaged, ignore_errors=True)
+        shutil.copytree(folder, damaged)
+        damage_anything(damaged, random.Random(seed))
+        try:
+            network, config = checkpoint.load(damaged)
+        except CheckpointError as error:
+            assert str(damaged) in str(error) and "python -m train.student" in str(error), seed
+            refused += 1
+            continue
+        assert same(network, tiny) or weights_were_changed_on_purpose(damaged), seed
+        assert tuple(config["classes"]) == CLASSES, seed
+        given = checkpoint.normalisation_of(config)
+        assert (tuple(given.mean), tuple(given.std)) == CIFAR10, seed
+    assert 250 < refused < 500  # harmless damage exists, and so does harm
+
+
+def weights_were_changed_on_purpose(folder):
+    """Whether sizes and digests are right: then these are whole weights, if other ones."""
+    return checkpoint.load_config(folder)["weights"] == {path.name: fingerprint(path) for path in folder.glob("model*")}
 
 
 # While it is written
@@ -368,3 +484,125 @@ def test_processes_that_write_one_file_at_once_lose_no_write(tmp_path):
         assert writer.returncode == 0, said
     assert path.read_text() in ("a" * 10_000, "b" * 10_000)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_threads_that_write_one_file_at_once_lose_no_write(tmp_path):
+    path, together = tmp_path / "shared", threading.Barrier(4)
+
+    def write(letter):
+        together.wait()
+        for _ in range(50):
+            checkpoint.write_atomically(path, lambda temporary: temporary.write_text(letter * 10_000))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, "abcd"))
+    assert path.read_text() in [letter * 10_000 for letter in "abcd"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_content_and_name_have_reached_the_disk_when_the_write_returns(tmp_path, monkeypatch):
+    path, steps = tmp_path / "file", []
+    monkeypatch.setattr(
+        checkpoint.os, "fsync", lambda file: steps.append(("fsync", os.readlink(f"/proc/self/fd/{file}")))
+    )
+    replace = os.replace
+    monkeypatch.setattr(checkpoint.os, "replace", lambda *paths: (steps.append(("replace", paths)), replace(*paths)))
+    checkpoint.write_atomically(path, lambda temporary: temporary.write_text("new"))
+    temporary = steps[1][1][0]
+    assert steps == [("fsync", str(temporary)), ("replace", (temporary, path)), ("fsync", str(tmp_path))]
+
+
+@pytest.mark.parametrize("step", ["open", "fsync", "replace"])
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO], ids=errno.errorcode.get)
+def test_a_disk_that_fails_at_any_step_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step, error):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(*_):
+        raise OSError(error, os.strerror(error))
+
+    with monkeypatch.context() as broken, pytest.raises(OSError):
+        broken.setattr(checkpoint.os, step, fail)
+        checkpoint.write_atomically(path, lambda temporary: temporary.write_text("new"))
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_really_full_disk_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(OSError), small_disk():
+        checkpoint.write_atomically(path, lambda temporary: temporary.write_text("new" * 10_000))
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# Saves a checkpoint over an older one in a process of its own, which is killed before its n-th step on the disk, for
+# each n; prints after each which of the two was found.
+KILLED = """
+import os, shutil, sys
+from pathlib import Path
+import torch
+from torch import nn
+from kd import checkpoint, models
+from tests.test_checkpoint import DESCRIPTION
+
+def network(value):
+    net = nn.Sequential(nn.Linear(40, 40), nn.Linear(40, 40))
+    with torch.no_grad():
+        [parameter.fill_(value) for parameter in net.parameters()]
+    return net
+
+STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod"}
+
+def kill_before(step):
+    count = 0
+    def hook(event, arguments):
+        nonlocal count
+        if event in STEPS and (event != "open" or isinstance(arguments[2], int) and arguments[2] & 3):
+            count += 1
+            if count == step:
+                os._exit(9)
+    sys.addaudithook(hook)
+
+models.build = lambda *_: network(0)
+checkpoint.MAX_SHARD_BYTES = 4000
+torch.set_num_threads(1)
+folder, step, killed = Path(sys.argv[1]), 0, True
+while killed:
+    step += 1
+    shutil.rmtree(folder, ignore_errors=True)
+    checkpoint.save(network(1), DESCRIPTION | {"seed": 1}, folder)
+    if not os.fork():
+        kill_before(step)
+        checkpoint.save(network(2), DESCRIPTION | {"seed": 2}, folder)
+        os._exit(0)
+    killed = os.waitstatus_to_exitcode(os.wait()[1]) != 0
+    found, config = checkpoint.load(folder)
+    value = found[0].weight[0, 0].item()
+    assert all((parameter == value).all() for parameter in found.parameters()), step
+    assert config["seed"] == value, step
+    print(int(value))
+    checkpoint.save(network(3), DESCRIPTION | {"seed": 3}, folder)  # and the next save is not in its way
+    assert checkpoint.load(folder)[1]["seed"] == 3
+    assert sorted(path.name for path in folder.iterdir()) == sorted([checkpoint.CONFIG, *config["weights"]]), step
+"""
+
+
+def test_a_save_that_is_killed_at_any_step_leaves_the_old_checkpoint_or_the_new_one(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, tmp_path / "student"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = done.stdout.split()
+    assert found == sorted(found) and set(found) == {"1", "2"}  # first the old one, from some step on the new one
+    assert len(found) > 10 and found.count("2") > 5
+
+
+def test_a_complete_checkpoint_that_was_not_put_into_place_is_found(folder, tiny):
+    complete = folder / COMPLETE
+    complete.mkdir()
+    for path in folder.glob("model-*"):
+        shutil.move(path, complete)
+    assert same(checkpoint.load(folder)[0], tiny)
+    assert not complete.exists()

@@ -310,10 +310,11 @@ def test_teacher_of_another_normalisation_is_refused(teacher, tmp_path):
 
 
 def save_teacher(network, folder):
+    mean, std = NORMALISATIONS["seed-project"]
     config = {
         "role": "teacher", "architecture": "resnet50", "stem": "imagenet", "classes": list(CLASSES), "seed": 0,
-        "normalisation": {"name": "seed-project"}, "recipe": {"name": "seed", "precision": "bfloat16"}, "data": {},
-        "epochs_done": 1,
+        "normalisation": {"name": "seed-project", "mean": mean, "std": std}, "epochs_done": 1, "data": {},
+        "recipe": {"name": "seed", "precision": "bfloat16"},
     }  # fmt: skip
     checkpoint.save(network, config, folder)
     return folder

@@ -138,7 +138,7 @@ def test_results_of_another_network_are_not_taken_for_ones_own(checkpoints):
 def test_a_checkpoint_of_other_classes_is_refused(checkpoints):
     path = checkpoints / "student" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": ["yes", "no"]}))
-    with pytest.raises(CheckpointError, match="holds a student of 2 classes"):
+    with pytest.raises(CheckpointError, match="check classes"):
         Classifier.from_pretrained(checkpoints / "student")
 
 

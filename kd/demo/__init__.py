@@ -1,7 +1,11 @@
 """The page. Importing this package imports Gradio; nothing else in `kd` does."""
 
 import os
+import tempfile
+from pathlib import Path
 
+# Uploads lie in a folder of this page alone, which it sweeps.
+os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()).resolve() / "gradio" / "dark-knowledge"))
 # Gradio reads these when it is imported: no call home, and no Node process for server-side rendering.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GRADIO_SSR_MODE", "False")

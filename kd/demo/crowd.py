@@ -4,13 +4,18 @@ Whatever runs the networks on single photos (an upload, an example, a crop, the 
 one queue, so that first come is first served, and as many are answered at once as there are cores.
 Gradio could also gather waiting visitors into batches; then one bad file would fail the whole batch,
 and a batch's gain is small beside the time that Gradio itself needs for an upload. The many images of
-one visitor, where batches do pay, have a queue of their own, so that nobody's single photo waits behind them.
+one visitor, where batches do pay, have a queue of their own, and so have programs, which may send lists. All of them
+compute in turns of one photo or one batch, so that nobody's single photo waits until a hundred of another visitor
+are done.
 """
 
 import os
+import threading
+import time
+from collections import deque
 from pathlib import Path
 
-QUEUE = 100  # visitors who may wait; one more is told to come back later
+QUEUE = 200  # requests that may wait; one more is told to come back later
 SESSIONS = 200  # whose state Gradio keeps, at 100 kB each; the page itself keeps nothing there
 MAX_IMAGES = 100  # in the tab of many images, and in one list for the endpoint
 
@@ -25,6 +30,60 @@ def cores() -> int:
         return allowed
 
 
+class Turns:
+    """Lets so many threads at once compute, first come, first served: `with turns: ...`.
+
+    A thread that has more to do takes one turn after the other, and whoever waits comes in between. (A semaphore of
+    `threading` knows no order.)
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._lock, self._free, self._waiting = threading.Lock(), at_once, deque()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        mine.acquire()  # until somebody hands his turn over
+
+    def __exit__(self, *_) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._free += 1
+
+
+class Allowance:
+    """So much at once for each key, and so much more each second (a token bucket)."""
+
+    def __init__(self, at_once: float, each_second: float) -> None:
+        self._at_once, self._each_second = at_once, each_second
+        self._left: dict[str, tuple[float, float]] = {}  # by key: what was left, and when
+
+    def left(self, key: str) -> float:
+        """What the key may take now."""
+        left, when = self._left.get(key, (self._at_once, 0.0))
+        return min(self._at_once, left + (time.monotonic() - when) * self._each_second)
+
+    def take(self, key: str, amount: float) -> bool:
+        """Take it, if there is so much."""
+        left = self.left(key)
+        if amount > left:
+            return False
+        self._left[key] = left - amount, time.monotonic()
+        if len(self._left) > 1000:  # what has filled up again need not be remembered
+            self._left = {key: value for key, value in self._left.items() if self.left(key) < self._at_once}
+        return True
+
+
+TURNS = Turns(cores())
+
 # Settings of Gradio's events.
 SINGLE_PHOTO = {"concurrency_id": "single photo", "concurrency_limit": cores()}
-MANY_IMAGES = {"concurrency_id": "many images", "concurrency_limit": 1}
+ENDPOINT = {"concurrency_id": "endpoint", "concurrency_limit": 2 * cores()}
+MANY_IMAGES = {"concurrency_id": "many images", "concurrency_limit": 2}

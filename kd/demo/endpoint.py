@@ -5,9 +5,9 @@ from collections.abc import Callable
 import gradio as gr
 from PIL import Image
 
-from kd.demo.crowd import MAX_IMAGES
-from kd.demo.uploads import photo_or_sentence, read_upload
-from kd.inference import PhotoError, Trio, to_network_size
+from kd.demo.crowd import MAX_IMAGES, TURNS
+from kd.demo.uploads import path_of, photo_or_sentence, read_upload
+from kd.inference import BATCH, PhotoError, Trio, to_network_size
 
 # The API page runs it together into one paragraph.
 DESCRIPTION = f"""Classify an image, or a list of up to {MAX_IMAGES} images, with the three networks. An image is a \
@@ -39,21 +39,29 @@ def classify_list(trio: Trio, uploads: list, temperature: float) -> list[dict]:
     """
     if not 1 <= len(uploads) <= MAX_IMAGES:
         raise gr.Error(f"Send 1 to {MAX_IMAGES} images at once, not {len(uploads)}.", print_exception=False)
-    results: list[dict | None] = []
-    seen = []
-    for position, upload in enumerate(uploads, start=1):
-        try:
-            seen.append(to_network_size(read_upload(upload)))
-            results.append(None)
-        except PhotoError as error:
-            results.append({"error": f"Image {position} of {len(uploads)}: {error}"})
-    classified = iter(answers(trio, seen, temperature))
-    return [result or next(classified) for result in results]
+    read: dict[str | None, Image.Image | PhotoError] = {}  # an upload that is named twice is read once
+    for upload in uploads:
+        path = path_of(upload)
+        if path not in read:
+            try:
+                read[path] = to_network_size(read_upload(upload))
+            except PhotoError as error:
+                read[path] = error
+    photos = {path: photo for path, photo in read.items() if isinstance(photo, Image.Image)}
+    answered = dict(zip(photos, answers(trio, list(photos.values()), temperature), strict=True))
+    return [
+        answered.get(path) or {"error": f"Image {position} of {len(uploads)}: {read[path]}"}
+        for position, path in enumerate(map(path_of, uploads), start=1)
+    ]
 
 
 def answers(trio: Trio, seen: list[Image.Image], temperature: object) -> list[dict]:
     """The answers to images of 32 x 32; a temperature that is none is said in a sentence."""
     try:
-        return trio.classify_all(seen, float(temperature))
+        temperature, answered = float(temperature), []
+        for first in range(0, max(1, len(seen)), BATCH):  # once at least: a temperature is judged in any case
+            with TURNS:
+                answered += trio.classify_all(seen[first : first + BATCH], temperature)
+        return answered
     except (TypeError, ValueError) as error:
         raise gr.Error(f"The temperature is wrong: {error}.", print_exception=False) from error

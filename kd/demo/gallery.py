@@ -12,9 +12,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from kd.demo.crowd import MANY_IMAGES, MAX_IMAGES
+from kd.demo.crowd import MANY_IMAGES, MAX_IMAGES, TURNS
 from kd.demo.seen import picture_url
-from kd.demo.uploads import read_upload
+from kd.demo.uploads import path_of, read_upload
 from kd.inference import BATCH, PhotoError, Trio, to_network_size
 from kd.recipe import ROLES
 from kd.results import ROLE_NAMES
@@ -52,7 +52,7 @@ def build_gallery(trio: Trio) -> None:
 
 
 def answer_files(trio: Trio, uploads: list | None) -> Iterator[dict]:
-    """Answer many uploads, batch by batch.
+    """Answer many uploads, batch by batch; one that is named more than once is answered once.
 
     Args:
         uploads: Gradio's descriptions of files.
@@ -61,10 +61,13 @@ def answer_files(trio: Trio, uploads: list | None) -> Iterator[dict]:
         {"done": int, "total": int} before each batch, and at the end what the view shows.
     """
     uploads = uploads if isinstance(uploads, list) else []
-    chosen, rows = uploads[:MAX_IMAGES], []
+    chosen, answered, rows = uploads[:MAX_IMAGES], {}, []
     while len(rows) < len(chosen):
         yield {"done": len(rows), "total": len(chosen)}
-        rows += answer_batch(trio, chosen[len(rows) : len(rows) + BATCH])
+        batch = chosen[len(rows) : len(rows) + BATCH]
+        new = {path_of(upload): upload for upload in batch if path_of(upload) not in answered}
+        answered |= zip(new, answer_batch(trio, list(new.values())), strict=True)
+        rows += [{**answered[path_of(upload)], "name": file_name(upload)} for upload in batch]
     yield gallery_value(rows, left_out=len(uploads) - len(chosen))
 
 
@@ -83,7 +86,9 @@ def answer_batch(trio: Trio, uploads: list) -> list[dict]:
         except PhotoError as error:
             row["problem"] = str(error)
     good = [row for row in rows if "problem" not in row]
-    for row, answer in zip(good, trio.classify_all(seen, temperature=1.0), strict=True):
+    with TURNS:
+        answers = trio.classify_all(seen, temperature=1.0)
+    for row, answer in zip(good, answers, strict=True):
         models = answer["models"]
         row["answers"] = {role: {key: models[role][key] for key in ("label", "confidence")} for role in ROLES}
         row["differ"] = len({models[role]["label"] for role in ROLES}) > 1

@@ -10,7 +10,8 @@ from PIL import Image
 from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.demo import figures
-from kd.demo.crowd import QUEUE, SESSIONS, SINGLE_PHOTO, cores
+from kd.demo.crowd import ENDPOINT, QUEUE, SESSIONS, SINGLE_PHOTO, cores
+from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, FIRST_EXAMPLE, example_buttons
 from kd.demo.gallery import build_gallery
@@ -18,13 +19,12 @@ from kd.demo.live_view import live_view
 from kd.demo.results_tab import build_results
 from kd.demo.seen import build_seen, chosen_crop, seen_value
 from kd.demo.unseen_tab import build_unseen
-from kd.demo.uploads import photo_or_sentence
+from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, photo_or_sentence
 from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
 from kd.models import ARCHITECTURES
 from kd.results import ROLE_NAMES, training_sentences
 
 HERE = Path(__file__).parent
-SWEEP_SECONDS, CACHE_SECONDS = 300, 1800  # how often old uploads are removed, and how old that is
 
 INTRODUCTION = """# Dark Knowledge
 **Drag the temperature** to see what a large network's wrong answers say (a cat is a little like a dog and not at all
@@ -75,7 +75,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
 
         connect(trio, image, examples, crop, seen, live, curves)
-        gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **SINGLE_PHOTO)
+        gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **ENDPOINT)
     return page.queue(max_size=QUEUE, default_concurrency_limit=cores())
 
 
@@ -103,7 +103,7 @@ def launch(page: gr.Blocks, **settings) -> None:
     theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     page.launch(
         theme=theme, css_paths=[HERE / "page.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False,
-        state_session_capacity=SESSIONS, **settings,
+        state_session_capacity=SESSIONS, **behind_door(page), **settings,
     )  # fmt: skip
 
 

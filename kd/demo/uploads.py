@@ -1,14 +1,40 @@
-"""What visitors and programs send: a photo, or a sentence that says why it is none."""
+"""What visitors and programs send: a photo, or a sentence that says why it is none; and how much of it is stored."""
 
+import os
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from kd.demo.crowd import TURNS
 from kd.inference import PhotoError, read_photo
 
 NO_UPLOAD = "This is not an uploaded file. Please upload an image."
+SWEEP_SECONDS, CACHE_SECONDS = 300, 1800  # how often old uploads are removed, and how old that is
+MAX_STORED, MAX_STORED_FILES = 1_000_000_000, 2000  # bytes and files of all uploads; beyond that the oldest go
+
+
+def is_upload(path: object) -> bool:
+    """Whether this is the path of a file where uploads lie; there may be none any more."""
+    try:
+        folder = Path(get_upload_folder()).resolve()
+        return isinstance(path, str) and path != no_upload() and Path(path).resolve().is_relative_to(folder)
+    except (OSError, ValueError):  # a path that no file can have
+        return False
+
+
+def no_upload() -> str:
+    """The path that stands for whatever is no upload: it lies among them, but there is never a file."""
+    return os.path.join(get_upload_folder(), "no-upload")
+
+
+def path_of(upload: object) -> str | None:
+    """Where an upload lies, by which the same one is known again; None for what is no upload."""
+    path = upload.get("path") if isinstance(upload, dict) else None
+    return path if isinstance(path, str) else None
 
 
 def read_upload(upload: object) -> Image.Image:
@@ -21,14 +47,11 @@ def read_upload(upload: object) -> Image.Image:
     Raises:
         PhotoError: it is no upload, or no photo; the message is a sentence for the person who sent it.
     """
-    path = upload.get("path") if isinstance(upload, dict) else None
-    try:
-        uploaded = isinstance(path, str) and Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve())
-    except (OSError, ValueError):  # a path that no file can have
-        uploaded = False
-    if not uploaded:
+    path = path_of(upload)
+    if not is_upload(path):
         raise PhotoError(NO_UPLOAD)
-    return read_photo(path)
+    with TURNS:
+        return read_photo(path)
 
 
 def photo_or_sentence(upload: object) -> Image.Image:
@@ -37,3 +60,29 @@ def photo_or_sentence(upload: object) -> Image.Image:
         return read_upload(upload)
     except PhotoError as error:
         raise gr.Error(str(error), print_exception=False) from error
+
+
+def sweep(keep: Collection[str] = ()) -> None:
+    """Remove uploads that are too old, and the oldest of those that are too many or too large together.
+
+    Gradio removes what it knows of by age; this also finds what is left of an upload that broke off.
+
+    Args:
+        keep: paths that stay.
+    """
+    now, stored, size = time.time(), [], 0
+    for folder, below, names in os.walk(get_upload_folder()):
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                about = os.stat(path)
+            except FileNotFoundError:  # swept by Gradio
+                continue
+            if path not in keep:
+                stored.append((about.st_mtime, about.st_size, path))
+        if not below and not names and now - os.stat(folder).st_mtime > SWEEP_SECONDS:
+            os.rmdir(folder)
+    for number, (changed, length, path) in enumerate(sorted(stored, reverse=True)):
+        size += length
+        if size > MAX_STORED or number >= MAX_STORED_FILES or now - changed > CACHE_SECONDS:
+            Path(path).unlink(missing_ok=True)
