@@ -158,9 +158,7 @@ def load_config(folder: str | Path) -> dict:
         raise CheckpointError(f"{folder / CONFIG} cannot be read ({error}): {_way_out(folder)}") from error
     wrong = _wrong_fields(config)
     if wrong:
-        raise CheckpointError(
-            f"{folder / CONFIG} is not a checkpoint's: check {', '.join(wrong)}; {_way_out(folder)}"
-        )
+        raise CheckpointError(f"{folder / CONFIG} is not a checkpoint's: check {', '.join(wrong)}; {_way_out(folder)}")
     return config
 
 
@@ -213,6 +211,11 @@ def normalisation_of(config: dict) -> Normalisation:
 def weight_bytes(config: dict) -> int:
     """The size of all weight files of a checkpoint together."""
     return sum(entry["bytes"] for entry in config["weights"].values())
+
+
+def digest(config: dict) -> str:
+    """What tells a checkpoint's weights from all others, in 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(config["weights"], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_history(folder: str | Path) -> list[dict]:

@@ -61,18 +61,25 @@ def read_studies(checkpoints: str | Path) -> dict[str, dict]:
     Raises:
         CheckpointError: a file is damaged.
     """
-    studies = {}
-    for path in sorted((Path(checkpoints) / STUDIES_FOLDER).glob("*.json"), key=lambda path: path.stem):
-        try:
-            study = json.loads(path.read_text("utf-8"))
-            if not {"study", "question", "measured_on", "arms", "comparisons", "data", "command"} <= set(study):
-                raise ValueError("it is no study's")
-        except (OSError, ValueError, TypeError) as error:
-            raise CheckpointError(
-                f"{path} cannot be read ({error}): write it anew with python -m train.study {path.stem}"
-            ) from error
-        studies[path.stem] = study
-    return studies
+    paths = sorted((Path(checkpoints) / STUDIES_FOLDER).glob("*.json"), key=lambda path: path.stem)
+    return {path.stem: read_study(path) for path in paths}
+
+
+def read_study(path: Path) -> dict:
+    """A study's JSON.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    try:
+        study = json.loads(path.read_text("utf-8"))
+        if not {"study", "question", "measured_on", "arms", "comparisons", "data", "command"} <= set(study):
+            raise ValueError("it is no study's")
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error}): write it anew with python -m train.study {path.stem}"
+        ) from error
+    return study
 
 
 def is_short(study: dict) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -9,15 +10,15 @@ import time
 import pytest
 import torch
 
-from kd import checkpoint, models
-from kd.cifar10 import CLASSES, NORMALISATIONS
+from kd import checkpoint, evaluation, models
+from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.losses import DISTANCES
 from kd.recipe import RECIPES, as_config
 from kd.studies import study_table
 from tests.serving import ROOT
 from train import study as command
 from train.studies import DISTILLED, STUDENT, STUDIES, TEACHER, Study
-from train.study import StudyError, changed_fields, is_finished, main, make_parser, plan, train_all
+from train.study import StudyError, changed_fields, is_finished, main, make_parser, plan, to_train, train_all
 
 TINY = Study("Does it run?", (TEACHER, STUDENT, DISTILLED), recipe="original", seeds=3)
 
@@ -302,6 +303,94 @@ def test_whole_study_from_nothing_to_the_readme_and_again_without_training(tmp_p
     assert len(list((tmp_path / "runs" / "teacher-logits").glob("*/*.safetensors"))) == 1  # one epoch, for both seeds
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.safetensors")}
     main(arguments)
-    assert "5 runs, 5 of them finished already" in capsys.readouterr().out
+    assert f"5 runs, 5 of them in {output / 'main.json'}" in capsys.readouterr().out
     assert json.loads((output / "main.json").read_text()) == written
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.safetensors")} == before
+
+
+# The study's JSON as its ledger
+
+
+@pytest.fixture
+def measured(options, tmp_path, data_dir, monkeypatch):
+    """A study of tiny networks that is carried out but for the last seed, and what carries it out again."""
+    monkeypatch.setitem(STUDIES, "main", TINY)
+    arguments = ["main", "--runs-dir", str(tmp_path / "runs"), "--data-dir", str(data_dir), "--device", "cpu",
+                 "--output-dir", str(tmp_path)]  # fmt: skip
+    runs = plan(TINY, options())
+    for number, run in enumerate(runs):
+        write_run(run, seed=number)
+    main([*arguments, "--seeds", "2"])
+    return arguments, runs, tmp_path / "main.json"
+
+
+def test_what_the_ledger_holds_needs_no_checkpoint_any_more(measured, monkeypatch):
+    arguments, runs, path = measured
+    before = json.loads(path.read_text())
+    assert [len(arm["runs"]) for arm in before["arms"]] == [1, 2, 2]
+    for run in runs:
+        if run.arm.role != "teacher" and run.recipe.seed < 2:
+            shutil.rmtree(run.folder)
+    started = pretend(monkeypatch, lambda run: "")
+    main(arguments)
+    assert started == []  # seed 2 is finished, the others stand in the file
+    after = json.loads(path.read_text())
+    assert [arm["runs"][: len(old["runs"])] for arm, old in zip(after["arms"], before["arms"], strict=True)] == [
+        old["runs"] for old in before["arms"]
+    ]
+    (comparison,) = after["comparisons"]
+    assert comparison["n"] == 3 and comparison["by_image"][:2] == before["comparisons"][0]["by_image"]
+
+
+def test_comparisons_by_image_are_those_of_the_answers(measured, data_dir):
+    _, runs, path = measured
+    test = read_test_set(data_dir)
+    right = {}
+    for run in runs:
+        network, config = checkpoint.load(run.folder)
+        logits = evaluation.predict(network, test.images, checkpoint.normalisation_of(config))
+        right[run.title] = logits.argmax(dim=1) == test.labels
+    for seed, counts in enumerate(json.loads(path.read_text())["comparisons"][0]["by_image"]):
+        ours, theirs = right[f"distilled, seed {seed}"], right[f"student alone, seed {seed}"]
+        assert counts["only_arm_right"] == int((ours & ~theirs).sum())
+        assert counts["only_baseline_right"] == int((theirs & ~ours).sum())
+
+
+def test_runs_of_another_recipe_or_another_teacher_are_not_taken_from_the_ledger(measured, options, monkeypatch):
+    arguments, runs, path = measured
+    ledger = json.loads(path.read_text())
+    assert to_train(runs, TINY, ledger) == [runs[0], runs[3], runs[6]]  # the teacher, for whom seed 2 is compared
+    assert len(to_train(plan(TINY, options("--epochs", 2)), TINY, ledger)) == 7
+    write_run(runs[0], seed=99)
+    again = {run.title for run in to_train(runs, TINY, ledger)}
+    assert again >= {f"distilled, seed {seed}" for seed in range(3)} and "student alone, seed 0" not in again
+
+
+def test_afresh_measures_what_the_ledger_holds_anew(measured, monkeypatch):
+    arguments, runs, path = measured
+    ledger = json.loads(path.read_text())
+    ledger["arms"][1]["runs"][0]["accuracy"] = 0.999
+    checkpoint.write_json(path, ledger)
+    pretend(monkeypatch, lambda run: "")
+    main(arguments)
+    assert json.loads(path.read_text())["arms"][1]["runs"][0]["accuracy"] == 0.999
+    main([*arguments, "--afresh"])
+    assert json.loads(path.read_text())["arms"][1]["runs"][0]["accuracy"] != 0.999
+
+
+def test_a_study_whose_last_run_fails_has_written_down_the_others(measured, monkeypatch):
+    arguments, runs, path = measured
+    path.unlink()
+    for run in (runs[3], runs[6]):
+        shutil.rmtree(run.folder)
+
+    def behaviour(run):
+        if run == runs[6]:
+            return "raise SystemExit(1)"
+        write_run(run)
+        return ""
+
+    pretend(monkeypatch, behaviour)
+    with pytest.raises(SystemExit, match="not finished: distilled, seed 2"):
+        main(arguments)
+    assert [len(arm["runs"]) for arm in json.loads(path.read_text())["arms"]] == [1, 3, 2]

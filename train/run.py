@@ -8,6 +8,7 @@ import ctypes
 import hashlib
 import json
 import os
+import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -193,7 +194,17 @@ def describe(role: str, recipe_name: str, recipe: Recipe, network: torch.nn.Modu
         "seed": recipe.seed,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
         "machine": machine(device),
+        "commit": commit(),
     }
+
+
+def commit() -> str | None:
+    """The commit that the code is at; None outside a clone, marked where tracked files differ from it."""
+    found = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"],
+        cwd=Path(__file__).parent, capture_output=True, text=True,
+    )  # fmt: skip
+    return found.stdout.strip() or None
 
 
 def finished(folder: Path, config: dict) -> bool:

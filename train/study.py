@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -26,11 +27,11 @@ from kd.cifar10 import DataError
 from kd.processes import DeviceError, process_device
 from kd.progress import cost_left, duration
 from kd.recipe import RECIPES, Recipe, RecipeError, from_config, option_name
-from kd.studies import STUDIES_FOLDER, study_table
+from kd.studies import STUDIES_FOLDER, read_study, study_table
 from train.document import write_section
 from train.halve import halve
 from train.studies import STUDIES, Arm, Run, Study
-from train.summary import summarise
+from train.summary import recorded, summarise, teacher_of
 
 MODULES = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
 POLL_SECONDS = 0.2
@@ -48,11 +49,23 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         device = process_device(options.device)
         runs = plan(study, options)
-        train_all(runs, options)
+        path = options.output_dir / f"{options.study}.json"
+        ledger = read_study(path) if path.exists() and not options.afresh else None
         command = "python -m train.study " + shlex.join(sys.argv[1:] if arguments is None else arguments)
-        summary = summarise(options.study, study, runs, options.data_dir, device, options.cifar10h)
-        summary["command"] = command
-        checkpoint.write_json(options.output_dir / f"{options.study}.json", summary)
+        missing = to_train(runs, study, ledger)
+        print(f"{len(runs)} runs, {len(runs) - len(missing)} of them in {path}", flush=True)
+
+        def measure() -> dict:
+            """Write down what is done: should the machine be lost, the file is enough to go on with."""
+            nonlocal ledger
+            done = [run for run in runs if run not in missing or is_finished(run)]
+            ledger = summarise(options.study, study, done, options.data_dir, device, options.cifar10h, ledger)
+            ledger["command"] = command
+            checkpoint.write_json(path, ledger)
+            return ledger
+
+        train_all(missing, options, after_each=lambda: study.analysis == "human-doubt" or measure())
+        summary = measure()
         if options.ship:
             ship(runs, summary, options)
         table = study_table(summary)
@@ -97,6 +110,8 @@ def make_parser() -> argparse.ArgumentParser:
                         help="folder of the runs' checkpoints and logs (runs)")  # fmt: skip
     parser.add_argument("--output-dir", type=Path, default=Path("checkpoints") / STUDIES_FOLDER, metavar="DIR",
                         help=f"folder of the summaries (checkpoints/{STUDIES_FOLDER})")  # fmt: skip
+    parser.add_argument("--afresh", action="store_true",
+                        help="measure all runs anew, also those that the study's JSON holds")  # fmt: skip
     parser.add_argument("--ship", type=Path, metavar="DIR",
                         help="store each role's median seed there, in float16 where accuracy allows")  # fmt: skip
     parser.add_argument(
@@ -158,8 +173,18 @@ def changed_fields(recipe_name: str, role: str, recipe: Recipe) -> dict:
     return {name: value for name, value in values.items() if value != getattr(preset, name) or name == "seed"}
 
 
-def train_all(runs: list[Run], options: argparse.Namespace) -> None:
+def to_train(runs: list[Run], study: Study, ledger: dict | None) -> list[Run]:
+    """The runs that the ledger lacks, and the teachers whose answers these are compared with."""
+    fresh = [run for run in runs if not recorded(run, runs, study, ledger)]
+    needed = {run.folder for run in fresh} | {teacher_of(run, runs) for run in fresh}
+    return [run for run in runs if run.folder in needed]
+
+
+def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable[[], object] = lambda: None) -> None:
     """Train what is not finished, `options.jobs` runs at a time, each as soon as its teacher is there.
+
+    Args:
+        after_each: called when a run is finished.
 
     Raises:
         StudyError: runs failed; all others that do not need them are finished.
@@ -192,6 +217,7 @@ def train_all(runs: list[Run], options: argparse.Namespace) -> None:
                     ahead = sum(map(work, left))
                     seconds = (time.perf_counter() - started) * ahead / max(all_work - ahead, 1)
                     print(f"{run.title}: done, {len(left)} to go, about {duration(seconds)}", flush=True)
+                    after_each()
     finally:
         for process in running:  # an interruption; each run keeps its last finished epoch
             process.terminate()

@@ -1,10 +1,16 @@
-"""Measure the runs of a finished study and put them side by side: what NAME.json of a study holds."""
+"""Measure the runs of a study and put them side by side: what NAME.json of a study holds.
 
+The file is a ledger: a run that stands in it is measured, for good. It is not looked at again, so that the test images
+are asked once, and its checkpoint may be gone: a study can go on elsewhere with the file alone.
+"""
+
+import base64
 import statistics
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
 from torch import Tensor
@@ -13,7 +19,7 @@ from kd import checkpoint, evaluation, models
 from kd.cifar10 import LabelledImages, read_test_set, read_training_set, split_indices
 from kd.corruptions import corrupted
 from kd.processes import machine
-from kd.recipe import as_config
+from kd.recipe import as_config, from_config
 from kd.significance import mcnemar, paired_difference
 from train import human_doubt, never_seen
 from train.studies import Arm, Run, Study
@@ -22,15 +28,22 @@ METRICS = ("accuracy", "nll", "ece", "agreement", "validation_accuracy", "valida
 
 
 def summarise(
-    name: str, study: Study, runs: list[Run], data_dir: Path, device: torch.device, cifar10h: Path | None = None
+    name: str,
+    study: Study,
+    runs: list[Run],
+    data_dir: Path,
+    device: torch.device,
+    cifar10h: Path | None = None,
+    ledger: dict | None = None,
 ) -> dict:
-    """Measure every run, and compare the arms.
+    """Measure every run that the ledger lacks, and compare the arms.
 
     Args:
         name: of the study.
-        runs: finished; those of an arm in the order of their seeds.
+        runs: finished, or in the ledger; those of an arm in the order of their seeds.
         data_dir: where the test images are; not looked at where the study is measured on validation.
         cifar10h: CIFAR-10H's counts, for a study that asks for them.
+        ledger: what the study's JSON holds so far.
 
     Returns:
         The content of the study's JSON: question, arms (each with its recipe, its runs' metrics and their mean,
@@ -41,37 +54,84 @@ def summarise(
         DataError: the test set or the counts are missing or damaged.
     """
     test = read_test_set(data_dir) if study.measured_on == "test" else None
-    answers = {run.folder: predict(run, test, device) for run in runs} if test else {}
+    known = [recorded(run, runs, study, ledger) for run in runs]
+    fresh = [run for run, found in zip(runs, known, strict=True) if not found]
+    asked = {run.folder for run in fresh} | {folder for run in fresh if (folder := teacher_of(run, runs))}
+    answers = {run.folder: predict(run, test, device) for run in runs if run.folder in asked} if test else {}
     arms = []
     for arm in study.arms:
-        own = [run for run in runs if run.arm == arm]
-        measured = []
-        for run in own:
-            measured.append(describe_run(run))
-            if test:
-                teacher = teacher_of(run, runs)
-                measured[-1] |= measure(answers[run.folder], test.labels, answers[teacher] if teacher else None)
-            if study.analysis == "corruptions":
-                measured[-1] |= measure_corrupted(run, data_dir, device)
+        own, measured = [], []
+        for run, found in zip(runs, known, strict=True):
+            if run.arm != arm:
+                continue
+            own.append(run)
+            if not found:
+                found = describe_run(run)
+                if test:
+                    teacher = teacher_of(run, runs)
+                    found |= measure(answers[run.folder], test.labels, answers[teacher] if teacher else None)
+                if study.analysis == "corruptions":
+                    found |= measure_corrupted(run, data_dir, device)
+            measured.append(found)
         arms.append(describe_arm(arm, study, own, measured))
+    if test:
+        data = test.description
+    else:
+        data = checkpoint.load_config(fresh[0].folder)["data"] if fresh else ledger["data"]
     summary = {
         "study": name,
         "question": study.question,
         "measured_on": study.measured_on,
         "arms": arms,
-        "comparisons": compare(study, arms, runs, answers, test),
-        "data": test.description if test else checkpoint.load_config(runs[0].folder)["data"],
+        "comparisons": compare(study, arms),
+        "data": data,
         "machine": machine(device),
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
     }
     if study.analysis == "human-doubt":
         summary["human_doubt"] = human_doubt.analyse(runs, answers, test.labels, cifar10h)
-    if study.analysis == "never-seen":
+    if study.analysis == "never-seen" and not fresh:
+        summary["never_seen"] = ledger["never_seen"]
+    elif study.analysis == "never-seen":
         everything = read_training_set(data_dir)
         validation = everything[split_indices(everything.labels)[1]]
-        of_validation = {run.folder: predict(run, validation, device) for run in runs}
-        summary["never_seen"] = never_seen.analyse(runs, of_validation, validation.labels, answers, test.labels)
+        of_validation = {run.folder: predict(run, validation, device) for run in runs if run.folder in asked}
+        analysed = [run for run in runs if run.folder in asked]
+        found = never_seen.analyse(analysed, of_validation, validation.labels, answers, test.labels)
+        kept = [(run.arm.name, run.recipe.seed) for run, recorded in zip(runs, known, strict=True) if recorded]
+        before = ledger["never_seen"]["runs"] if ledger else []
+        new = [run for run in found["runs"] if (run["arm"], run["seed"]) not in kept]
+        found["runs"] = [run for run in before if (run["arm"], run["seed"]) in kept] + new
+        summary["never_seen"] = found
     return summary
+
+
+def recorded(run: Run, runs: list[Run], study: Study, ledger: dict | None) -> dict | None:
+    """What the ledger says of this very run: the same recipe, seed and teacher; None where it does not.
+
+    A study that compares the networks with people needs all their answers, and reads no ledger.
+    """
+    if not ledger or study.analysis == "human-doubt" or ledger["measured_on"] != study.measured_on:
+        return None
+    for arm in ledger["arms"]:
+        if (arm["name"], arm["role"], arm["withheld"]) != (run.arm.name, run.arm.role, dict(run.arm.withheld)):
+            continue
+        for found in arm["runs"]:
+            same = found["seed"] == run.recipe.seed and "weights" in found
+            if same and from_config(arm["recipe"] | {"seed": found["seed"]}) == (run.recipe_name, run.recipe):
+                return found if found["taught_by"] == teachers_digest(run, runs, study, ledger) else None
+    return None
+
+
+def teachers_digest(run: Run, runs: list[Run], study: Study, ledger: dict) -> str | None:
+    """Which weights teach a run: those in its teacher's folder or, where that is gone, those that the ledger names."""
+    if not run.teacher:
+        return None
+    if (run.teacher / checkpoint.CONFIG).exists():
+        return checkpoint.digest(checkpoint.load_config(run.teacher))
+    (teacher,) = [other for other in runs if other.folder == run.teacher and other.arm.name == run.arm.teacher]
+    found = recorded(teacher, runs, study, ledger)
+    return found["weights"] if found else "not there yet"
 
 
 def predict(run: Run, images: LabelledImages, device: torch.device) -> Tensor:
@@ -99,6 +159,7 @@ def measure(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> di
         "nll": evaluation.negative_log_likelihood(logits, labels),
         "ece": evaluation.calibration_error(logits, labels),
         "reliability": evaluation.reliability(logits, labels),
+        "right": packed(logits.argmax(dim=1) == labels),
     }
     if teacher_logits is not None:
         metrics["agreement"] = evaluation.agreement(logits, teacher_logits)
@@ -118,6 +179,9 @@ def describe_run(run: Run) -> dict:
     config, history = checkpoint.load_config(run.folder), checkpoint.read_history(run.folder)
     return {
         "seed": run.recipe.seed,
+        "commit": config.get("commit"),
+        "weights": checkpoint.digest(config),
+        "taught_by": checkpoint.digest(checkpoint.load_config(run.teacher)) if run.teacher else None,
         "epochs_done": config["epochs_done"],
         "trained_on": config["data"]["trained_on"],
         "machine": config["machine"],
@@ -159,36 +223,35 @@ def spread(values: Iterable[float]) -> dict:
     }
 
 
-def compare(
-    study: Study, arms: list[dict], runs: list[Run], answers: dict[Path, Tensor], test: LabelledImages | None
-) -> list[dict]:
+def compare(study: Study, arms: list[dict]) -> list[dict]:
     """Each arm against its baseline: by seed (paired t-test) and, on the test images, by image (McNemar)."""
-    metric = "accuracy" if test else "validation_accuracy"
-    measured = {arm["name"]: arm["runs"] for arm in arms}
+    on_test = study.measured_on == "test"
+    metric = "accuracy" if on_test else "validation_accuracy"
+    measured = {arm["name"]: {run["seed"]: run for run in arm["runs"]} for arm in arms}
     comparisons = []
     for arm in study.arms:
-        pairs = list(zip(measured[arm.name], measured[arm.baseline], strict=False)) if arm.baseline else []
+        ours, theirs = measured[arm.name], measured.get(arm.baseline, {})
+        pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
         if not pairs:
             continue
         difference = paired_difference(*zip(*((one[metric], other[metric]) for one, other in pairs), strict=True))
-        comparisons.append(
-            {
-                "arm": arm.name,
-                "baseline": arm.baseline,
-                "metric": metric,
-                **difference._asdict(),
-            }
-        )
-        if test:
-            right = {
-                name: [answers[run.folder].argmax(dim=1) == test.labels for run in runs if run.arm.name == name]
-                for name in (arm.name, arm.baseline)
-            }
+        comparisons.append({"arm": arm.name, "baseline": arm.baseline, "metric": metric, **difference._asdict()})
+        if on_test:
             comparisons[-1]["by_image"] = [
-                {"seed": pair[0]["seed"], **by_image(ours, theirs)}
-                for pair, ours, theirs in zip(pairs, right[arm.name], right[arm.baseline], strict=False)
+                {"seed": one["seed"], **by_image(unpacked(one["right"]), unpacked(other["right"]))}
+                for one, other in pairs
             ]
     return comparisons
+
+
+def packed(right: Tensor) -> str:
+    """Which images a run has right, bool, (N,): a bit an image, as base64 text."""
+    return base64.b64encode(np.packbits(right.numpy()).tobytes()).decode()
+
+
+def unpacked(text: str) -> Tensor:
+    """What `packed` has made a text of, up to zeros at the end that fill the last byte."""
+    return torch.from_numpy(np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8)).astype(bool))
 
 
 def by_image(ours: Tensor, theirs: Tensor) -> dict:
