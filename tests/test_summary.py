@@ -13,8 +13,8 @@ from kd.studies import arms_table, in_short, provenance, read_studies, rule_of_v
 from tests.test_study import TINY, write_run
 from train.document import write_section
 from train.studies import STUDENT, TEACHER, Arm, Study
-from train.study import StudyError, make_parser, plan, ship
-from train.summary import median_run, summarise
+from train.study import StudyError, check_shipping, make_parser, plan, ship
+from train.summary import summarise
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +61,6 @@ def test_comparison_pairs_by_seed_and_by_image(summary, data_dir):
     for seed, counts in enumerate(comparison["by_image"]):
         gain = counts["only_arm_right"] - counts["only_baseline_right"]
         assert gain / 100 == pytest.approx(distilled[seed] - alone[seed])
-
-
-def test_median_seed_is_chosen_on_the_validation_images(summary):
-    assert [arm["median_seed"] for arm in summary[0]["arms"]] == [0, 2, 2]
-    assert median_run([{"validation_accuracy": a, "seed": a} for a in (4, 1, 3, 2)])["seed"] == 2
 
 
 def test_table_gives_every_arm_its_mean_and_spread(summary):
@@ -168,22 +163,26 @@ def test_study_of_damaged_images_measures_each_kind_on_the_validation_images(dat
     assert f"{run['corrupted_accuracy']:.2%}" in arms_table(found)
 
 
-def test_median_seed_of_each_arm_is_shipped_as_the_checkpoint_of_its_role(summary, tmp_path, data_dir):
-    found, runs = summary
-    ship(runs, found, make_parser().parse_args(["main", "--data-dir", str(data_dir), "--ship", str(tmp_path)]))
-    for role, number in (("teacher", 0), ("student", 3), ("distilled", 6)):
+def test_seed_0_of_each_arm_is_shipped_as_the_checkpoint_of_its_role_with_its_recording(summary, tmp_path, data_dir):
+    _, runs = summary
+    options = make_parser().parse_args(["main", "--data-dir", str(data_dir), "--ship", str(tmp_path)])
+    (runs[1].folder / "recording.safetensors").write_bytes(b"moments")
+    ship(runs, options)
+    for role, number in (("teacher", 0), ("student", 1), ("distilled", 4)):
         shipped = checkpoint.load_config(tmp_path / role)
         assert shipped["role"] == role
         assert shipped["recipe"] == checkpoint.load_config(runs[number].folder)["recipe"]
         assert shipped["precision"]["weights"] in ("float16", "float32")
+    assert (tmp_path / "student" / "recording.safetensors").read_bytes() == b"moments"
+    before = (tmp_path / "student" / "config.json").stat().st_mtime_ns
+    ship(runs, options)  # what is there stays
+    assert (tmp_path / "student" / "config.json").stat().st_mtime_ns == before
 
 
-def test_study_with_two_arms_of_a_role_does_not_know_which_to_ship(summary, tmp_path):
-    found, runs = summary
-    two = found | {"arms": [*found["arms"], found["arms"][1]]}
+def test_study_with_two_arms_of_a_role_does_not_know_which_to_ship(tmp_path):
+    study = Study("?", (STUDENT, Arm("lighter", "student", {"weight_decay": 1e-4})), seeds=1, recipe="original")
     with pytest.raises(StudyError, match="--ship wants one arm a role"):
-        ship(runs, two, make_parser().parse_args(["main", "--ship", str(tmp_path)]))
-    assert list(tmp_path.iterdir()) == []
+        check_shipping(plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)])))
 
 
 def test_damaged_study_is_refused_by_name_with_the_way_out(tmp_path, summary):

@@ -13,6 +13,7 @@ import fnmatch
 import hashlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from kd.cifar10 import DataError
 from kd.processes import DeviceError, process_device
 from kd.progress import cost_left, duration
 from kd.recipe import RECIPES, Recipe, RecipeError, from_config, option_name
+from kd.recording import RECORDING
 from kd.studies import STUDIES_FOLDER, read_study, study_table
 from train.document import write_section
 from train.halve import halve
@@ -35,6 +37,7 @@ from train.summary import recorded, summarise, teacher_of
 
 MODULES = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
 POLL_SECONDS = 0.2
+SHIPPED_SEED = 0  # fixed beforehand: no run is chosen
 
 
 class StudyError(RuntimeError):
@@ -49,6 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         device = process_device(options.device)
         runs = plan(study, options)
+        if options.ship:
+            check_shipping(runs)
         path = options.output_dir / f"{options.study}.json"
         ledger = read_study(path) if path.exists() and not options.afresh else None
         command = "python -m train.study " + shlex.join(sys.argv[1:] if arguments is None else arguments)
@@ -62,12 +67,12 @@ def main(arguments: list[str] | None = None) -> None:
             ledger = summarise(options.study, study, done, options.data_dir, device, options.cifar10h, ledger)
             ledger["command"] = command
             checkpoint.write_json(path, ledger)
+            if options.ship:
+                ship(done, options)
             return ledger
 
         train_all(missing, options, after_each=lambda: study.analysis == "human-doubt" or measure())
         summary = measure()
-        if options.ship:
-            ship(runs, summary, options)
         table = study_table(summary)
         if options.document:
             write_section(options.document, f"study {options.study}", table)
@@ -113,7 +118,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--afresh", action="store_true",
                         help="measure all runs anew, also those that the study's JSON holds")  # fmt: skip
     parser.add_argument("--ship", type=Path, metavar="DIR",
-                        help="store each role's median seed there, in float16 where accuracy allows")  # fmt: skip
+                        help=f"record each role's run of seed {SHIPPED_SEED} and store it there, in float16 where "
+                        "accuracy allows")  # fmt: skip
     parser.add_argument(
         "--document", "--readme", type=Path, metavar="FILE", help="write the table between this file's markers"
     )
@@ -243,9 +249,14 @@ def unique(runs: list[Run]) -> list[Run]:
 
 def is_finished(run: Run) -> bool:
     """Whether the run's folder holds exactly this run, all epochs of it."""
-    if not (run.folder / checkpoint.CONFIG).exists():
+    return holds(run.folder, run)
+
+
+def holds(folder: Path, run: Run) -> bool:
+    """Whether a folder holds exactly this run, all epochs of it, in whatever precision."""
+    if not (folder / checkpoint.CONFIG).exists():
         return False
-    config = checkpoint.load_config(run.folder)
+    config = checkpoint.load_config(folder)
     taught_by = config.get("teacher")
     return (
         from_config(config["recipe"]) == (run.recipe_name, run.recipe)
@@ -268,6 +279,8 @@ def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
         command += ["--teacher", str(run.teacher), "--teacher-logits", str(options.runs_dir / "teacher-logits")]
     if options.compile:
         command.append("--compile")
+    if options.ship and run.recipe.seed == SHIPPED_SEED:
+        command.append("--record")
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
     environment = {"OMP_NUM_THREADS": threads} | os.environ
     run.log.parent.mkdir(parents=True, exist_ok=True)
@@ -276,19 +289,22 @@ def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
 
-def ship(runs: list[Run], summary: dict, options: argparse.Namespace) -> None:
-    """Store the run that stands for each arm, chosen on the validation images, as the checkpoint of its role.
-
-    Raises:
-        StudyError: a role has several arms, so that it is not clear which to ship.
-    """
-    arms = [arm for arm in summary["arms"] if arm["runs"]]
-    if len({arm["role"] for arm in arms}) < len(arms):
+def check_shipping(runs: list[Run]) -> None:
+    """Raise StudyError unless each role has one arm: else it is not clear which to ship."""
+    arms = {run.arm.name: run.arm.role for run in runs}
+    if len(set(arms.values())) < len(arms):
         raise StudyError("--ship wants one arm a role: name the arms to ship with --arms")
-    for arm in arms:
-        (run,) = [run for run in runs if run.arm.name == arm["name"] and run.recipe.seed == arm["median_seed"]]
-        folder = options.ship / arm["role"]
+
+
+def ship(runs: list[Run], options: argparse.Namespace) -> None:
+    """Store those of `SHIPPED_SEED` as the checkpoints of their roles, with what was recorded of them."""
+    for run in runs:
+        folder = options.ship / run.arm.role
+        if run.recipe.seed != SHIPPED_SEED or run.folder == folder or holds(folder, run) or not is_finished(run):
+            continue
         precision = halve(run.folder, folder, options.data_dir)
+        if (run.folder / RECORDING).exists():
+            shutil.copyfile(run.folder / RECORDING, folder / RECORDING)
         print(f"{folder}: {run.title}, {precision['weights']}", flush=True)
 
 

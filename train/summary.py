@@ -191,7 +191,7 @@ def describe_run(run: Run) -> dict:
 
 
 def describe_arm(arm: Arm, study: Study, runs: list[Run], measured: list[dict]) -> dict:
-    """An arm with its runs and their means; "median_seed" is the run to ship, by validation accuracy."""
+    """An arm with its runs and their means."""
     description: dict = {"name": arm.name, "role": arm.role, "withheld": dict(arm.withheld), "runs": measured}
     if arm.name in study.published:
         description["published_accuracy"] = study.published[arm.name]
@@ -203,14 +203,8 @@ def describe_arm(arm: Arm, study: Study, runs: list[Run], measured: list[dict]) 
             "macs": models.count_macs(architecture, recipe.stem),
             "recipe": {key: value for key, value in config.items() if key != "seed"},
             "mean": {key: spread(run[key] for run in measured) for key in METRICS if key in measured[0]},
-            "median_seed": median_run(measured)["seed"],
         }
     return description
-
-
-def median_run(measured: list[dict]) -> dict:
-    """The run of median validation accuracy: the one that stands for its arm. Of an even number, the lower one."""
-    return sorted(measured, key=lambda run: run["validation_accuracy"])[(len(measured) - 1) // 2]
 
 
 def spread(values: Iterable[float]) -> dict:
