@@ -3,14 +3,18 @@
 import argparse
 import ast
 import importlib
+import json
 import re
 import runpy
 import shlex
+import shutil
+import subprocess
 import sys
 import tomllib
 
 import pytest
 
+from tests.browser import EXAMPLES
 from tests.serving import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -118,6 +122,18 @@ def test_the_documents_show_the_commands_that_matter():
 def test_app_takes_no_options_and_none_is_shown():
     for arguments in starting("python", "app.py"):
         assert arguments.values == ([],), arguments.id
+
+
+@pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="bash or curl is not installed")
+def test_the_commands_for_curl_get_the_endpoints_answer(server, classify):
+    (block,) = [block for block in blocks(ROOT / "docs" / "hosting.md", "sh") if "curl" in block]
+    script = block.replace("http://127.0.0.1:7860/", server)
+    done = subprocess.run(["bash", "-euc", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert "event: complete" in done.stdout, done.stderr
+    (answer,) = json.loads(done.stdout.split("data: ")[1])
+    expected = classify(EXAMPLES / "cat.png")
+    for role, model in answer["models"].items():
+        assert model["softened"] == pytest.approx(expected["models"][role]["softened"], abs=1e-6)
 
 
 def test_what_pip_is_told_to_install_is_there():
