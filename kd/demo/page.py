@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from kd import checkpoint
-from kd.cifar10 import CLASSES
+from kd.cifar10 import CLASSES, IMAGE_SIZE
 from kd.demo.crowd import QUEUE, SESSIONS, SINGLE_PHOTO, cores
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
@@ -21,7 +21,8 @@ from kd.demo.unseen_tab import build_unseen
 from kd.demo.uploads import photo_or_sentence
 from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
 from kd.models import ARCHITECTURES
-from kd.results import ROLE_NAMES, training_sentences
+from kd.recipe import ROLES
+from kd.results import ROLE_NAMES, read_results, training_sentences
 
 HERE = Path(__file__).parent
 SWEEP_SECONDS, CACHE_SECONDS = 300, 1800  # how often old uploads are removed, and how old that is
@@ -51,7 +52,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     ) as page:
         gr.Markdown(TITLE, elem_id="title")
         with gr.Tab("One photo"):
-            with stage_view(examples, first, taught_at) as stage:
+            with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints))) as stage:
                 image = gr.Image(
                     type="filepath",
                     sources=["upload", "clipboard", "webcam"],
@@ -69,6 +70,20 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         connect(trio, image, stage)
         gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **SINGLE_PHOTO)
     return page.queue(max_size=QUEUE, default_concurrency_limit=cores())
+
+
+def what_to_expect(checkpoints: Path) -> str:
+    """The sentences under the photo: what the networks see, and how often they are right, where it was measured."""
+    results = read_results(checkpoints)
+    seen = f"{IMAGE_SIZE} × {IMAGE_SIZE} pixels are all that the networks see."
+    if not results:
+        return seen
+    accuracy = {role: results["models"][role]["accuracy"] for role in ROLES}
+    return (
+        f"{seen} On CIFAR-10's test images the teacher is right {accuracy['teacher']:.0%} of the time, the student "
+        f"alone {accuracy['student']:.0%}, the distilled student {accuracy['distilled']:.0%}: expect less on your own "
+        f"photos. The examples are test images on which they differ (Krizhevsky, 2009)."
+    )
 
 
 def connect(trio: Trio, image: gr.Image, stage: gr.HTML) -> None:

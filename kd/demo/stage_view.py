@@ -20,13 +20,14 @@ SCRIPTS = (
 MIN_TEMPERATURE, MAX_TEMPERATURE, START_TEMPERATURE = 0.5, 20.0, 1.0  # of the slider
 
 
-def stage_view(examples: list[dict], first_example: int, taught_at: float) -> gr.HTML:
+def stage_view(examples: list[dict], first_example: int, taught_at: float, note: str) -> gr.HTML:
     """The component, around what is built within it; triggers `crop` (file, whole, across, down, side) and `example`.
 
     Args:
         examples: the answers to the examples (`page.show`), one of each class, in class order.
         first_example: the position of the one that is shown first.
         taught_at: the temperature at which the distilled student was taught.
+        note: what stands under the photo.
     """
     return gr.HTML(
         None,
@@ -42,6 +43,7 @@ def stage_view(examples: list[dict], first_example: int, taught_at: float) -> gr
         max_temperature=MAX_TEMPERATURE,
         start_temperature=START_TEMPERATURE,
         taught_at=taught_at,
+        note=note,
         examples=examples,
         first_example=first_example,
     )

@@ -106,6 +106,8 @@ function buildPhoto(stage) {
   });
   wholeButton.addEventListener("click", () => setCrop(crop ? null : { across: 0.5, down: 0.5, side: 1 }));
 
+  $("#photo-note").textContent = props.note;
+
   // Photos go to the component of uploads, which lies below: by its button, or dropped here.
   const input = () => document.querySelector("#image input[type=file]");
   $("#own-photo").addEventListener("click", () => input()?.click());
