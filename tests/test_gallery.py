@@ -11,10 +11,10 @@ from kd.demo import gallery
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, plain_cell
 from kd.demo.seen import WARNING
-from kd.inference import Crop, Trio, to_network_size
+from kd.inference import Trio, to_network_size
 from kd.recipe import ROLES
 from kd.results import ROLE_NAMES
-from tests.browser import EXAMPLES, settle, upload
+from tests.browser import EXAMPLES, upload
 from tests.serving import ROOT
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"

@@ -33,7 +33,7 @@ class Visitor:
         return self.wait(self.join(self.event(api_name="classify"), [image, temperature]))[0]
 
     def show(self, upload: dict | None) -> dict:
-        """Do as the page does on an upload: the stage's value. Raises RefusalError with the sentence it shows instead."""
+        """Do as the page does on an upload: the stage's value; raises RefusalError with its sentence."""
         value = self.wait(self.join(self.event("image", "input"), [upload]))[0]
         if value and "problem" in value:
             raise RefusalError(value["problem"])
