@@ -101,7 +101,7 @@ def visit(browser, address: str) -> None:
     started = time.perf_counter()
     page.locator("#image input[type=file]").set_input_files(PHOTO)
     page.wait_for_function("!document.querySelector('#answers [data-old]')")
-    report("upload to cards", f"{(time.perf_counter() - started) * 1000:.0f} ms")
+    report("upload to answers", f"{(time.perf_counter() - started) * 1000:.0f} ms")
     page.evaluate(WATCH)
     drag(page, "alone")
     with others(address):

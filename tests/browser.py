@@ -1,12 +1,12 @@
 """What the browser tests do on the page, and what they read from it."""
 
 import math
+import re
 
 from tests.serving import ROOT
 
 EXAMPLES = ROOT / "kd" / "demo" / "examples"
 PATIENCE = 30_000  # ms; a busy machine must not fail a test
-PLOT = "document.querySelector('#curves .js-plotly-plot')"
 
 
 def softmax(logits, temperature):
@@ -15,10 +15,10 @@ def softmax(logits, temperature):
 
 
 def answered_anew(page, action):
-    """Do something that brings new answers, and wait until the cards have been made anew."""
+    """Do something that brings new answers, and wait until they are shown."""
     page.evaluate("document.querySelector('#answers').firstElementChild?.setAttribute('data-old', '')")
     action()
-    page.wait_for_selector("#answers .card:not([data-old])")
+    page.wait_for_selector("#answers .answer:not([data-old])")
     page.wait_for_function("!document.querySelector('#answers [data-old]')")
 
 
@@ -32,10 +32,15 @@ def choose_example(page, position):
     answered_anew(page, page.locator("#examples img").nth(position).click)
 
 
-def see_curves(page):
-    """Scroll to the curves, which come when they are looked at, and wait for them."""
-    page.locator("#curves").scroll_into_view_if_needed()
-    page.wait_for_selector("#curves .js-plotly-plot .main-svg")
+def example_shown(page):
+    """The name of the example that is shown; None while none is."""
+    pressed = page.locator("#examples [aria-pressed=true]")
+    return pressed.get_attribute("title") if pressed.count() else None
+
+
+def share(text):
+    """A share as the page writes it, "12.3 %" (or "> 99.9 %"), as a number from 0 to 1."""
+    return float(re.search(r"[\d.]+", text)[0]) / 100
 
 
 def settle(page):

@@ -4,12 +4,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from kd.cifar10 import CLASSES
-from tests.browser import answered_anew, choose_example, see_curves, table
+from tests.browser import EXAMPLES, answered_anew, choose_example, example_shown, table, upload
 
 # Gradio's own parts that we cannot mend from here.
 NOT_OURS = [
     ["footer"],  # its links' grey has a contrast of 2.4
-    ["#curves .empty"],  # gr.Plot's placeholder, until the curves come: an aria-label on an element without a role
 ]
 SETTINGS = {
     "light": {},
@@ -39,8 +38,9 @@ def findings(page):
 def test_axe_finds_nothing_serious(visit, setting):
     page = visit("?ghost=on", **SETTINGS[setting])
     choose_example(page, CLASSES.index("horse"))
-    see_curves(page)
     assert findings(page) == []
+    upload(page, EXAMPLES / "ship.png")
+    assert findings(page) == [], "a visitor's photo"
     for tab, selector in TABS.items():
         open_tab(page, tab)
         page.locator(selector).first.wait_for()
@@ -63,26 +63,29 @@ def test_axe_would_find_a_button_without_a_name(visit):
 
 
 def tab_to(page, selector):
-    """Press Tab until an element has the focus."""
-    for _ in range(60):
+    """Press Tab until an element has the focus; returns how often."""
+    for presses in range(1, 61):
         page.keyboard.press("Tab")
         if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
-            return
+            return presses
     raise AssertionError(f"{selector} cannot be reached by Tab")
 
 
 def test_the_keyboard_alone_reaches_and_works_every_control(visit):
     page = visit()
-    tab_to(page, "#examples button[title=deer]")
-    answered_anew(page, lambda: page.keyboard.press("Enter"))
-    assert page.locator("#label").input_value() == "deer"
-    tab_to(page, "#temperature-number")
-    page.keyboard.type("3")
-    tab_to(page, "#play")
-    tab_to(page, "#temperature-slider")
+    assert tab_to(page, "#temperature-slider") <= 8
     before = table(page)["temperature"]
     page.keyboard.press("ArrowRight")
     assert table(page)["temperature"] > before
+    tab_to(page, "#temperature-number")
+    page.keyboard.type("3")
+    tab_to(page, "#play")
+    tab_to(page, "#own-photo")
+    tab_to(page, "#examples button")
+    shown = example_shown(page)
+    page.keyboard.press("ArrowRight")
+    answered_anew(page, lambda: page.keyboard.press("Enter"))
+    assert example_shown(page) == CLASSES[(CLASSES.index(shown) + 1) % 10]
     tab_to(page, "#order")
     page.keyboard.press("ArrowDown")
     assert page.locator("#order").input_value() == "class"
@@ -94,12 +97,22 @@ def test_the_keyboard_alone_reaches_and_works_every_control(visit):
     with page.expect_download() as download:
         page.keyboard.press("Enter")
     assert download.value.suggested_filename.endswith(".png")
-    tab_to(page, "#save-svg")
+    for control in ("#save-svg", ".word", "#pulled", "#lower-slider", "#without-square", "#take-step", "#start-again"):
+        tab_to(page, control)
 
 
 def test_the_focus_can_be_seen_on_every_control_of_ours(visit):
     page = visit()
-    for selector in ("#examples button", "#temperature-number", "#play", "#order", "#log-scale", "#save-svg"):
+    for selector in (
+        "#examples button",
+        "#own-photo",
+        "#temperature-number",
+        "#play",
+        "#order",
+        "#log-scale",
+        "#save-svg",
+        ".word",
+    ):
         page.locator(selector).first.focus()
         page.keyboard.press("Shift")  # now the focus counts as the keyboard's
         outline = page.locator(selector).first.evaluate("(node) => getComputedStyle(node).outlineWidth")
@@ -112,20 +125,20 @@ def test_everything_fits_the_width_and_nothing_is_cut_off(visit, setting):
     choose_example(page, CLASSES.index("frog"))
     width = SETTINGS[setting]["viewport"]["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for selector in (".card", "section", "button", "select", "#soft-targets-table :is(th, td)", "#loss :is(th, td)"):
-        for part in page.locator(f"#live {selector}").all():
+    page.locator("#all-numbers").check()
+    parts = (".answer", "section", "button", "select", "#soft-targets-table :is(th, td)", "#pulls :is(th, td)")
+    for selector in parts:
+        for part in page.locator(f"#stage {selector}").all():
             box = part.bounding_box()
             if box:  # what is hidden has none
                 assert box["x"] >= 0 and box["x"] + box["width"] <= width, (selector, box)
                 assert part.evaluate("(node) => node.scrollWidth - node.clientWidth") <= 1, part.inner_text()
 
 
-def test_the_slider_stays_in_sight_of_the_chart_on_a_phone(visit):
+def test_the_pulls_have_a_slider_of_their_own_under_the_finger(visit):
     page = visit(**SETTINGS["phone"])
-    page.locator("#soft-targets-table tfoot").scroll_into_view_if_needed()
-    page.mouse.wheel(0, 200)
-    page.wait_for_timeout(300)
-    slider = page.locator("#temperature-slider").bounding_box()
-    assert 0 <= slider["y"] < 200
-    page.locator("#temperature-slider").tap(position={"x": slider["width"] * 0.9, "y": slider["height"] / 2})
+    lower = page.locator("#lower-slider")
+    lower.scroll_into_view_if_needed()
+    box = lower.bounding_box()
+    lower.tap(position={"x": box["width"] * 0.9, "y": box["height"] / 2})
     assert table(page)["temperature"] > 8

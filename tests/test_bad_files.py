@@ -19,7 +19,7 @@ from kd.inference import FORMATS, MAX_PIXELS, PhotoError, read_photo
 from tests.serving import ROOT, resident_bytes
 from tests.test_photos import gradient, png_that_claims
 from tests.test_privacy import files_in
-from tests.visitors import START_CONTROLS, RefusalError, Visitor
+from tests.visitors import RefusalError, Visitor
 
 MUTANTS = 400
 SECONDS = 5  # for any one file
@@ -211,14 +211,14 @@ def test_the_page_answers_bad_files_with_sentences_and_the_next_good_one_with_an
     for number in range(0, MUTANTS, 4):
         path.write_bytes(mutant(number))
         try:
-            seen, live = show_upload(trio, {"path": str(path)}, *START_CONTROLS)
-            assert sum(live["models"]["teacher"]["probabilities"]) == pytest.approx(1)
+            shown = show_upload(trio, {"path": str(path)})
+            assert sum(shown["models"]["teacher"]["probabilities"]) == pytest.approx(1)
             answered += 1
         except gr.Error as error:
             assert SENTENCE.match(error.message) and not error.print_exception
     assert 5 < answered < MUTANTS // 4
     path.write_bytes(WHOLE["PNG"])
-    assert show_upload(trio, {"path": str(path)}, *START_CONTROLS)[1]["models"]
+    assert show_upload(trio, {"path": str(path)})["models"]
 
 
 LARGEST = """
@@ -264,7 +264,7 @@ def test_the_server_survives_bad_files_of_every_kind(watched):
         upload = visitor.upload(content, "file.png")
         started = time.monotonic()
         try:
-            assert visitor.show(upload)[1]["models"]
+            assert visitor.show(upload)["models"]
         except RefusalError as error:
             assert SENTENCE.match(str(error)), (name, str(error))
         if time.monotonic() - started > SECONDS:
@@ -273,7 +273,7 @@ def test_the_server_survives_bad_files_of_every_kind(watched):
     assert resident_bytes(watched.process.pid) - memory < 200_000_000
     assert files_in(watched.root, watched.elsewhere) == before
     assert b"Traceback" not in watched.log.read_bytes()[said:]
-    assert visitor.show(visitor.upload(WHOLE["JPEG"]))[1]["models"]
+    assert visitor.show(visitor.upload(WHOLE["JPEG"]))["models"]
 
 
 def test_the_endpoint_and_the_tab_of_many_images_name_every_bad_file(watched):
@@ -297,5 +297,5 @@ def test_a_strange_file_name_leads_nowhere(watched, name):
     before = files_in(watched.root, watched.elsewhere)
     upload = visitor.upload(WHOLE["PNG"], name)
     assert upload["path"].startswith(f"{watched.cache}/") and ".." not in upload["path"]
-    assert visitor.show(upload)[1]["models"]
+    assert visitor.show(upload)["models"]
     assert files_in(watched.root, watched.elsewhere) == before

@@ -40,7 +40,7 @@ def test_fifty_visitors_at_once_each_get_the_answer_to_their_own_photo(visitors,
     def visit(number):
         together.wait()
         upload = visitors[number].upload(photo_bytes(photo_of(number)), f"{number}.png")
-        return visitors[number].show(upload)[1] if way == "page" else visitors[number].classify(upload)
+        return visitors[number].show(upload) if way == "page" else visitors[number].classify(upload)
 
     with ThreadPoolExecutor(VISITORS) as pool:
         for number, answer in enumerate(pool.map(visit, range(VISITORS))):
@@ -58,7 +58,7 @@ def test_who_comes_first_is_served_first(visitors):
 
     with ThreadPoolExecutor(VISITORS) as pool:
         for number, visitor in enumerate(visitors):
-            place = visitor.join(events[number], [uploads[number], "Whole photo", 0.5, 0.5, 1])
+            place = visitor.join(events[number], [uploads[number]])
             pool.submit(wait, number, place)
     order = sorted(range(VISITORS), key=served.__getitem__)
     lost = [order.index(number) - number for number in range(VISITORS)]

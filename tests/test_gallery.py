@@ -10,11 +10,11 @@ from PIL import Image
 from kd.demo import gallery
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, plain_cell
-from kd.demo.seen import OWN_SQUARE, START, WARNING, WHOLE_PHOTO, picture_url
-from kd.inference import Crop, to_network_size
+from kd.demo.seen import WARNING
+from kd.inference import to_network_size
 from kd.recipe import ROLES
 from kd.results import ROLE_NAMES
-from tests.browser import EXAMPLES, settle, upload
+from tests.browser import EXAMPLES, upload
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"
 FORMULA = "=HYPERLINK(1).png"
@@ -228,66 +228,6 @@ def test_the_gallery_fits_a_phone(gallery_of, folder):
 # The choice of what the networks see, and the warning, in Chromium
 
 
-@pytest.fixture
-def wide(tmp_path):
-    """A photo whose left, middle and right third are three of the examples."""
-    photo = Image.new("RGB", (288, 96))
-    for position, name in enumerate(("ship", "frog", "truck")):
-        photo.paste(Image.open(EXAMPLES / f"{name}.png").convert("RGB").resize((96, 96)), (96 * position, 0))
-    path = tmp_path / "wide.png"
-    photo.save(path)
-    return photo, path
-
-
-def assert_cards_answer(page, trio, photo, crop):
-    """Wait until the page shows this crop, and compare the cards with the networks' answer to it."""
-    picture = picture_url(to_network_size(photo, crop))
-    page.wait_for_function("(url) => document.querySelector('#seen img')?.src === url", arg=picture)
-    settle(page)
-    expected = trio.classify(photo, 1.0, crop)["models"]
-    for role in ROLES:
-        card = page.locator(f"#answers [data-model={role}]")
-        shown = [float(text.rstrip(" %")) / 100 for text in card.locator("li .number").all_inner_texts()]
-        assert shown == pytest.approx(expected[role]["probabilities"], abs=6e-4)
-
-
-def test_another_part_of_the_photo_is_answered_as_soon_as_it_is_chosen(visit, trio, wide):
-    photo, path = wide
-    page = visit()
-    upload(page, path)
-    assert_cards_answer(page, trio, photo, Crop())
-    page.locator("#crop").get_by_label(WHOLE_PHOTO).check()
-    assert_cards_answer(page, trio, photo, None)
-    page.locator("#crop").get_by_label(OWN_SQUARE).check()
-    assert_cards_answer(page, trio, photo, START)
-    for control, value in (("crop-side", "1"), ("crop-across", "1"), ("crop-across", "0")):
-        page.locator(f"#{control} input[type=number]").fill(value)
-        page.locator(f"#{control} input[type=number]").press("Tab")
-    assert_cards_answer(page, trio, photo, Crop(across=0, down=START.down, side=1))
-
-
-def test_the_square_follows_the_finger_on_a_phone(visit, trio, wide):
-    photo, path = wide
-    page = visit(viewport={"width": 390, "height": 844}, has_touch=True)
-    upload(page, path)
-    page.locator("#crop").get_by_label(OWN_SQUARE).tap()
-    slider = page.locator("#crop-across input[type=range]")
-    slider.scroll_into_view_if_needed()
-    box = slider.bounding_box()
-    page.touchscreen.tap(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
-    page.wait_for_function("+document.querySelector('#crop-across input[type=range]').value > 0.9")
-    across = float(slider.input_value())
-    assert_cards_answer(page, trio, photo, Crop(across, START.down, START.side))
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_an_example_is_seen_through_the_crop_that_is_set(visit, trio):
-    page = visit()
-    page.locator("#crop").get_by_label(OWN_SQUARE).check()
-    page.locator("#examples img").nth(8).click()
-    assert_cards_answer(page, trio, Image.open(EXAMPLES / "ship.png").convert("RGB"), START)
-
-
 def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, tmp_path):
     def teachers_view(photo):
         return trio.fits_no_class(trio.answer(to_network_size(photo))["teacher"].logits)
@@ -304,4 +244,4 @@ def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, tri
     upload(page, tmp_path / "strange.png")
     assert page.locator("#out-of-class").inner_text() == WARNING
     upload(page, EXAMPLES / "ship.png")
-    page.locator("#out-of-class").wait_for(state="detached")
+    page.locator("#out-of-class").wait_for(state="hidden")

@@ -88,7 +88,7 @@ def test_nothing_is_written_outside_gradios_cache(watched):
 def test_a_visitor_sees_nothing_of_another(watched):
     one, other = Visitor(watched.address), Visitor(watched.address)
     messages = other.messages()
-    place = other.join(other.event("image", "input"), [None, "Centre square", 0.5, 0.5, 1])
+    place = other.join(other.event("image", "input"), [None])
     upload = use_everything(one)
     seen = []
     for message in messages:

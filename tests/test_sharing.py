@@ -9,7 +9,7 @@ from PIL import Image
 
 from kd.cifar10 import CLASSES
 from kd.recipe import ROLES
-from tests.browser import EXAMPLES, choose_example, drag, see_curves, softmax, table, upload
+from tests.browser import EXAMPLES, choose_example, drag, example_shown, share, softmax, table, upload
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -27,7 +27,7 @@ def address_says(page, **expected):
 
 def assert_shows(page, example, classify, temperature):
     """Wait for the example; assert that its distributions are shown at this temperature."""
-    page.wait_for_function(f"document.querySelector('#label').value === '{example}'")
+    page.locator(f"#examples [title={example}][aria-pressed=true]").wait_for()
     shown = table(page)
     assert shown["temperature"] == temperature
     for role, answer in classify(EXAMPLES / f"{example}.png")["models"].items():
@@ -48,7 +48,6 @@ def test_the_address_becomes_a_link_to_what_is_seen_and_a_link_shows_it(visit, c
     assert other.locator("#order").input_value() == "class"
     assert other.get_by_label("Log scale").is_checked()
     assert other.get_by_label("Previous photo").is_checked()
-    assert other.locator("#image img").get_attribute("src").endswith("dog.png")
 
 
 def test_the_address_is_written_after_the_drag_and_not_while_it_lasts(visit):
@@ -71,6 +70,7 @@ def test_the_address_is_written_after_the_drag_and_not_while_it_lasts(visit):
 
 def test_back_and_forward_go_from_image_to_image_at_the_temperature_each_was_left_with(visit, classify):
     page = visit()
+    first = example_shown(page)
     page.locator("#temperature-number").fill("8")
     address_says(page, T="8.00")
     choose_example(page, CLASSES.index("dog"))
@@ -81,7 +81,7 @@ def test_back_and_forward_go_from_image_to_image_at_the_temperature_each_was_lef
     page.go_back()
     assert_shows(page, "dog", classify, 2)
     page.go_back()
-    assert_shows(page, "cat", classify, 8)
+    assert_shows(page, first, classify, 8)
     page.go_forward()
     assert_shows(page, "dog", classify, 2)
 
@@ -96,12 +96,48 @@ def test_an_uploaded_photo_stays_out_of_the_link_and_the_page_says_so(visit, cla
     address_says(page, T="3.00")
     assert page.get_by_text("but for an uploaded photo, which stays out of it").is_visible()
     page.go_back()
-    assert_shows(page, "dog", classify, 4)
+    assert_shows(page, "dog", classify, 1)
+
+
+def test_back_leads_to_an_uploaded_photo_and_on_past_it(visit, classify):
+    page = visit()
+    first = example_shown(page)
+    upload(page, EXAMPLES / "ship.png")
+    page.wait_for_function("history.state?.file")
+    photo = table(page)
+    other = "frog" if first != "frog" else "dog"
+    choose_example(page, CLASSES.index(other))
+    address_says(page, example=other)
+    page.go_back()
+    page.wait_for_selector("#photo.own")
+    page.wait_for_timeout(1500)  # whatever the page writes into its address has its chance
+    assert table(page) == photo
+    page.go_back()
+    assert_shows(page, first, classify, 1)
+    page.wait_for_timeout(1500)
+    page.go_forward()
+    page.wait_for_selector("#photo.own")
+    page.go_forward()
+    assert_shows(page, other, classify, 1)
+    assert page.evaluate("history.length") == 4  # the blank page and these three
+
+
+def test_after_a_reload_the_entry_of_a_photo_shows_an_example_and_back_goes_on(visit, classify):
+    page = visit()
+    first = example_shown(page)
+    choose_example(page, CLASSES.index("deer"))
+    address_says(page, example="deer")
+    upload(page, EXAMPLES / "ship.png")
+    page.wait_for_function("history.state?.file")
+    page.reload()
+    assert_shows(page, first, classify, 1)  # whose address is the photo's: it names no example
+    page.go_back()
+    assert_shows(page, "deer", classify, 1)
 
 
 def test_what_others_put_into_the_address_stays_there_and_nonsense_does_no_harm(visit, classify):
     page = visit("?__theme=dark&example=unicorn&T=warm&order=upwards&scale=9")
-    assert_shows(page, "cat", classify, 4)
+    assert_shows(page, example_shown(visit()), classify, 1)
     page.locator("#temperature-number").fill("99")
     page.wait_for_function("location.search.includes('T=20.00')")
     assert parse_qs(urlsplit(page.url).query)["__theme"] == ["dark"]
@@ -153,32 +189,39 @@ def save(page, selector):
 def test_the_saved_svg_holds_the_numbers_on_the_screen(visit):
     page = visit()
     drag(page, 0.4)
-    shown = table(page)
-    see_curves(page)  # the buttons stand right above them
+    shown, example = table(page), example_shown(page)
     requests = []
     page.on("request", lambda request: requests.append(request.url))
     name, content = save(page, "#save-svg")
-    assert name == f"soft-targets-cat-T{shown['temperature']:.2f}.svg"
+    assert name == f"soft-targets-{example}-T{shown['temperature']:.2f}.svg"
     picture = ElementTree.fromstring(content)
     texts = [node.text for node in picture.iter(f"{SVG}text")]
     assert texts[0] == f"Soft targets at T = {shown['temperature']:.2f}"
     for k, label in enumerate(CLASSES):
         row = texts[texts.index(label) + 1 :][: len(ROLES)]
-        assert [float(text.rstrip(" %")) / 100 for text in row] == pytest.approx(
-            [shown[role][k] for role in ROLES], abs=6e-4
-        )
-    room, *bars = [float(node.get("width")) for node in picture.iter(f"{SVG}rect")][1:][: 1 + len(ROLES)]
-    assert [bar / room for bar in bars] == pytest.approx([shown[role][CLASSES.index("cat")] for role in ROLES])
+        assert [share(text) for text in row] == pytest.approx([shown[role][k] for role in ROLES], abs=6e-4)
+    rooms_and_bars = [float(node.get("width")) for node in picture.iter(f"{SVG}rect")][1:]
+    circles = [float(node.get("cx")) for node in picture.iter(f"{SVG}circle")]
+    order = sorted(range(10), key=lambda k: -shown["teacher"][k])
+    room, left = rooms_and_bars[0], 130
+    assert [bar / room for bar in rooms_and_bars[1::2]] == pytest.approx([shown["teacher"][k] for k in order])
+    for role, places in (("student", circles[::2]), ("distilled", circles[1::2])):
+        assert [(place - left) / room for place in places] == pytest.approx([shown[role][k] for k in order])
     assert [url for url in requests if not url.startswith("blob:")] == []
 
 
-@pytest.mark.parametrize(("scheme", "bright"), [("light", True), ("dark", False)])
-def test_the_saved_png_is_a_picture_in_the_pages_colours(visit, scheme, bright):
-    page = visit(color_scheme=scheme)
+@pytest.mark.parametrize(
+    ("query", "scheme", "bright"), [("", "light", True), ("", "dark", False), ("?__theme=dark", "light", False)]
+)
+def test_the_saved_png_is_a_picture_in_the_pages_colours(visit, query, scheme, bright):
+    page = visit(query, color_scheme=scheme)
     name, content = save(page, "#save-png")
-    assert name == "soft-targets-cat-T4.00.png"
+    assert name == f"soft-targets-{example_shown(page)}-T1.00.png"
     picture = Image.open(io.BytesIO(content)).convert("RGB")
     assert picture.width == 1440
     assert (sum(picture.getpixel((3, 3))) > 3 * 128) == bright
-    teachers_blue = sum(count for count, pixel in picture.getcolors(1 << 24) if pixel == (0x3B, 0x6F, 0xD4))
-    assert teachers_blue > 5000
+    teachers = (0x3B, 0x6F, 0xD4) if bright else (0x7D, 0x9F, 0xF0)
+    colours = picture.getcolors(1 << 24)
+    assert sum(count for count, pixel in colours if pixel == teachers) > 5000
+    ink = [pixel for count, pixel in colours if count > 200 and abs(sum(pixel) - sum(picture.getpixel((3, 3)))) > 400]
+    assert ink  # the texts stand out from the ground

@@ -2,32 +2,27 @@
 
 from pathlib import Path
 
-import gradio as gr
+import torch
 
 from kd.cifar10 import CLASSES
-from kd.demo.seen import picture_url
-from kd.inference import read_photo
+from kd.losses import soft_targets
 
 EXAMPLES = [Path(__file__).parent / "examples" / f"{name}.png" for name in CLASSES]  # one of each class
-FIRST_EXAMPLE = CLASSES.index("cat")
-
-TEMPLATE = """<h2>Examples</h2>
-{{#each value}}<button type="button" data-position="{{@index}}" title="{{name}}">
-<img src="{{source}}" alt="{{name}}" width="44" height="44"></button>{{/each}}
-<p>From CIFAR-10's test set (Krizhevsky, 2009), chosen because the networks see them differently.</p>"""
-
-SCRIPT = """element.addEventListener("click", ({ target }) => {
-  const button = target.closest("button");
-  if (button) trigger("example", { position: Number(button.dataset.position) });
-});"""
+CERTAIN = 0.95  # what the teacher gives its answer to the first example, at T = 1, at least
 
 
-def example_buttons() -> gr.HTML:
-    """A button with the image for each example; it triggers `example` with a `position`.
+def first_example(teacher_logits: list[list[float]], temperature: float) -> int:
+    """Which example the page opens with: a certainty that has much to show when it is warmed up.
 
-    gr.Dataset would do the same, but its buttons have no names for screen readers.
+    Of the examples whose true class the teacher gives at least `CERTAIN`, the one whose soft targets have the largest
+    entropy; where there is none, the one of whose true class the teacher is surest.
+
+    Args:
+        teacher_logits: of each example, in class order.
+        temperature: at which the student was taught.
     """
-    value = [
-        {"name": name, "source": picture_url(read_photo(path))} for name, path in zip(CLASSES, EXAMPLES, strict=True)
-    ]
-    return gr.HTML(value, html_template=TEMPLATE, js_on_load=SCRIPT, apply_default_css=False, elem_id="examples")
+    logits = torch.tensor(teacher_logits)
+    sure = logits.softmax(dim=1).diagonal()
+    targets = soft_targets(logits, temperature)
+    entropy = -(targets * targets.log()).sum(dim=1)
+    return int((entropy.where(sure >= CERTAIN, -1) if (sure >= CERTAIN).any() else sure).argmax())

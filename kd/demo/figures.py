@@ -1,19 +1,14 @@
-"""The Plotly figures: a teacher's probabilities over the temperature, and training curves.
+"""The Plotly figures: training curves, and the style that all share.
 
 Backgrounds are transparent and texts take the page's colour (page.css), so that the figures suit
 light and dark alike. Series go out as lists: NumPy arrays would be packed as base64.
 """
 
 import plotly.graph_objects as go
-import torch
 
-from kd.cifar10 import CLASSES
-from kd.losses import soft_targets
 from kd.results import ROLE_NAMES
 
-MIN_TEMPERATURE, MAX_TEMPERATURE = 0.5, 20.0  # the slider's range
-MARGINS = {"l": 60, "r": 20, "t": 30, "b": 50}  # pixels; page.css marks T by them
-POINTS = 81
+MARGINS = {"l": 60, "r": 20, "t": 30, "b": 50}  # pixels
 # With its top fixed: on a phone it has many rows, which would else grow up over the axis's title.
 LEGEND_BELOW = {"orientation": "h", "y": -0.25, "yanchor": "top"}
 GRID = "rgba(128, 128, 128, .25)"
@@ -22,43 +17,8 @@ PALETTE = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd",
     "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",
 )  # fmt: skip
-ROLE_COLOURS = {"teacher": "#3b6fd4", "student": "#c9741a", "distilled": "#14866d"}  # as in live/live.css
-
-
-def curves_over_temperature(teacher_logits: list[float]) -> go.Figure:
-    """The teacher's ten probabilities as curves over T, from .5 to 20 on a logarithmic axis."""
-    temperatures = torch.logspace(
-        torch.tensor(MIN_TEMPERATURE).log10().item(), torch.tensor(MAX_TEMPERATURE).log10().item(), POINTS
-    )
-    logits = torch.tensor(teacher_logits)
-    curves = torch.stack([soft_targets(logits, temperature) for temperature in temperatures.tolist()])
-    order = torch.tensor(teacher_logits).argsort(descending=True).tolist()
-    figure = go.Figure(
-        [
-            go.Scatter(
-                x=[round(t, 4) for t in temperatures.tolist()],
-                y=[round(p, 6) for p in curves[:, k].tolist()],
-                name=CLASSES[k],
-                mode="lines",
-                line={"color": PALETTE[k], "width": 2},
-                hovertemplate="T = %{x:.2f}: %{y:.1%}",
-            )
-            for k in order
-        ]
-    )
-    return styled(
-        figure,
-        xaxis={
-            "title": "temperature T",
-            "type": "log",
-            "range": [temperatures.log10()[0].item(), temperatures.log10()[-1].item()],
-            "tickvals": [0.5, 1, 2, 4, 8, 20],
-            "fixedrange": True,
-        },
-        yaxis={"title": "teacher's probability", "tickformat": ".0%", "rangemode": "tozero", "fixedrange": True},
-        # Inside, where no curve comes (at a high T all are low): outside it would push the margins.
-        legend={"x": 1, "xanchor": "right", "y": 1, "yanchor": "top", "bgcolor": "rgba(0, 0, 0, 0)"},
-    )
+# As in stage/stage.css, in the light theme.
+ROLE_COLOURS = {"teacher": "#3b6fd4", "student": "#c9741a", "distilled": "#14866d"}
 
 
 def training_curves(histories: dict[str, list[dict]]) -> go.Figure:

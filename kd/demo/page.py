@@ -1,6 +1,7 @@
-"""The page: layout and events. The live view is in live_view.py and live/."""
+"""The page: layout and events. The stage, its first tab, is in stage_view.py and stage/."""
 
-from functools import partial
+from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
 
 import gradio as gr
@@ -8,28 +9,28 @@ import torch
 from PIL import Image
 
 from kd import checkpoint
-from kd.cifar10 import CLASSES
-from kd.demo import figures
+from kd.cifar10 import CLASSES, IMAGE_SIZE
 from kd.demo.crowd import ENDPOINT, QUEUE, SESSIONS, SINGLE_PHOTO, cores
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
-from kd.demo.examples import EXAMPLES, FIRST_EXAMPLE, example_buttons
+from kd.demo.examples import EXAMPLES, first_example
 from kd.demo.gallery import build_gallery
-from kd.demo.live_view import live_view
 from kd.demo.results_tab import build_results
-from kd.demo.seen import build_seen, chosen_crop, seen_value
+from kd.demo.seen import WARNING, chosen_crop, crop_value, picture_url, preview_url
+from kd.demo.stage_view import stage_view
 from kd.demo.unseen_tab import build_unseen
 from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, photo_or_sentence
 from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
 from kd.models import ARCHITECTURES
-from kd.results import ROLE_NAMES, training_sentences
+from kd.recipe import ROLES
+from kd.results import ROLE_NAMES, read_results, training_sentences
 
 HERE = Path(__file__).parent
 
-INTRODUCTION = """# Dark Knowledge
-**Drag the temperature** to see what a large network's wrong answers say (a cat is a little like a dog and not at all
-like a truck), then choose another example or upload a photo. A ResNet-50 (**teacher**) taught a MobileNetV2
-(**distilled student**) through its softened outputs, softmax(z / T); a second one learnt **alone** from the labels."""
+TITLE = """# Dark Knowledge
+What a large network knows beyond its answer, and a small one learns from it"""
+# What stands where an answer should, when none came: the queue was full, or the connection was lost.
+NO_ANSWER = '() => ({problem: "No answer came: too many visitors, or the connection was lost. Please try again."})'
 
 
 def build_page(checkpoints: str | Path) -> gr.Blocks:
@@ -42,31 +43,23 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     # longer than they compute. Visitors share the cores instead, one each.
     torch.set_num_threads(1)
     trio = Trio(checkpoints)
-    first_photo = read_photo(EXAMPLES[FIRST_EXAMPLE])
-    first_seen, first_live = show(trio, first_photo, example=CLASSES[FIRST_EXAMPLE])
+    examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
+    taught_at = trio.configs["distilled"]["recipe"]["temperature"]
+    first = first_example([example["models"]["teacher"]["logits"] for example in examples], taught_at)
 
     with gr.Blocks(
         title="Dark Knowledge", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, CACHE_SECONDS)
     ) as page:
-        gr.Markdown(INTRODUCTION)
+        gr.Markdown(TITLE, elem_id="title")
         with gr.Tab("One photo"):
-            with gr.Row():
-                with gr.Column(scale=1, min_width=280):
-                    image = gr.Image(
-                        str(EXAMPLES[FIRST_EXAMPLE]),
-                        type="filepath",
-                        sources=["upload", "clipboard", "webcam"],
-                        height=260,
-                        label="Photo",
-                        elem_id="image",
-                    )
-                    examples = example_buttons()
-                    seen, crop = build_seen(first_seen)
-                with gr.Column(scale=3, min_width=320):
-                    live = live_view(first_live)
-            gr.Markdown("## The teacher's ten probabilities over the temperature")
-            # Empty until somebody comes to see it: Plotly is three times as large as all the rest.
-            curves = gr.Plot(show_label=False, elem_id="curves")
+            with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints))) as stage:
+                image = gr.Image(
+                    type="filepath",
+                    sources=["upload", "clipboard", "webcam"],
+                    show_label=False,
+                    buttons=[],
+                    elem_id="image",
+                )
         with gr.Tab("Many images"):
             build_gallery(trio)
         with gr.Tab("Results"):
@@ -74,28 +67,38 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         build_unseen(trio, Path(checkpoints))
         gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
 
-        connect(trio, image, examples, crop, seen, live, curves)
+        connect(trio, image, stage)
         gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **ENDPOINT)
     return page.queue(max_size=QUEUE, default_concurrency_limit=cores())
 
 
-def connect(
-    trio: Trio, image: gr.Image, examples: gr.HTML, crop: list, seen: gr.HTML, live: gr.HTML, curves: gr.Plot
-) -> None:
-    """Let an upload, an example or another crop be answered in the live view. The temperature needs no event."""
-    settings = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"} | SINGLE_PHOTO
-    uploaded = image.input(partial(show_upload, trio), [image, *crop], [seen, live], preprocess=False, **settings)
-    moved = gr.on(
-        [control.change for control in crop],
-        partial(show_crop, trio), [image, live, *crop], [seen, live], preprocess=False, **settings,
-    )  # fmt: skip
-    clicked, linked = (
-        source.example(example_shower(trio), crop, [image, seen, live], **settings) for source in (examples, live)
+def what_to_expect(checkpoints: Path) -> str:
+    """The sentences under the photo: what the networks see, and how often they are right, where it was measured."""
+    results = read_results(checkpoints)
+    seen = f"{IMAGE_SIZE} × {IMAGE_SIZE} pixels are all that the networks see."
+    if not results:
+        return seen
+    accuracy = {role: results["models"][role]["accuracy"] for role in ROLES}
+    return (
+        f"{seen} On CIFAR-10's test images the teacher is right {accuracy['teacher']:.0%} of the time, the student "
+        f"alone {accuracy['student']:.0%}, the distilled student {accuracy['distilled']:.0%}: expect less on your own "
+        f"photos. The examples are test images (Krizhevsky, 2009), one of each class, drawn with a fixed seed."
     )
-    for event in (uploaded, moved, clicked, linked):
-        # Nothing old may stand under an error.
-        event.failure(lambda: (None, None, None), None, [seen, live, curves], api_visibility="private")
-    live.curves(curves_of, live, curves, show_progress="hidden", trigger_mode="always_last", api_visibility="private")
+
+
+def connect(trio: Trio, image: gr.Image, stage: gr.HTML) -> None:
+    """Let an upload and another crop of it be answered on the stage. Temperature and examples need no event."""
+    settings = {"show_progress": "hidden", "api_visibility": "private"}
+    uploaded = image.input(
+        or_problem(partial(show_upload, trio)), image, stage, preprocess=False, trigger_mode="always_last",
+        **settings, **SINGLE_PHOTO,
+    )  # fmt: skip
+    # One at a time: the stage itself waits for an answer before it asks for another crop.
+    cropped = stage.crop(crop_shower(trio), None, stage, **settings, **SINGLE_PHOTO)
+    for event in (uploaded, cropped):
+        event.failure(None, None, stage, js=NO_ANSWER, api_visibility="private")
+    image.clear(None, None, stage, js="() => null", **settings)
+    stage.example(None, None, image, js="() => null", **settings)
 
 
 def launch(page: gr.Blocks, **settings) -> None:
@@ -107,17 +110,25 @@ def launch(page: gr.Blocks, **settings) -> None:
     )  # fmt: skip
 
 
-def show(trio: Trio, photo: Image.Image, crop: Crop | None = CENTRE, example: str | None = None) -> tuple[dict, dict]:
-    """What the page shows of a photo: the value of the picture that the networks see, and the live view's.
+def show(
+    trio: Trio,
+    photo: Image.Image,
+    crop: Crop | None = CENTRE,
+    example: str | None = None,
+    file: str | None = None,
+    with_photo: bool = True,
+) -> dict:
+    """What the stage shows of a photo: the answer of the endpoint at T = 1, and what the page adds to it.
 
     Args:
         crop: which part of the photo; None is all of it.
         example: the true class, by which a link names an example; None for a visitor's photo.
+        file: a visitor's upload, by which the stage asks for another part of it.
+        with_photo: whether the stage needs the photo itself; it has it when it asks for another part.
     """
     seen = to_network_size(photo, crop)
-    live = trio.classify(seen, temperature=1.0)
-    live |= {"example": example, "soft_weight": trio.configs["distilled"]["recipe"]["soft_weight"]}
-    for role, model in live["models"].items():
+    answer = trio.classify(seen, temperature=1.0)
+    for role, model in answer["models"].items():
         config = trio.configs[role]
         model |= {
             "name": ROLE_NAMES[role],
@@ -125,33 +136,43 @@ def show(trio: Trio, photo: Image.Image, crop: Crop | None = CENTRE, example: st
             "parameters": f"{trio.parameters[role] / 1e6:.1f} M",
             "size": f"{checkpoint.weight_bytes(config) / 1e6:.1f} MB",
         }
-    return seen_value(seen, trio.fits_no_class(live["models"]["teacher"]["logits"])), live
+    return answer | {
+        "example": example,
+        "file": file,
+        "photo": preview_url(photo) if file and with_photo else None,
+        "width": photo.width,
+        "height": photo.height,
+        "crop": crop_value(crop),
+        "picture": picture_url(seen),
+        "warning": WARNING if trio.fits_no_class(answer["models"]["teacher"]["logits"]) else None,
+        "soft_weight": trio.configs["distilled"]["recipe"]["soft_weight"],
+    }
 
 
-def show_upload(trio: Trio, upload: dict | None, *crop) -> tuple[dict | None, dict | None]:
+def show_upload(trio: Trio, upload: dict | None) -> dict | None:
     """Answer an upload. Gradio hands over the file as it came, so that our own reader can judge it."""
-    if not upload:
-        return None, None
-    return show(trio, photo_or_sentence(upload), chosen_crop(*crop))
+    return show(trio, photo_or_sentence(upload), file=upload["path"]) if upload else None
 
 
-def show_crop(trio: Trio, upload: dict | None, live: dict | None, *crop) -> tuple[dict | None, dict | None]:
-    """Answer the photo anew, from another part of it; an example stays one."""
-    if not upload:
-        return None, None
-    return show(trio, photo_or_sentence(upload), chosen_crop(*crop), live["example"] if live else None)
+def crop_shower(trio: Trio) -> Callable:
+    """Makes what answers another part of an upload. (Gradio reads its annotation: no partial.)"""
+
+    def show_crop(chosen: gr.EventData) -> dict:
+        question = chosen._data if isinstance(chosen._data, dict) else {}
+        file, crop = question.get("file"), chosen_crop(question)
+        return show(trio, photo_or_sentence({"path": file}), crop, file=file, with_photo=False)
+
+    return or_problem(show_crop)
 
 
-def example_shower(trio: Trio):
-    """Makes what answers a click on an example, or a link to one. (Gradio reads its annotation: no partial.)"""
+def or_problem(answer: Callable) -> Callable:
+    """The same function, whose sentence for the visitor becomes the stage's: a toast would vanish."""
 
-    def show_example(choice, across, down, side, chosen: gr.EventData) -> tuple[str, dict, dict]:
-        path, crop = EXAMPLES[chosen.position], chosen_crop(choice, across, down, side)
-        return str(path), *show(trio, read_photo(path), crop, CLASSES[chosen.position])
+    @wraps(answer)
+    def answer_or_problem(*inputs):
+        try:
+            return answer(*inputs)
+        except gr.Error as error:
+            return {"problem": error.message}
 
-    return show_example
-
-
-def curves_of(live: dict | None):
-    """The figure of curves for the live view's value; nothing where it shows nothing."""
-    return figures.curves_over_temperature(live["models"]["teacher"]["logits"]) if live else None
+    return answer_or_problem

@@ -24,5 +24,19 @@ function divergence(logP, logQ) {
   return sum;
 }
 
+// the probability that P and Q give to different classes, 0 to 1
+function totalVariation(logP, logQ) {
+  let sum = 0;
+  for (let k = 0; k < logP.length; k++) sum += Math.abs(Math.exp(logP[k]) - Math.exp(logQ[k]));
+  return sum / 2;
+}
+
 // The positions of the numbers, largest first; of equal ones the first comes first.
 const descending = (numbers) => numbers.map((_, k) => k).sort((a, b) => numbers[b] - numbers[a]);
+
+// Never "100 %" of what is not certain, nor "0 %" of what is not impossible.
+function percent(p) {
+  if (p > 0.9995) return "> 99.9\u00a0%";
+  if (p < 0.00005) return "< .01\u00a0%";
+  return (p * 100).toFixed(p < 0.0995 ? 2 : 1) + "\u00a0%";
+}

@@ -1,0 +1,59 @@
+// ---- the address: a link to the page shows what its sender saw ---------------------------------------
+
+function buildAddress(stage) {
+  const { source, props, options } = stage, names = source.examples.map(({ example }) => example);
+  const FIRST_EXAMPLE = names[props.first_example], START_T = props.start_temperature;
+  const photos = new Map(); // file -> the answer to a visitor's photo: no link holds it, but Back can return to it
+
+  // What an address asks for. An entry of the history that was left with a photo holds its file.
+  function wanted() {
+    const asked = new URLSearchParams(location.search), t = parseFloat(asked.get("T")), example = asked.get("example");
+    return {
+      file: history.state?.file ?? null,
+      example: names.includes(example) ? example : FIRST_EXAMPLE,
+      T: Number.isFinite(t) ? t : START_T,
+      order: asked.get("order") === "class" ? "class" : "teacher",
+      log: asked.get("scale") === "log",
+      ghost: asked.get("ghost") === "on",
+    };
+  }
+
+  // The address of what is shown; what is as at the start is left out, and what others put there stays.
+  function addressOfView() {
+    const url = new URL(location.href), { example } = stage.value;
+    const say = (name, text) => (text ? url.searchParams.set(name, text) : url.searchParams.delete(name));
+    say("example", example !== FIRST_EXAMPLE && example);
+    say("T", stage.T !== START_T && stage.T.toFixed(2));
+    say("order", options.order === "class" && "class");
+    say("scale", options.log && "log");
+    say("ghost", options.ghost && "on");
+    return url;
+  }
+
+  // A new image is a new entry in the browser's history; anything else changes the present one.
+  function write() {
+    if (!stage.value?.models) return;
+    const { file, example } = stage.value, url = addressOfView(), entry = { ...history.state, file }, before = wanted();
+    if (file) photos.set(file, stage.value);
+    if (before.file !== file || (!file && before.example !== example)) history.pushState(entry, "", url);
+    else if (url.href !== location.href) history.replaceState(entry, "", url);
+    else return;
+    // A Space shows the page inside a frame: its own address follows when told.
+    if (window.parent !== window) window.parent.postMessage({ queryString: url.search.slice(1) }, "https://huggingface.co");
+  }
+
+  function follow() {
+    const view = wanted(), photo = photos.get(view.file);
+    stage.pause();
+    // After a reload a photo is gone: its entry becomes that of the example which its address shows.
+    if (view.file && !photo) history.replaceState({ ...history.state, file: null }, "");
+    stage.show(photo ?? source.examples[names.indexOf(view.example)]);
+    stage.setOptions({ order: view.order, log: view.log, ghost: view.ghost });
+    stage.setTemperature(view.T);
+  }
+
+  window.addEventListener("popstate", follow);
+  if (source.first?.file) photos.set(source.first.file, source.first); // the component came back with it
+  follow();
+  stage.views.push({ settle: write });
+}

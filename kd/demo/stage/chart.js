@@ -1,0 +1,116 @@
+// ---- the chart: a table whose rows hold the teacher's bar and a mark for each student -----------------
+
+const LOG_DECADES = 4; // of the logarithmic scale: .01 % to 100 %
+const AXES = { linear: ["0", "25", "50", "75", "100 %"], log: ["≤ .01", "0.1", "1", "10", "100 %"] };
+
+function buildChart(stage) {
+  const { $, options, logP } = stage, table = $("#soft-targets-table"), ghostP = new Float64Array(stage.classes.length);
+  const orderSwitch = $("#order"), logSwitch = $("#log-scale"), ghostSwitch = $("#ghost"), numbersSwitch = $("#all-numbers");
+
+  const lengthOf = (p) => (options.log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);
+  // Marks are as wide as their room and pushed along it, bars are scaled: nothing is laid out anew when they move.
+  const setBar = (bar, p) => { bar.style.transform = `scaleX(${lengthOf(p)})`; };
+  const setMark = (mark, p) => { mark.style.transform = `translateX(${lengthOf(p) * 100}%)`; };
+
+  const rows = stage.classes.map((name) => {
+    const bars = {}, cells = {}, texts = {};
+    bars.teacher = make("span", { className: "bar teacher" });
+    bars.ghost = make("span", { className: "bar ghost" });
+    for (const role of STUDENTS) bars[role] = make("span", { className: "way" }, make("span", { className: `mark ${role}` }));
+    for (const role of ROLES) {
+      texts[role] = document.createTextNode("");
+      cells[role] = make("td", { className: `number ${role}` }, texts[role]);
+      cells[role].dataset.model = role;
+    }
+    const room = make("td", { className: "chart", ariaHidden: "true" },
+      make("span", { className: "room" }, bars.teacher, bars.ghost, bars.student, bars.distilled));
+    const row = make("tr", {}, make("th", { scope: "row", textContent: name }), room, ...Object.values(cells));
+    row.dataset.class = name;
+    return { row, bars, cells, texts };
+  });
+  table.tBodies[0].replaceChildren(...rows.map(({ row }) => row));
+
+  // Rows stay in class order in the document and are moved on the screen alone.
+  function arrange() {
+    const places = options.order === "teacher" ? stage.order : rows.map((_, k) => k);
+    places.forEach((k, place) => rows[k].row.style.setProperty("--shift", place - k));
+    stage.element.classList.toggle("ghosts", options.ghost && stage.previous !== null);
+    $("#no-ghost").hidden = !options.ghost || stage.previous !== null;
+    const axis = AXES[options.log ? "log" : "linear"];
+    table.querySelector("thead .axis").replaceChildren(...axis.map((text) => make("span", { textContent: text })));
+    orderSwitch.value = options.order;
+    logSwitch.checked = options.log;
+    ghostSwitch.checked = options.ghost;
+  }
+
+  function draw() {
+    table.dataset.temperature = stage.T;
+    if (!stage.value?.models) return;
+    for (const role of ROLES) {
+      const set = role === "teacher" ? setBar : setMark;
+      for (let k = 0; k < rows.length; k++) {
+        const p = Math.exp(logP[role][k]), { bars, cells, texts } = rows[k];
+        cells[role].dataset.value = p;
+        texts[role].data = percent(p);
+        set(bars[role], p);
+      }
+    }
+    if (options.ghost && stage.previous) { // the teacher's distribution of the image before, at the present T
+      logSoftmax(stage.previous.models.teacher.logits, stage.T, ghostP);
+      rows.forEach(({ bars }, k) => setBar(bars.ghost, Math.exp(ghostP[k])));
+    }
+  }
+
+  function show(value) {
+    if (value?.models) rows.forEach(({ row }, k) => row.classList.toggle("first", k === stage.order[0]));
+    arrange();
+  }
+
+  for (const control of [orderSwitch, logSwitch, ghostSwitch]) {
+    control.addEventListener("change", () => {
+      stage.setOptions({ order: orderSwitch.value, log: logSwitch.checked, ghost: ghostSwitch.checked });
+    });
+  }
+  numbersSwitch.addEventListener("change", () => stage.element.classList.toggle("numbers", numbersSwitch.checked));
+  stage.rows = rows; // for the saved picture
+  stage.views.push({ draw, show, arrange });
+}
+
+// The three answers: label, certainty at T = 1, right or wrong where the true class is known.
+function buildAnswers(stage) {
+  stage.views.push({
+    show(value) {
+      if (!value?.models) return;
+      stage.$("#answers").replaceChildren(...ROLES.map((role) => {
+        const { name, label, confidence } = value.models[role], right = value.example && label === value.example;
+        const verdict = value.example ? make("span", { className: "verdict", textContent: right ? " ✓" : " ✗", ariaHidden: "true" }) : "";
+        const spoken = value.example ? make("span", { className: "spoken", textContent: right ? " (right)" : " (wrong)" }) : "";
+        const answer = make("li", { className: `answer ${role}${value.example && !right ? " wrong" : ""}` },
+          make("span", { className: `mark ${role}`, ariaHidden: "true" }),
+          make("span", { className: "name", textContent: name }),
+          make("span", { className: "confidence", textContent: percent(confidence) }),
+          make("strong", {}, make("span", { className: "label", textContent: label }), verdict, spoken));
+        answer.dataset.model = role;
+        return answer;
+      }));
+      stage.$("#costs").replaceChildren(...ROLES.map((role) => {
+        const { name, architecture, parameters, size, milliseconds } = value.models[role];
+        return make("li", {}, make("b", { textContent: name }), ` ${architecture}, ${parameters} parameters, ${size}, ${milliseconds.toFixed(0)} ms for this answer`);
+      }));
+    },
+  });
+}
+
+// Entropy and divergences of the distributions shown, in nats.
+function buildMeasures(stage) {
+  const text = (name) => stage.$(`[data-measure=${name}]`).appendChild(document.createTextNode(""));
+  const own = text("entropy"), kl = { student: text("kl-student"), distilled: text("kl-distilled") };
+  const nats = (x) => x.toFixed(3) + " nats";
+  stage.views.push({
+    draw() {
+      if (!stage.value?.models) return;
+      own.data = nats(entropy(stage.logP.teacher));
+      for (const role of STUDENTS) kl[role].data = nats(divergence(stage.logP.teacher, stage.logP[role]));
+    },
+  });
+}

@@ -1,0 +1,181 @@
+// ---- the photo with the square that the networks see, and the examples --------------------------------
+
+const KEY_STEP = 0.05, KEY_ZOOM = 1.15; // a key press moves the square by this share of its way, or zooms by this factor
+
+function buildPhoto(stage) {
+  const { $, props } = stage, panel = $("#photo"), whole = $("#photo .whole"), square = $("#seen"), picture = $("#seen img");
+  const wholeButton = $("#whole-photo"), side32 = props.image_size;
+  const canvas = make("canvas", { width: side32, height: side32 });
+  let file = null; // of the photo shown; null for an example
+  let crop = null; // {across, down, side}, as in kd/inference.py; null is the whole photo with margins
+  const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
+  const movable = () => Boolean(stage.value?.file);
+
+  // Where the photo and the square lie in the panel, in shares of the panel's side.
+  function places(of = crop) {
+    const { width, height } = stage.value, longer = Math.max(width, height);
+    const w = width / longer, h = height / longer, left = (1 - w) / 2, top = (1 - h) / 2;
+    const side = of ? of.side * Math.min(w, h) : 1;
+    return of
+      ? { w, h, left, top, side, x: left + (w - side) * of.across, y: top + (h - side) * of.down }
+      : { w, h, left, top, side, x: 0, y: 0 };
+  }
+
+  function place() {
+    const { x, y, side } = places();
+    Object.assign(square.style, { left: `${x * 100}%`, top: `${y * 100}%`, width: `${side * 100}%`, height: `${side * 100}%` });
+    wholeButton.setAttribute("aria-pressed", String(crop === null));
+  }
+
+  // The square at once as the browser shrinks it; the exact pixels come with the answer.
+  function preview() {
+    const { x, y, side, left, top } = places(), scale = Math.max(whole.naturalWidth, whole.naturalHeight);
+    const context = canvas.getContext("2d");
+    context.imageSmoothingQuality = "high";
+    context.fillRect(0, 0, side32, side32);
+    const [w, h] = [whole.naturalWidth / scale / side * side32, whole.naturalHeight / scale / side * side32];
+    context.drawImage(whole, (left - x) / side * side32, (top - y) / side * side32, w, h);
+    picture.src = canvas.toDataURL();
+  }
+
+  function setCrop(to) {
+    crop = to;
+    place();
+    preview();
+    stage.source.crop({ file: stage.value.file, whole: crop === null, ...(crop ?? { across: 0.5, down: 0.5, side: 1 }) });
+  }
+
+  // The crop whose square has this place and side in the panel.
+  function cropAt(x, y, side) {
+    const { w, h, left, top } = places(), shorter = Math.min(w, h);
+    side = clamp(side, props.min_side * shorter, shorter);
+    const share = (from, room) => (room > 1e-9 ? clamp(from / room, 0, 1) : 0.5);
+    return { across: share(x - left, w - side), down: share(y - top, h - side), side: side / shorter };
+  }
+
+  // Around the square's centre; out of the largest square comes the whole photo.
+  function zoom(factor) {
+    if (!crop) { if (factor < 1) setCrop({ across: 0.5, down: 0.5, side: 1 }); return; }
+    if (factor > 1 && crop.side === 1) { if (stage.value.width !== stage.value.height) setCrop(null); return; }
+    const { x, y, side } = places(), larger = side * factor;
+    setCrop(cropAt(x + (side - larger) / 2, y + (side - larger) / 2, larger));
+  }
+
+  // One finger or the mouse moves the square, two zoom it, its corner makes it larger or smaller.
+  const pointers = new Map();
+  let grip = null; // {corner, at, pointer, apart}
+  const inPanel = (event) => {
+    const box = panel.getBoundingClientRect();
+    return { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height };
+  };
+  const apart = () => { const [a, b] = pointers.values(); return Math.hypot(a.x - b.x, a.y - b.y); };
+
+  square.addEventListener("pointerdown", (event) => {
+    if (!movable()) return;
+    square.setPointerCapture(event.pointerId);
+    pointers.set(event.pointerId, inPanel(event));
+    grip = { corner: event.target.matches(".corner"), at: places(), pointer: inPanel(event), apart: pointers.size === 2 ? apart() : 0 };
+  });
+  square.addEventListener("pointermove", (event) => {
+    if (!pointers.has(event.pointerId) || !movable()) return;
+    pointers.set(event.pointerId, inPanel(event));
+    const { at } = grip, dx = inPanel(event).x - grip.pointer.x, dy = inPanel(event).y - grip.pointer.y;
+    if (pointers.size === 2 && grip.apart) {
+      const side = at.side * grip.apart / apart();
+      setCrop(cropAt(at.x + (at.side - side) / 2, at.y + (at.side - side) / 2, side));
+    } else if (grip.corner) setCrop(cropAt(at.x, at.y, at.side + Math.max(dx, dy)));
+    else if (crop) setCrop(cropAt(at.x + dx, at.y + dy, at.side));
+  });
+  for (const end of ["pointerup", "pointercancel"]) {
+    square.addEventListener(end, (event) => pointers.delete(event.pointerId));
+  }
+  panel.addEventListener("wheel", (event) => { // with Ctrl, as a pinch on a touchpad also arrives: plain scrolling scrolls
+    if (!movable() || !event.ctrlKey) return;
+    event.preventDefault();
+    zoom(Math.exp(event.deltaY / 200));
+  }, { passive: false });
+  square.addEventListener("keydown", (event) => {
+    if (!movable()) return;
+    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (move && crop) {
+      setCrop({ ...crop, across: clamp(crop.across + KEY_STEP * move[0], 0, 1), down: clamp(crop.down + KEY_STEP * move[1], 0, 1) });
+    } else if (event.key === "+" || event.key === "=") zoom(1 / KEY_ZOOM);
+    else if (event.key === "-") zoom(KEY_ZOOM);
+    else if (!move) return;
+    event.preventDefault();
+  });
+  wholeButton.addEventListener("click", () => setCrop(crop ? null : { across: 0.5, down: 0.5, side: 1 }));
+
+  $("#photo-note").textContent = props.note;
+
+  // Photos go to the component of uploads, which lies below: by its button, or dropped here.
+  const input = () => document.querySelector("#image input[type=file]");
+  $("#own-photo").addEventListener("click", () => input()?.click());
+  panel.addEventListener("dragover", (event) => event.preventDefault());
+  panel.addEventListener("drop", (event) => {
+    event.preventDefault();
+    if (!input() || !event.dataTransfer.files.length) return;
+    input().files = event.dataTransfer.files;
+    input().dispatchEvent(new Event("change", { bubbles: true }));
+  });
+  // Its camera needs the place of the photo.
+  document.addEventListener("click", ({ target }) => {
+    const camera = target.closest?.("#image button[aria-label='Capture from camera']");
+    if (camera) stage.element.classList.add("camera");
+  }, true);
+
+  stage.views.push({
+    show(value) {
+      stage.element.classList.remove("camera");
+      $("#out-of-class").textContent = value?.warning ?? "";
+      if (!value?.models) return;
+      const moving = value.file && value.file === file && stage.source.waiting; // a newer square is being asked for
+      ({ file } = value);
+      if (!moving) {
+        ({ crop } = value);
+        picture.src = value.picture;
+      }
+      whole.src = value.photo ?? value.picture;
+      picture.alt = value.example ? `${article(value.example)} at ${side32} x ${side32} pixels` : `The square at ${side32} x ${side32} pixels`;
+      square.tabIndex = value.file ? 0 : -1;
+      square.setAttribute("aria-label", value.file ? "The square that the networks see: arrow keys move it, plus and minus zoom it" : "What the networks see");
+      panel.classList.toggle("own", Boolean(value.file));
+      wholeButton.hidden = !value.file || value.width === value.height;
+      place();
+    },
+  });
+}
+
+// Ten examples: one stop for the Tab key, arrows go from one to the next.
+function buildExamples(stage) {
+  const { $, source } = stage;
+  const buttons = source.examples.map((value, position) => {
+    const button = make("button", { type: "button", title: value.example },
+      make("img", { src: value.picture, alt: value.example, width: 44, height: 44 }));
+    button.addEventListener("click", () => {
+      stage.pause();
+      if (stage.value?.file) source.leaveUpload();
+      stage.show(source.examples[position]);
+      stage.settleLater();
+    });
+    button.addEventListener("keydown", (event) => {
+      const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+      if (!by) return;
+      const next = buttons[(position + by + buttons.length) % buttons.length];
+      for (const each of buttons) each.tabIndex = each === next ? 0 : -1;
+      next.focus();
+      event.preventDefault();
+    });
+    return button;
+  });
+  $("#examples").replaceChildren(...buttons);
+  stage.views.push({
+    show(value) {
+      const shown = source.examples.findIndex(({ example }) => example === value?.example);
+      buttons.forEach((button, position) => {
+        button.setAttribute("aria-pressed", String(position === shown));
+        button.tabIndex = position === Math.max(shown, 0) ? 0 : -1;
+      });
+    },
+  });
+}

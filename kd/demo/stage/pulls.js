@@ -1,0 +1,98 @@
+// ---- what the loss pulls: the gradients of its two parts at the logits of a student ----------------------
+
+const ROOM_OF_PULLS = 1.5; // what half of an arrow's room stands for
+const STEP_SIZE = 1; // of "take a step", in logits a unit of gradient
+
+function buildPulls(stage) {
+  const { $, logP } = stage, section = $("#pulls"), table = $("#pulls-table");
+  const labelSelect = $("#label"), studentSelect = $("#pulled"), plainSwitch = $("#without-square");
+  const softP = new Float64Array(stage.classes.length), plainP = new Float64Array(stage.classes.length);
+  const measures = Object.fromEntries(["hard", "soft", "loss"].map((part) => [part, $(`[data-measure=${part}]`).appendChild(document.createTextNode(""))]));
+  let logits = null; // the student's, moved by the steps taken
+  let file = null; // of the photo whose label was chosen
+  let inSight = false;
+
+  labelSelect.replaceChildren(...stage.classes.map((name) => make("option", { textContent: name })));
+  const rows = stage.classes.map((name) => {
+    const bar = make("span", { className: "bar" }), tip = {}, shaft = {}, texts = {};
+    for (const part of ["hard", "soft"]) {
+      shaft[part] = make("span", { className: `shaft ${part}` });
+      tip[part] = make("span", { className: `tip ${part}` });
+      texts[part] = document.createTextNode("");
+    }
+    const row = make("tr", {}, make("th", { scope: "row", textContent: name }),
+      make("td", { className: "chart share", ariaHidden: "true" }, make("span", { className: "room" }, bar)),
+      make("td", { className: "chart", ariaHidden: "true" },
+        make("span", { className: "arrows" }, shaft.hard, tip.hard, shaft.soft, tip.soft)),
+      make("td", { className: "number" }, texts.hard), make("td", { className: "number" }, texts.soft));
+    return { row, bar, tip, shaft, texts };
+  });
+  table.tBodies[0].replaceChildren(...rows.map(({ row }) => row));
+
+  // The descent directions in the logits: y - p for the hard part, T (p_teacher - p_student) at T for the soft part
+  // with its T squared, and 1 / T of the difference without it.
+  function pulls() {
+    const { T } = stage, label = labelSelect.selectedIndex, factor = plainSwitch.checked ? 1 / T : T;
+    logSoftmax(logits, T, softP);
+    logSoftmax(logits, 1, plainP);
+    return stage.classes.map((_, k) => ({
+      hard: Number(k === label) - Math.exp(plainP[k]),
+      soft: factor * (Math.exp(logP.teacher[k]) - Math.exp(softP[k])),
+    }));
+  }
+
+  function draw() {
+    if (!inSight || !stage.value?.models) return;
+    pulls().forEach((pull, k) => {
+      const { bar, tip, shaft, texts } = rows[k];
+      bar.style.transform = `scaleX(${Math.exp(softP[k])})`;
+      for (const part of ["hard", "soft"]) {
+        const length = Math.max(-1, Math.min(1, pull[part] / ROOM_OF_PULLS));
+        shaft[part].style.transform = `scaleX(${length})`;
+        tip[part].style.transform = `translateX(${length * 100}%)`;
+        tip[part].classList.toggle("left", length < 0);
+        tip[part].classList.toggle("none", Math.abs(length) < 0.004);
+        texts[part].data = (pull[part] < 0 ? "−" : "+") + Math.abs(pull[part]).toFixed(3);
+      }
+    });
+    const a = stage.value.soft_weight, { T } = stage; // (1 - a) CE + a T^2 KL, as in kd/losses.py
+    const hard = -(1 - a) * plainP[labelSelect.selectedIndex];
+    const soft = a * (plainSwitch.checked ? 1 : T ** 2) * divergence(logP.teacher, softP);
+    measures.hard.data = hard.toFixed(3);
+    measures.soft.data = soft.toFixed(3);
+    measures.loss.data = (hard + soft).toFixed(3);
+  }
+
+  function startAgain() {
+    logits = [...stage.value.models[studentSelect.value].logits];
+    section.dataset.student = studentSelect.value;
+    draw();
+  }
+
+  $("#take-step").addEventListener("click", () => {
+    if (!stage.value?.models) return;
+    const a = stage.value.soft_weight;
+    pulls().forEach(({ hard, soft }, k) => { logits[k] += STEP_SIZE * ((1 - a) * hard + a * soft); });
+    draw();
+  });
+  $("#start-again").addEventListener("click", () => stage.value?.models && startAgain());
+  studentSelect.addEventListener("change", () => stage.value?.models && startAgain());
+  for (const control of [labelSelect, plainSwitch]) control.addEventListener("change", draw);
+  new IntersectionObserver(([{ isIntersecting }]) => { inSight = isIntersecting; draw(); }).observe(section);
+
+  stage.views.push({
+    draw,
+    // The hard part needs a label: an example has one, a photo's is the visitor's to say.
+    show(value) {
+      if (!value?.models) return;
+      if (!value.file || value.file !== file) labelSelect.value = value.example ?? value.models.teacher.label;
+      ({ file } = value);
+      labelSelect.disabled = value.example !== null;
+      $("#label-source").textContent = value.example
+        ? "This is CIFAR-10's label."
+        : "Your photo has no label: the teacher's answer stands in until you choose one.";
+      $("#soft-weight").textContent = value.soft_weight;
+      startAgain();
+    },
+  });
+}

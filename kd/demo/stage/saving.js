@@ -1,0 +1,63 @@
+// ---- saving the chart: an SVG drawn from the present numbers, or a PNG of it ----------------------------
+
+const SVG = "http://www.w3.org/2000/svg";
+const PICTURE = { width: 720, row: 30, top: 76, left: 130, room: 330, numbers: [540, 620, 700], pixelRatio: 2 };
+const SHORT_NAMES = { teacher: "Teacher", student: "Alone", distilled: "Distilled" };
+
+function buildSaving(stage) {
+  const { $, options } = stage;
+
+  // The chart as an SVG element, in the page's own colours and in the order on the screen.
+  function drawPicture() {
+    const { width, row, top, left, room, numbers } = PICTURE;
+    const colours = getComputedStyle(stage.element), ink = colours.color;
+    const ground = colours.getPropertyValue("--body-background-fill").trim(); // the body itself stays white in a dark page
+    const height = top + row * stage.rows.length + 16;
+    const svg = document.createElementNS(SVG, "svg");
+    const add = (tag, attributes, text = "") => {
+      const node = svg.appendChild(document.createElementNS(SVG, tag));
+      for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+      node.textContent = text;
+    };
+    const write = (x, y, text, more = {}) => add("text", { x, y, fill: ink, ...more }, text);
+    const colour = (role) => colours.getPropertyValue(`--${role}`).trim();
+    const lengthOf = (p) => (options.log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);
+    const frame = { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": "system-ui, sans-serif", "font-size": 13 };
+    for (const [name, value] of Object.entries(frame)) svg.setAttribute(name, value);
+    add("rect", { width, height, fill: ground });
+    write(16, 28, `Soft targets at T = ${stage.T.toFixed(2)}` + (options.log ? ", logarithmic scale" : ""), { "font-size": 16, "font-weight": 700 });
+    ROLES.forEach((role, i) => write(numbers[i], 60, SHORT_NAMES[role], { "text-anchor": "end", "font-weight": 600, fill: colour(role) }));
+    const places = options.order === "teacher" ? stage.order : stage.order.map((_, k) => k);
+    places.forEach((k, place) => {
+      const { cells, texts } = stage.rows[k], y = top + row * place, p = (role) => +cells[role].dataset.value;
+      write(16, y + 16, stage.classes[k]);
+      add("rect", { x: left, y, width: room, height: row - 8, fill: ink, "fill-opacity": 0.07 });
+      add("rect", { x: left, y, width: room * lengthOf(p("teacher")), height: row - 8, fill: colour("teacher") });
+      const at = (role) => ({ cx: left + room * lengthOf(p(role)), cy: y + (row - 8) / 2 });
+      add("circle", { ...at("student"), r: 5, fill: ground, stroke: colour("student"), "stroke-width": 3 });
+      add("circle", { ...at("distilled"), r: 6, fill: colour("distilled"), stroke: ground, "stroke-width": 1.5 });
+      ROLES.forEach((role, i) => write(numbers[i], y + 16, texts[role].data, { "text-anchor": "end" }));
+    });
+    return svg;
+  }
+
+  const svgText = () => new XMLSerializer().serializeToString(drawPicture());
+
+  async function pngOf(svg) {
+    const picture = new Image();
+    picture.src = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(svg);
+    await picture.decode();
+    const canvas = make("canvas", { width: picture.width * PICTURE.pixelRatio, height: picture.height * PICTURE.pixelRatio });
+    canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+    return new Promise((done) => canvas.toBlob(done, "image/png"));
+  }
+
+  function save(blob, extension) {
+    const url = URL.createObjectURL(blob);
+    make("a", { href: url, download: `soft-targets-${stage.value.example ?? "photo"}-T${stage.T.toFixed(2)}.${extension}` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000); // the browser reads it after the click
+  }
+
+  $("#save-svg").addEventListener("click", () => save(new Blob([svgText()], { type: "image/svg+xml" }), "svg"));
+  $("#save-png").addEventListener("click", async () => save(await pngOf(svgText()), "png"));
+}

@@ -1,0 +1,46 @@
+// ---- the sentence above the chart: what is seen at this temperature, in plain words ------------------
+
+const article = (noun) => (/^[aeiou]/.test(noun) ? "an " : "a ") + noun;
+
+// What the teacher's distribution says, as [before, stressed, after, more].
+function sentenceOf({ T, logP, order, value: { classes } }) {
+  const p = (k) => Math.exp(logP.teacher[k]), [first, second, third] = order, last = order.at(-1);
+  let others = 0;
+  for (const k of order) if (k !== first) others += p(k);
+  const near = nearness(totalVariation(logP.teacher, logP.student), totalVariation(logP.teacher, logP.distilled));
+  const dark = `The other nine hold ${percent(others)}: its dark knowledge. ${near}`;
+  // The likeliest class has not even twice its share of ten equal ones.
+  if (p(first) < 2 / order.length) {
+    return ["Too hot: ", "all melts together", `, from ${percent(p(first))} for ${classes[first]} to ${percent(p(last))} for ${classes[last]}.`, dark];
+  }
+  if (T < 0.995) {
+    return ["Cooled down, only the answer is left: ", classes[first], `, ${percent(p(first))}.`,
+      `The other nine share ${percent(others)}. Drag the other way to see what the teacher holds back.`];
+  }
+  if (T < 1.005) {
+    const hidden = `What it thinks of the other nine hides in the last ${percent(others)}. Drag the temperature to warm it up.`;
+    return p(first) >= 0.5
+      ? ["The teacher is ", `${percent(p(first))} sure`, `: ${classes[first]}.`, hidden]
+      : ["The teacher wavers: ", `${classes[first]} ${percent(p(first))}`, `, ${classes[second]} ${percent(p(second))}.`, hidden];
+  }
+  const end = p(last) < 0.01 ? `${article(classes[last])} is out of the question` : `${article(classes[last])} comes last`;
+  return ["Warmed up, its doubts show: next comes ", classes[second], `, then ${classes[third]}; ${end}.`, dark];
+}
+
+// Which student is nearer to the teacher, by the total variations of the two; a difference of a seventh is one.
+function nearness(alone, distilled) {
+  const times = alone / distilled;
+  if (times > 1.15) return `The distilled student is ${times < 99 ? times.toFixed(1) : "over 99"} times nearer to it than the student alone.`;
+  if (times < 0.87) return "Here the distilled student is further from it than the student alone.";
+  return "Both students are about equally far from it.";
+}
+
+function buildSentence(stage) {
+  const parts = [...stage.$("#sentence").querySelectorAll("[data-part]")].map((node) => node.appendChild(document.createTextNode("")));
+  stage.views.push({
+    draw() {
+      if (!stage.value?.models) return;
+      sentenceOf(stage).forEach((text, i) => { if (parts[i].data !== text) parts[i].data = text; });
+    },
+  });
+}

@@ -1,0 +1,38 @@
+// ---- where logits come from: the only place that knows of Gradio ---------------------------------------
+
+// A page without a server puts another source in this one's place: an object with these.
+function gradioSource(props, trigger, watch) {
+  let asked = false, next = null; // one question at a time; of those that wait, the last one counts
+  return {
+    // What every example shows, in class order: as answers, see `receive`.
+    examples: props.examples,
+    // The answer that the page came with.
+    first: props.value ?? props.examples[props.first_example],
+    // Ask for the answer to another part of a photo: {file, whole, across, down, side}.
+    crop(question) {
+      if (asked) { next = question; return; }
+      asked = true;
+      trigger("crop", question);
+    },
+    // Whether an answer to a crop is still to come.
+    get waiting() { return asked; },
+    // An example is shown: the component of uploads holds none any more.
+    leaveUpload() {
+      trigger("example");
+    },
+    // Call `listen` with every answer: {classes, models: {role: {logits, ...}}, example, file, photo, width, height,
+    // crop, picture, warning, ...}, or {problem} with a sentence, or null. `photo` is null in the answer to a crop.
+    receive(listen) {
+      watch("value", () => {
+        const answer = props.value;
+        if (!answer?.photo) asked = false;
+        if (next && !asked && answer?.models) {
+          const question = next;
+          next = null;
+          this.crop(question);
+        } else if (!asked) next = null;
+        listen(answer);
+      });
+    },
+  };
+}

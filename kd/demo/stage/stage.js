@@ -1,0 +1,98 @@
+// The stage. Gradio calls the joined files once, as one function, with `element` (the component's root), `props`,
+// `trigger` and `watch`. Each file declares functions; what they share is the one object below. From here on
+// everything happens in the browser: dragging the temperature sends nothing to the server.
+
+const ROLES = ["teacher", "student", "distilled"];
+const STUDENTS = ["student", "distilled"];
+const SETTLE_MILLISECONDS = 500;
+
+function make(tag, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
+}
+
+const stage = {
+  element, props,
+  source: gradioSource(props, trigger, watch),
+  classes: props.classes,
+  T: props.start_temperature,
+  value: null, // the answer to the present image, {problem}, or null
+  previous: null, // the answer to the image before
+  order: [], // the teacher's: class positions, the likeliest first
+  logP: Object.fromEntries(ROLES.map((role) => [role, new Float64Array(props.classes.length)])), // at the present T
+  options: { order: "teacher", log: false, ghost: false },
+  views: [], // of each what it has: show(value) at a new image, arrange() at new options, draw() at a new T, settle() after the hand
+
+  $: (selector) => element.querySelector(selector),
+
+  show(value) {
+    const same = value?.file && value.file === stage.value?.file;
+    if (stage.value?.models && !same) stage.previous = stage.value;
+    stage.value = value;
+    element.classList.toggle("empty", !value?.models);
+    stage.$("#problem").textContent = value?.problem ?? "";
+    if (value?.models) stage.order = descending(value.models.teacher.logits);
+    for (const view of stage.views) view.show?.(value);
+    stage.draw();
+  },
+
+  setOptions(options) {
+    Object.assign(stage.options, options);
+    for (const view of stage.views) view.arrange?.();
+    stage.draw();
+    stage.settleLater();
+  },
+
+  draw() {
+    if (stage.value?.models) {
+      for (const role of ROLES) logSoftmax(stage.value.models[role].logits, stage.T, stage.logP[role]);
+    }
+    for (const view of stage.views) view.draw?.();
+  },
+
+  // Draw at once, then at most once a frame, and always end at the last value.
+  requestDraw() {
+    if (drawnThisFrame) { drawAgain = true; return; }
+    stage.draw();
+    drawnThisFrame = true;
+    requestAnimationFrame(() => {
+      drawnThisFrame = false;
+      if (drawAgain) { drawAgain = false; stage.requestDraw(); }
+    });
+  },
+
+  // After the hand comes what would be too much while it moves.
+  settleLater() {
+    clearTimeout(settling);
+    settling = setTimeout(() => {
+      if (stage.moving()) stage.settleLater();
+      else for (const view of stage.views) view.settle?.();
+    }, SETTLE_MILLISECONDS);
+  },
+};
+let drawnThisFrame = false, drawAgain = false, settling = null;
+
+// One sentence for screen readers, after the hand.
+function spokenSummary({ T, value, order, logP }) {
+  const shares = ROLES.map((role) => `${value.models[role].name} ${percent(Math.exp(logP[role][order[0]]))}`);
+  return `At temperature ${T.toFixed(2)}, ${value.classes[order[0]]}: ${shares.join(", ")}. ${sentenceOf(stage).slice(0, 3).join("")}`;
+}
+stage.views.push({
+  settle() { stage.$("#spoken").textContent = stage.value?.models ? spokenSummary(stage) : ""; },
+});
+
+for (const build of [buildTemperature, buildChart, buildAnswers, buildMeasures, buildSentence, buildPhoto, buildExamples, buildPulls, buildWords, buildSaving]) {
+  build(stage);
+}
+buildAddress(stage); // it shows the first image
+buildConnection(stage);
+stage.source.receive((answer) => {
+  // The answer to another part of a photo comes without the photo; too late, it is none of the present image.
+  if (answer?.models && !answer.photo) {
+    if (answer.file !== stage.value?.file) return;
+    answer = { ...answer, photo: stage.value.photo };
+  }
+  stage.show(answer);
+  stage.settleLater();
+});

@@ -1,0 +1,26 @@
+// ---- words: an explanation of each, where it is used -----------------------------------------------------
+
+const WORDS = {
+  logits: "Logits are the ten raw scores that a network gives to the classes, before they become probabilities.",
+  softmax: "The softmax turns scores into probabilities: it raises e to each and divides by their sum, so that all ten add up to 100 %.",
+  temperature: "The temperature T divides the scores before the softmax. At 1 they stay as they are; a higher T makes the probabilities more alike, but never changes their order.",
+  "soft targets": "Soft targets are the teacher's probabilities at a temperature. The distilled student was trained to match them, not only the one right answer.",
+  "dark knowledge": "Dark knowledge is what the teacher gives to all classes but its answer: which mistakes would be small ones. Geoffrey Hinton named it so.",
+  nearer: "How far two distributions are apart is measured by their total variation: the probability that they give to different classes.",
+  nats: "A nat measures information, as a bit does: 1 nat is 1.44 bits. Ten equal classes have 2.303 nats of doubt.",
+  KL: "The Kullback-Leibler divergence tells how far one distribution is from another: 0 when they are the same.",
+  CE: "The cross-entropy is the student's surprise at the true class, in nats: 0 when it is certain of it.",
+};
+
+function buildWords(stage) {
+  const note = stage.$("#word");
+  for (const button of stage.element.querySelectorAll("button.word")) {
+    button.setAttribute("popovertarget", "word");
+    button.addEventListener("click", () => {
+      note.textContent = WORDS[button.dataset.word ?? button.textContent];
+      const { left, bottom } = button.getBoundingClientRect();
+      note.style.left = `${Math.max(8, Math.min(left, window.innerWidth - 328))}px`;
+      note.style.top = `${Math.min(bottom + 6, window.innerHeight - 120)}px`;
+    });
+  }
+}

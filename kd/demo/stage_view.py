@@ -1,0 +1,49 @@
+"""The stage: the part of the page that answers while the hand moves, joined from the files in stage/.
+
+All of it runs in the browser. The examples' answers come with the page; its value is the answer to a photo
+(`page.show`), {"problem": a sentence}, or nothing.
+"""
+
+from pathlib import Path
+
+import gradio as gr
+
+from kd.cifar10 import CLASSES, IMAGE_SIZE
+from kd.inference import Crop
+
+STAGE = Path(__file__).parent / "stage"
+# In this order they are one function: each file declares functions, and stage.js calls them all.
+SCRIPTS = (
+    "mathematics", "sentence", "source", "chart", "temperature", "photo", "pulls", "words", "address", "saving",
+    "connection", "stage",
+)  # fmt: skip
+MIN_TEMPERATURE, MAX_TEMPERATURE, START_TEMPERATURE = 0.5, 20.0, 1.0  # of the slider
+
+
+def stage_view(examples: list[dict], first_example: int, taught_at: float, note: str) -> gr.HTML:
+    """The component, around what is built within it; triggers `crop` (file, whole, across, down, side) and `example`.
+
+    Args:
+        examples: the answers to the examples (`page.show`), one of each class, in class order.
+        first_example: the position of the one that is shown first.
+        taught_at: the temperature at which the distilled student was taught.
+        note: what stands under the photo.
+    """
+    return gr.HTML(
+        None,
+        html_template=(STAGE / "stage.html").read_text("utf-8"),
+        css_template=(STAGE / "stage.css").read_text("utf-8"),
+        js_on_load="\n".join((STAGE / f"{name}.js").read_text("utf-8") for name in SCRIPTS),
+        apply_default_css=False,
+        elem_id="stage",
+        classes=CLASSES,
+        image_size=IMAGE_SIZE,
+        min_side=Crop.MIN_SIDE,
+        min_temperature=MIN_TEMPERATURE,
+        max_temperature=MAX_TEMPERATURE,
+        start_temperature=START_TEMPERATURE,
+        taught_at=taught_at,
+        note=note,
+        examples=examples,
+        first_example=first_example,
+    )
