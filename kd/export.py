@@ -1,0 +1,208 @@
+"""A trained network in forms that need none of this project: ONNX, and PyTorch's own exported program.
+
+Every form is one graph with the normalisation inside it, and what `kd.hub.Classifier` computes:
+
+    images    float32, (N, 3, 32, 32), RGB, values in [0, 1]; N is free
+    logits    float32, (N, 10), in the order of `classes`
+
+and carries what is needed to use it and to know where it comes from (see `metadata`). The packages of the extra
+`export` are imported where they are used: neither the page nor the training needs them.
+"""
+
+import io
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from kd.cifar10 import IMAGE_SIZE
+from kd.hub import Classifier
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto
+
+INPUT, OUTPUT = "images", "logits"
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+METADATA = "metadata.json"  # inside a .pt2, where `metadata` stands
+BATCH = 250  # images that go through a network at once when it is compared
+
+
+class ExportError(ValueError):
+    """A network cannot be exported as asked; the message says why, and the way out."""
+
+
+def require_packages() -> None:
+    """Make sure that the packages of the extra `export` are there.
+
+    Raises:
+        ExportError: one is not.
+    """
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ExportError(
+            f"ONNX needs {', '.join(missing)}: install the extra `export` with pip install '.[export]', "
+            "or choose --format pt2, which needs PyTorch alone"
+        )
+
+
+def metadata(config: dict) -> dict[str, str]:
+    """What an exported network carries along, each value a text.
+
+    Args:
+        config: the checkpoint's config.json.
+
+    Returns:
+        input and output (sentences), classes (a JSON list, in the order of the logits), temperature (the T of the
+        network's recipe: of its soft targets, if it was distilled) and config (the whole config.json: role,
+        recipe, seed, data, versions, machine, sha256 of the weights).
+    """
+    return {
+        "input": f"{INPUT}: float32, (N, 3, {IMAGE_SIZE}, {IMAGE_SIZE}), RGB, values in [0, 1]; normalised inside",
+        "output": f"{OUTPUT}: float32, (N, {len(config['classes'])}), in the order of classes",
+        "classes": json.dumps(config["classes"]),
+        "temperature": f"{config['recipe']['temperature']:g}",
+        "config": json.dumps(config),
+    }
+
+
+def to_pt2(classifier: Classifier) -> bytes:
+    """The content of a .pt2 file: `torch.export.load` reads it, and its `.module()` answers."""
+    images = torch.zeros(2, 3, IMAGE_SIZE, IMAGE_SIZE)  # of one image the batch would be taken for a constant
+    program = torch.export.export(classifier, (images,), dynamic_shapes=({0: torch.export.Dim("N")},))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # the lines of source it came from, with the paths of this machine
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={METADATA: json.dumps(metadata(classifier.config))})
+    return file.getvalue()
+
+
+def to_onnx(classifier: Classifier) -> "ModelProto":
+    """The network as an ONNX model, weights inside; the exporter folds each batch norm into the convolution before it.
+
+    Raises:
+        ExportError: a package is missing.
+    """
+    require_packages()
+    from onnx import helper
+
+    images = torch.zeros(2, 3, IMAGE_SIZE, IMAGE_SIZE)
+    program = torch.onnx.export(
+        classifier, (images,), dynamo=True, input_names=[INPUT], output_names=[OUTPUT],
+        dynamic_shapes=({0: "N"},), external_data=False, verbose=False,
+    )  # fmt: skip
+    model = program.model_proto
+    _forget_source(model.graph)
+    helper.set_model_props(model, metadata(classifier.config))
+    return model
+
+
+def with_float16_weights(model: "ModelProto") -> "ModelProto":
+    """The same model with its convolutions' and linear layers' weights stored in float16, in half the space.
+
+    It computes in float32 as before: a cast stands behind each weight, which ONNX Runtime carries out once, when it
+    loads the model. Biases, which are small and have the wider range, stay as they are (as in `kd.checkpoint.save`).
+    """
+    from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+    smaller = ModelProto()
+    smaller.CopyFrom(model)
+    multiplied_by = {node.input[1] for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")}
+    casts = []
+    for weight in smaller.graph.initializer:
+        if weight.name in multiplied_by:
+            name, stored = weight.name, f"{weight.name}.float16"
+            weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), stored))
+            casts.append(helper.make_node("Cast", [stored], [name], f"{name}.cast", to=TensorProto.FLOAT))
+    nodes = [*casts, *smaller.graph.node]  # a graph's nodes stand in the order of computation
+    del smaller.graph.node[:]
+    smaller.graph.node.extend(nodes)
+    return smaller
+
+
+def quantised(model: "ModelProto", images: Tensor, hidden: bool | None = None) -> "ModelProto":
+    """The model in int8: static quantisation by ONNX Runtime, weights by channel.
+
+    Args:
+        model: as `to_onnx` returns it.
+        images: uint8, (N, 3, 32, 32), what the ranges of the activations are calibrated on.
+        hidden: without a progress bar; None to show one on a terminal alone.
+    """
+    from onnx import load
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Calibration(CalibrationDataReader):
+        def __init__(self) -> None:
+            bar = tqdm(images.split(BATCH), desc="calibrating", leave=False, disable=hidden)
+            self.batches: Iterator[Tensor] = iter(bar)
+
+        def get_next(self) -> dict | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {INPUT: (batch.float() / 255).numpy()}
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, target = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
+        quant_pre_process(model, prepared)
+        quantize_static(
+            prepared,
+            target,
+            Calibration(),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            reduce_range=True,  # weights of 7 bits: with 8, sums can saturate on processors without VNNI
+        )
+        smaller = load(target)
+    needed = {node.domain for node in smaller.graph.node}
+    domains = [each for each in smaller.opset_import if each.domain in needed]  # ONNX Runtime declares all it knows
+    for ours, theirs in ((smaller.opset_import, domains), (smaller.metadata_props, model.metadata_props)):
+        del ours[:]
+        ours.extend(theirs)
+    return smaller
+
+
+def answering(model: "ModelProto | bytes", threads: int = 0) -> Callable[[Tensor], Tensor]:
+    """A function from images, float (N, 3, 32, 32) in [0, 1], to logits, computed by ONNX Runtime on the CPU.
+
+    Args:
+        model: the model, or the content of its file.
+        threads: to compute with; 0 for one a core.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    content = model if isinstance(model, bytes) else model.SerializeToString()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
+
+
+@torch.inference_mode()
+def logits_of(answer: Callable[[Tensor], Tensor], images: Tensor, title: str, hidden: bool | None = None) -> Tensor:
+    """The logits of many images, float32 (N, 10).
+
+    Args:
+        answer: a network in any form: images, float (N, 3, 32, 32) in [0, 1], to logits.
+        images: uint8, (N, 3, 32, 32).
+        title: what the progress bar says.
+        hidden: without it; None to show it on a terminal alone.
+    """
+    with tqdm(total=len(images), desc=title, unit="img", leave=False, disable=hidden) as bar:
+        logits = []
+        for batch in images.split(BATCH):
+            logits.append(answer(batch.float() / 255))
+            bar.update(len(batch))
+    return torch.cat(logits)
+
+
+def _forget_source(graph: "GraphProto") -> None:
+    """Remove what the exporter notes of each node: the lines of source it came from, with the paths of this machine."""
+    for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        del part.metadata_props[:]

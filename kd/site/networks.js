@@ -1,0 +1,107 @@
+// A worker that runs exported networks (python -m train.export) in the visitor's browser, by ONNX Runtime Web.
+//
+// It is told
+//   {load: role, parts: [addresses], bytes}   the model's file, whole or cut into parts, and its size
+//   {ask: number, pixels}                     pixels: 32 x 32 in RGB, bytes, row by row, as shrink.js returns them
+// and tells
+//   {loading: role, received}                 bytes so far
+//   {ready: role}
+//   {answer: number, role, logits, milliseconds}
+//   {failed: role, problem}                   a sentence; the other networks go on
+//
+// Every network that is ready answers the latest question, and one that becomes ready later answers it then. A question
+// that is overtaken by the next one may go without answers.
+
+const RUNTIME = "./runtime/ort.wasm.min.mjs"; // what kd/site/runtime.py fetches
+// The smallest module with an instruction of SIMD: () -> v128 that is i8x16.popcnt(i8x16.splat(0)).
+const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+
+const NO_SIMD = "This browser lacks WebAssembly SIMD, which the networks need. Please use a newer browser.";
+const UNREACHABLE = "The network could not be fetched. Please check the connection and reload the page.";
+const UNUSABLE = "The network could not be started: its file is damaged, or memory is short. Please reload the page.";
+const NO_ANSWER = "The network failed to answer: memory may be short. Please close other pages and reload this one.";
+
+class Problem extends Error {}
+
+const networks = new Map(); // sessions by role
+let latest = null; // the question: {ask, input}
+let turn = Promise.resolve(); // the runtime does one thing at a time
+
+onmessage = ({ data }) => {
+  if (data.load) load(data);
+  else {
+    latest = { ask: data.ask, input: asInput(data.pixels) };
+    for (const role of networks.keys()) answer(role);
+  }
+};
+
+// Float32, (1, 3, 32, 32), 0 to 1.
+function asInput(pixels) {
+  const area = pixels.length / 3, input = new Float32Array(pixels.length);
+  for (let at = 0; at < area; at++) {
+    for (let channel = 0; channel < 3; channel++) input[channel * area + at] = pixels[at * 3 + channel] / 255;
+  }
+  return input;
+}
+
+function inTurn(role, problem, task) {
+  turn = turn.then(task).catch((error) => {
+    console.error(error);
+    postMessage({ failed: role, problem: error instanceof Problem ? error.message : problem });
+  });
+}
+
+function load({ load: role, parts, bytes }) {
+  const fetched = fetchAll(role, parts, bytes); // while others answer
+  fetched.catch(() => {}); // it is looked at in turn
+  inTurn(role, UNUSABLE, async () => {
+    if (!WebAssembly.validate(Uint8Array.from(SIMD))) throw new Problem(NO_SIMD);
+    const { InferenceSession } = await runtime();
+    networks.set(role, await InferenceSession.create(await fetched, { executionProviders: ["wasm"] }));
+    postMessage({ ready: role });
+    if (latest) answer(role);
+  });
+}
+
+async function runtime() {
+  try {
+    return await import(RUNTIME);
+  } catch {
+    throw new Problem(UNREACHABLE);
+  }
+}
+
+async function fetchAll(role, parts, bytes) {
+  const model = new Uint8Array(bytes);
+  let received = 0;
+  try {
+    for (const part of parts) {
+      const response = await fetch(part);
+      if (!response.ok) throw new Error(`${part}: ${response.status}`);
+      for (const reader = response.body.getReader(); ; ) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        model.set(value, received); // fails if there is more than was announced
+        received += value.length;
+        postMessage({ loading: role, received });
+      }
+    }
+    if (received !== bytes) throw new Error(`${received} of ${bytes} bytes`);
+  } catch (error) {
+    console.error(error);
+    throw new Problem(UNREACHABLE);
+  }
+  return model;
+}
+
+function answer(role) {
+  const question = latest;
+  inTurn(role, NO_ANSWER, async () => {
+    if (question !== latest) return;
+    const { Tensor } = await runtime(), started = performance.now();
+    const images = new Tensor("float32", question.input, [1, 3, 32, 32]);
+    const { logits } = await networks.get(role).run({ images });
+    const milliseconds = performance.now() - started;
+    postMessage({ answer: question.ask, role, logits: Array.from(logits.data), milliseconds });
+  });
+}

@@ -1,0 +1,54 @@
+// An image file to pixels, or a sentence that says why it is none: what `read_photo` of kd/inference.py is on the server.
+// The file does not leave the browser.
+
+export const MAX_FILE_BYTES = 25_000_000, MAX_PIXELS = 40_000_000; // as in kd/inference.py
+const GROUND = "white"; // what transparent pixels show
+
+// A file cannot be used as a photo; the message is a sentence for the person who chose it.
+export class PhotoError extends Error {}
+
+// Reads an image file of any kind that the browser knows, upright, transparency on white; of an animation the first
+// picture. Colour profiles are left aside, as on the server.
+//
+// file: a File or Blob.
+// Returns an ImageData of the whole photo.
+export async function readPhoto(file) {
+  if (file.size > MAX_FILE_BYTES) {
+    throw new PhotoError(`The file is larger than ${MAX_FILE_BYTES / 1e6} MB. Please choose a smaller one.`);
+  }
+  if (!file.size) throw new PhotoError("The file is empty. Please choose another one.");
+  const { width, height } = await sizeOf(file);
+  if (width * height > MAX_PIXELS) {
+    throw new PhotoError(`The image has more than ${MAX_PIXELS / 1e6} million pixels. Please scale it down first.`);
+  }
+  try {
+    const bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+    const context = canvas.getContext("2d", { willReadFrequently: true }); // in memory, where reading is exact
+    context.fillStyle = GROUND;
+    context.fillRect(0, 0, bitmap.width, bitmap.height);
+    context.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    return context.getImageData(0, 0, canvas.width, canvas.height);
+  } catch {
+    throw new PhotoError("The image is damaged or cut off. Please choose another file.");
+  }
+}
+
+// Width and height as the file's header says: an <img> knows them before anything is decoded, so that a small file
+// with a huge picture in it does no harm.
+async function sizeOf(file) {
+  const image = new Image(), url = URL.createObjectURL(file);
+  try {
+    await new Promise((done, fail) => {
+      image.onload = done;
+      image.onerror = fail;
+      image.src = url;
+    });
+  } catch {
+    throw new PhotoError("This file is not an image that can be read. Please use JPEG, PNG, WebP, GIF or BMP.");
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+  return { width: image.naturalWidth, height: image.naturalHeight };
+}

@@ -1,0 +1,74 @@
+"""ONNX Runtime Web, which runs the networks in a visitor's browser: fetched by npm, verified, served from the folder.
+
+python -m kd.site.runtime DIR
+
+One exact version and its checksum stand here, so that what a visitor's browser runs is known, and never comes from
+another host. MIT licence, as the first lines of its scripts say.
+"""
+
+import argparse
+import base64
+import hashlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from kd.checkpoint import write_atomically
+
+PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
+SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="  # of the package
+# Its build for the processor alone, 14 MB (3.7 MB compressed): others add the GPU and are twice as large.
+FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+PATIENCE = 600  # seconds for 33 MB
+
+
+class RuntimeFetchError(RuntimeError):
+    """The runtime cannot be had; the message says why, and the way out."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m kd.site.runtime", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder for its files")
+    options = parser.parse_args(arguments)
+    try:
+        fetch_runtime(options.folder)
+    except (RuntimeFetchError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
+    print(f"{options.folder}: {PACKAGE} {VERSION}, {', '.join(FILES)}")
+
+
+def fetch_runtime(folder: Path) -> None:
+    """Write the runtime's `FILES` to a folder.
+
+    Raises:
+        RuntimeFetchError: npm is not installed, cannot fetch the package, or fetched another one.
+        OSError: the folder cannot be written to.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise RuntimeFetchError("npm is needed to fetch ONNX Runtime Web: install Node.js, which has it")
+    with tempfile.TemporaryDirectory() as place:
+        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--pack-destination", place, "--silent"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeFetchError(f"{PACKAGE} {VERSION} did not come within {PATIENCE} s: try again") from error
+        packages = list(Path(place).glob("*.tgz"))
+        if done.returncode or len(packages) != 1:
+            said = (done.stderr or done.stdout).strip()
+            raise RuntimeFetchError(f"{PACKAGE} {VERSION} could not be fetched by npm: connect and try again. {said}")
+        with open(packages[0], "rb") as file:
+            found = base64.b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
+        if found != SHA512:
+            raise RuntimeFetchError(f"npm fetched a {PACKAGE} {VERSION} of sha512 {found}, not {SHA512}: do not use it")
+        with tarfile.open(packages[0]) as package:
+            for name in FILES:
+                content = package.extractfile(f"package/dist/{name}").read()
+                write_atomically(folder / name, lambda path, content=content: path.write_bytes(content))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Exported networks answer as the network does, say what they are, and stay only where they are good enough."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import train.export
+from kd import checkpoint, export, models
+from kd.cifar10 import CLASSES, NORMALISATIONS
+from kd.hub import Classifier
+from train.export import EXPORT, FILES
+
+onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
+for package in ("onnxscript", "onnxruntime"):
+    pytest.importorskip(package, reason="the extra `export` is not installed")
+
+MEAN, STD = NORMALISATIONS["cifar10"]
+CONFIG = {
+    "role": "student",
+    "architecture": "mobilenet_v2",
+    "stem": "cifar",
+    "classes": list(CLASSES),
+    "normalisation": {"name": "cifar10", "mean": MEAN, "std": STD},
+    "recipe": {"temperature": 4.0},
+    "seed": 7,
+    "epochs_done": 3,
+    "data": {},
+}
+
+
+@pytest.fixture(scope="module")
+def classifier(make_network, subset):
+    """The small network, its norm layers used to the images."""
+    network = make_network()
+    for _ in range(20):
+        network(subset[0].images[:200].float() / 255)
+    return Classifier(network, CONFIG).eval()
+
+
+@pytest.fixture(scope="module")
+def model(classifier):
+    """The small network as ONNX."""
+    return export.to_onnx(classifier)
+
+
+@pytest.fixture
+def small_checkpoint(classifier, make_network, tmp_path, monkeypatch):
+    """The small network as a checkpoint that can be loaded."""
+    monkeypatch.setattr(checkpoint.models, "build", lambda architecture, stem: make_network())
+    checkpoint.save(classifier.network, CONFIG, tmp_path / "student")
+    return tmp_path / "student"
+
+
+@pytest.fixture
+def command(data_dir, tmp_path, monkeypatch):
+    """Runs the command in this process, with few rounds of timing; returns what export.json says."""
+    monkeypatch.setattr(train.export, "LATENCY_RUNS", 2)
+    output = tmp_path / "exports"
+
+    def run(folder, *arguments):
+        train.export.main([*map(str, (folder, "--output", output, "--data-dir", data_dir, *arguments))])
+        return json.loads((output / EXPORT).read_text())
+
+    return run
+
+
+def refusal(*arguments):
+    """The sentence that the command ends with."""
+    with pytest.raises(SystemExit) as caught:
+        train.export.main([*map(str, arguments)])
+    return caught.value.code
+
+
+def images(count):
+    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(count))
+
+
+# The graph
+
+
+@pytest.mark.parametrize("count", [1, 7])
+@torch.inference_mode()
+def test_onnx_takes_images_as_they_are_in_any_number_and_answers_as_pytorch(classifier, model, count):
+    onnx.checker.check_model(model, full_check=True)
+    torch.testing.assert_close(export.answering(model)(images(count)), classifier(images(count)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 7])
+@torch.inference_mode()
+def test_pt2_takes_images_as_they_are_in_any_number_and_answers_as_pytorch(classifier, count):
+    program = torch.export.load(io.BytesIO(export.to_pt2(classifier))).module()
+    torch.testing.assert_close(program(images(count)), classifier(images(count)), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("architecture", "stem"), [("resnet50", "imagenet"), ("mobilenet_v2", "cifar")])
+@torch.inference_mode()
+def test_the_real_networks_come_through_whole(architecture, stem):
+    torch.manual_seed(0)
+    network = models.build(architecture, stem)
+    for module in network.modules():  # else the norm layers do nothing, and a lost one would not be noticed
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 2)
+    classifier = Classifier(network, CONFIG).eval()
+    expected = classifier(images(3))
+    found = export.answering(export.to_onnx(classifier))(images(3))
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(found, expected, atol=1e-4 * expected.abs().max().item(), rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_float16_weights_take_half_the_space_and_hardly_move_the_logits(classifier, model):
+    smaller = export.with_float16_weights(model)
+    onnx.checker.check_model(smaller, full_check=True)
+    stored = {
+        each.name: each.data_type for each in smaller.graph.initializer if len(each.dims) > 1 and each.dims[0] > 3
+    }
+    assert set(stored.values()) == {onnx.TensorProto.FLOAT16} and len(stored) == 3  # two convolutions, one linear layer
+    torch.testing.assert_close(export.answering(smaller)(images(7)), classifier(images(7)), atol=5e-3, rtol=0)
+
+
+@torch.inference_mode()
+def test_quantised_weights_are_int8_and_the_logits_stay_near(classifier, model, subset):
+    training, validation = subset
+    smaller = export.quantised(model, training.images)
+    stored = {each.data_type for each in smaller.graph.initializer if len(each.dims) == 4}
+    assert stored == {onnx.TensorProto.INT8}
+    own = export.logits_of(classifier, validation.images, "")
+    logits = export.logits_of(export.answering(smaller), validation.images, "")
+    assert 0 < (logits - own).abs().max() < 0.1 * (own.max() - own.min())
+
+
+def test_every_form_carries_classes_temperature_and_provenance(classifier, model, subset):
+    files = {export.METADATA: ""}
+    torch.export.load(io.BytesIO(export.to_pt2(classifier)), extra_files=files)
+    forms = [model, export.with_float16_weights(model), export.quantised(model, subset[0].images[:50])]
+    for carried in [json.loads(files[export.METADATA]), *({p.key: p.value for p in m.metadata_props} for m in forms)]:
+        assert json.loads(carried["classes"]) == list(CLASSES)
+        assert carried["temperature"] == "4"
+        assert json.loads(carried["config"]) == json.loads(json.dumps(CONFIG))
+        assert "[0, 1]" in carried["input"] and "(N, 10)" in carried["output"]
+
+
+def test_no_form_tells_where_it_was_made(classifier, model):
+    for content in (model.SerializeToString(), export.to_pt2(classifier)):
+        assert b"site-packages" not in content and str(Path(export.__file__).parent).encode() not in content
+
+
+# The command
+
+
+def test_writes_onnx_and_measures_it_against_pytorch(command, small_checkpoint, capsys):
+    exported = command(small_checkpoint, "--float16")
+    output = small_checkpoint.parent / "exports"
+    assert {path.name for path in output.iterdir()} == {FILES["float32"], FILES["float16"], EXPORT}
+    assert exported["data"]["compared_on"] == 50
+    assert exported["weights"] == checkpoint.load_config(small_checkpoint)["weights"]
+    for name, file in exported["files"].items():
+        assert file["bytes"] == (output / name).stat().st_size
+        assert file["accuracy"] == exported["pytorch"]["accuracy"] and file["agreement"] == 1
+        assert 0 < file["largest_difference"] < 5e-3
+        assert file["latency_ms"] > 0
+    said = capsys.readouterr().out
+    assert "| Student alone (MobileNetV2) | ONNX, float32 |" in said and str(output / FILES["float16"]) in said
+
+
+def test_pt2_replaces_the_export_that_was_there(command, small_checkpoint):
+    command(small_checkpoint)
+    exported = command(small_checkpoint, "--format", "pt2")
+    output = small_checkpoint.parent / "exports"
+    assert {path.name for path in output.iterdir()} == {FILES["pt2"], EXPORT}
+    assert exported["files"][FILES["pt2"]]["largest_difference"] < 1e-5
+
+
+@pytest.mark.parametrize(("lost", "kept"), [(0.005, True), (0.006, False)])
+def test_int8_stays_only_within_half_a_point(command, small_checkpoint, monkeypatch, capsys, lost, kept):
+    accuracies = iter([0.8, 0.8, 0.8 - lost])  # PyTorch's, float32's, int8's
+    monkeypatch.setattr(train.export.evaluation, "accuracy", lambda logits, labels: next(accuracies))
+    exported = command(small_checkpoint, "--int8")
+    assert (small_checkpoint.parent / "exports" / FILES["int8"]).exists() == kept
+    assert exported["files"][FILES["int8"]]["kept"] == kept
+    assert exported["calibrated_on"] == 450
+    said = "int8 is not kept: its accuracy, 79.40%, is more than 0.5 points below PyTorch's, 80.00%"
+    assert (said in capsys.readouterr().out) == (not kept)
+
+
+def test_record_gathers_networks(command, small_checkpoint, tmp_path, capsys):
+    other = shutil.copytree(small_checkpoint, tmp_path / "other")
+    record = tmp_path / "exports.json"
+    first = command(small_checkpoint, "--record", record)
+    capsys.readouterr()
+    second = command(other, "--record", record)
+    assert json.loads(record.read_text()) == {"student": first, "other": second}
+    assert capsys.readouterr().out.count("| ONNX, float32 |") == 2
+
+
+# What is refused
+
+
+def test_int8_is_refused_for_a_teacher_and_with_pt2(tmp_path, small_checkpoint, capsys):
+    config = checkpoint.load_config(small_checkpoint) | {"role": "teacher"}
+    checkpoint.write_json(small_checkpoint / checkpoint.CONFIG, config)
+    assert "is for the students" in refusal(small_checkpoint, "--output", tmp_path / "out", "--int8")
+    assert refusal(small_checkpoint, "--output", tmp_path / "out", "--int8", "--format", "pt2") == 2
+    assert "--float16 and --int8 are for --format onnx" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_things_are_named_with_the_way_out(tmp_path, small_checkpoint, monkeypatch):
+    assert "none does not exist" in refusal(tmp_path / "none", "--output", tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert "name another --output" in refusal(small_checkpoint, "--output", place)
+    assert "--record wrote" in refusal(
+        small_checkpoint, "--output", tmp_path / "out", "--record", small_checkpoint / checkpoint.CONFIG
+    )
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
+    said = refusal(small_checkpoint, "--output", tmp_path / "out", "--data-dir", tmp_path / "nowhere")
+    assert "--data-dir" in said and "cifar-10-python.tar.gz" in said
+
+
+def test_a_missing_package_is_named_with_the_extra_and_pt2_does_without(command, small_checkpoint, monkeypatch):
+    monkeypatch.setattr(export, "PACKAGES", ("onnx", "no_such_package"))
+    said = refusal(small_checkpoint, "--output", small_checkpoint.parent / "out")
+    assert "ONNX needs no_such_package: install the extra `export` with pip install '.[export]'" in said
+    command(small_checkpoint, "--format", "pt2")

@@ -1,0 +1,245 @@
+"""Write a trained network as ONNX or as PyTorch's exported program, and compare it with the network itself.
+
+python -m train.export checkpoints/student --output exports/student                    model.onnx
+python -m train.export checkpoints/student --output exports/student --float16 --int8   smaller ones beside it
+python -m train.export checkpoints/student --output exports/student --format pt2       model.pt2 instead
+
+Compared are the logits of the 5,000 validation images, and the latency of one image on one core. The int8 model, for
+the students alone, stays if its accuracy is at most half a point below PyTorch's. All figures go to export.json beside
+the models. What the graph takes and carries along stands in `kd.export`, how to use it in docs/export.md.
+"""
+
+import argparse
+import io
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kd import checkpoint, evaluation, export
+from kd.checkpoint import CheckpointError, write_atomically, write_json
+from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_training_set, split_indices
+from kd.export import ExportError
+from kd.hub import Classifier
+from kd.models import ARCHITECTURES
+from kd.processes import machine
+from kd.results import ROLE_NAMES
+
+EXPORT = "export.json"
+FILES = {"float32": "model.onnx", "float16": "model-float16.onnx", "int8": "model-int8.onnx", "pt2": "model.pt2"}
+MAX_LOSS = 0.005  # of accuracy, which an int8 model may lose against PyTorch
+CALIBRATION_IMAGES = 1000
+LATENCY_WARM_UP, LATENCY_RUNS = 10, 100
+
+Answer = Callable[[Tensor], Tensor]  # images, float (N, 3, 32, 32) in [0, 1], to logits
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m train.export", description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder of the network")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR",
+                        help=f"folder for the models and {EXPORT}; an export that it holds is replaced")  # fmt: skip
+    parser.add_argument("--format", choices=("onnx", "pt2"), default="onnx",
+                        help="ONNX, or a program for torch.export.load (onnx)")  # fmt: skip
+    parser.add_argument(
+        "--float16", action="store_true", help=f"write {FILES['float16']} too: weights in half the space"
+    )
+    parser.add_argument("--int8", action="store_true",
+                        help=f"write {FILES['int8']} too, if it keeps the accuracy: for students")  # fmt: skip
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
+                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
+    parser.add_argument("--record", type=Path, metavar="FILE",
+                        help=f"put the content of {EXPORT} into this JSON file too, which gathers several networks', "
+                        "and print the table of all of them")  # fmt: skip
+    options = parser.parse_args(arguments)
+    if options.format == "pt2" and (options.float16 or options.int8):
+        parser.error("--float16 and --int8 are for --format onnx")
+    forms = ["pt2"] if options.format == "pt2" else ["float32"]
+    forms += [form for form in ("float16", "int8") if getattr(options, form)]
+    try:
+        record = read_record(options.record) if options.record else {}
+        network, config = checkpoint.load(options.checkpoint)
+        if options.int8 and config["role"] == "teacher":
+            raise ExportError(f"--int8 is for the students, and {options.checkpoint} holds a teacher: leave it out")
+        if options.format == "onnx":
+            export.require_packages()
+        make_writable(options.output)
+        classifier = Classifier(network, config).eval()
+        exported = export_all(classifier, forms, read_training_set(options.data_dir), options.output)
+        record |= {options.checkpoint.resolve().name: exported}
+        if options.record:
+            write_json(options.record, record)
+    except (CheckpointError, DataError, ExportError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
+    print(exports_table(record))
+    for name, file in exported["files"].items():
+        print(f"{options.output / name}" if file["kept"] else not_kept(file, exported["pytorch"]))
+
+
+def export_all(classifier: Classifier, forms: list[str], everything: LabelledImages, output: Path) -> dict:
+    """Write a network to `output` in several forms, keys of `FILES`, and compare each with the network itself.
+
+    Args:
+        everything: the training images, of which the validation images are compared on and others calibrated on.
+        output: a folder that exists; the files of a former export there are removed.
+
+    Returns:
+        The content of export.json: of which checkpoint, on which data, machine and versions; the network's own bytes,
+        accuracy and latency_ms under "pytorch"; and by file name under "files" format, weights, kept, bytes,
+        accuracy and agreement with PyTorch (0 to 1), largest_difference of the logits, and latency_ms (one image,
+        one core).
+    """
+    for name in (EXPORT, *FILES.values()):
+        (output / name).unlink(missing_ok=True)
+    training, validation = (everything[positions] for positions in split_indices(everything.labels))
+    calibration = training.images[:: max(1, len(training) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
+    contents = make(classifier, forms, calibration)
+
+    config = classifier.config
+    classifier.to(memory_format=torch.channels_last)  # as on the page
+    own = export.logits_of(classifier, validation.images, "PyTorch")
+    own_accuracy = evaluation.accuracy(own, validation.labels)
+    files, single = {}, {"PyTorch": classifier}
+    for form, content in contents.items():
+        logits = export.logits_of(answering(form, content), validation.images, FILES[form])
+        accuracy = evaluation.accuracy(logits, validation.labels)
+        kept = form != "int8" or round(own_accuracy - accuracy, 6) <= MAX_LOSS
+        files[FILES[form]] = {
+            "format": "pt2" if form == "pt2" else "onnx",
+            "weights": "float32" if form == "pt2" else form,
+            "kept": kept,
+            "bytes": len(content),
+            "accuracy": accuracy,
+            "agreement": evaluation.agreement(logits, own),
+            "largest_difference": (logits - own).abs().max().item(),
+        }
+        single[FILES[form]] = answering(form, content, threads=1)
+        if kept:
+            write_atomically(output / FILES[form], lambda path, content=content: path.write_bytes(content))
+    latency = latencies(single)
+    exported = {
+        **{key: config[key] for key in ("role", "architecture", "stem", "seed", "epochs_done", "weights")},
+        "data": {**everything.description, "compared_on": len(validation)},
+        "calibrated_on": len(calibration) if "int8" in forms else None,
+        "machine": machine(torch.device("cpu")),
+        "latency_runs": LATENCY_RUNS,
+        "versions": {name: version(name) for name in ("torch", *(() if "pt2" in forms else export.PACKAGES))},
+        "pytorch": {
+            "bytes": checkpoint.weight_bytes(config), "accuracy": own_accuracy, "latency_ms": latency.pop("PyTorch")
+        },
+        "files": {name: file | {"latency_ms": latency[name]} for name, file in files.items()},
+    }  # fmt: skip
+    write_json(output / EXPORT, exported)
+    return exported
+
+
+def make(classifier: Classifier, forms: list[str], calibration: Tensor) -> dict[str, bytes]:
+    """The content of the file of each form."""
+    if forms == ["pt2"]:
+        return {"pt2": export.to_pt2(classifier)}
+    models = {"float32": export.to_onnx(classifier)}
+    if "float16" in forms:
+        models["float16"] = export.with_float16_weights(models["float32"])
+    if "int8" in forms:
+        models["int8"] = export.quantised(models["float32"], calibration)
+    return {form: model.SerializeToString() for form, model in models.items()}
+
+
+def answering(form: str, content: bytes, threads: int = 0) -> Answer:
+    """The network that a file holds, ready to answer; `threads` as in `kd.export.answering`."""
+    return torch.export.load(io.BytesIO(content)).module() if form == "pt2" else export.answering(content, threads)
+
+
+@torch.inference_mode()
+def latencies(answers: dict[str, Answer]) -> dict[str, float]:
+    """Median milliseconds of one image on one core for each network, taken in turns, after a warm-up."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    image = torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE)
+    seconds: dict[str, list[float]] = {name: [] for name in answers}
+    for _ in range(LATENCY_WARM_UP + LATENCY_RUNS):
+        for name, answer in answers.items():
+            started = time.perf_counter()
+            answer(image)
+            seconds[name].append(time.perf_counter() - started)
+    torch.set_num_threads(threads)
+    return {name: round(statistics.median(times[LATENCY_WARM_UP:]) * 1000, 3) for name, times in seconds.items()}
+
+
+def make_writable(folder: Path) -> None:
+    """Make the folder, and see whether it can be written to: better now than after minutes.
+
+    Raises:
+        ExportError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be written to ({error.strerror}): name another --output") from error
+
+
+def read_record(path: Path) -> dict[str, dict]:
+    """The content of a file that --record wrote; empty where there is none.
+
+    Raises:
+        ExportError: it holds something else.
+    """
+    try:
+        record = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not all(isinstance(each, dict) and "files" in each for each in record.values()):
+        raise ExportError(f"{path} is not a file that --record wrote: name another one")
+    return record
+
+
+def exports_table(record: dict[str, dict]) -> str:
+    """Exports as a Markdown table, with a line that says where they were measured.
+
+    Args:
+        record: the content of export.json by any name.
+    """
+    lines = ["| network | form | file size | accuracy | agrees with PyTorch | largest difference of logits | latency |"]
+    lines.append("| --- | --- " + "| ---: " * 5 + "|")
+    notes = {}
+    for exported in record.values():
+        network = f"{ROLE_NAMES[exported['role']]} ({ARCHITECTURES[exported['architecture']]})"
+        forms = {"PyTorch": exported["pytorch"]}
+        for file in exported["files"].values():
+            kept = "" if file["kept"] else ", not kept"
+            forms[f"{'ONNX' if file['format'] == 'onnx' else 'pt2'}, {file['weights']}{kept}"] = file
+        for form, figures in forms.items():
+            compared = "agreement" in figures
+            cells = (
+                network, form, f"{figures['bytes'] / 1e6:.1f} MB", f"{figures['accuracy']:.2%}",
+                f"{figures['agreement']:.2%}" if compared else "",
+                f"{figures['largest_difference']:.2g}" if compared else "", f"{figures['latency_ms']:.1f} ms",
+            )  # fmt: skip
+            lines.append("| " + " | ".join(cells) + " |")
+        versions = ", ".join(f"{name} {number}" for name, number in exported["versions"].items())
+        notes[
+            f"Compared on {exported['data']['compared_on']:,} validation images of {exported['data']['name']}; latency "
+            f"on one core ({exported['machine']}), one image, median of {exported['latency_runs']} runs in turns; "
+            f"{versions}."
+        ] = None  # a dict keeps one of each, in order
+    return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def not_kept(file: dict, own: dict) -> str:
+    """The sentence on a model that lost too much accuracy."""
+    return (
+        f"{file['weights']} is not kept: its accuracy, {file['accuracy']:.2%}, is more than {MAX_LOSS * 100:g} points "
+        f"below PyTorch's, {own['accuracy']:.2%}"
+    )
+
+
+if __name__ == "__main__":
+    main()
