@@ -158,9 +158,7 @@ def load_config(folder: str | Path) -> dict:
         raise CheckpointError(f"{folder / CONFIG} cannot be read ({error}): {_way_out(folder)}") from error
     wrong = _wrong_fields(config)
     if wrong:
-        raise CheckpointError(
-            f"{folder / CONFIG} is not a checkpoint's: check {', '.join(wrong)}; {_way_out(folder)}"
-        )
+        raise CheckpointError(f"{folder / CONFIG} is not a checkpoint's: check {', '.join(wrong)}; {_way_out(folder)}")
     return config
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from kd import checkpoint
 from kd.checkpoint import CONFIG, HISTORY, INDEX, CheckpointError
-from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
+from kd.cifar10 import IMAGE_SIZE, normalise
 from kd.model_card import CARD, model_card
 from kd.recipe import ROLES
 from kd.results import RESULTS, read_results, results_of

@@ -472,7 +472,7 @@ def test_writing_atomically_shows_the_old_file_until_the_new_one_is_whole(tmp_pa
 def test_processes_that_write_one_file_at_once_lose_no_write(tmp_path):
     program = (
         "import sys; from pathlib import Path; from kd.checkpoint import write_atomically\n"
-        "for _ in range(200): write_atomically(Path(sys.argv[1]), lambda path: path.write_text(sys.argv[2] * 10_000))"
+        "for _ in range(50): write_atomically(Path(sys.argv[1]), lambda path: path.write_text(sys.argv[2] * 10_000))"
     )
     path = tmp_path / "shared"
     writers = [
