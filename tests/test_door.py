@@ -1,4 +1,4 @@
-"""What the door before Gradio keeps out: addresses of other hosts, routes of no use, what is too much; and its headers."""
+"""What the door before Gradio keeps out: addresses of other hosts, useless routes, what is too much; its headers."""
 
 import asyncio
 import json

@@ -32,8 +32,8 @@ from kd.demo.uploads import NO_UPLOAD, is_upload, no_upload, sweep
 API = "/gradio_api/"
 # The parts of Gradio's API that its front end and its clients use of this page; `run` is for what needs no queue.
 ROUTES = {
-    "app_id", "call", "cancel", "custom_component", "heartbeat", "info", "login_check", "openapi.json", "queue", "reset",
-    "run", "startup-events", "theme.css", "upload", "upload_progress", "user",
+    "app_id", "call", "cancel", "custom_component", "heartbeat", "info", "login_check", "openapi.json", "queue",
+    "reset", "run", "startup-events", "theme.css", "upload", "upload_progress", "user",
 }  # fmt: skip
 MAX_MESSAGE = 1_000_000  # bytes; a list of a hundred files is a tenth of that
 MAX_DEPTH = 20  # of what is nested in a message
