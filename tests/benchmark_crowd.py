@@ -117,8 +117,8 @@ def measure_abuse() -> bool:
         for said, times in refused.most_common():
             report(f"abusive, {times} times", said[:150])
         report("next photo", f"{upload_again(Visitor(address), 1)[0]:.0f} ms")
-    sentences = all(said[:1] in "{TRCa" and "Traceback" not in said for said in refused if said != "None")
-    return cuts[94] < P95 and most[0] < MEMORY and sentences and "None" not in refused
+    without_sentence = [said for said in refused if said in ("", "None") or "Traceback" in said]
+    return cuts[94] < P95 and most[0] < MEMORY and not without_sentence
 
 
 def look_at_photos(visitor: Visitor, number: int) -> list[float]:

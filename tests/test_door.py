@@ -97,8 +97,12 @@ def sentence_of(ask, *arguments):
 
 def test_gradio_alone_would_fetch_the_address(elsewhere):
     """Or the tests below would prove nothing."""
+
+    def classify(image: gr.FileData) -> str:
+        return "done"
+
     with gr.Blocks() as bare:
-        gr.api(lambda image: "done", api_name="classify")
+        gr.api(classify, api_name="classify")
     bare.queue().launch(prevent_thread_lock=True, quiet=True)
     try:
         visitor = Visitor(bare.local_url)

@@ -23,7 +23,7 @@ from gradio.route_utils import get_root_url
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kd.demo.crowd import QUEUE, Allowance
@@ -125,7 +125,10 @@ class Door:
             else:
                 await self.app(scope, replay(await self.checked_message(scope, receive, route), receive), send)
         except RefusalError as refusal:
-            await JSONResponse({"detail": str(refusal)}, refusal.status)(scope, receive, send)
+            # Gradio's front end shows the detail of a message that failed, and all the text of an upload that did.
+            text = PlainTextResponse(str(refusal), refusal.status)
+            answer = text if route.startswith("upload") else JSONResponse({"detail": str(refusal)}, refusal.status)
+            await answer(scope, receive, send)
 
     async def checked_message(self, scope: Scope, receive: Receive, route: str) -> bytes:
         """A message without foreign files, from a visitor who may still stand in the queue."""
