@@ -305,6 +305,14 @@ def test_an_upload_that_is_announced_too_large_is_refused_unread(stingy):
     assert upload_bytes(stingy, 1000, announced=1000) == 200
 
 
+def test_who_is_refused_has_been_heard_out_and_so_hears_the_answer(stingy):
+    chunks = [{"type": "http.request", "body": b"x" * 999, "more_body": number < 3} for number in range(4)]
+    scope = {"path": "/gradio_api/upload", "headers": [(b"content-length", b"3996")]}
+    status, answer = run(stingy, scope, *chunks, {"type": "http.disconnect"})
+    assert status == 429 and answer.decode().endswith("Please wait a little.")
+    assert run(stingy, {"path": "/gradio_api/vibe-code"}, *chunks)[0] == 404
+
+
 def test_an_upload_that_announces_less_than_it_sends_is_broken_off(stingy):
     assert upload_bytes(stingy, 900, 900, announced=900) == 429
 
@@ -375,7 +383,7 @@ def test_a_link_to_the_page_has_its_own_preview_with_a_picture(visitor, page):
     assert found["og:title"] == "Dark Knowledge"
     assert len(found["og:description"]) > 50
     assert found["og:url"] == page.local_url
-    assert text.count('="og:') == len(found) == 5 and "raw.githubusercontent" not in text
+    assert text.count('="og:') == len(found) == 5 and "Click to try out the app" not in text
     picture = httpx.get(found["og:image"])
     assert picture.headers["content-type"] == "image/png"
     with Image.open(door_module.PREVIEW) as image:

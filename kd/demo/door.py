@@ -39,6 +39,7 @@ MAX_MESSAGE = 1_000_000  # bytes; a list of a hundred files is a tenth of that
 MAX_DEPTH = 20  # of what is nested in a message
 # Bytes that one address may upload at once, a hundred ordinary photos, and then each second. A class of thirty fits in.
 UPLOAD_BURST, UPLOAD_RATE = 500_000_000, 10_000_000
+MAX_DRAINED = 50_000_000  # bytes of a refused request that are read and forgotten
 SWEEP_PAUSE = 2  # seconds, at least, from one look at all stored uploads to the next
 PLACES = 4  # in the queue for one visitor: the page itself asks for two at most
 
@@ -109,7 +110,7 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        send = with_headers(send)
+        send, receive = with_headers(send), Body(receive)
         _, found, route = scope["path"].partition(API)
         try:
             if found:
@@ -125,6 +126,7 @@ class Door:
             else:
                 await self.app(scope, replay(await self.checked_message(scope, receive, route), receive), send)
         except RefusalError as refusal:
+            await receive.drain()
             # Gradio's front end shows the detail of a message that failed, and all the text of an upload that did.
             text = PlainTextResponse(str(refusal), refusal.status)
             answer = text if route.startswith("upload") else JSONResponse({"detail": str(refusal)}, refusal.status)
@@ -230,6 +232,24 @@ async def read_message(receive: Receive) -> bytes:
             raise RefusalError(413, "This message is too long.")
         more = message.get("more_body", False)
     return bytes(content)
+
+
+class Body:
+    """A `receive` that knows whether all of the request's body has come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive, self.over = receive, False
+
+    async def __call__(self) -> Message:
+        message = await self.receive()
+        self.over = not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Read on to the end, or far enough: who is still sending does not hear an answer."""
+        left = MAX_DRAINED
+        while not self.over and left > 0:
+            left -= len((await self()).get("body", b""))
 
 
 def replay(content: bytes, receive: Receive) -> Receive:
