@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from kd.demo import crowd
-from kd.demo.crowd import MANY_IMAGES, MAX_IMAGES, QUEUE, SINGLE_PHOTO
+from kd.demo.crowd import ENDPOINT, MANY_IMAGES, MAX_IMAGES, QUEUE, SINGLE_PHOTO, Allowance, Turns
 from tests.visitors import Visitor, photo_bytes
 
 VISITORS = 50
@@ -76,12 +76,89 @@ def test_a_single_photo_does_not_wait_behind_a_hundred_of_another_visitor(visito
     assert len(rows) == MAX_IMAGES and all("answers" in row for row in rows)
 
 
+@pytest.mark.parametrize("way", ["tab", "endpoint"])
+def test_a_single_photo_does_not_wait_behind_lists_of_other_visitors(visitors, way):
+    lists, single = visitors[:3], visitors[3]
+    places = []
+    for number, visitor in enumerate(lists):
+        photos = [photo_bytes(photo_of(100 * number + n).resize((1500, 1500)), "JPEG") for n in range(20)]
+        files = [visitor.upload(content, f"{n}.jpg") for n, content in enumerate(photos)]
+        name = {"elem_id": "gallery-files", "trigger": "upload"} if way == "tab" else {"api_name": "classify"}
+        places.append(visitor.join(visitor.event(**name), [files] if way == "tab" else [files, 1.0]))
+    single.show(single.upload(photo_bytes(photo_of(1))))
+    served, done = time.monotonic(), []
+    for visitor, place in zip(lists, places, strict=True):
+        visitor.wait(place)
+        done.append(time.monotonic())
+    assert served < done[-1]
+
+
+def test_who_has_much_to_do_takes_turns_with_the_others():
+    turns, order, started = Turns(1), [], threading.Event()
+
+    def work(name, times):
+        for _ in range(times):
+            with turns:
+                started.set()
+                order.append(name)
+                time.sleep(0.05)
+
+    many = threading.Thread(target=work, args=("many", 6))
+    many.start()
+    started.wait()
+    others = [threading.Thread(target=work, args=(f"single {number}", 1)) for number in range(2)]
+    for other in others:
+        other.start()
+    for thread in (many, *others):
+        thread.join()
+    assert max(order.index(f"single {number}") for number in range(2)) <= 4
+    assert order.count("many") == 6
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_no_more_than_the_allowed_number_compute_at_once_and_an_error_gives_its_turn_back(at_once):
+    turns, lock, now, most = Turns(at_once), threading.Lock(), [0], [0]
+
+    def work(number):
+        try:
+            with turns:
+                with lock:
+                    now[0] += 1
+                    most[0] = max(most[0], now[0])
+                time.sleep(0.002)
+                with lock:
+                    now[0] -= 1
+                raise ValueError(number)
+        except ValueError:
+            return number
+
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(work, range(60))) == list(range(60))
+    assert most[0] == at_once
+
+
+def test_an_allowance_is_used_up_by_its_key_alone_and_comes_back_with_time(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(crowd.time, "monotonic", lambda: now[0])
+    allowance = Allowance(10, 2)
+    assert allowance.take("a", 8) and not allowance.take("a", 3) and allowance.take("a", 2)
+    assert allowance.left("a") == 0 and allowance.left("b") == 10
+    now[0] += 2
+    assert allowance.left("a") == 4
+    now[0] += 3600
+    assert allowance.left("a") == 10
+    for number in range(3000):
+        now[0] += 10
+        allowance.take(f"visitor {number}", 1)
+    assert len(allowance._left) <= 1001  # who has not come for long is forgotten
+
+
 def test_the_limits_stand_in_the_page(visitors):
     assert QUEUE >= 2 * VISITORS
     dependencies = {entry["api_name"]: entry for entry in visitors[0].config["dependencies"]}
     assert dependencies["classify"]["queue"]
-    assert SINGLE_PHOTO["concurrency_limit"] == crowd.cores() and MANY_IMAGES["concurrency_limit"] == 1
-    assert SINGLE_PHOTO["concurrency_id"] != MANY_IMAGES["concurrency_id"]
+    assert SINGLE_PHOTO["concurrency_limit"] == crowd.cores()
+    assert len({settings["concurrency_id"] for settings in (SINGLE_PHOTO, ENDPOINT, MANY_IMAGES)}) == 3
 
 
 @pytest.mark.parametrize(

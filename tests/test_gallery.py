@@ -7,7 +7,7 @@ import random
 import pytest
 from PIL import Image
 
-from kd.demo import gallery
+from kd.demo import endpoint, gallery
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, plain_cell
 from kd.demo.seen import WARNING
@@ -128,6 +128,19 @@ def test_files_beyond_the_limit_are_left_out_and_counted(trio, cached):
     assert len(value["rows"]) == MAX_IMAGES and value["left_out"] == 7
     assert progress[0] == {"done": 0, "total": MAX_IMAGES}
     assert [step["done"] for step in progress] == sorted({step["done"] for step in progress})
+
+
+def test_what_is_named_more_than_once_is_read_once_and_answered_everywhere(trio, cached, monkeypatch):
+    read, photos = [], []
+    monkeypatch.setattr(gallery, "read_upload", lambda upload: read.append(upload["path"]) or Image.new("RGB", (9, 9)))
+    one, other = cached("one.png", b"1"), cached("other.png", b"2")
+    uploads = [one | {"orig_name": f"{number}.png"} for number in range(40)] + [other] * 10
+    *_, value = gallery.answer_files(trio, uploads)
+    assert read == [one["path"], other["path"]]
+    assert [row["name"] for row in value["rows"]] == [f"{number}.png" for number in range(40)] + ["other.png"] * 10
+    assert all(row["answers"] for row in value["rows"])
+    monkeypatch.setattr(endpoint, "read_upload", lambda upload: photos.append(upload) or Image.new("RGB", (9, 9)))
+    assert len(endpoint.classify_list(trio, [one] * 50, 1.0)) == 50 and photos == [one]
 
 
 @pytest.mark.parametrize("nothing", [None, [], "text", 3])

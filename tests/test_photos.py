@@ -10,7 +10,16 @@ import pytest
 from PIL import Image
 
 from kd.cifar10 import IMAGE_SIZE
-from kd.inference import MAX_FILE_BYTES, MAX_PIXELS, PhotoError, read_photo, to_network_size
+from kd.inference import (
+    ENOUGH,
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+    MAX_REDUCED_PIXELS,
+    MAX_SCANS,
+    PhotoError,
+    read_photo,
+    to_network_size,
+)
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -120,10 +129,18 @@ def png_that_claims(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def jpeg(image):
+def jpeg(image, **options):
     content = io.BytesIO()
-    image.save(content, "JPEG")
+    image.save(content, "JPEG", **options)
     return content.getvalue()
+
+
+def jpeg_that_claims(width, height, **options):
+    """A JPEG whose header promises any number of pixels, and which holds 16 x 16."""
+    content = bytearray(jpeg(gradient(16, 16), **options))
+    place = max(content.find(marker) for marker in (b"\xff\xc0", b"\xff\xc2")) + 5
+    content[place : place + 4] = struct.pack(">HH", height, width)
+    return bytes(content)
 
 
 @pytest.mark.parametrize(
@@ -135,15 +152,73 @@ def jpeg(image):
         (b"%PDF-1.7", "not an image"),
         (jpeg(gradient(400, 400))[:2000], "damaged"),
         (png_that_claims(50_000, 50_000), "million pixels"),
-        (png_that_claims(8000, MAX_PIXELS // 8000 + 1), "million pixels"),
+        (png_that_claims(8000, MAX_PIXELS // 8000 + 1), "16 million pixels"),
+        (jpeg_that_claims(12_000, MAX_REDUCED_PIXELS // 12_000 + 1), "120 million pixels"),
+        (jpeg_that_claims(8000, MAX_PIXELS // 8000 + 1, progressive=True), "16 million pixels"),
+        (b"\0\0\0\x18ftypheic" + bytes(100), "HEIC, which cannot be read"),
         (png_that_claims(100, 100), "damaged"),
     ],
-    ids=["empty", "text", "svg", "pdf", "cut off", "bomb", "just too large", "hollow"],
+    ids=[
+        "empty",
+        "text",
+        "svg",
+        "pdf",
+        "cut off",
+        "bomb",
+        "just too large",
+        "jpeg",
+        "progressive jpeg",
+        "heic",
+        "hollow",
+    ],  # fmt: skip
 )
 def test_a_file_that_cannot_be_used_gets_a_sentence(tmp_path, content, sentence):
     path = tmp_path / "upload.png"
     path.write_bytes(content)
     with pytest.raises(PhotoError, match=sentence):
+        read_photo(path)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "MPO"])
+def test_a_phones_50_megapixels_are_read_upright_at_a_reduced_scale(tmp_path, form):
+    exif, path = Image.Exif(), tmp_path / "phone.jpg"
+    exif[0x0112] = 6
+    image = gradient(816, 614).resize((8160, 6144))
+    more = {"save_all": True, "append_images": [gradient()]} if form == "MPO" else {}
+    image.save(path, form, exif=exif, **more)
+    photo = read_photo(path)
+    assert photo.width < photo.height and photo.width * photo.height <= ENOUGH
+    seen = to_network_size(photo)
+    assert mean_difference(seen, to_network_size(gradient(816, 614).rotate(-90, expand=True))) < 4
+
+
+def large(mode):
+    image = gradient(3000, 2000).convert("F").convert("I").point(lambda grey: grey * 257)
+    return image.convert(mode) if mode == "I;16" else gradient(3000, 2000).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "LA", "RGBA", "I;16"])
+def test_what_is_large_is_shrunk_to_the_same_picture(saved, mode):
+    photo = read_photo(saved(large(mode)))
+    assert photo.mode == "RGB" and photo.width * photo.height <= ENOUGH
+    expected = gradient(3000, 2000).convert("L") if mode == "I;16" else large(mode)
+    assert mean_difference(to_network_size(photo), to_network_size(expected.convert("RGB"))) < 3
+
+
+def test_hidden_colours_do_not_count_in_what_is_shrunk(saved):
+    image = Image.new("RGBA", (3000, 2000), (*RED, 0))
+    image.paste((0, 0, 255, 255), (0, 0, 1499, 2000))  # the edge runs through a pixel of the shrunk picture
+    colours = np.asarray(read_photo(saved(image)), dtype=int)
+    assert (colours[..., 0] <= colours[..., 2]).all()
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(tmp_path):
+    content = jpeg(gradient(64, 64), progressive=True)
+    assert 5 < content.count(b"\xff\xda") < 20
+    last = content.rindex(b"\xff\xda")
+    path = tmp_path / "scans.jpg"
+    path.write_bytes(content[:-2] + content[last:-2] * MAX_SCANS + content[-2:])
+    with pytest.raises(PhotoError, match="too many scans"):
         read_photo(path)
 
 

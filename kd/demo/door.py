@@ -23,7 +23,7 @@ from gradio.route_utils import get_root_url
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kd.demo.crowd import QUEUE, Allowance
@@ -39,6 +39,7 @@ MAX_MESSAGE = 1_000_000  # bytes; a list of a hundred files is a tenth of that
 MAX_DEPTH = 20  # of what is nested in a message
 # Bytes that one address may upload at once, a hundred ordinary photos, and then each second. A class of thirty fits in.
 UPLOAD_BURST, UPLOAD_RATE = 500_000_000, 10_000_000
+MAX_DRAINED = 50_000_000  # bytes of a refused request that are read and forgotten
 SWEEP_PAUSE = 2  # seconds, at least, from one look at all stored uploads to the next
 PLACES = 4  # in the queue for one visitor: the page itself asks for two at most
 
@@ -109,7 +110,7 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        send = with_headers(send)
+        send, receive = with_headers(send), Body(receive)
         _, found, route = scope["path"].partition(API)
         try:
             if found:
@@ -125,7 +126,11 @@ class Door:
             else:
                 await self.app(scope, replay(await self.checked_message(scope, receive, route), receive), send)
         except RefusalError as refusal:
-            await JSONResponse({"detail": str(refusal)}, refusal.status)(scope, receive, send)
+            await receive.drain()
+            # Gradio's front end shows the detail of a message that failed, and all the text of an upload that did.
+            text = PlainTextResponse(str(refusal), refusal.status)
+            answer = text if route.startswith("upload") else JSONResponse({"detail": str(refusal)}, refusal.status)
+            await answer(scope, receive, send)
 
     async def checked_message(self, scope: Scope, receive: Receive, route: str) -> bytes:
         """A message without foreign files, from a visitor who may still stand in the queue."""
@@ -227,6 +232,24 @@ async def read_message(receive: Receive) -> bytes:
             raise RefusalError(413, "This message is too long.")
         more = message.get("more_body", False)
     return bytes(content)
+
+
+class Body:
+    """A `receive` that knows whether all of the request's body has come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive, self.over = receive, False
+
+    async def __call__(self) -> Message:
+        message = await self.receive()
+        self.over = not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Read on to the end, or far enough: who is still sending does not hear an answer."""
+        left = MAX_DRAINED
+        while not self.over and left > 0:
+            left -= len((await self()).get("body", b""))
 
 
 def replay(content: bytes, receive: Receive) -> Receive:
