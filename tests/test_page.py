@@ -1,4 +1,4 @@
-"""The real page in real Chromium: the first view, upload, the slider under the mouse, bad files, phone and dark mode."""
+"""The real page in real Chromium: first view, upload, the slider under the mouse, bad files, phone, dark mode."""
 
 import json
 import re
@@ -101,8 +101,8 @@ def test_the_chart_changes_while_the_mouse_is_still_down(visit):
     page.mouse.move(box["x"] + box["width"] / 2, middle)
     page.mouse.down()
     seen = []
-    for share in (0.2, 0.4, 0.6, 0.8):
-        page.mouse.move(box["x"] + box["width"] * share, middle, steps=5)
+    for place in (0.2, 0.4, 0.6, 0.8):
+        page.mouse.move(box["x"] + box["width"] * place, middle, steps=5)
         settle(page)
         bar = page.locator("#soft-targets-table tr.first .bar.teacher").bounding_box()
         seen.append((table(page)["temperature"], bar["width"]))

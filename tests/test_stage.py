@@ -346,9 +346,9 @@ def test_an_upload_while_the_hand_drags_is_drawn_at_the_hands_temperature_and_th
 
     answered_anew(page, upload_and_drag_on)
     logits = classify(EXAMPLES / "ship.png")["models"]["teacher"]["logits"]
-    for share in (0.9, 0.6):
-        page.mouse.move(box["x"] + box["width"] * share, middle, steps=10)
+    for place in (0.9, 0.6):
+        page.mouse.move(box["x"] + box["width"] * place, middle, steps=10)
         shown = table(page)
-        assert shown["temperature"] == pytest.approx(0.5 * 40**share, rel=0.1)
+        assert shown["temperature"] == pytest.approx(0.5 * 40**place, rel=0.1)
         assert shown["teacher"] == pytest.approx(softmax(logits, shown["temperature"]), abs=1e-6)
     page.mouse.up()
