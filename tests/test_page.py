@@ -1,4 +1,4 @@
-"""The real page in Chromium: the first view, upload, the slider under the mouse, bad files, phone and dark mode."""
+"""The real page in real Chromium: first view, upload, the slider under the mouse, bad files, phone, dark mode."""
 
 import json
 import re

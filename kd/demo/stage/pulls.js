@@ -1,7 +1,12 @@
 // ---- what the loss pulls: the gradients of its two parts at the logits of a student ----------------------
 
-const ROOM_OF_PULLS = 1.5; // what half of an arrow's room stands for
+const ROOM_OF_PULLS = 1; // what half of an arrow's room stands for
 const STEP_SIZE = 1; // of "take a step", in logits a unit of gradient
+
+function signed(x) {
+  const size = Math.abs(x).toFixed(3);
+  return (Number(size) === 0 ? "" : x < 0 ? "−" : "+") + size;
+}
 
 function buildPulls(stage) {
   const { $, logP } = stage, section = $("#pulls"), table = $("#pulls-table");
@@ -52,7 +57,7 @@ function buildPulls(stage) {
         tip[part].style.transform = `translateX(${length * 100}%)`;
         tip[part].classList.toggle("left", length < 0);
         tip[part].classList.toggle("none", Math.abs(length) < 0.004);
-        texts[part].data = (pull[part] < 0 ? "−" : "+") + Math.abs(pull[part]).toFixed(3);
+        texts[part].data = signed(pull[part]);
       }
     });
     const a = stage.value.soft_weight, { T } = stage; // (1 - a) CE + a T^2 KL, as in kd/losses.py

@@ -29,6 +29,7 @@ function buildTemperature(stage) {
   Object.assign(number, { min: MIN_T, max: MAX_T });
   $("#temperature-ticks").replaceChildren(...TICKS.map((t) => {
     const tick = make("button", { type: "button", textContent: NAMES.get(t) ?? t, tabIndex: -1 });
+    tick.classList.toggle("plain", !NAMES.has(t) && t !== MIN_T && t !== MAX_T);
     tick.style.setProperty("--place", placeOf(t));
     tick.addEventListener("click", () => { pause(); set(t); });
     return tick;
