@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 from huggingface_hub import SpaceCard
@@ -73,26 +74,46 @@ def test_the_upload_command_makes_the_spaces_content_these_files_and_no_others(s
     assert [wanted["sdk"] for wanted in stand_in.created] == ["gradio"]
 
 
-@pytest.mark.parametrize("folder", ["kd", "train", "app.py"])
-def test_nothing_is_imported_that_requirements_txt_does_not_name(folder):
+@pytest.mark.parametrize("start", ["app.py", "train/teacher.py", "train/distill.py", "train/evaluate.py"])
+def test_nothing_is_imported_that_requirements_txt_does_not_name(start):
     distributions = packages_distributions()
-    names = [name for name in files_of_the_space() if name.startswith(folder) and name.endswith(".py")]
-    assert names
-    for name in names:
-        for module in imported(ast.parse((ROOT / name).read_text("utf-8"))) - sys.stdlib_module_names - {"kd", "train"}:
-            brought_by = {canonicalize_name(distribution) for distribution in distributions[module]}
-            assert brought_by & requirements().keys(), f"{name} imports {module}, which requirements.txt lacks"
+    files, others = reached_from(start)
+    assert len(files) > 10 and {"torch", "numpy"} <= others
+    for package in others:
+        brought_by = {canonicalize_name(distribution) for distribution in distributions.get(package, [package])}
+        assert brought_by & requirements().keys(), f"{start} comes to import {package}, which requirements.txt lacks"
+
+
+def reached_from(start):
+    """The project's files that a file comes to import, and the packages of others: all that any line would import."""
+    files, others, waiting = set(), set(), {start}
+    while waiting:
+        files |= waiting
+        trees = [ast.parse((ROOT / name).read_text("utf-8")) for name in sorted(waiting)]
+        modules = set().union(*map(imported, trees))
+        waiting = {name for module in modules for name in files_of(module)} - files
+        others |= {module.split(".")[0] for module in modules} - {"kd", "train"} - sys.stdlib_module_names
+    return files, others
 
 
 def imported(tree):
-    """The top-level packages that a file imports anywhere in it."""
+    """What a file imports anywhere in it, as modules; `from a import b` may mean the module a.b."""
     modules = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            modules.add(node.module)
-    return {module.split(".")[0] for module in modules}
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return modules
+
+
+def files_of(module):
+    """The project's files that make up a module and the packages above it."""
+    parts = module.split(".")
+    paths = [Path(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)] + [
+        Path(*parts[:-1], f"{parts[-1]}.py")
+    ]
+    return [path.as_posix() for path in paths if parts[0] in ("kd", "train") and (ROOT / path).is_file()]
 
 
 def test_the_page_starts_from_these_files_alone_and_answers(watched, classify):
