@@ -156,8 +156,9 @@ def test_no_event_of_the_page_fetches_an_address_from_any_of_its_inputs(elsewher
                     visitor.wait(reply.json()["event_id"])
                 except AnswerError:
                     pass
-    for route in ("call/classify", "call/v2/classify", "run/classify", "api/classify", "stream/x"):
-        visitor.http.post(f"gradio_api/{route}", json={"data": [foreign, 4], "image": foreign})
+    for route in ("call/classify", "run/classify", "api/classify", "stream/x"):
+        visitor.http.post(f"gradio_api/{route}", json={"data": [foreign, 4]})
+    visitor.http.post("gradio_api/call/v2/classify", json={"image": foreign, "temperature": 4})
     time.sleep(0.5)
     assert elsewhere.seen == []
 

@@ -93,8 +93,8 @@ def connect(trio: Trio, image: gr.Image, stage: gr.HTML) -> None:
         or_problem(partial(show_upload, trio)), image, stage, preprocess=False, trigger_mode="always_last",
         **settings, **SINGLE_PHOTO,
     )  # fmt: skip
-    # One at a time: the stage itself waits for an answer before it asks for another crop.
-    cropped = stage.crop(crop_shower(trio), None, stage, **settings, **SINGLE_PHOTO)
+    # The stage itself waits for an answer before it asks for another crop, but not until Gradio is done with it.
+    cropped = stage.crop(crop_shower(trio), None, stage, trigger_mode="multiple", **settings, **SINGLE_PHOTO)
     for event in (uploaded, cropped):
         event.failure(None, None, stage, js=NO_ANSWER, api_visibility="private")
     image.clear(None, None, stage, js="() => null", **settings)
@@ -160,7 +160,8 @@ def crop_shower(trio: Trio) -> Callable:
     def show_crop(chosen: gr.EventData) -> dict:
         question = chosen._data if isinstance(chosen._data, dict) else {}
         file, crop = question.get("file"), chosen_crop(question)
-        return show(trio, photo_or_sentence({"path": file}), crop, file=file, with_photo=False)
+        answer = show(trio, photo_or_sentence({"path": file}), crop, file=file, with_photo=False)
+        return answer | {"number": question.get("number")}  # by which the stage knows its question
 
     return or_problem(show_crop)
 

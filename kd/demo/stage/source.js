@@ -2,7 +2,8 @@
 
 // A page without a server puts another source in this one's place: an object with these.
 function gradioSource(props, trigger, watch) {
-  let asked = false, next = null; // one question at a time; of those that wait, the last one counts
+  // One question at a time, numbered; of those that wait, the last one counts. An answer may be announced twice.
+  let asked = 0, answered = 0, next = null;
   return {
     // What every example shows, in class order: as answers, see `receive`.
     examples: props.examples,
@@ -10,12 +11,11 @@ function gradioSource(props, trigger, watch) {
     first: props.value ?? props.examples[props.first_example],
     // Ask for the answer to another part of a photo: {file, whole, across, down, side}.
     crop(question) {
-      if (asked) { next = question; return; }
-      asked = true;
-      trigger("crop", question);
+      if (asked > answered) next = question;
+      else trigger("crop", { ...question, number: ++asked });
     },
     // Whether an answer to a crop is still to come.
-    get waiting() { return asked; },
+    get waiting() { return asked > answered; },
     // An example is shown: the component of uploads holds none any more.
     leaveUpload() {
       trigger("example");
@@ -25,12 +25,15 @@ function gradioSource(props, trigger, watch) {
     receive(listen) {
       watch("value", () => {
         const answer = props.value;
-        if (!answer?.photo) asked = false;
-        if (next && !asked && answer?.models) {
-          const question = next;
+        if (answer?.models && !answer.photo) { // to a crop
+          if (answer.number !== asked || answered === asked) return;
+          answered = asked;
+          if (next) this.crop(next);
           next = null;
-          this.crop(question);
-        } else if (!asked) next = null;
+        } else if (!answer?.models) {
+          answered = asked;
+          next = null;
+        }
         listen(answer);
       });
     },
