@@ -17,9 +17,9 @@ import re
 import time
 from pathlib import Path
 
-import anyio.to_thread
 import gradio as gr
 from gradio.route_utils import get_root_url
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -172,7 +172,7 @@ class Door:
         finally:
             if time.monotonic() - self.swept > SWEEP_PAUSE:
                 self.swept = time.monotonic()
-                await anyio.to_thread.run_sync(sweep, kept_files(self.page))
+                await run_in_threadpool(sweep, kept_files(self.page))
 
 
 def check_route(route: str) -> None:
