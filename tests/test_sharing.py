@@ -61,7 +61,7 @@ def test_the_address_is_written_after_the_drag_and_not_while_it_lasts(visit):
             }
         }"""
     )
-    drag(page, 0.1, 0.9, 0.2, steps=60)
+    drag(page, 0.1, 0.9, 0.3, steps=60)
     assert page.evaluate("window.written") == 0
     page.wait_for_function("window.written === 1")
     assert float(parse_qs(urlsplit(page.url).query)["T"][0]) == pytest.approx(table(page)["temperature"], abs=0.006)

@@ -89,6 +89,7 @@ function buildPhoto(stage) {
   for (const end of ["pointerup", "pointercancel"]) {
     square.addEventListener(end, (event) => pointers.delete(event.pointerId));
   }
+  panel.addEventListener("dragstart", (event) => event.preventDefault()); // the browser's own dragging of pictures
   panel.addEventListener("wheel", (event) => { // with Ctrl, as a pinch on a touchpad also arrives: plain scrolling scrolls
     if (!movable() || !event.ctrlKey) return;
     event.preventDefault();
