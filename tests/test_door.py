@@ -24,8 +24,8 @@ from kd.demo import uploads
 from kd.demo.crowd import QUEUE
 from kd.demo.door import MAX_DEPTH, MAX_MESSAGE, PLACES, Door, RefusalError, address_of, only_uploads
 from tests.serving import ROOT, api_client
-from tests.visitors import START_CONTROLS, Visitor, photo_bytes
 from tests.visitors import RefusalError as AnswerError
+from tests.visitors import Visitor, photo_bytes
 
 NO_UPLOAD = "This is not an uploaded file"
 
@@ -361,7 +361,7 @@ def test_the_pages_own_files_are_not_swept(page, visitor, monkeypatch):
     uploads.sweep(kept)
     assert not os.path.exists(upload["path"])
     assert all(os.path.exists(path) for path in kept)
-    assert "upload it again" in sentence_of(visitor.show, upload, START_CONTROLS)
+    assert "upload it again" in sentence_of(visitor.show, upload)
 
 
 # What browsers and other sites are told

@@ -17,7 +17,7 @@ from PIL import Image
 import kd.site.runtime
 from kd import checkpoint, export
 from kd.hub import Classifier
-from kd.inference import CENTRE, MAX_FILE_BYTES, MAX_PIXELS, Crop, read_photo, to_network_size
+from kd.inference import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, read_photo, to_network_size
 from kd.site.runtime import FILES, VERSION, RuntimeFetchError, fetch_runtime
 from tests.browser import PATIENCE
 from tests.serving import ROOT
@@ -116,7 +116,9 @@ def difference(path, shrunk, crop=CENTRE):
 @pytest.mark.parametrize("name", SIZES)
 def test_a_browser_shrinks_a_photo_of_any_shape_to_the_servers_very_pixels(shrunk, tmp_path, name):
     picture(SIZES[name]).save(tmp_path / "photo.png")
-    assert {crop: difference(tmp_path / "photo.png", shrunk, CROPS[crop]) for crop in CROPS} == dict.fromkeys(CROPS, 0)
+    width, height = SIZES[name]
+    most = 0 if width * height <= ENOUGH else 1  # the server shrinks a large one in two steps
+    assert max(difference(tmp_path / "photo.png", shrunk, crop) for crop in CROPS.values()) <= most
 
 
 @pytest.mark.parametrize(
@@ -152,17 +154,15 @@ def test_what_is_no_photo_gets_a_sentence_in_the_browser_too(shrunk, tmp_path):
     assert "not an image" in shrunk(path)
     path.write_bytes(png_that_claims(50_000, 50_000))
     assert "not an image" in shrunk(path)
-    side = int(MAX_PIXELS**0.5) + 1
-    Image.new("1", (side, side)).save(path, "PNG")
+    Image.new("1", (6400, 6400)).save(path, "PNG")
     assert "40 million pixels" in shrunk(path)
     picture((300, 200)).save(path, "PNG")
     path.write_bytes(path.read_bytes()[:5000])
     assert "damaged or cut off" in shrunk(path)
 
 
-def test_limits_are_those_of_the_server(page):
-    limits = page.evaluate("import('./photo.js').then((photo) => [photo.MAX_FILE_BYTES, photo.MAX_PIXELS])")
-    assert limits == [MAX_FILE_BYTES, MAX_PIXELS]
+def test_a_file_may_be_as_large_as_for_the_server(page):
+    assert page.evaluate("import('./photo.js').then((photo) => photo.MAX_FILE_BYTES)") == MAX_FILE_BYTES
 
 
 # The networks

@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -371,9 +372,12 @@ def test_full_disk_at_the_export_ends_the_run_with_advice_too(run):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's full device")
-def test_device_that_is_really_full_ends_the_run_with_advice(run, tmp_path):
+def test_device_that_is_really_full_ends_the_run_with_advice(run, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / f"{STATE}.{os.getpid()}.tmp").symlink_to("/dev/full")
+    full = tmp_path / "run" / "full.tmp"
+    full.symlink_to("/dev/full")
+    with_name = Path.with_name
+    monkeypatch.setattr(Path, "with_name", lambda path, name: full if name.startswith(STATE) else with_name(path, name))
     with pytest.raises(TrainingError, match="make room"):
         run()
 

@@ -1,7 +1,10 @@
 // An image file to pixels, or a sentence that says why it is none: what `read_photo` of kd/inference.py is on the server.
 // The file does not leave the browser.
 
-export const MAX_FILE_BYTES = 25_000_000, MAX_PIXELS = 40_000_000; // as in kd/inference.py
+export const MAX_FILE_BYTES = 25_000_000; // as in kd/inference.py
+// Width times height. The server takes fewer, but of a JPEG more, which it can decode at a reduced scale; a browser
+// decodes all of it, in four bytes a pixel.
+export const MAX_PIXELS = 40_000_000;
 const GROUND = "white"; // what transparent pixels show
 
 // A file cannot be used as a photo; the message is a sentence for the person who chose it.
