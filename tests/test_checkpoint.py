@@ -134,6 +134,13 @@ def test_history_is_read_line_by_line_and_empty_where_there_is_none(tmp_path):
     assert checkpoint.read_history(tmp_path) == [{"epoch": 1}, {"epoch": 2}]
 
 
+@pytest.mark.parametrize("content", [b'{"epoch": 1}\n{"ep', b"[1, 2]\n", b"\xff\xfe", b"[" * 100_000])
+def test_a_damaged_history_is_named_with_the_way_out(tmp_path, content):
+    (tmp_path / checkpoint.HISTORY).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{tmp_path / checkpoint.HISTORY} cannot be read .*: delete it"):
+        checkpoint.read_history(tmp_path)
+
+
 # Damage
 
 
@@ -567,13 +574,15 @@ def kill_before(step):
     sys.addaudithook(hook)
 
 models.build = lambda *_: network(0)
+os.fsync = lambda _: None  # a lost process loses nothing that it has written
 checkpoint.MAX_SHARD_BYTES = 4000
 torch.set_num_threads(1)
 folder, step, killed = Path(sys.argv[1]), 0, True
+checkpoint.save(network(1), DESCRIPTION | {"seed": 1}, folder.parent / "older")
 while killed:
     step += 1
     shutil.rmtree(folder, ignore_errors=True)
-    checkpoint.save(network(1), DESCRIPTION | {"seed": 1}, folder)
+    shutil.copytree(folder.parent / "older", folder)
     if not os.fork():
         kill_before(step)
         checkpoint.save(network(2), DESCRIPTION | {"seed": 2}, folder)

@@ -1,12 +1,15 @@
 """Which square of a photo the networks see, many images in one batch, and the warning outside the classes."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from kd import checkpoint, evaluation
-from kd.cifar10 import IMAGE_SIZE, read_test_set
+from kd.cifar10 import CLASSES, IMAGE_SIZE, read_test_set
 from kd.inference import BATCH, CENTRE, Crop, Trio, to_network_size
 from kd.recipe import ROLES
 from tests.serving import ROOT
@@ -162,3 +165,22 @@ def test_results_from_before_the_threshold_warn_nobody(tmp_path):
     assert not Trio(tmp_path).fits_no_class([-50.0] * 10)
     checkpoint.write_json(tmp_path / "results.json", results | {"out_of_class": {"threshold": -40.0}})
     assert Trio(tmp_path).fits_no_class([-50.0] * 10)
+
+
+# Damaged checkpoints
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"recipe": {}}, {"recipe": {"name": "strong", "stem": "cifar"}}, {"data": {}}, {"data": {"trained_on": "many"}},
+     {"normalisation": {}}, {"classes": list(CLASSES[1:])}, {"role": "teacher"}, {"machine": None, "recipe": []}],
+    ids=str,
+)  # fmt: skip
+def test_what_the_page_cannot_tell_of_a_checkpoint_is_named_when_it_is_loaded(tmp_path, damage):
+    for role in ("teacher", "distilled"):
+        (tmp_path / role).symlink_to(SHIPPED / role)
+    shutil.copytree(SHIPPED / "student", tmp_path / "student")
+    config = json.loads((tmp_path / "student" / "config.json").read_text())
+    (tmp_path / "student" / "config.json").write_text(json.dumps(config | damage))
+    with pytest.raises(checkpoint.CheckpointError, match=str(tmp_path / "student")):
+        Trio(tmp_path)
