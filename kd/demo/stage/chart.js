@@ -8,9 +8,9 @@ function buildChart(stage) {
   const orderSwitch = $("#order"), logSwitch = $("#log-scale"), ghostSwitch = $("#ghost"), numbersSwitch = $("#all-numbers");
 
   const lengthOf = (p) => (options.log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);
-  // Marks are as wide as their room and pushed along it, bars are scaled: nothing is laid out anew when they move.
+  // Marks are pushed along their room (100cqw), bars are scaled: nothing is laid out anew when they move.
   const setBar = (bar, p) => { bar.style.transform = `scaleX(${lengthOf(p)})`; };
-  const setMark = (mark, p) => { mark.style.transform = `translateX(${lengthOf(p) * 100}%)`; };
+  const setMark = (mark, p) => { mark.style.transform = `translateX(${lengthOf(p) * 100}cqw)`; };
 
   const rows = stage.classes.map((name) => {
     const bars = {}, cells = {}, texts = {};
