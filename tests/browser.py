@@ -3,6 +3,7 @@
 import math
 import re
 
+from kd.cifar10 import CLASSES
 from tests.serving import ROOT
 
 EXAMPLES = ROOT / "kd" / "demo" / "examples"
@@ -30,6 +31,12 @@ def upload(page, path):
 def choose_example(page, position):
     """Click on an example and wait for its answers."""
     answered_anew(page, page.locator("#examples img").nth(position).click)
+
+
+def other_examples(page):
+    """The names of the examples that are not shown, in class order."""
+    shown = example_shown(page)
+    return [name for name in CLASSES if name != shown]
 
 
 def example_shown(page):
