@@ -8,6 +8,7 @@ import torch
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES
+from kd.doubt import rank_correlation
 from kd.losses import distillation_loss
 from kd.recipe import ROLES
 from tests.browser import (
@@ -227,6 +228,20 @@ def test_entropy_and_divergences_are_those_of_the_distributions_shown(visit, cla
     for measure, value in expected.items():
         assert page.locator(f"[data-measure={measure}]").inner_text().endswith(" nats")
         assert number_in(page, f"[data-measure={measure}]") == pytest.approx(value, abs=6e-4)
+
+
+def test_the_order_shared_is_the_rank_correlation_of_the_other_nine_classes_at_any_temperature(visit, classify):
+    page = visit()
+    models = classify(EXAMPLES / f"{example_shown(page)}.png")["models"]
+    logits = {role: torch.tensor(models[role]["logits"]) for role in ROLES}
+    answer = logits["teacher"].argmax()
+    others = [k for k in range(10) if k != answer]
+    for temperature in ("1", "4", "20"):
+        page.locator("#temperature-number").fill(temperature)
+        settle(page)
+        for role in STUDENTS:
+            expected = rank_correlation(logits["teacher"][others], logits[role][others])
+            assert number_in(page, f"[data-measure=order-{role}]") == pytest.approx(expected, abs=6e-3)
 
 
 def soft_weight():

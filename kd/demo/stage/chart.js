@@ -101,12 +101,19 @@ function buildAnswers(stage) {
   });
 }
 
-// Entropy and divergences of the distributions shown, in nats.
+// Entropy and divergences of the distributions shown, in nats; and how much of the teacher's order of the classes but
+// its answer a student shares, which no temperature changes.
 function buildMeasures(stage) {
   const text = (name) => stage.$(`[data-measure=${name}]`).appendChild(document.createTextNode(""));
   const own = text("entropy"), kl = { student: text("kl-student"), distilled: text("kl-distilled") };
-  const nats = (x) => x.toFixed(3) + " nats";
+  const nats = (x) => x.toFixed(3) + " nats", shared = { student: text("order-student"), distilled: text("order-distilled") };
   stage.views.push({
+    show(value) {
+      if (!value?.models) return;
+      const { teacher } = value.models, others = descending(teacher.logits).slice(1);
+      const ofOthers = ({ logits }) => others.map((k) => logits[k]);
+      for (const role of STUDENTS) shared[role].data = rankCorrelation(ofOthers(teacher), ofOthers(value.models[role])).toFixed(2);
+    },
     draw() {
       if (!stage.value?.models) return;
       own.data = nats(entropy(stage.logP.teacher));

@@ -34,6 +34,18 @@ function totalVariation(logP, logQ) {
 // The positions of the numbers, largest first; of equal ones the first comes first.
 const descending = (numbers) => numbers.map((_, k) => k).sort((a, b) => numbers[b] - numbers[a]);
 
+// Spearman's rank correlation of two lists of numbers, -1 to 1
+function rankCorrelation(a, b) {
+  const ranksOf = (numbers) => {
+    const ranks = [];
+    descending(numbers).forEach((k, rank) => { ranks[k] = rank; });
+    return ranks;
+  };
+  const ours = ranksOf(a), theirs = ranksOf(b), n = a.length;
+  const squares = ours.reduce((sum, rank, k) => sum + (rank - theirs[k]) ** 2, 0);
+  return 1 - (6 * squares) / (n * (n * n - 1));
+}
+
 // Never "100 %" of what is not certain, nor "0 %" of what is not impossible.
 function percent(p) {
   if (p > 0.9995) return "> 99.9\u00a0%";

@@ -8,7 +8,7 @@ function sentenceOf({ T, logP, order, value: { classes } }) {
   let others = 0;
   for (const k of order) if (k !== first) others += p(k);
   const near = nearness(totalVariation(logP.teacher, logP.student), totalVariation(logP.teacher, logP.distilled));
-  const dark = `The other nine hold ${percent(others)}: its dark knowledge. ${near}`;
+  const dark = `The other nine hold ${percent(others)}; their order is its dark knowledge. ${near}`;
   // The likeliest class has not even twice its share of ten equal ones.
   if (p(first) < 2 / order.length) {
     return ["Too hot: ", "all melts together", `, from ${percent(p(first))} for ${classes[first]} to ${percent(p(last))} for ${classes[last]}.`, dark];
