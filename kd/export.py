@@ -139,6 +139,8 @@ def quantised(model: "ModelProto", images: Tensor, hidden: bool | None = None) -
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Calibration(CalibrationDataReader):
+        """The images, batch by batch, as ONNX Runtime asks for them."""
+
         def __init__(self) -> None:
             bar = tqdm(images.split(BATCH), desc="calibrating", leave=False, disable=hidden)
             self.batches: Iterator[Tensor] = iter(bar)

@@ -132,4 +132,5 @@ def test_a_photo_is_shown_in_a_form_that_every_browser_reads(visit, wide, tmp_pa
     photo.save(path)
     page = visit()
     upload(page, path)
-    page.wait_for_function("document.querySelector('#photo .whole').naturalWidth === 288")
+    page.wait_for_function("document.querySelector('#photo .whole').complete")
+    assert page.evaluate("document.querySelector('#photo .whole').naturalWidth") == photo.width

@@ -394,3 +394,13 @@ def test_a_study_whose_last_run_fails_has_written_down_the_others(measured, monk
     with pytest.raises(SystemExit, match="not finished: distilled, seed 2"):
         main(arguments)
     assert [len(arm["runs"]) for arm in json.loads(path.read_text())["arms"]] == [1, 3, 2]
+
+
+def test_a_command_that_would_drop_measured_runs_is_refused_and_nothing_is_lost(measured, monkeypatch):
+    arguments, _, path = measured
+    before = path.read_bytes()
+    started = pretend(monkeypatch, lambda run: "")
+    for fewer in (["--seeds", "1"], ["--arms", "teacher", "student alone"], ["--epochs", "2"]):
+        with pytest.raises(SystemExit, match=f"{path} holds runs of other settings.*--output-dir.*--afresh"):
+            main([*arguments, *fewer])
+    assert path.read_bytes() == before and started == []

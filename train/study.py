@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
             check_shipping(runs)
         path = options.output_dir / f"{options.study}.json"
         ledger = read_study(path) if path.exists() and not options.afresh else None
+        check_nothing_is_lost(runs, ledger, path)
         command = "python -m train.study " + shlex.join(sys.argv[1:] if arguments is None else arguments)
         missing = to_train(runs, study, ledger)
         print(f"{len(runs)} runs, {len(runs) - len(missing)} of them in {path}", flush=True)
@@ -177,6 +178,25 @@ def changed_fields(recipe_name: str, role: str, recipe: Recipe) -> dict:
     preset = RECIPES[recipe_name][role]
     values = {entry.name: getattr(recipe, entry.name) for entry in fields(Recipe)}
     return {name: value for name, value in values.items() if value != getattr(preset, name) or name == "seed"}
+
+
+def check_nothing_is_lost(runs: list[Run], ledger: dict | None, path: Path) -> None:
+    """Raise StudyError if the ledger holds runs that this command does not ask for: writing would drop them."""
+    asked = [(run.arm.name, run.recipe_name, run.recipe) for run in runs]
+    dropped = []
+    for arm in ledger["arms"] if ledger else []:
+        for found in arm["runs"]:
+            try:
+                kept = (arm["name"], *from_config(arm["recipe"] | {"seed": found["seed"]})) in asked
+            except RecipeError:  # a setting that is gone
+                kept = False
+            if not kept:
+                dropped.append(f"{arm['name']}, seed {found['seed']}")
+    if dropped:
+        raise StudyError(
+            f"{path} holds runs of other settings, seeds or arms, {dropped[0]} first of {len(dropped)}: ask for them "
+            "too (what is measured costs nothing), choose another --output-dir, or replace them with --afresh"
+        )
 
 
 def to_train(runs: list[Run], study: Study, ledger: dict | None) -> list[Run]:

@@ -93,17 +93,23 @@ def summarise(
     if study.analysis == "never-seen" and not fresh:
         summary["never_seen"] = ledger["never_seen"]
     elif study.analysis == "never-seen":
-        everything = read_training_set(data_dir)
-        validation = everything[split_indices(everything.labels)[1]]
-        of_validation = {run.folder: predict(run, validation, device) for run in runs if run.folder in asked}
         analysed = [run for run in runs if run.folder in asked]
-        found = never_seen.analyse(analysed, of_validation, validation.labels, answers, test.labels)
+        found = measure_never_seen(analysed, answers, test.labels, data_dir, device)
         kept = [(run.arm.name, run.recipe.seed) for run, recorded in zip(runs, known, strict=True) if recorded]
         before = ledger["never_seen"]["runs"] if ledger else []
         new = [run for run in found["runs"] if (run["arm"], run["seed"]) not in kept]
-        found["runs"] = [run for run in before if (run["arm"], run["seed"]) in kept] + new
-        summary["never_seen"] = found
+        summary["never_seen"] = found | {"runs": [run for run in before if (run["arm"], run["seed"]) in kept] + new}
     return summary
+
+
+def measure_never_seen(
+    runs: list[Run], answers: dict[Path, Tensor], labels: Tensor, data_dir: Path, device: torch.device
+) -> dict:
+    """What `never_seen.analyse` finds, with the bias corrected on the validation images."""
+    everything = read_training_set(data_dir)
+    validation = everything[split_indices(everything.labels)[1]]
+    of_validation = {run.folder: predict(run, validation, device) for run in runs}
+    return never_seen.analyse(runs, of_validation, validation.labels, answers, labels)
 
 
 def recorded(run: Run, runs: list[Run], study: Study, ledger: dict | None) -> dict | None:

@@ -30,6 +30,7 @@ class RuntimeFetchError(RuntimeError):
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Fetch the runtime into the folder that the command names; exit with a sentence if it cannot be had."""
     parser = argparse.ArgumentParser(prog="python -m kd.site.runtime", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder for its files")
     options = parser.parse_args(arguments)

@@ -8,7 +8,7 @@ function sentenceOf({ T, logP, order, value: { classes } }) {
   let others = 0;
   for (const k of order) if (k !== first) others += p(k);
   const near = nearness(totalVariation(logP.teacher, logP.student), totalVariation(logP.teacher, logP.distilled));
-  const dark = `The other nine hold ${percent(others)}; their order is its dark knowledge. ${near}`;
+  const dark = `The others hold ${percent(others)}; their order is dark knowledge. ${near}`;
   // The likeliest class has not even twice its share of ten equal ones.
   if (p(first) < 2 / order.length) {
     return ["Too hot: ", "all melts together", `, from ${percent(p(first))} for ${classes[first]} to ${percent(p(last))} for ${classes[last]}.`, dark];
@@ -30,7 +30,7 @@ function sentenceOf({ T, logP, order, value: { classes } }) {
 // Which student is nearer to the teacher, by the total variations of the two; a difference of a seventh is one.
 function nearness(alone, distilled) {
   const times = alone / distilled;
-  if (times > 1.15) return `The distilled student is ${times < 99 ? times.toFixed(1) : "over 99"} times nearer to it than the student alone.`;
+  if (times > 1.15) return `The distilled student is ${times < 99 ? times.toFixed(1) : "over 99"} times nearer than the one alone.`;
   if (times < 0.87) return "Here the distilled student is further from it than the student alone.";
   return "Both students are about equally far from it.";
 }
