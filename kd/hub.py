@@ -28,7 +28,7 @@ from kd.inference import read_photo, to_network_size
 from kd.model_card import CARD, model_card
 from kd.recipe import ROLES
 from kd.results import RESULTS, read_results, results_of
-from kd.studies import NEVER_SEEN, STUDIES_FOLDER
+from kd.studies.report import NEVER_SEEN, STUDIES_FOLDER
 
 SCHEME = "hf://"
 ADDRESS = re.compile(SCHEME + r"(?P<repository>[^/@]+/[^/@]+)(@(?P<revision>.+))?")

@@ -14,10 +14,10 @@ from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.losses import DISTANCES
 from kd.recipe import RECIPES, as_config
-from kd.studies import study_table
+from kd.studies.declared import DISTILLED, STUDENT, STUDIES, TEACHER, Study
+from kd.studies.report import study_table
 from tests.serving import ROOT
 from train import study as command
-from train.studies import DISTILLED, STUDENT, STUDIES, TEACHER, Study
 from train.study import StudyError, changed_fields, is_finished, main, make_parser, plan, to_train, train_all
 
 TINY = Study("Does it run?", (TEACHER, STUDENT, DISTILLED), recipe="original", seeds=3)

@@ -9,12 +9,12 @@ import torch
 from kd import checkpoint, evaluation
 from kd.cifar10 import read_test_set
 from kd.significance import judged, paired_difference
-from kd.studies import arms_table, in_short, provenance, read_studies, rule_of_verdicts, study_table, verdicts
+from kd.studies.declared import STUDENT, TEACHER, Arm, Study
+from kd.studies.measure import summarise
+from kd.studies.report import arms_table, in_short, provenance, read_studies, rule_of_verdicts, study_table, verdicts
 from tests.test_study import TINY, write_run
 from train.document import write_section
-from train.studies import STUDENT, TEACHER, Arm, Study
 from train.study import StudyError, check_shipping, make_parser, plan, ship
-from train.summary import summarise
 
 
 @pytest.fixture(scope="module")

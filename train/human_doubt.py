@@ -6,9 +6,9 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.doubt import TEMPERATURES, cross_entropy, entropy, rank_correlation, read_people
 from kd.significance import paired_difference
-from train.studies import Run
+from kd.studies.declared import Run
+from kd.studies.human_labels import TEMPERATURES, cross_entropy, entropy, rank_correlation, read_people
 
 
 def analyse(runs: list[Run], answers: dict[Path, Tensor], labels: Tensor, counts: Path) -> dict:

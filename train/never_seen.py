@@ -5,8 +5,8 @@ from pathlib import Path
 from torch import Tensor
 
 from kd.cifar10 import CLASSES
-from kd.unseen import answers_with_bias, bias_like_teachers
-from train.studies import Run
+from kd.studies.declared import Run
+from kd.studies.omitted_class import answers_with_bias, bias_like_teachers
 
 
 def analyse(
@@ -18,7 +18,7 @@ def analyse(
 ) -> dict:
     """Measure each run on its unseen class, before and after the correction of its bias.
 
-    The bias is found on the validation images of the nine seen classes, as `kd.unseen.bias_like_teachers` says.
+    The bias is found on the validation images of the nine seen classes (`kd.studies.omitted_class.bias_like_teachers`).
 
     Args:
         runs: the full teacher's, named "teacher", and those that were trained without a class.

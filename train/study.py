@@ -29,11 +29,11 @@ from kd.processes import DeviceError, process_device
 from kd.progress import cost_left, duration
 from kd.recipe import RECIPES, Recipe, RecipeError, from_config, option_name
 from kd.recording import RECORDING
-from kd.studies import STUDIES_FOLDER, read_study, study_table
+from kd.studies.declared import STUDIES, Arm, Run, Study
+from kd.studies.measure import recorded, summarise, teacher_of
+from kd.studies.report import STUDIES_FOLDER, read_study, study_table
 from train.document import write_section
 from train.halve import halve
-from train.studies import STUDIES, Arm, Run, Study
-from train.summary import recorded, summarise, teacher_of
 
 MODULES = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
 POLL_SECONDS = 0.2

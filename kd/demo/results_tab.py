@@ -8,7 +8,7 @@ from kd import checkpoint
 from kd.demo import figures, study_figures
 from kd.recipe import ROLES
 from kd.results import read_results, results_table
-from kd.studies import is_short, read_studies, study_table
+from kd.studies.report import is_short, read_studies, study_table
 
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
 

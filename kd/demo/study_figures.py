@@ -8,9 +8,9 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from kd.demo.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, ROLE_COLOURS, styled
-from kd.findings import accuracy_by_epochs, trials
 from kd.results import ROLE_NAMES
-from kd.studies import PUBLISHED, in_short
+from kd.studies.findings import accuracy_by_epochs, trials
+from kd.studies.report import PUBLISHED, in_short
 
 
 class StudyFigure(NamedTuple):

@@ -17,11 +17,11 @@ from kd.cifar10 import CLASSES
 from kd.demo.crowd import SINGLE_PHOTO
 from kd.demo.examples import EXAMPLES
 from kd.demo.uploads import photo_or_sentence
-from kd.findings import never_seen_sentence
 from kd.hub import Classifier
 from kd.inference import Trio, read_photo, to_network_size
 from kd.recipe import from_config
-from kd.studies import NEVER_SEEN, read_studies
+from kd.studies.findings import never_seen_sentence
+from kd.studies.report import NEVER_SEEN, read_studies
 
 UNSEEN = Path(__file__).parent / "unseen"
 

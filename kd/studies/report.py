@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kd.checkpoint import CheckpointError
-from kd.findings import findings
 from kd.recipe import RECIPES
 from kd.significance import MARGIN, judged
+from kd.studies.findings import findings
 
 STUDIES_FOLDER = "studies"
-NEVER_SEEN = "never-seen"  # the folder of the student that was never shown a class
+NEVER_SEEN = "omitted-class"  # the folder of the student that was never shown a class
 
 
 class PublishedNetwork(NamedTuple):

@@ -21,8 +21,8 @@ from kd.corruptions import corrupted
 from kd.processes import machine
 from kd.recipe import as_config, from_config
 from kd.significance import mcnemar, paired_difference
+from kd.studies.declared import Arm, Run, Study
 from train import human_doubt, never_seen
-from train.studies import Arm, Run, Study
 
 METRICS = ("accuracy", "nll", "ece", "agreement", "validation_accuracy", "validation_loss", "corrupted_accuracy")
 
