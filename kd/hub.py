@@ -28,7 +28,8 @@ from kd.inference import read_photo, to_network_size
 from kd.model_card import CARD, model_card
 from kd.recipe import ROLES
 from kd.results import RESULTS, read_results, results_of
-from kd.studies.report import NEVER_SEEN, STUDIES_FOLDER
+from kd.studies.ledger import STUDIES_FOLDER
+from kd.studies.omitted_class import FOLDER as OMITTED_CLASS_FOLDER
 
 SCHEME = "hf://"
 ADDRESS = re.compile(SCHEME + r"(?P<repository>[^/@]+/[^/@]+)(@(?P<revision>.+))?")
@@ -65,7 +66,8 @@ def local_folder(checkpoints: str | Path) -> Path:
     parts = ADDRESS.fullmatch(address)
     if not parts:
         raise CheckpointError(f"{address} names no repository: write {SCHEME}OWNER/NAME or {SCHEME}OWNER/NAME@REVISION")
-    folder = _fetch(parts["repository"], parts["revision"], (*ROLES, NEVER_SEEN), also=f"{STUDIES_FOLDER}/*.json")
+    subfolders = (*ROLES, OMITTED_CLASS_FOLDER)
+    folder = _fetch(parts["repository"], parts["revision"], subfolders, also=f"{STUDIES_FOLDER}/*.json")
     missing = [f"{role}/{CONFIG}" for role in ROLES if not (folder / role / CONFIG).is_file()]
     if missing:
         raise CheckpointError(

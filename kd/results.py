@@ -1,6 +1,8 @@
 """results.json, which `python -m train.evaluate` writes beside the checkpoints, as people read it."""
 
 import json
+import logging
+from numbers import Real
 from pathlib import Path
 
 from kd.checkpoint import CheckpointError, weight_bytes
@@ -12,24 +14,55 @@ RESULTS = "results.json"
 ROLE_NAMES = {"teacher": "Teacher", "student": "Student alone", "distilled": "Distilled student"}
 
 
+_log = logging.getLogger(__name__)
+
+_NUMBERS = ("accuracy", "nll", "ece", "agreement", "parameters", "macs", "bytes", "latency_ms", "epochs_done", "seed")
+
+
 def read_results(checkpoints: str | Path) -> dict | None:
+    """The results in a folder of checkpoints; None where none have been measured, or the file is damaged.
+
+    Whoever needs the networks alone is not stopped by what was measured of them; the log says what is wrong.
+    """
+    try:
+        return load_results(checkpoints)
+    except CheckpointError as error:
+        _log.warning("%s", error)
+        return None
+
+
+def load_results(checkpoints: str | Path) -> dict | None:
     """The results in a folder of checkpoints; None where none have been measured.
 
     Raises:
-        CheckpointError: the file is damaged.
+        CheckpointError: the file is damaged, or names what this program does not know.
     """
     path = Path(checkpoints) / RESULTS
     if not path.exists():
         return None
     try:
         results = json.loads(path.read_text("utf-8"))
-        if not {"models", "data"} <= set(results):
-            raise ValueError("it has no models or no data")
+        if wrong := _wrong_fields(results):
+            raise ValueError(f"it is without a usable {', '.join(wrong)}")
         return results
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({error}): write it anew with python -m train.evaluate --checkpoints {checkpoints}"
         ) from error
+
+
+def _wrong_fields(results: dict) -> list[str]:
+    """The fields that are missing, cannot be true, or name what is not known."""
+    wrong = [key for key in ("models", "data") if not isinstance(results.get(key), dict)]
+    if wrong:
+        return wrong
+    threshold = (results.get("out_of_class") or {"threshold": 0}).get("threshold")
+    wrong += [] if isinstance(threshold, Real) else ["out_of_class"]
+    for role, model in results["models"].items():
+        wrong += [] if role in ROLE_NAMES else [f"role {role}"]
+        wrong += [f"{role}.{key}" for key in _NUMBERS if not isinstance(model.get(key), Real)]
+        wrong += [] if model.get("architecture") in ARCHITECTURES else [f"{role}.architecture"]
+    return wrong
 
 
 def results_of(results: dict, config: dict) -> dict | None:
@@ -51,7 +84,7 @@ def out_of_class_threshold(results: dict | None) -> float | None:
 
     None where it has not been measured: older results lack it.
     """
-    return results["out_of_class"]["threshold"] if results and "out_of_class" in results else None
+    return results["out_of_class"]["threshold"] if results and results.get("out_of_class") else None
 
 
 def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:

@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from kd.checkpoint import write_atomically
 from kd.demo.study_figures import figures_of
-from kd.studies.report import STUDIES_FOLDER, read_studies
+from kd.studies import STUDIES_FOLDER, read_studies
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT
 
 CHECKPOINTS = ROOT / "checkpoints"

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from kd.cifar10 import CLASSES
+from kd.doubt import TEMPERATURES
 from kd.recipe import Recipe
-from kd.studies.declared import DISTILLED, STUDENT, TEACHER, Arm, Run
-from kd.studies.human_labels import TEMPERATURES
 from train import human_doubt, never_seen
+from train.studies import DISTILLED, STUDENT, TEACHER, Arm, Run
 
 LABELS = torch.arange(200) % 10
 

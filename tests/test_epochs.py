@@ -5,7 +5,7 @@ import math
 import pytest
 
 from kd.demo.study_figures import figures_of
-from kd.studies.findings import accuracy_by_epochs, epochs_for, epochs_sentences
+from kd.findings import accuracy_by_epochs, epochs_for, epochs_sentences
 
 
 def study_of(alone, distilled, seeds=3):

@@ -8,7 +8,7 @@ from kd.demo.study_figures import (
     doubt_over_temperature,
     unseen_class_recognised,
 )
-from kd.studies.findings import findings, never_seen_sentence
+from kd.findings import findings, never_seen_sentence
 
 RUN = {"epochs_done": 8, "machine": "a CPU"}
 

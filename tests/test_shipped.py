@@ -10,7 +10,7 @@ from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.demo.study_figures import figures_of
 from kd.recipe import ROLES, from_config
 from kd.results import read_results, results_table
-from kd.studies.report import is_short, read_studies, study_table, verdicts
+from kd.studies import is_short, read_studies, study_table, verdicts
 from tests import draw_figures
 from tests.serving import ROOT
 from train.benchmark import BENCHMARK, benchmark_table

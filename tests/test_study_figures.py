@@ -12,7 +12,7 @@ from kd.demo.study_figures import (
     rounded,
     validation_accuracy_over,
 )
-from kd.studies.report import PUBLISHED
+from kd.studies import PUBLISHED
 from tests.test_findings import make_few_labels, make_human_doubt, make_never_seen
 
 

@@ -9,12 +9,12 @@ import torch
 from kd import checkpoint, evaluation
 from kd.cifar10 import read_test_set
 from kd.significance import judged, paired_difference
-from kd.studies.declared import STUDENT, TEACHER, Arm, Study
-from kd.studies.measure import summarise
-from kd.studies.report import arms_table, in_short, provenance, read_studies, rule_of_verdicts, study_table, verdicts
+from kd.studies import arms_table, in_short, provenance, read_studies, rule_of_verdicts, study_table, verdicts
 from tests.test_study import TINY, write_run
 from train.document import write_section
+from train.studies import STUDENT, TEACHER, Arm, Study
 from train.study import StudyError, check_shipping, make_parser, plan, ship
+from train.summary import summarise
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +22,10 @@ def summary(data_dir, tmp_path_factory):
     """The summary of a study whose networks have random weights, and its runs."""
     folder = tmp_path_factory.mktemp("study")
     options = make_parser().parse_args(["main", "--runs-dir", str(folder), "--data-dir", str(data_dir)])
-    runs = plan(TINY, options)
+    runs = planned(TINY, options)
     for number, run in enumerate(runs):
         write_run(run, accuracy=[0.5, 0.7, 0.6][run.recipe.seed], seed=number)
-    found = summarise("tiny", TINY, runs, data_dir, torch.device("cpu")) | {"command": "python -m train.study tiny"}
+    found = summarise("tiny", TINY, runs, data_dir, torch.device("cpu"), command="python -m train.study tiny")
     return found, runs
 
 
@@ -95,10 +95,10 @@ def test_verdicts_of_several_comparisons_say_that_they_are_corrected(summary):
 def test_provenance_tells_what_all_arms_of_a_role_set_otherwise_than_the_preset(data_dir, tmp_path):
     study = Study("?", (STUDENT, Arm("lighter", "student", {"weight_decay": 1e-4})), seeds=1, recipe="original")
     arguments = ["main", "--runs-dir", str(tmp_path), "--batch-size", "64", "--epochs", "3"]
-    runs = plan(study, make_parser().parse_args(arguments))
+    runs = planned(study, make_parser().parse_args(arguments))
     for run in runs:
         write_run(run)
-    found = summarise("settings", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
+    found = summarise("settings", study, runs, data_dir, torch.device("cpu"), command="python")
     assert "recipe `original` (imagenet stem, batch size 64), 3 epochs" in provenance(found)
     assert "weight decay" not in provenance(found)  # which the arm's name is to tell
     given = {**found["arms"][0], "name": "teacher", "role": "teacher"}
@@ -114,10 +114,10 @@ def test_provenance_names_few_arms_that_were_trained_alike_and_tells_the_number_
     slow = {"learning_rate": 0.1}
     arms = (TEACHER, *(Arm(f"student {number}", "student", slow) for number in range(4)))
     study = Study("?", arms, seeds=1, recipe="original")
-    runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
+    runs = planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
     for run in runs:
         write_run(run)
-    found = summarise("many", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
+    found = summarise("many", study, runs, data_dir, torch.device("cpu"), command="python")
     found["arms"][2]["runs"][0]["trained_on"] = 45
     told = provenance(found)
     assert told.startswith("Teacher (seed 0): ")
@@ -130,9 +130,9 @@ def test_arm_that_was_not_run_is_listed_as_such_with_what_was_published(data_dir
     study = Study("?", (STUDENT, Arm("theirs", "student", baseline="student alone")), seeds=1, recipe="original",
                   published={"theirs": 0.7119})  # fmt: skip
     arguments = ["main", "--runs-dir", str(tmp_path), "--data-dir", str(data_dir), "--arms", "student alone"]
-    runs = plan(study, make_parser().parse_args(arguments))
+    runs = planned(study, make_parser().parse_args(arguments))
     write_run(runs[0])
-    found = summarise("partial", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
+    found = summarise("partial", study, runs, data_dir, torch.device("cpu"), command="python")
     assert found["comparisons"] == []
     assert "| theirs | not run | 71.19% |" in arms_table(found)
     assert "1 of the study's 2 arms have not been run" in provenance(found)
@@ -143,10 +143,10 @@ def test_arm_that_was_not_run_is_listed_as_such_with_what_was_published(data_dir
 def test_study_on_validation_images_never_reads_the_test_set(tmp_path, monkeypatch):
     study = Study("?", (STUDENT, Arm("other", "student", {"weight_decay": 1e-4}, baseline="student alone")), seeds=2,
                   recipe="original", measured_on="validation")  # fmt: skip
-    runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
+    runs = planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
     for run, accuracy in zip(runs, (0.70, 0.71, 0.72, 0.73), strict=True):
         write_run(run, accuracy)
-    found = summarise("choice", study, runs, Path("nowhere"), torch.device("cpu")) | {"command": "python"}
+    found = summarise("choice", study, runs, Path("nowhere"), torch.device("cpu"), command="python")
     assert found["comparisons"][0]["mean"] == pytest.approx(0.02)
     assert "by_image" not in found["comparisons"][0]
     assert "validation accuracy" in arms_table(found) and "test accuracy" not in study_table(found)
@@ -154,9 +154,9 @@ def test_study_on_validation_images_never_reads_the_test_set(tmp_path, monkeypat
 
 def test_study_of_damaged_images_measures_each_kind_on_the_validation_images(data_dir, tmp_path):
     study = Study("?", (STUDENT,), seeds=1, recipe="original", measured_on="validation", analysis="corruptions")
-    runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
+    runs = planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
     write_run(runs[0])
-    found = summarise("damage", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
+    found = summarise("damage", study, runs, data_dir, torch.device("cpu"), command="python")
     (run,) = found["arms"][0]["runs"]
     assert set(run["corruptions"]) == {"noise", "blur", "jpeg", "contrast"}
     assert run["corrupted_accuracy"] == pytest.approx(sum(run["corruptions"].values()) / 4)
@@ -182,7 +182,7 @@ def test_seed_0_of_each_arm_is_shipped_as_the_checkpoint_of_its_role_with_its_re
 def test_study_with_two_arms_of_a_role_does_not_know_which_to_ship(tmp_path):
     study = Study("?", (STUDENT, Arm("lighter", "student", {"weight_decay": 1e-4})), seeds=1, recipe="original")
     with pytest.raises(StudyError, match="--ship wants one arm a role"):
-        check_shipping(plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)])))
+        check_shipping(planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)])))
 
 
 def test_damaged_study_is_refused_by_name_with_the_way_out(tmp_path, summary):

@@ -8,7 +8,7 @@ from kd.cifar10 import CLASSES
 from kd.demo.unseen_tab import study_of
 from kd.hub import Classifier
 from kd.inference import read_photo, to_network_size
-from kd.studies.report import read_studies
+from kd.studies import read_studies
 from tests.browser import EXAMPLES, PATIENCE, settle, softmax
 from tests.serving import ROOT
 
@@ -17,7 +17,7 @@ CHECKPOINTS = ROOT / "checkpoints"
 
 @pytest.fixture(scope="module")
 def student():
-    return Classifier.from_pretrained(CHECKPOINTS / "omitted-class")
+    return Classifier.from_pretrained(CHECKPOINTS / "never-seen")
 
 
 @pytest.fixture(scope="module")

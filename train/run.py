@@ -32,7 +32,7 @@ from kd.cifar10 import (
 from kd.processes import DeviceError, chosen_precision, machine, process_device, wait_for_all
 from kd.recipe import DEFAULT_RECIPE, RECIPES, Recipe, RecipeError, as_config, from_config, option_name
 from kd.recording import RECORDING, Recorder, recorded_images
-from kd.subsets import keep_labels, labelled_positions, leave_out
+from kd.subsets import keep_labels, labelled_positions, omit_class
 from kd.teacher import FrozenTeacher
 from kd.training import train
 from kd.training_state import STATE, TrainingError
@@ -166,9 +166,9 @@ def withhold(
     if kept_unlabelled and recipe.loss == "dkd":
         raise TrainingError("--loss dkd asks for every image's label: leave out --keep-unlabelled")
     said: dict = {}
-    if options.without_class:
-        training, validation = (leave_out(images, options.without_class) for images in (training, validation))
-        said["without_class"] = options.without_class
+    if options.omitted_class:
+        training, validation = (omit_class(images, options.omitted_class) for images in (training, validation))
+        said["omitted_class"] = options.omitted_class
     said |= {"trained_on": len(training), "validated_on": len(validation)}
     if options.label_fraction < 1:
         labels = len(labelled_positions(training.labels, options.label_fraction))
@@ -327,7 +327,8 @@ def make_parser(role: str) -> argparse.ArgumentParser:
     if role == "distilled":
         parser.add_argument("--keep-unlabelled", action="store_true",
                             help="keep the images without a label: of them the teacher alone speaks")  # fmt: skip
-    parser.add_argument("--without-class", choices=CLASSES, help="a class of which no image is ever shown")
+    parser.add_argument("--omitted-class", "--without-class", choices=CLASSES,
+                        help="a class of which no image is ever shown")  # fmt: skip
     parser.add_argument("--output-dir", type=Path, default=Path("checkpoints") / role, metavar="DIR",
                         help=f"folder of the checkpoint (checkpoints/{role})")  # fmt: skip
     parser.add_argument(

@@ -76,7 +76,7 @@ def what_to_expect(checkpoints: Path) -> str:
     """The sentences under the photo: what the networks see, and how often they are right, where it was measured."""
     results = read_results(checkpoints)
     seen = f"{IMAGE_SIZE} × {IMAGE_SIZE} pixels are all that the networks see."
-    if not results:
+    if not results or not results["models"].keys() >= set(ROLES):
         return seen
     accuracy = {role: results["models"][role]["accuracy"] for role in ROLES}
     return (

@@ -3,10 +3,8 @@
 The view itself is in unseen/; the bias is moved in the browser alone.
 """
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import gradio as gr
 import numpy as np
@@ -19,32 +17,33 @@ from kd.demo.examples import EXAMPLES
 from kd.demo.uploads import photo_or_sentence
 from kd.hub import Classifier
 from kd.inference import Trio, read_photo, to_network_size
-from kd.recipe import from_config
-from kd.studies.findings import never_seen_sentence
-from kd.studies.report import NEVER_SEEN, read_studies
+from kd.studies.findings import omitted_class_sentence
+from kd.studies.ledger import read_studies
+from kd.studies.omitted_class import BIAS, FOLDER, study_of
 
 UNSEEN = Path(__file__).parent / "unseen"
 
 
 def build_unseen(trio: Trio, checkpoints: Path) -> None:
-    """The tab, for the student in `checkpoints`/never-seen; nothing where none ships, or no study has measured it.
+    """The tab, for the student in `checkpoints`/omitted-class; nothing where none ships, or no study has measured it.
 
     Raises:
-        CheckpointError: the student or a study is damaged.
+        CheckpointError: the student is damaged.
     """
-    if not (checkpoints / NEVER_SEEN).is_dir():
+    if not (checkpoints / FOLDER).is_dir():
         return
-    student = Classifier.from_pretrained(checkpoints / NEVER_SEEN)
+    student = Classifier.from_pretrained(checkpoints / FOLDER)
     found = study_of(student.config, read_studies(checkpoints))
-    if found is None:
+    bias = student.config.get(BIAS, found and found.bias)
+    if bias is None:
         return
-    unseen = student.config["data"]["without_class"]
-    answer = partial(answer_photo, trio, student, found.bias)
+    unseen = student.config["data"]["omitted_class"]
+    answer = partial(answer_photo, trio, student, bias)
     example = EXAMPLES[CLASSES.index(unseen)]
     with gr.Tab("The class it never saw"):
         gr.Markdown(
             f"This student was never shown a **{unseen}**: what it knows of one, it knows from the teacher's doubts "
-            f"about other images. {never_seen_sentence(found.study['never_seen'], unseen)}"
+            f"about other images. {omitted_class_sentence(found.study, unseen) if found else ''}"
         )
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
@@ -81,26 +80,7 @@ def answer_photo(trio: Trio, student: Classifier, bias: float, photo: Image.Imag
     pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1)[None].float() / 255
     return {
         "classes": list(CLASSES),
-        "unseen": CLASSES.index(student.config["data"]["without_class"]),
+        "unseen": CLASSES.index(student.config["data"]["omitted_class"]),
         "bias": bias,
         "logits": {"teacher": trio.answer(seen)["teacher"].logits, "unseen": student(pixels)[0].tolist()},
     }
-
-
-class Found(NamedTuple):
-    """The study that measured a student, and the correction of the student's bias that it found."""
-
-    study: dict
-    bias: float
-
-
-def study_of(config: dict, studies: Mapping[str, dict]) -> Found | None:
-    """What the studies found for the student of this config.json: the run of the same recipe, seed and unseen class."""
-    student = (config["role"], config["data"]["without_class"], from_config(config["recipe"]))
-    for study in studies.values():
-        arms = {arm["name"]: arm for arm in study["arms"]}
-        for run in study.get("never_seen", {"runs": []})["runs"]:
-            arm = arms[run["arm"]]
-            if student == (arm["role"], run["unseen"], from_config(arm["recipe"] | {"seed": run["seed"]})):
-                return Found(study, run["bias"])
-    return None

@@ -1,15 +1,16 @@
 """The studies, declared: which runs each one compares, and with which.
 
 A study is a list of arms. An arm is one way to train, repeated with several seeds; its runs differ in the seed alone.
-`train.study` carries them out.
+`python -m train.study NAME` carries a study out. What an arm is, its fields say; its name is made of them
+(`kd.studies.words`) and never read again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 from kd.cifar10 import CLASSES
-from kd.recipe import Recipe
+
+HUMAN_LABELS, CORRUPTIONS = "human-labels", "corruptions"  # what a study may ask beyond accuracy
 
 
 @dataclass(frozen=True)
@@ -17,22 +18,63 @@ class Arm:
     """One way to train a network.
 
     Attributes:
-        name: as tables and figures show it; unique within the study.
-        role: teacher, student or distilled.
-        changes: the recipe's fields that this arm sets otherwise.
-        withheld: what is kept from the network: label_fraction, keep_unlabelled, without_class, as train.run's options.
-        teacher: the arm whose first seed teaches this one.
+        role: teacher, student (alone) or distilled.
+        teacher: the arm whose first seed teaches this one; of a distilled student.
         baseline: the arm that it is compared with, seed by seed and image by image.
+        label_fraction: share of each class's labels that it is told, over 0 up to 1.
+        keep_unlabelled: whether it is shown the images without a label too, of which its teacher speaks.
+        omitted_class: the class of which it is shown no image.
+        changes: the recipe's fields that this arm sets otherwise, by their names.
+        varies: the one of `changes` that this arm is a trial of, where the study looks for a field's best value.
         seeds: how many runs; None for as many as the study is asked for.
+        label: words for tables and figures where those that follow from the fields are not plain enough.
+        published_accuracy: what others have published for this arm, 0 to 1.
     """
 
-    name: str
     role: str
+    _: KW_ONLY
+    teacher: "Arm | None" = None
+    baseline: "Arm | None" = None
+    label_fraction: float = 1.0
+    keep_unlabelled: bool = False
+    omitted_class: str | None = None
     changes: Mapping[str, object] = field(default_factory=dict)
-    withheld: Mapping[str, object] = field(default_factory=dict)
-    teacher: str | None = None
-    baseline: str | None = None
+    varies: str | None = None
     seeds: int | None = None
+    label: str = ""
+    published_accuracy: float | None = None
+
+    @property
+    def withheld(self) -> dict[str, object]:
+        """What is kept from the network, by the names of the options of `train.run`."""
+        kept = {
+            "label_fraction": self.label_fraction if self.label_fraction < 1 else None,
+            "keep_unlabelled": self.keep_unlabelled or None,
+            "omitted_class": self.omitted_class,
+        }
+        return {name: value for name, value in kept.items() if value is not None}
+
+    @property
+    def is_plain_teacher(self) -> bool:
+        """Whether it is a teacher from which nothing is withheld: the one that studies share."""
+        return self.role == "teacher" and not self.withheld
+
+    @property
+    def loss(self) -> str | None:
+        """The distillation loss that it sets; None for the recipe's."""
+        return self.changes.get("loss")
+
+    @property
+    def temperature(self) -> float | None:
+        """The T of the soft targets that it sets; None for the recipe's."""
+        return self.changes.get("temperature")
+
+    def trains_like(self, other: "Arm") -> bool:
+        """Whether role, data and teachers are the same, so that the recipe alone can part the runs of both."""
+        same = (self.role, self.withheld) == (other.role, other.withheld)
+        if self.teacher is None or other.teacher is None:
+            return same and self.teacher is other.teacher
+        return same and self.teacher.trains_like(other.teacher)
 
 
 @dataclass(frozen=True)
@@ -41,12 +83,12 @@ class Study:
 
     Attributes:
         question: what a reader wants to know, in a sentence.
-        arms: those that teach come before those they teach.
+        arms: those that teach, and those that others are compared with, come before those others.
         recipe: the preset that the arms change.
         seeds: runs of each arm that does not say otherwise.
         measured_on: test, or validation where something is to be chosen.
-        analysis: never-seen, human-doubt or corruptions, where accuracy is not all that is asked.
-        published: accuracies (0 to 1) that others have published for an arm, by its name.
+        analysis: HUMAN_LABELS or CORRUPTIONS, where accuracy is not all that is asked. (What a student knows of its
+            omitted class is measured wherever an arm has one.)
     """
 
     question: str
@@ -55,46 +97,20 @@ class Study:
     seeds: int = 5
     measured_on: str = "test"
     analysis: str | None = None
-    published: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training run of an arm.
-
-    Attributes:
-        recipe: with the arm's changes and the run's seed put in.
-        folder: of its checkpoint; it follows from all that the run depends on.
-        teacher: the folder of its teacher's checkpoint.
-    """
-
-    arm: Arm
-    recipe_name: str
-    recipe: Recipe
-    folder: Path
-    teacher: Path | None = None
-
-    @property
-    def title(self) -> str:
-        return f"{self.arm.name}, seed {self.recipe.seed}"
-
-    @property
-    def log(self) -> Path:
-        return self.folder.with_name(self.folder.name + ".log")
 
 
 # One teacher: its own spread is not the question, and all students are to have the same one.
-TEACHER = Arm("teacher", "teacher", seeds=1)
-STUDENT = Arm("student alone", "student")
-DISTILLED = Arm("distilled", "distilled", teacher="teacher", baseline="student alone")
+TEACHER = Arm("teacher", seeds=1)
+STUDENT = Arm("student")
+DISTILLED = Arm("distilled", teacher=TEACHER, baseline=STUDENT)
 
 LABEL_FRACTIONS = (0.01, 0.04, 0.1, 0.25)
-UNSEEN_TEMPERATURES = (1.0, 4.0, 8.0, 20.0)
+OMITTED_CLASS_TEMPERATURES = (1.0, 4.0, 8.0, 20.0)
 
 # What each loss changes in the recipe: its soft weight is the one that the study `selection` found best for it on the
 # validation images. Standardised logits want a lower T (see `kd.losses`).
 LOSS_SETTINGS: dict[str, dict[str, object]] = {
-    "kd": {},
+    "kd": {"loss": "kd"},
     "logit-mse": {"loss": "logit-mse", "soft_weight": 0.5},
     "dkd": {"loss": "dkd", "soft_weight": 1.0},
     "dist": {"loss": "dist", "soft_weight": 0.5},
@@ -106,33 +122,31 @@ def few_labels() -> Iterator[Arm]:
     """Students that know few labels: alone, with soft targets for these images, and with soft targets for all."""
     yield TEACHER
     for share in LABEL_FRACTIONS:
-        few = {"label_fraction": share}
-        alone, starved = f"{share:.0%}, alone", f"{share:.0%}, starved teacher"
-        yield Arm(alone, "student", withheld=few)
-        # This teacher has no more labels than its students, so that what they gain is no leaked label.
-        yield Arm(starved, "teacher", withheld=few, seeds=1)
-        for teacher, by in (("teacher", "full teacher"), (starved, "starved teacher")):
-            for images, kept in (("same images", {}), ("all images", {"keep_unlabelled": True})):
-                name = f"{share:.0%}, {images}, {by}"
-                yield Arm(name, "distilled", withheld=few | kept, teacher=teacher, baseline=alone)
+        # The starved teacher has no more labels than its students, so that what they gain is no leaked label.
+        alone, starved = Arm("student", label_fraction=share), Arm("teacher", label_fraction=share, seeds=1)
+        yield from (alone, starved)
+        for teacher in (TEACHER, starved):
+            for everything in (False, True):
+                yield Arm(
+                    "distilled", teacher=teacher, baseline=alone, label_fraction=share, keep_unlabelled=everything
+                )
     yield STUDENT
     yield DISTILLED
 
 
-def never_seen(classes: Sequence[str] = CLASSES) -> Iterator[Arm]:
-    """For each class students that were never shown it: alone, the control, and distilled at several temperatures."""
+def omitted_class(classes: Sequence[str] = CLASSES) -> Iterator[Arm]:
+    """For each class students from whom it is omitted: alone, the control, and distilled at several temperatures."""
     yield TEACHER
     for name in classes:
-        without = {"without_class": name}
-        yield Arm(f"no {name}, alone", "student", withheld=without, seeds=1)
-        for temperature in UNSEEN_TEMPERATURES:
+        alone = Arm("student", omitted_class=name, seeds=1)
+        yield alone
+        for temperature in OMITTED_CLASS_TEMPERATURES:
             yield Arm(
-                f"no {name}, T = {temperature:g}",
                 "distilled",
-                {"temperature": temperature},
-                withheld=without,
-                teacher="teacher",
-                baseline=f"no {name}, alone",
+                teacher=TEACHER,
+                baseline=alone,
+                omitted_class=name,
+                changes={"temperature": temperature},
                 seeds=1,
             )
 
@@ -143,41 +157,34 @@ def selection() -> Iterator[Arm]:
     The student alone and the distilled one have as many trials; each other loss has one for each soft weight.
     """
     yield TEACHER
-    decays = [{"weight_decay": value} for value in (4e-5, 1e-4, 2e-4, 5e-4)]
-    rates = [{"learning_rate": value} for value in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)]
-    temperatures = [{"temperature": value} for value in (1.0, 2.0, 4.0, 8.0, 16.0)]
-    soft_weights = [{"soft_weight": value} for value in (0.5, 0.9, 1.0)]
-    for changes in decays + rates:
-        yield Arm(f"alone, {_in_words(changes)}", "student", changes)
+    decays = [("weight_decay", value) for value in (4e-5, 1e-4, 2e-4, 5e-4)]
+    rates = [("learning_rate", value) for value in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)]
+    temperatures = [("temperature", value) for value in (1.0, 2.0, 4.0, 8.0, 16.0)]
+    soft_weights = [("soft_weight", value) for value in (0.5, 0.9, 1.0)]
+    for name, value in decays + rates:
+        yield Arm("student", changes={name: value}, varies=name)
     # Two of these are the recipe's own T and soft weight: ten runs, as many as alone.
-    for changes in decays + temperatures + soft_weights:
-        yield Arm(f"distilled, {_in_words(changes)}", "distilled", changes, teacher="teacher")
+    for name, value in decays + temperatures + soft_weights:
+        yield Arm("distilled", teacher=TEACHER, changes={name: value}, varies=name)
     for loss, settings in LOSS_SETTINGS.items():
-        for changes in soft_weights if loss != "kd" else ():
-            yield Arm(f"{loss}, {_in_words(changes)}", "distilled", settings | changes, teacher="teacher")
-
-
-def _in_words(changes: Mapping[str, object]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in changes.items())
+        for name, value in soft_weights if loss != "kd" else ():
+            yield Arm("distilled", teacher=TEACHER, changes=settings | {name: value}, varies=name)
 
 
 def losses() -> Iterator[Arm]:
     """Every distillation loss, with its settings, beside the student alone."""
     yield TEACHER
     yield STUDENT
-    for loss, settings in LOSS_SETTINGS.items():
-        told = _in_words({name: value for name, value in settings.items() if name != "loss"})
-        name = f"{loss} ({told})" if told else loss
-        yield Arm(name, "distilled", settings, teacher="teacher", baseline="student alone")
+    for settings in LOSS_SETTINGS.values():
+        yield replace(DISTILLED, changes=settings)
 
 
 def schedules() -> Iterator[Arm]:
     """The student alone and the distilled one, each trained for few epochs and for the whole schedule."""
     yield TEACHER
     for epochs in (4, 8, 24):
-        alone, changes = f"{epochs} epochs, alone", {"epochs": epochs}
-        yield Arm(alone, "student", changes)
-        yield Arm(f"{epochs} epochs, distilled", "distilled", changes, teacher="teacher", baseline=alone)
+        alone = Arm("student", changes={"epochs": epochs})
+        yield from (alone, replace(DISTILLED, baseline=alone, changes=alone.changes))
 
 
 def for_photos() -> Iterator[Arm]:
@@ -186,8 +193,15 @@ def for_photos() -> Iterator[Arm]:
     crop, colour = {"crop_scale": 0.6}, {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2}
     blurred = {"blur": 0.2}
     trials = {"resized crop": crop, "colour": colour, "blur": blurred, "all three": crop | colour | blurred}
-    for name, changes in trials.items():
-        yield Arm(name, "student", changes, baseline="student alone")
+    for label, changes in trials.items():
+        yield Arm("student", baseline=STUDENT, changes=changes, label=label)
+
+
+def seed_project() -> Iterator[Arm]:
+    """The starting project's three networks, each with the accuracy that its table gave it."""
+    teacher, student = replace(TEACHER, published_accuracy=0.7419), replace(STUDENT, published_accuracy=0.7119)
+    yield from (teacher, student)
+    yield replace(DISTILLED, teacher=teacher, baseline=student, published_accuracy=0.7578)
 
 
 STUDIES = {
@@ -197,26 +211,20 @@ STUDIES = {
     ),
     "seed-project": Study(
         "What becomes of the starting project's table when its set-up is made sound?",
-        (
-            TEACHER,
-            STUDENT,
-            DISTILLED,
-        ),
+        tuple(seed_project()),
         recipe="original",
         seeds=3,
-        published={"teacher": 0.7419, "student alone": 0.7119, "distilled": 0.7578},
     ),
     "few-labels": Study("How much do soft targets help where labels are scarce?", tuple(few_labels()), seeds=3),
-    "never-seen": Study(
-        "What does a student know of a class that it was never shown?", tuple(never_seen()), analysis="never-seen"
+    "omitted-class": Study(
+        "What does a student know of a class that was omitted from its training?", tuple(omitted_class())
     ),
-    "never-seen-longer": Study(
-        "Does a longer run teach more of a class that was never shown?",
+    "omitted-class-longer": Study(
+        "Does a longer run teach more of an omitted class?",
         # Of the classes that were run before, the one that students recognised best on the validation images.
-        tuple(never_seen(("frog",))),
-        analysis="never-seen",
+        tuple(omitted_class(("frog",))),
     ),
-    "human-doubt": Study("Do the networks doubt like people?", (TEACHER, STUDENT, DISTILLED), analysis="human-doubt"),
+    "human-doubt": Study("Do the networks doubt like people?", (TEACHER, STUDENT, DISTILLED), analysis=HUMAN_LABELS),
     "selection": Study(
         "Which weight decay, temperature and soft weight suit the students?",
         tuple(selection()),
@@ -229,7 +237,7 @@ STUDIES = {
         tuple(for_photos()),
         seeds=1,
         measured_on="validation",
-        analysis="corruptions",
+        analysis=CORRUPTIONS,
     ),
     "losses": Study("Which distillation loss teaches best?", tuple(losses()), seeds=3),
 }

@@ -1,60 +1,56 @@
-"""What the studies found beyond accuracy, in sentences and tables drawn from their JSON."""
+"""What the studies found beyond accuracy, in sentences and tables made of their JSON's fields."""
 
-import dataclasses
 import math
 import statistics
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from kd.recipe import Recipe
 from kd.significance import judged, paired_difference
+from kd.studies.ledger import MeasuredArm, MeasuredStudy
+from kd.studies.omitted_class import OmittedClassRun, runs_of
+from kd.studies.words import name_of, setting, share, way_of_teaching
 
 TOLD_SHARE = 0.04  # of the labels: fixed beforehand, like the T that is told
 
 
-def findings(study: dict) -> list[str]:
+def findings(study: MeasuredStudy) -> list[str]:
     """The paragraphs (Markdown) of a study's own analysis; none where it has none."""
     paragraphs = [*few_labels_sentence(study), *epochs_sentences(study), *selection_sentences(study)]
-    if "never_seen" in study:
-        paragraphs += [never_seen_sentence(study["never_seen"]), never_seen_table(study["never_seen"])]
-    if study.get("human_doubt"):
-        paragraphs += [human_doubt_table(study["human_doubt"]), *human_doubt_sentences(study["human_doubt"])]
+    if runs := runs_of(study):
+        paragraphs += [omitted_class_sentence(study), omitted_class_table(runs)]
+    if study.human_labels:
+        paragraphs += [human_labels_table(study), *human_labels_sentences(study)]
     return paragraphs
 
 
-def few_labels_sentence(study: dict) -> list[str]:
+def few_labels_sentence(study: MeasuredStudy) -> list[str]:
     """What soft targets for all images add to `TOLD_SHARE` of the labels; empty where those arms have not been run."""
-    share = f"{TOLD_SHARE:.0%}"
-    alone = [arm for arm in study["arms"] if arm["name"] == f"{share}, alone" and arm["runs"]]
-    gains = {found["arm"]: found for found in judged(study["comparisons"])}
-    told = [
-        f"{gains[name]['mean'] * 100:+.1f} points where {teacher} gives them ({_verdict(gains[name], 100, '.1f')})"
-        for name, teacher in (
-            (f"{share}, all images, full teacher", "the full teacher"),
-            (f"{share}, all images, starved teacher", "a teacher that has no other labels itself"),
-        )
-        if name in gains
-    ]
-    if not alone or not told:
+    told, alone = [], None
+    for found in judged(study.comparisons):
+        arm = study.arms[found["arm"]]
+        if arm.label_fraction == TOLD_SHARE and arm.keep_unlabelled and arm.teacher:
+            alone = study.arms[found["baseline"]]
+            starved = arm.teacher.label_fraction < 1
+            teacher = "a teacher that has no other labels itself" if starved else "the full teacher"
+            gain = f"{found['mean'] * 100:+.1f} points where {teacher} gives them"
+            told.append(f"{gain} ({_verdict(found, 100, '.1f')})")
+    if not told:
         return []
     return [
-        f"With {share} of the labels a student alone has {alone[0]['mean']['accuracy']['mean']:.1%} of the test images "
-        f"right; soft targets for all training images, labelled or not, add {' and '.join(told)}."
+        f"With {share(TOLD_SHARE)} of the labels a student alone has {alone.mean['accuracy']['mean']:.1%} of the test "
+        f"images right; soft targets for all training images, labelled or not, add {' and '.join(told)}."
     ]
 
 
-def accuracy_by_epochs(study: dict) -> dict[str, dict[int, dict[int, float]]]:
+def accuracy_by_epochs(study: MeasuredStudy) -> dict[str, dict[int, dict[int, float]]]:
     """Test accuracy by role, epochs of the schedule and seed; empty unless both students had several schedules."""
-    if study.get("measured_on") != "test":
+    if study.measured_on != "test":
         return {}
-    students = [arm for arm in study["arms"] if arm["runs"] and arm["role"] != "teacher" and not arm["withheld"]]
-    for role in ("student", "distilled"):
-        if len({arm["recipe"].get("epochs") for arm in students if arm["role"] == role}) < 2:
-            return {}
     found: dict[str, dict[int, dict[int, float]]] = {"student": {}, "distilled": {}}
-    for arm in students:
-        found[arm["role"]][arm["recipe"]["epochs"]] = {run["seed"]: run["accuracy"] for run in arm["runs"]}
-    return found
+    for arm in study.carried_out:
+        if arm.role in found and not arm.withheld:
+            found[arm.role][arm.recipe["epochs"]] = {run["seed"]: run["accuracy"] for run in arm.runs}
+    return found if min(map(len, found.values())) > 1 else {}
 
 
 def epochs_for(accuracy: float, measured: Mapping[int, float]) -> float | None:
@@ -77,7 +73,7 @@ def epochs_for(accuracy: float, measured: Mapping[int, float]) -> float | None:
     return None
 
 
-def epochs_sentences(study: dict) -> list[str]:
+def epochs_sentences(study: MeasuredStudy) -> list[str]:
     """For each schedule with a teacher, how many epochs the labels alone take for as much."""
     found = accuracy_by_epochs(study)
     if not found:
@@ -102,115 +98,115 @@ def epochs_sentences(study: dict) -> list[str]:
     return [f"Epochs that the labels alone take for as much, between the measured schedules: {'; '.join(told)}."]
 
 
-class Trial(NamedTuple):
-    """An arm that sets one field of the recipe otherwise than its like; its name says so: "who, field value"."""
+def trials(study: MeasuredStudy) -> dict[str, dict[str, list[MeasuredArm]]]:
+    """The arms that try a value of a field of the recipe, by that field and by who is taught how.
 
-    who: str
-    field: str  # of `Recipe`
-    arm: dict
-
-
-def trials(study: dict) -> list[Trial]:
-    """The trials that were run, in the study's order; empty where the study chooses nothing."""
-    fields = {entry.name for entry in dataclasses.fields(Recipe)}
-    found = []
-    for arm in study["arms"]:
-        who, _, setting = arm["name"].partition(", ")
-        field = setting.rpartition(" ")[0].replace(" ", "_")
-        if arm["runs"] and field in fields and study["measured_on"] == "validation":
-            found.append(Trial(who, field, arm))
+    Empty where the study chooses nothing.
+    """
+    found: dict[str, dict[str, list[MeasuredArm]]] = {}
+    for arm in study.carried_out if study.measured_on == "validation" else ():
+        if arm.varies:
+            found.setdefault(arm.varies, {}).setdefault(way_of_teaching(arm), []).append(arm)
     return found
 
 
-def selection_sentences(study: dict) -> list[str]:
+def selection_sentences(study: MeasuredStudy) -> list[str]:
     """Which setting of each field was best on the validation images, a line for each network; one paragraph or none."""
-    best: dict[str, dict[str, dict]] = {}
-    for who, field, arm in trials(study):
-        fields = best.setdefault(who, {})
-        fields[field] = max(fields.get(field, arm), arm, key=lambda arm: arm["mean"]["validation_accuracy"]["mean"])
-    lines = [
-        f"- {who}: "
-        + ", ".join(
-            f"{arm['name'].partition(', ')[2]} ({arm['mean']['validation_accuracy']['mean']:.2%})"
-            for arm in fields.values()
-        )
-        for who, fields in best.items()
-    ]
-    return ["\n".join(["Best on the validation images, one setting changed at a time:", "", *lines])] if lines else []
+    lines: dict[str, list[str]] = {}
+    for field, networks in trials(study).items():
+        for who, arms in networks.items():
+            best = max(arms, key=lambda arm: arm.mean["validation_accuracy"]["mean"])
+            accuracy = best.mean["validation_accuracy"]["mean"]
+            lines.setdefault(who, []).append(f"{setting(field, best.changes[field])} ({accuracy:.2%})")
+    told = [f"- {who}: {', '.join(settings)}" for who, settings in lines.items()]
+    return ["\n".join(["Best on the validation images, one setting changed at a time:", "", *told])] if told else []
 
 
-def never_seen_table(found: dict) -> str:
-    """A row a run: its accuracy on the class it never saw and on the nine others, before and after the correction."""
+def omitted_class_table(runs: list[OmittedClassRun]) -> str:
+    """A row a run: its accuracy on the omitted class and on the nine others, before and after the correction."""
     rows = [
-        ["never saw", "taught by", "unseen class, before", "after correction", "seen classes, before", "after", "bias"],
+        ["omitted class", "taught by", "accuracy on it, before", "after correction", "on the others, before", "after",
+         "bias"],
         ["---", "---"] + ["---:"] * 5,
-    ]
-    for run in found["runs"]:
-        before, after = run["before"], run["after"]
-        taught = "the labels alone" if run["temperature"] is None else f"the teacher, T = {run['temperature']:g}"
-        shares = (before["unseen"], after["unseen"], before["seen"], after["seen"])
-        rows.append([run["unseen"], taught, *(f"{share:.1%}" for share in shares), f"{run['bias']:+.2f}"])
+    ]  # fmt: skip
+    for run in runs:
+        before, after = run.before, run.after
+        taught = "the labels alone" if run.temperature is None else f"the teacher, T = {run.temperature:g}"
+        shares = (before["omitted"], after["omitted"], before["others"], after["others"])
+        rows.append([run.arm.omitted_class, taught, *(f"{each:.1%}" for each in shares), f"{run.bias:+.2f}"])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def never_seen_sentence(found: dict, unseen: str | None = None) -> str:
-    """What students know of the classes they never saw, next to their controls.
+def omitted_class_sentence(study: MeasuredStudy, omitted: str | None = None) -> str:
+    """What students know of the classes that were omitted from their training, next to their controls.
 
     Every class is told, with the student distilled at the recipes' own T, or at the only T that was run: the test
     images may not choose.
 
     Args:
-        found: the study's analysis.
-        unseen: the class to tell of; None for all.
+        omitted: the class to tell of; None for all.
     """
-    told = []
-    for name in dict.fromkeys(run["unseen"] for run in found["runs"]):
-        by_temperature = {run["temperature"]: run for run in found["runs"] if run["unseen"] == name}
+    told, runs = [], runs_of(study)
+    for name in dict.fromkeys(run.arm.omitted_class for run in runs):
+        by_temperature = {run.temperature: run for run in runs if run.arm.omitted_class == name}
         alone = by_temperature.pop(None, None)
         temperature = next(iter(by_temperature)) if len(by_temperature) == 1 else Recipe.temperature
-        if temperature not in by_temperature or unseen not in (None, name):
+        if temperature not in by_temperature or omitted not in (None, name):
             continue
-        control = f"; taught by the labels alone {alone['after']['unseen']:.1%}" if alone else ""
-        before, after = (f"{by_temperature[temperature][key]['unseen']:.1%}" for key in ("before", "after"))
-        told.append(f"{after} of the {name} images at T = {temperature:g} ({before} before{control})")
-    rule = f"Bias correction: {found['rule']}."
+        control = f"; taught by the labels alone {alone.after['omitted']:.1%}" if alone else ""
+        run = by_temperature[temperature]
+        told.append(
+            f"{run.after['omitted']:.1%} of the {name} images at T = {temperature:g} "
+            f"({run.before['omitted']:.1%} before{control})"
+        )
+    rule = (
+        "Bias correction: the omitted class's logit is raised until, on the validation images of the nine others, the "
+        "student answers with that class as often as its teacher does."
+    )
     if not told:
         return rule
     return (
-        "A distilled student that was never shown a class recognises, after the correction of its bias, "
+        "A distilled student from whose training a class was omitted recognises, after the correction of its bias, "
         f"{', '.join(told)}. {rule}"
     )
 
 
-def human_doubt_table(found: dict) -> str:
+def human_labels_table(study: MeasuredStudy) -> str:
     """A row an arm: how near its doubts come to people's, and at which T."""
+    found = study.human_labels
+    softened = (
+        ["KL at the fitted T", "fitted T"] if found["temperature_from"] == "validation" else ["least KL", "at T ="]
+    )
     rows = [
-        [
-            "network",
-            "KL from people at T = 1 (nats)",
-            "least KL",
-            "at T =",
-            "rank correlation of its entropy with people's",
-        ],
+        ["network", "KL from people at T = 1 (nats)", *softened, "rank correlation of its entropy with people's"],
         ["---"] + ["---:"] * 4,
     ]
     at_one = found["temperatures"].index(1.0)
-    for name, arm in found["arms"].items():
-        numbers = (arm["kl"][at_one], arm["kl_at_best"], arm["best_temperature"], arm["rank_correlation"])
-        rows.append([name, *(f"{number:.3f}" for number in numbers)])
+    for arm in found["arms"]:
+        numbers = (arm["kl"][at_one], arm["kl_at_temperature"], arm["temperature"], arm["rank_correlation"])
+        rows.append([name_of(study.arms[arm["arm"]]), *(f"{number:.3f}" for number in numbers)])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def human_doubt_sentences(found: dict) -> list[str]:
+def human_labels_sentences(study: MeasuredStudy) -> list[str]:
     """Who doubts most like people, and whether the distilled student has its teacher's doubts."""
-    nearness = ", ".join(f"{name} {arm['kl_at_best']:.3f}" for name, arm in found["arms"].items())
+    found = study.human_labels
+    nearness = ", ".join(f"{name_of(study.arms[arm['arm']])} {arm['kl_at_temperature']:.3f}" for arm in found["arms"])
+    if found["temperature_from"] == "validation":
+        softened = "Each softened by the T at which the labels of its validation images are likeliest"
+        rule = "CIFAR-10H labels the test images alone: no T is fitted to people."
+    else:
+        softened = "Each softened by the T at which it comes nearest to people"
+        rule = "These T were chosen on the same images, so that each figure is the best case of its network."
     sentences = [
-        f"Each softened by the T at which it comes nearest to people, the networks are so far from them, in nats: "
-        f"{nearness}; people's own entropy is {found['people_entropy']:.3f}. These T were chosen on the same images, "
-        "so that each figure is the best case of its network."
+        f"{softened}, the networks are so far from them, in nats: {nearness}; people's own entropy is "
+        f"{found['people_entropy']:.3f}. {rule}"
     ]
-    runs = {name: {run["seed"]: run["kl_at_best"] for run in arm["runs"]} for name, arm in found["arms"].items()}
-    ours, theirs = (runs.get(name, {}) for name in ("distilled", "student alone"))
+    runs = {
+        study.arms[arm["arm"]].role: {run["seed"]: run["kl_at_temperature"] for run in arm["runs"]}
+        for arm in found["arms"]
+    }
+    ours, theirs = (runs.get(role, {}) for role in ("distilled", "student"))
     if seeds := sorted(ours.keys() & theirs.keys()):
         difference = paired_difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
         (judgement,) = judged([difference._asdict()], margin=None)
@@ -222,10 +218,7 @@ def human_doubt_sentences(found: dict) -> list[str]:
         )
     inherited = found.get("inherited")
     if inherited:
-        alone, distilled = (
-            sum(inherited["rank_correlation"][name]) / len(inherited["seeds"])
-            for name in ("student alone", "distilled")
-        )
+        alone, distilled = (statistics.fmean(inherited["rank_correlation"][role]) for role in ("student", "distilled"))
         sentences.append(
             f"On images that all three networks have right, the distilled student's entropy goes with the teacher's at "
             f"a rank correlation of {distilled:.3f}, the student's alone at {alone:.3f}: {inherited['mean']:+.3f} "

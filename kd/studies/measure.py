@@ -1,13 +1,9 @@
-"""Measure the runs of a study and put them side by side: what NAME.json of a study holds.
-
-The file is a ledger: a run that stands in it is measured, for good. It is not looked at again, so that the test images
-are asked once, and its checkpoint may be gone: a study can go on elsewhere with the file alone.
-"""
+"""Measure the runs of a study and put them side by side: what goes into its JSON (`kd.studies.ledger`)."""
 
 import base64
 import statistics
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +15,13 @@ from kd import checkpoint, evaluation, models
 from kd.cifar10 import LabelledImages, read_test_set, read_training_set, split_indices
 from kd.corruptions import corrupted
 from kd.processes import machine
-from kd.recipe import as_config, from_config
+from kd.recipe import RecipeError, as_config, from_config
 from kd.significance import mcnemar, paired_difference
-from kd.studies.declared import Arm, Run, Study
-from train import human_doubt, never_seen
+from kd.studies import human_labels, omitted_class
+from kd.studies.declared import CORRUPTIONS, HUMAN_LABELS, Arm, Study
+from kd.studies.ledger import MeasuredArm, MeasuredStudy, position
+from kd.studies.runs import Run, StudyError, teacher_of
+from kd.studies.words import name_of
 
 METRICS = ("accuracy", "nll", "ece", "agreement", "validation_accuracy", "validation_loss", "corrupted_accuracy")
 
@@ -33,111 +32,140 @@ def summarise(
     runs: list[Run],
     data_dir: Path,
     device: torch.device,
+    *,
+    command: str,
     cifar10h: Path | None = None,
-    ledger: dict | None = None,
-) -> dict:
+    ledger: MeasuredStudy | None = None,
+) -> MeasuredStudy:
     """Measure every run that the ledger lacks, and compare the arms.
+
+    A student with an omitted class gets its bias written into its own config.json.
 
     Args:
         name: of the study.
         runs: finished, or in the ledger; those of an arm in the order of their seeds.
         data_dir: where the test images are; not looked at where the study is measured on validation.
+        command: what carries the study out.
         cifar10h: CIFAR-10H's counts, for a study that asks for them.
         ledger: what the study's JSON holds so far.
-
-    Returns:
-        The content of the study's JSON: question, arms (each with its recipe, its runs' metrics and their mean,
-        sd and n), comparisons, data, versions, the machine that measured, and the study's own analysis, if any.
 
     Raises:
         CheckpointError: a run is missing or damaged.
         DataError: the test set or the counts are missing or damaged.
     """
-    test = read_test_set(data_dir) if study.measured_on == "test" else None
     known = [recorded(run, runs, study, ledger) for run in runs]
     fresh = [run for run, found in zip(runs, known, strict=True) if not found]
     asked = {run.folder for run in fresh} | {folder for run in fresh if (folder := teacher_of(run, runs))}
-    answers = {run.folder: predict(run, test, device) for run in runs if run.folder in asked} if test else {}
-    arms = []
+    asked_runs = [run for run in runs if run.folder in asked]
+    on_test = study.measured_on == "test"
+    on_validation = study.analysis == HUMAN_LABELS or (on_test and any(run.arm.omitted_class for run in fresh))
+    test = read_test_set(data_dir) if on_test else None
+    validation = validation_images(data_dir) if on_validation else None
+    answers = {run.folder: predict(run, test, device) for run in asked_runs} if test else {}
+    validated = {run.folder: predict(run, validation, device) for run in asked_runs} if validation else {}
+
+    def measured(run: Run) -> dict:
+        found, teacher = describe_run(run), teacher_of(run, runs)
+        if test:
+            found |= metrics(answers[run.folder], test.labels, answers[teacher] if teacher else None)
+        if test and run.arm.omitted_class and teacher:
+            found["omitted_class"] = omitted_class.measure(
+                run.arm.omitted_class, answers[run.folder], test.labels,
+                validated[run.folder], validated[teacher], validation.labels,
+            )  # fmt: skip
+            bias = {omitted_class.BIAS: found["omitted_class"]["bias"]}
+            checkpoint.write_json(run.folder / checkpoint.CONFIG, checkpoint.load_config(run.folder) | bias)
+        if study.analysis == CORRUPTIONS:
+            found |= measure_corrupted(run, data_dir, device)
+        return found
+
+    arms: list[MeasuredArm] = []
     for arm in study.arms:
-        own, measured = [], []
-        for run, found in zip(runs, known, strict=True):
-            if run.arm != arm:
-                continue
-            own.append(run)
-            if not found:
-                found = describe_run(run)
-                if test:
-                    teacher = teacher_of(run, runs)
-                    found |= measure(answers[run.folder], test.labels, answers[teacher] if teacher else None)
-                if study.analysis == "corruptions":
-                    found |= measure_corrupted(run, data_dir, device)
-            measured.append(found)
-        arms.append(describe_arm(arm, study, own, measured))
+        own = [(run, found or measured(run)) for run, found in zip(runs, known, strict=True) if run.arm == arm]
+        arms.append(describe_arm(arm, study.arms, arms, own))
     if test:
         data = test.description
     else:
-        data = checkpoint.load_config(fresh[0].folder)["data"] if fresh else ledger["data"]
-    summary = {
-        "study": name,
-        "question": study.question,
-        "measured_on": study.measured_on,
-        "arms": arms,
-        "comparisons": compare(study, arms),
-        "data": data,
-        "machine": machine(device),
-        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
-    }
-    if study.analysis == "human-doubt":
-        summary["human_doubt"] = human_doubt.analyse(runs, answers, test.labels, cifar10h)
-    if study.analysis == "never-seen" and not fresh:
-        summary["never_seen"] = ledger["never_seen"]
-    elif study.analysis == "never-seen":
-        analysed = [run for run in runs if run.folder in asked]
-        found = measure_never_seen(analysed, answers, test.labels, data_dir, device)
-        kept = [(run.arm.name, run.recipe.seed) for run, recorded in zip(runs, known, strict=True) if recorded]
-        before = ledger["never_seen"]["runs"] if ledger else []
-        new = [run for run in found["runs"] if (run["arm"], run["seed"]) not in kept]
-        summary["never_seen"] = found | {"runs": [run for run in before if (run["arm"], run["seed"]) in kept] + new}
-    return summary
+        data = checkpoint.load_config(fresh[0].folder)["data"] if fresh else ledger.data
+    compared_with_people = None
+    if study.analysis == HUMAN_LABELS:
+        compared_with_people = human_labels.analyse(
+            study.arms, runs, answers, test.labels, validated, validation.labels, cifar10h
+        )
+    return MeasuredStudy(
+        study=name,
+        question=study.question,
+        measured_on=study.measured_on,
+        arms=tuple(arms),
+        comparisons=tuple(compare(study.measured_on, arms)),
+        data=data,
+        machine=machine(device),
+        versions={"torch": torch.__version__, "torchvision": torchvision.__version__},
+        command=command,
+        human_labels=compared_with_people,
+    )
 
 
-def measure_never_seen(
-    runs: list[Run], answers: dict[Path, Tensor], labels: Tensor, data_dir: Path, device: torch.device
-) -> dict:
-    """What `never_seen.analyse` finds, with the bias corrected on the validation images."""
-    everything = read_training_set(data_dir)
-    validation = everything[split_indices(everything.labels)[1]]
-    of_validation = {run.folder: predict(run, validation, device) for run in runs}
-    return never_seen.analyse(runs, of_validation, validation.labels, answers, labels)
+def to_measure(runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> list[Run]:
+    """The runs that the ledger lacks, and the teachers whose answers these are compared with."""
+    fresh = [run for run in runs if not recorded(run, runs, study, ledger)]
+    needed = {run.folder for run in fresh} | {teacher_of(run, runs) for run in fresh}
+    return [run for run in runs if run.folder in needed]
 
 
-def recorded(run: Run, runs: list[Run], study: Study, ledger: dict | None) -> dict | None:
-    """What the ledger says of this very run: the same recipe, seed and teacher; None where it does not.
+def check_nothing_is_lost(runs: list[Run], ledger: MeasuredStudy | None, path: Path) -> None:
+    """Raise StudyError if the ledger holds runs that this command does not ask for: writing would drop them."""
+    dropped = [
+        f"{name_of(arm)}, seed {found['seed']}"
+        for arm in (ledger.arms if ledger else ())
+        for found in arm.runs
+        if not any(arm.trains_like(run.arm) and same_recipe(arm, found, run) for run in runs)
+    ]
+    if dropped:
+        raise StudyError(
+            f"{path} holds runs of other settings, seeds or arms, {dropped[0]} first of {len(dropped)}: ask for them "
+            "too (what is measured costs nothing), choose another --output-dir, or replace them with --afresh"
+        )
+
+
+def recorded(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> dict | None:
+    """What the ledger says of this very run: the same recipe, seed, data and teacher; None where it does not.
 
     A study that compares the networks with people needs all their answers, and reads no ledger.
     """
-    if not ledger or study.analysis == "human-doubt" or ledger["measured_on"] != study.measured_on:
+    if not ledger or study.analysis == HUMAN_LABELS or ledger.measured_on != study.measured_on:
         return None
-    for arm in ledger["arms"]:
-        if (arm["name"], arm["role"], arm["withheld"]) != (run.arm.name, run.arm.role, dict(run.arm.withheld)):
-            continue
-        for found in arm["runs"]:
-            same = found["seed"] == run.recipe.seed and "weights" in found
-            if same and from_config(arm["recipe"] | {"seed": found["seed"]}) == (run.recipe_name, run.recipe):
-                return found if found["taught_by"] == teachers_digest(run, runs, study, ledger) else None
+    for arm in ledger.arms:
+        for found in arm.runs if arm.trains_like(run.arm) else ():
+            taught_alike = "weights" in found and found["taught_by"] == teachers_digest(run, runs, study, ledger)
+            if taught_alike and same_recipe(arm, found, run):
+                return found
     return None
 
 
-def teachers_digest(run: Run, runs: list[Run], study: Study, ledger: dict) -> str | None:
+def same_recipe(arm: MeasuredArm, found: dict, run: Run) -> bool:
+    """Whether a run in the ledger has the recipe and the seed of one that is asked for."""
+    try:
+        return from_config(arm.recipe | {"seed": found["seed"]}) == (run.recipe_name, run.recipe)
+    except RecipeError:  # a setting that is gone
+        return False
+
+
+def teachers_digest(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy) -> str | None:
     """Which weights teach a run: those in its teacher's folder or, where that is gone, those that the ledger names."""
     if not run.teacher:
         return None
     if (run.teacher / checkpoint.CONFIG).exists():
         return checkpoint.digest(checkpoint.load_config(run.teacher))
-    (teacher,) = [other for other in runs if other.folder == run.teacher and other.arm.name == run.arm.teacher]
+    (teacher,) = [other for other in runs if other.folder == run.teacher and other.arm == run.arm.teacher]
     found = recorded(teacher, runs, study, ledger)
     return found["weights"] if found else "not there yet"
+
+
+def validation_images(data_dir: Path) -> LabelledImages:
+    """The 5,000 images that no network is trained on."""
+    everything = read_training_set(data_dir)
+    return everything[split_indices(everything.labels)[1]]
 
 
 def predict(run: Run, images: LabelledImages, device: torch.device) -> Tensor:
@@ -149,8 +177,7 @@ def predict(run: Run, images: LabelledImages, device: torch.device) -> Tensor:
 
 def measure_corrupted(run: Run, data_dir: Path, device: torch.device) -> dict:
     """A run's accuracy on the damaged validation images: corrupted_accuracy, and corruptions, by kind of damage."""
-    everything = read_training_set(data_dir)
-    validation = everything[split_indices(everything.labels)[1]]
+    validation = validation_images(data_dir)
     by_kind = {
         name: evaluation.accuracy(predict(run, replace(validation, images=images), device), validation.labels)
         for name, images in corrupted(validation.images)
@@ -158,9 +185,9 @@ def measure_corrupted(run: Run, data_dir: Path, device: torch.device) -> dict:
     return {"corrupted_accuracy": statistics.fmean(by_kind.values()), "corruptions": by_kind}
 
 
-def measure(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict:
+def metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict:
     """A run's metrics on the test images; agreement where there is a teacher to agree with."""
-    metrics = {
+    found = {
         "accuracy": evaluation.accuracy(logits, labels),
         "nll": evaluation.negative_log_likelihood(logits, labels),
         "ece": evaluation.calibration_error(logits, labels),
@@ -168,16 +195,8 @@ def measure(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> di
         "right": packed(logits.argmax(dim=1) == labels),
     }
     if teacher_logits is not None:
-        metrics["agreement"] = evaluation.agreement(logits, teacher_logits)
-    return metrics
-
-
-def teacher_of(run: Run, runs: list[Run]) -> Path | None:
-    """The folder of the network that taught a run; for one that learnt alone, of the study's plain teacher."""
-    if run.teacher or run.arm.role == "teacher":
-        return run.teacher
-    plain = [other.folder for other in runs if other.arm.name == "teacher"]
-    return plain[0] if plain else None
+        found["agreement"] = evaluation.agreement(logits, teacher_logits)
+    return found
 
 
 def describe_run(run: Run) -> dict:
@@ -191,26 +210,36 @@ def describe_run(run: Run) -> dict:
         "epochs_done": config["epochs_done"],
         "trained_on": config["data"]["trained_on"],
         "machine": config["machine"],
-        "minutes": round(sum(epoch["seconds"] for epoch in history) / 60, 1),
+        "minutes": round(sum(epoch.get("seconds", 0) for epoch in history) / 60, 1),
         **{key: config["metrics"][key] for key in ("validation_accuracy", "validation_loss")},
     }
 
 
-def describe_arm(arm: Arm, study: Study, runs: list[Run], measured: list[dict]) -> dict:
-    """An arm with its runs and their means."""
-    description: dict = {"name": arm.name, "role": arm.role, "withheld": dict(arm.withheld), "runs": measured}
-    if arm.name in study.published:
-        description["published_accuracy"] = study.published[arm.name]
-    if measured:
-        architecture, recipe = models.ARCHITECTURE_OF_ROLE[arm.role], runs[0].recipe
-        config = as_config(runs[0].recipe_name, recipe)
-        description |= {
-            "architecture": architecture,
-            "macs": models.count_macs(architecture, recipe.stem),
-            "recipe": {key: value for key, value in config.items() if key != "seed"},
-            "mean": {key: spread(run[key] for run in measured) for key in METRICS if key in measured[0]},
-        }
-    return description
+def describe_arm(
+    arm: Arm, declared: Sequence[Arm], before: list[MeasuredArm], own: list[tuple[Run, dict]]
+) -> MeasuredArm:
+    """An arm with its runs and their means.
+
+    Args:
+        declared: all arms of the study.
+        before: those of them that come before this one, measured.
+        own: the arm's runs, each with what was measured of it.
+    """
+    values = {entry.name: getattr(arm, entry.name) for entry in fields(Arm)}
+    for key in ("teacher", "baseline"):
+        values[key] = before[declared.index(values[key])] if values[key] else None
+    if not own:
+        return MeasuredArm(**values)
+    architecture, (first, measured) = models.ARCHITECTURE_OF_ROLE[arm.role], own[0]
+    recipe = as_config(first.recipe_name, first.recipe)
+    return MeasuredArm(
+        **values,
+        architecture=architecture,
+        macs=models.count_macs(architecture, first.recipe.stem),
+        recipe={key: value for key, value in recipe.items() if key != "seed"},
+        runs=tuple(found for _, found in own),
+        mean={key: spread(found[key] for _, found in own) for key in METRICS if key in measured},
+    )
 
 
 def spread(values: Iterable[float]) -> dict:
@@ -223,20 +252,21 @@ def spread(values: Iterable[float]) -> dict:
     }
 
 
-def compare(study: Study, arms: list[dict]) -> list[dict]:
+def compare(measured_on: str, arms: Sequence[MeasuredArm]) -> list[dict]:
     """Each arm against its baseline: by seed (paired t-test) and, on the test images, by image (McNemar)."""
-    on_test = study.measured_on == "test"
-    metric = "accuracy" if on_test else "validation_accuracy"
-    measured = {arm["name"]: {run["seed"]: run for run in arm["runs"]} for arm in arms}
+    metric = "accuracy" if measured_on == "test" else "validation_accuracy"
     comparisons = []
-    for arm in study.arms:
-        ours, theirs = measured[arm.name], measured.get(arm.baseline, {})
+    for place, arm in enumerate(arms):
+        if arm.baseline is None:
+            continue
+        ours, theirs = ({run["seed"]: run for run in each.runs} for each in (arm, arm.baseline))
         pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
         if not pairs:
             continue
         difference = paired_difference(*zip(*((one[metric], other[metric]) for one, other in pairs), strict=True))
-        comparisons.append({"arm": arm.name, "baseline": arm.baseline, "metric": metric, **difference._asdict()})
-        if on_test:
+        baseline = position(arm.baseline, arms)
+        comparisons.append({"arm": place, "baseline": baseline, "metric": metric, **difference._asdict()})
+        if measured_on == "test":
             comparisons[-1]["by_image"] = [
                 {"seed": one["seed"], **by_image(unpacked(one["right"]), unpacked(other["right"]))}
                 for one, other in pairs

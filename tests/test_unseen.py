@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kd.studies.omitted_class import answers_with_bias, bias_like_teachers
+from kd.unseen import answers_with_bias, bias_like_teachers
 
 UNSEEN = 3
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kd.cifar10 import DataError
-from kd.studies.human_labels import TEMPERATURES, cross_entropy, entropy, rank_correlation, read_people
+from kd.doubt import TEMPERATURES, cross_entropy, entropy, rank_correlation, read_people
 
 COUNTS = np.array([[48, 2, 0], [25, 25, 0], [1, 9, 40], [50, 0, 0]])
 SPEARMAN = 0.8207826816681234
