@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from kd.cifar10 import CLASSES
-from kd.demo.unseen_tab import study_of
 from kd.hub import Classifier
 from kd.inference import read_photo, to_network_size
-from kd.studies import read_studies
+from kd.studies.ledger import read_studies
+from kd.studies.omitted_class import BIAS, FOLDER, runs_of, study_of
 from tests.browser import EXAMPLES, PATIENCE, settle, softmax
 from tests.serving import ROOT
 
@@ -17,13 +17,13 @@ CHECKPOINTS = ROOT / "checkpoints"
 
 @pytest.fixture(scope="module")
 def student():
-    return Classifier.from_pretrained(CHECKPOINTS / "never-seen")
+    return Classifier.from_pretrained(CHECKPOINTS / FOLDER)
 
 
 @pytest.fixture(scope="module")
 def unseen(student):
     """The position of the class that it never saw."""
-    return CLASSES.index(student.config["data"]["without_class"])
+    return CLASSES.index(student.config["data"]["omitted_class"])
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,9 @@ def biased(logits, unseen, bias):
 
 def test_a_study_measured_the_student_that_ships(student, found):
     temperature = student.config["recipe"]["temperature"]
-    (run,) = [run for run in found.study["never_seen"]["runs"] if run["temperature"] == temperature]
-    (arm,) = [arm for arm in found.study["arms"] if arm["name"] == run["arm"]]
-    assert found.bias == run["bias"]
-    assert arm["runs"][0]["validation_accuracy"] == student.config["metrics"]["validation_accuracy"]
+    (run,) = [run for run in runs_of(found.study) if run.temperature == temperature]
+    assert found.bias == run.bias == student.config[BIAS]
+    assert run.arm.runs[0]["validation_accuracy"] == student.config["metrics"]["validation_accuracy"]
     assert student.config["data"]["trained_on"] == 40_500
 
 

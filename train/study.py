@@ -133,7 +133,7 @@ def make_parser() -> argparse.ArgumentParser:
                         help=f"record each role's run of seed {SHIPPED_SEED} and store it there, in float16 where "
                         "accuracy allows")  # fmt: skip
     parser.add_argument("--document", "--readme", type=Path, metavar="FILE",
-                        help="write the study's section of this file; without NAME, of all that are measured")  # fmt: skip
+                        help="write the study's section of this file; without NAME, of all studies")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto: a GPU where there is one)")
     parser.add_argument("--compile", action="store_true", help="run the networks through torch.compile")
     return parser

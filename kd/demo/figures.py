@@ -20,7 +20,7 @@ PALETTE = (
 # As in stage/stage.css, in the light theme.
 ROLE_COLOURS = {"teacher": "#3b6fd4", "student": "#c9741a", "distilled": "#14866d"}
 
-CURVE_KEYS = {"epoch", "accuracy", "validation_accuracy"}  # of a line of history.jsonl
+CURVE_KEYS = ("epoch", "accuracy", "validation_accuracy")  # of a line of history.jsonl
 
 
 def training_curves(histories: dict[str, list[dict]]) -> go.Figure:

@@ -6,6 +6,7 @@ replaced by a sentence, the log says why, and all else is shown.
 
 import logging
 from collections.abc import Callable
+from numbers import Real
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,8 +33,9 @@ def build_results(checkpoints: Path) -> None:
         return results_table(results) if results else NO_RESULTS
 
     scrollable(attempt(RESULTS, table) or sentence(RESULTS), elem_id="results")
-    studies = {path: attempt(path.name, lambda path=path: read_study(path)) for path in study_files(checkpoints / STUDIES_FOLDER)}
-    for path, study in sorted(studies.items(), key=lambda entry: entry[0].stem != "main"):
+    files = study_files(checkpoints / STUDIES_FOLDER)
+    for path in sorted(files, key=lambda path: path.stem != "main"):
+        study = attempt(path.name, lambda path=path: read_study(path))
         if study is None:
             gr.Markdown(sentence(path.name))
         elif not is_short(study):
@@ -47,7 +49,7 @@ def build_study(study: MeasuredStudy, file: str) -> None:
     """A study's question, its table with the verdicts, and the figures that its measurements allow."""
     gr.Markdown(f"## {study.question}")
     scrollable(attempt(f"{file}, its table", lambda: study_table(study)) or sentence(file))
-    for drawing in attempt(f"{file}, its figures", lambda: study_figures.drawings_of(study)) or []:
+    for drawing in study_figures.drawings_of(study):
         gr.Markdown(f"### {drawing.title}")
         figure = attempt(f"{file}, the figure {drawing.name}", lambda drawing=drawing: drawing.figure(study))
         if figure is None:
@@ -60,14 +62,13 @@ def history_of(folder: Path, role: str) -> list[dict]:
     """The epochs of a run that tell their accuracies; where others do not, the page says so."""
     file = f"{role}/{checkpoint.HISTORY}"
     history = attempt(file, lambda: checkpoint.read_history(folder))
-    told = [epoch for epoch in history or [] if figures.CURVE_KEYS <= epoch.keys()]
+    told = [epoch for epoch in history or [] if all(isinstance(epoch.get(key), Real) for key in figures.CURVE_KEYS)]
     if history is None:
         gr.Markdown(sentence(file))
     elif len(told) < len(history):
-        _log.warning("%s: %d of %d lines lack an accuracy", folder, len(history) - len(told), len(history))
-        gr.Markdown(
-            f"{ROLE_NAMES[role]}: {len(history) - len(told)} of {len(history)} epochs do not tell how they went."
-        )
+        untold = f"{len(history) - len(told)} of {len(history)} epochs do not tell how they went"
+        _log.warning("%s: %s", file, untold)
+        gr.Markdown(f"{ROLE_NAMES[role]}: {untold}.")
     return told
 
 
@@ -75,12 +76,8 @@ def attempt(what: str, make: Callable[[], Shown]) -> Shown | None:
     """What `make` returns; None where a file that it reads does not allow it, which the log then explains."""
     try:
         return make()
-    except (
-        Exception
-    ) as error:  # what an old or damaged file may lead to has no end, and nothing of it may stop the page
-        _log.warning(
-            "%s cannot be shown: %s", what, error if isinstance(error, checkpoint.CheckpointError) else repr(error)
-        )
+    except Exception as error:  # what an old or damaged file may lead to has no end; nothing of it may stop the page
+        _log.warning("%s cannot be shown: %r", what, error)
         return None
 
 

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from kd.demo.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, ROLE_COLOURS, styled
 from kd.results import ROLE_NAMES
+from kd.studies.declared import STUDENT
 from kd.studies.findings import accuracy_by_epochs, trials
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.omitted_class import runs_of
@@ -287,7 +288,7 @@ def validation_accuracy_over(study: MeasuredStudy, field: str) -> go.Figure:
             x=[arm.changes[field] for arm in arms],
             y=[spread["mean"] for spread in spreads],
             error_y={"type": "data", "array": [spread["sd"] or 0 for spread in spreads]},
-            name={"alone": "student alone"}.get(who, who),
+            name=name_of(STUDENT) if arms[0].role == "student" else who,
             mode="lines+markers",
             line={"color": _colour_of_network(arms[0], number), "width": 2},
             hovertemplate="%{x:g}: %{y:.2%}",
