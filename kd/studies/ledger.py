@@ -136,42 +136,50 @@ def from_json(content: dict) -> MeasuredStudy:
         content = upgraded(content)
     if content["schema"] != SCHEMA:
         raise ValueError(f"it is of version {content['schema']}, this program reads version {SCHEMA}")
-    arms: list[MeasuredArm] = []
-    for stored in content["arms"]:
-        arms.append(_arm(stored, arms))
-    metric = {"test": "accuracy", "validation": "validation_accuracy"}[content["measured_on"]]
-    for arm in arms:
-        for run in arm.runs:
-            _check(run, {"seed": int, "epochs_done": int, "trained_on": int, "machine": str, metric: Real}, "a run")
-    for found in content["comparisons"]:
-        _check(found, {"arm": int, "baseline": int, "metric": str, "n": int, "mean": Real}, "a comparison")
-        arms[found["arm"]], arms[found["baseline"]]
     kinds = {"study": str, "question": str, "data": dict, "machine": str, "versions": dict, "command": str}
     _check(content, kinds, "the study")
-    if content.get("human_labels"):
-        _check(content["human_labels"], {"temperatures": list, "arms": list, "temperature_from": str}, "human_labels")
+    metric = {"test": "accuracy", "validation": "validation_accuracy"}[content["measured_on"]]
+    arms: list[MeasuredArm] = []
+    for stored in content["arms"]:
+        arms.append(_arm(stored, arms, metric))
+    for found in content["comparisons"]:
+        _check(found, {"metric": str, "n": int, "mean": Real}, "a comparison")
+        for key in ("arm", "baseline"):
+            _at(found[key], arms)
+    if people := content["human_labels"]:
+        _check(people, {"temperatures": list, "people_entropy": Real, "temperature_from": str}, "human_labels")
+        for found in people["arms"]:
+            _at(found["arm"], arms)
     return MeasuredStudy(
         **{key: content[key] for key in kinds},
         measured_on=content["measured_on"],
         arms=tuple(arms),
         comparisons=tuple(content["comparisons"]),
-        human_labels=content.get("human_labels"),
+        human_labels=people,
     )
 
 
-def _arm(stored: dict, before: list[MeasuredArm]) -> MeasuredArm:
+def _arm(stored: dict, before: list[MeasuredArm], metric: str) -> MeasuredArm:
+    """An arm, whose teacher and baseline are among those before it."""
     kinds = {"role": str, "label_fraction": Real, "keep_unlabelled": bool, "changes": dict, "label": str, "runs": list,
              "recipe": dict, "mean": dict}  # fmt: skip
     _check(stored, kinds, "an arm")
     if stored["role"] not in ROLES:
         raise ValueError(f"an arm has the unknown role {stored['role']!r}")
+    for run in stored["runs"]:
+        _check(run, {"seed": int, "epochs_done": int, "trained_on": int, "machine": str, metric: Real}, "a run")
+    if stored["runs"]:
+        _check(stored["recipe"], {"name": str, "stem": str}, "a recipe")
+        _check(stored["mean"].get(metric, {}), {"mean": Real}, f"the mean {metric}")
     values = {entry.name: stored[entry.name] for entry in fields(MeasuredArm) if entry.name != "seeds"}
-    if values["runs"]:
-        _check(values["recipe"], {"name": str, "stem": str}, "a recipe")
-        values["mean"]["accuracy" if "accuracy" in values["mean"] else "validation_accuracy"]["mean"] + 0.0
-    for key in ("teacher", "baseline"):
-        values[key] = None if stored[key] is None else before[stored[key]]
-    return MeasuredArm(**values | {"runs": tuple(values["runs"])})
+    referred = {key: None if stored[key] is None else _at(stored[key], before) for key in ("teacher", "baseline")}
+    return MeasuredArm(**values | referred | {"runs": tuple(stored["runs"])})
+
+
+def _at(place: int, arms: list[MeasuredArm]) -> MeasuredArm:
+    if not 0 <= place < len(arms):
+        raise ValueError(f"{place} is the position of no arm that comes before")
+    return arms[place]
 
 
 def _check(found: dict, kinds: dict[str, type], what: str) -> None:
