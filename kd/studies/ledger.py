@@ -113,12 +113,13 @@ def write_study(study: MeasuredStudy, path: Path) -> None:
 def as_json(study: MeasuredStudy) -> dict:
     """The content of a study's JSON."""
     content = {"schema": SCHEMA} | {entry.name: getattr(study, entry.name) for entry in fields(MeasuredStudy)}
-    content["arms"] = [
+    arms = [
         {entry.name: getattr(arm, entry.name) for entry in fields(MeasuredArm) if entry.name != "seeds"}
         | {key: position(getattr(arm, key), study.arms) for key in ("teacher", "baseline")}
+        | {"runs": list(arm.runs)}
         for arm in study.arms
     ]
-    return content
+    return content | {"arms": arms, "comparisons": list(study.comparisons)}
 
 
 def position(arm: Arm | None, arms: tuple[Arm, ...]) -> int | None:
