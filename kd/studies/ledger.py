@@ -37,7 +37,6 @@ class MeasuredArm(Arm):
         mean: mean, sd and n of each metric over the runs.
     """
 
-    role: str
     architecture: str | None = None
     macs: int | None = None
     recipe: Mapping[str, object] = field(default_factory=dict)
