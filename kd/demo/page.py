@@ -20,6 +20,7 @@ from kd.demo.seen import WARNING, chosen_crop, crop_value, picture_url, preview_
 from kd.demo.stage_view import stage_view
 from kd.demo.unseen_tab import build_unseen
 from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, photo_or_sentence
+from kd.demo.use_tab import build_use
 from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
 from kd.models import ARCHITECTURES
 from kd.recipe import ROLES
@@ -65,6 +66,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         with gr.Tab("Results"):
             build_results(Path(checkpoints))
         build_unseen(trio, Path(checkpoints))
+        build_use(trio, Path(checkpoints))
         gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
 
         connect(trio, image, stage)
