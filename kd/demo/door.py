@@ -22,6 +22,7 @@ from gradio.route_utils import get_root_url
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -83,8 +84,9 @@ HEADERS = {
 def behind_door(page: gr.Blocks) -> dict:
     """Put the door before a page; returns settings for its launch()."""
     page.api_open = False  # nobody goes past the queue
+    middleware = [Middleware(GZipMiddleware), Middleware(Door, page=page)]  # Gradio sends the page as it is, 250 kB
     return {
-        "app_kwargs": {"middleware": [Middleware(Door, page=page)], "docs_url": None, "redoc_url": None},
+        "app_kwargs": {"middleware": middleware, "docs_url": None, "redoc_url": None},
         "run_history": False,  # which sends a visitor's runs to a host of their choice
         "enable_monitoring": False,
     }

@@ -24,12 +24,11 @@ from kd.demo.use_tab import build_use
 from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
 from kd.models import ARCHITECTURES
 from kd.recipe import ROLES
-from kd.results import ROLE_NAMES, read_results, training_sentences
+from kd.results import ROLE_NAMES, read_results
 
 HERE = Path(__file__).parent
 
-TITLE = """# Dark Knowledge
-What a large network knows beyond its answer, and a small one learns from it"""
+TITLE = "<h1>Dark Knowledge</h1> <p>What a large network knows beyond its answer, and a small one learns from it</p>"
 # What stands where an answer should, when none came: the queue was full, or the connection was lost.
 NO_ANSWER = '() => ({problem: "No answer came: too many visitors, or the connection was lost. Please try again."})'
 
@@ -51,7 +50,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     with gr.Blocks(
         title="Dark Knowledge", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, CACHE_SECONDS)
     ) as page:
-        gr.Markdown(TITLE, elem_id="title")
+        gr.HTML(TITLE, elem_id="title")
         with gr.Tab("One photo"):
             with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints))) as stage:
                 image = gr.Image(
@@ -63,11 +62,9 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
                 )
         with gr.Tab("Many images"):
             build_gallery(trio)
-        with gr.Tab("Results"):
-            build_results(Path(checkpoints))
+        build_results(Path(checkpoints))
         build_unseen(trio, Path(checkpoints))
         build_use(trio, Path(checkpoints))
-        gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
 
         connect(trio, image, stage)
         gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **ENDPOINT)
@@ -132,6 +129,7 @@ def show(
     answer = trio.classify(seen, temperature=1.0)
     for role, model in answer["models"].items():
         config = trio.configs[role]
+        del model["probabilities"], model["softened"]  # the stage computes them
         model |= {
             "name": ROLE_NAMES[role],
             "architecture": ARCHITECTURES[config["architecture"]],
