@@ -111,10 +111,15 @@ def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
 
 
 def results_table(results: dict) -> str:
-    """The results as a Markdown table, with a line that says where they come from."""
+    """The results as a Markdown table."""
     headings, rows = results_rows(results)
     lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + provenance(results) + "\n"
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def results_section(results: dict) -> str:
+    """The table, with a paragraph below it that says where it comes from."""
+    return f"{results_table(results)}\n\n{provenance(results)}\n"
 
 
 def training_sentences(models: dict[str, dict]) -> str:

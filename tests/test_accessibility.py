@@ -19,7 +19,7 @@ SETTINGS = {
 
 TABS = {  # and what to wait for there
     "Many images": "#gallery-folder",
-    "Results": "#training-curves .js-plotly-plot .main-svg",
+    "Results": ".claim .main-svg:visible",
     "The class it never saw": "#unseen-table tbody tr",
 }
 

@@ -203,6 +203,7 @@ def test_the_results_tab_shows_the_measured_numbers_and_the_training_curves(visi
     _, rows = results_rows(results)
     shown = [row.locator("td").all_inner_texts() for row in page.locator("#results tbody tr").all()]
     assert shown == rows
+    page.get_by_role("button", name="Accuracy while training").click()
     page.wait_for_selector("#training-curves .js-plotly-plot .main-svg")
 
 

@@ -8,7 +8,7 @@ import gradio as gr
 import pytest
 
 from kd.demo.page import what_to_expect
-from kd.demo.results_tab import NO_RESULTS, build_results
+from kd.demo.results_tab import NO_RESULTS, show_results
 from kd.demo.study_figures import drawings_of
 from kd.results import load_results, out_of_class_threshold, read_results, results_table
 from kd.studies.ledger import as_json, read_studies, write_study
@@ -36,9 +36,13 @@ def shown(checkpoints, caplog):
 
     def build():
         with caplog.at_level(logging.WARNING), gr.Blocks() as page:
-            build_results(checkpoints)
+            show_results(checkpoints)
         blocks = page.blocks.values()
-        texts = "\n".join(block.value for block in blocks if isinstance(block, gr.Markdown))
+        texts = "\n".join(
+            block.label if isinstance(block, gr.Accordion) else block.value
+            for block in blocks
+            if isinstance(block, (gr.Markdown, gr.HTML, gr.Accordion))
+        )
         return texts, sum(isinstance(block, gr.Plot) for block in blocks), "\n".join(caplog.messages)
 
     return build
@@ -98,7 +102,7 @@ def test_a_study_of_a_retired_name_preset_and_field_is_shown_like_any_other(chec
     path = checkpoints / "studies" / "abandoned.json"
     path.write_text(json.dumps(content | {"study": "abandoned", "question": "What was that?"}))
     texts, _, log = shown()
-    assert "## What was that?" in texts and "Recipe" not in log and log == ""
+    assert "What was that?" in texts and "Recipe" not in log and log == ""
     assert "recipe `seed`" in texts
 
 
@@ -167,11 +171,11 @@ def test_a_damaged_history_costs_its_own_lines(checkpoints, shown):
 def test_a_study_of_few_epochs_is_not_on_the_page(checkpoints, shown):
     study = make_few_labels()
     write_study(study, checkpoints / "studies" / "made.json")
-    assert "## By hand?" in shown()[0]
+    assert "By hand?" in shown()[0]
     content = as_json(study)
     for arm in content["arms"]:
         arm["recipe"] = arm["recipe"] | {"name": "original"} if arm["runs"] else {}
         for run in arm["runs"]:
             run["epochs_done"] = 4
     (checkpoints / "studies" / "made.json").write_text(json.dumps(content))
-    assert "## By hand?" not in shown()[0]
+    assert "By hand?" not in shown()[0]

@@ -9,7 +9,7 @@ from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.demo.study_figures import drawings_of
 from kd.recipe import ROLES, from_config
-from kd.results import read_results, results_table
+from kd.results import read_results, results_section
 from kd.studies.ledger import read_studies, study_files
 from kd.studies.report import is_short, verdicts
 from tests import draw_figures
@@ -77,7 +77,7 @@ def test_the_threshold_of_the_warning_was_set_on_all_validation_images():
 
 def test_the_readme_shows_the_table_that_evaluate_wrote():
     between = README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0]
-    assert between == results_table(read_results(CHECKPOINTS))
+    assert between == results_section(read_results(CHECKPOINTS))
 
 
 def test_the_shipped_networks_are_the_median_seeds_of_the_main_study():

@@ -21,7 +21,7 @@ from kd.checkpoint import CheckpointError
 from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_test_set, read_training_set, split_indices
 from kd.processes import DeviceError, machine, process_device
 from kd.recipe import ROLES
-from kd.results import RESULTS, results_table
+from kd.results import RESULTS, results_section
 from train.document import write_section
 
 LATENCY_WARM_UP, LATENCY_RUNS = 10, 100
@@ -51,10 +51,10 @@ def main(arguments: list[str] | None = None) -> None:
         if not options.json:
             checkpoint.write_json(options.checkpoints / RESULTS, results)
         if options.document:
-            write_section(options.document, "results", results_table(results))
+            write_section(options.document, "results", results_section(results))
     except (CheckpointError, DataError, DeviceError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
-    print(json.dumps(results) if options.json else results_table(results), end="")
+    print(json.dumps(results) if options.json else results_section(results), end="")
 
 
 def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages, device: torch.device) -> dict:

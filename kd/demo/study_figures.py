@@ -62,7 +62,9 @@ def drawings_of(study: MeasuredStudy) -> list[Drawing]:
     if runs_of(study):
         return [Drawing("recognised", "The omitted class, recognised", omitted_class_recognised)]
     if study.human_labels:
-        return [Drawing("doubt", "Distance from people's doubts", doubt_over_temperature)]
+        doubt = Drawing("doubt", "Distance from people's doubts", doubt_over_temperature)
+        inherited = Drawing("inherited", "How well a student's doubts follow its teacher's", doubts_inherited)
+        return [inherited, doubt] if study.human_labels.get("inherited") else [doubt]
     if accuracy_by_epochs(study):
         return [Drawing("accuracy", "Accuracy over the epochs of the schedule", accuracy_over_epochs)]
     if any(arm.label_fraction < 1 for arm in study.arms):
@@ -221,6 +223,27 @@ def doubt_over_temperature(study: MeasuredStudy) -> go.Figure:
         xaxis={"title": "temperature T", "type": "log", "tickvals": [0.25, 0.5, 1, 2, 4, 8, 16]},
         yaxis={"title": "KL from people, nats", "rangemode": "tozero"},
         legend=LEGEND_BELOW,
+    )
+
+
+def doubts_inherited(study: MeasuredStudy) -> go.Figure:
+    """A dot a seed: the rank correlation of a student's entropies with its teacher's, on images that all have right."""
+    inherited, figure = study.human_labels["inherited"], go.Figure()
+    for role, values in inherited["rank_correlation"].items():
+        figure.add_scatter(
+            x=values,
+            y=[ROLE_NAMES[role]] * len(values),
+            mode="markers",
+            marker={"color": ROLE_COLOURS[role], "size": 11, "opacity": 0.7},
+            customdata=inherited["seeds"],
+            hovertemplate="seed %{customdata}: %{x:.3f}<extra></extra>",
+        )
+    return styled(
+        figure,
+        xaxis={"title": "rank correlation with the teacher's entropy", "range": [0, 1]},
+        yaxis={"autorange": "reversed", "automargin": True},
+        showlegend=False,
+        height=220,
     )
 
 
