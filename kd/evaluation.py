@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.cifar10 import CLASSES, Normalisation, normalise
-from kd.processes import autocast
+from kd.device import autocast
 
 CALIBRATION_BINS = 15
 OUT_OF_CLASS_SHARE = 0.05  # of validation images that are warned of for nothing

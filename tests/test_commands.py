@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 
 import train.run
 from kd import checkpoint, models
+from kd.checkpoint import STATE
 from kd.cifar10 import CLASSES, FOLDER, NORMALISATIONS
-from kd.processes import chosen_precision
+from kd.device import chosen_precision
 from kd.recipe import RECIPES, as_config
 from kd.recording import RECORDING, read_recording
-from kd.training_state import STATE
 from tests.train_plain_network import main as train_plain_network
 
 ROOT = Path(__file__).parent.parent

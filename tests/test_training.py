@@ -12,13 +12,13 @@ from torchvision import models
 
 import kd.training
 from kd import checkpoint
+from kd.checkpoint import STATE, CheckpointError
 from kd.cifar10 import NORMALISATIONS
+from kd.device import DeviceError, Processes, process_device
 from kd.evaluation import accuracy, negative_log_likelihood, predict
-from kd.processes import DeviceError, Processes, process_device
 from kd.recipe import Recipe
 from kd.teacher import FrozenTeacher
-from kd.training import batches, check_batch_size, prepared, train
-from kd.training_state import STATE, TrainingError
+from kd.training import TrainingError, batches, check_batch_size, prepared, train
 
 RECIPE = Recipe(epochs=3, batch_size=64, learning_rate=0.1, rotation=10, cutout=4)
 CPU = torch.device("cpu")
@@ -392,5 +392,5 @@ def test_damaged_state_is_refused_by_name(run, tmp_path, damage):
     elif damage != "foreign":
         path.write_bytes(damage)
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)) if damage == "foreign" else None
-    with pytest.raises(TrainingError, match=r"(?s)training-state\.pt cannot be read .*--restart"):
+    with pytest.raises(CheckpointError, match=r"(?s)training-state\.pt cannot be read .*--restart"):
         run(network=network)

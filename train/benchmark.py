@@ -27,14 +27,12 @@ from kd import models
 from kd.augment import BLUR_SIGMAS
 from kd.checkpoint import write_json
 from kd.cifar10 import NORMALISATIONS, DataError, LabelledImages, read_training_set
+from kd.device import DeviceError, chosen_precision, machine, matmul_seconds, process_device
 from kd.losses import distillation_loss
-from kd.optimizer import make_optimizers
-from kd.processes import DeviceError, chosen_precision, machine, matmul_seconds, process_device
-from kd.progress import Progress
 from kd.recipe import DEFAULT_RECIPE, RECIPES, ROLES, Recipe
 from kd.results import ROLE_NAMES
 from kd.teacher import CachedLogits, FrozenTeacher
-from kd.training import train_epoch
+from kd.training import Progress, make_optimizers, train_epoch
 from train.document import write_section
 
 BENCHMARK = "benchmark.json"

@@ -19,7 +19,7 @@ from torch import nn
 from kd import checkpoint, evaluation, models
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_test_set, read_training_set, split_indices
-from kd.processes import DeviceError, machine, process_device
+from kd.device import DeviceError, machine, process_device
 from kd.recipe import ROLES
 from kd.results import RESULTS, results_table
 from train.document import write_section

@@ -26,10 +26,10 @@ from torch import Tensor
 from kd import checkpoint, evaluation, export
 from kd.checkpoint import CheckpointError, write_atomically, write_json
 from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_training_set, split_indices
+from kd.device import machine
 from kd.export import ExportError
 from kd.hub import Classifier
 from kd.models import ARCHITECTURES
-from kd.processes import machine
 from kd.results import ROLE_NAMES
 
 EXPORT = "export.json"

@@ -18,7 +18,7 @@ import torch.distributed as distributed
 import torchvision
 
 from kd import checkpoint, models
-from kd.checkpoint import CheckpointError
+from kd.checkpoint import STATE, CheckpointError
 from kd.cifar10 import (
     CLASSES,
     NORMALISATIONS,
@@ -29,13 +29,12 @@ from kd.cifar10 import (
     read_training_set,
     split_indices,
 )
-from kd.processes import DeviceError, chosen_precision, machine, process_device, wait_for_all
+from kd.device import DeviceError, chosen_precision, machine, process_device, wait_for_all
 from kd.recipe import DEFAULT_RECIPE, RECIPES, Recipe, RecipeError, as_config, from_config, option_name
 from kd.recording import RECORDING, Recorder, recorded_images
 from kd.subsets import keep_labels, labelled_positions, leave_out
 from kd.teacher import FrozenTeacher
-from kd.training import train
-from kd.training_state import STATE, TrainingError
+from kd.training import TrainingError, train
 
 
 def main(role: str, arguments: list[str] | None = None) -> None:

@@ -25,11 +25,11 @@ from pathlib import Path
 from kd import checkpoint, models
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import DataError
-from kd.processes import DeviceError, process_device
-from kd.progress import cost_left, duration
+from kd.device import DeviceError, process_device
 from kd.recipe import RECIPES, Recipe, RecipeError, from_config, option_name
 from kd.recording import RECORDING
 from kd.studies import STUDIES_FOLDER, read_study, study_table
+from kd.training import cost_left, duration
 from train.document import write_section
 from train.halve import halve
 from train.studies import STUDIES, Arm, Run, Study

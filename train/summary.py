@@ -18,7 +18,7 @@ from torch import Tensor
 from kd import checkpoint, evaluation, models
 from kd.cifar10 import LabelledImages, read_test_set, read_training_set, split_indices
 from kd.corruptions import corrupted
-from kd.processes import machine
+from kd.device import machine
 from kd.recipe import as_config, from_config
 from kd.significance import mcnemar, paired_difference
 from train import human_doubt, never_seen
