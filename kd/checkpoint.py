@@ -40,12 +40,6 @@ MAX_SHARD_BYTES = 9_500_000  # of tensors; a header of some kilobytes comes on t
 
 _WRITERS = itertools.count()  # numbers the writers of this process; `next` is one step for all threads
 
-_COMMANDS = {
-    "teacher": "python -m train.teacher",
-    "student": "python -m train.student",
-    "distilled": "python -m train.distill --teacher checkpoints/teacher",
-}
-
 
 class CheckpointError(ValueError):
     """A checkpoint is missing, damaged or foreign; the message names it and the way out."""
@@ -328,6 +322,8 @@ def _way_out(folder: Path) -> str:
     fetched = [parent for parent in folder.parents if parent.name.startswith("models--")]
     if fetched:  # the Hub's cache has it so; what is trained into it would be in the wrong place
         return f"delete {fetched[0]}, so that it is fetched again, or have it published whole"
-    command = _COMMANDS.get(folder.name, "python -m train.teacher, train.student or train.distill")
+    command = "python -m " + models.SCRIPT_OF_ROLE.get(folder.name, "train.teacher, train.student or train.distill")
+    if folder.name == "distilled":
+        command += " --teacher checkpoints/teacher"
     restart = " --restart" if (folder / CONFIG).exists() else ""
     return f"make it with {command} --output-dir {folder}{restart}"

@@ -1,15 +1,14 @@
 """results.json, which `python -m train.evaluate` writes beside the checkpoints, as people read it."""
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kd.checkpoint import CheckpointError, weight_bytes
-from kd.models import ARCHITECTURES
+from kd.models import ARCHITECTURES, ROLE_NAMES
 from kd.recipe import RECIPES
 
 RESULTS = "results.json"
-
-ROLE_NAMES = {"teacher": "Teacher", "student": "Student alone", "distilled": "Distilled student"}
 
 
 def read_results(checkpoints: str | Path) -> dict | None:
@@ -79,9 +78,13 @@ def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
 
 def results_table(results: dict) -> str:
     """The results as a Markdown table, with a line that says where they come from."""
-    headings, rows = results_rows(results)
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + provenance(results) + "\n"
+    return f"{markdown_table(*results_rows(results))}\n\n{provenance(results)}\n"
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:
+    """A Markdown table: the first columns, `names` of them, to the left, figures to the right."""
+    rule = ["---"] * names + ["---:"] * (len(headings) - names)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
 
 
 def training_sentences(models: dict[str, dict]) -> str:

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from playwright.sync_api import sync_playwright
 from torch import nn
 
-from kd.cifar10 import read_training_set, split_indices
+from kd.cifar10 import read_split
 from kd.inference import Trio
 from tests.browser import PATIENCE
 from tests.hub_stand_in import hub_stand_in
@@ -32,9 +32,7 @@ def data_dir():
 @pytest.fixture(scope="session")
 def subset(data_dir):
     """The subset's training images, split: 450 to train on and 50 to validate on."""
-    everything = read_training_set(data_dir)
-    training, validation = split_indices(everything.labels)
-    return everything[training], everything[validation]
+    return read_split(data_dir)
 
 
 @pytest.fixture(scope="session")

@@ -112,10 +112,10 @@ def test_no_image_gets_no_answer(trio):
 
 def test_no_more_than_a_batch_is_in_memory_at_once(carried_images):
     trio, sizes = Trio(SHIPPED), []
-    for network in trio._networks.values():
+    for network in trio.networks.values():
         network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     trio.answer_all(carried_images[: 2 * BATCH + 1])
-    assert sizes == [size for size in (BATCH, BATCH, 1) for _ in ROLES]
+    assert sizes == [BATCH, BATCH, 1] * len(ROLES)
 
 
 def test_classify_all_gives_what_classify_gives(trio, carried_images):
