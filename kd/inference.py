@@ -252,7 +252,6 @@ class Trio:
     """Teacher, baseline student and distilled student, loaded and ready to answer.
 
     Attributes:
-        folder: where the checkpoints came from.
         networks: by role.
         configs: each role's config.json.
         parameters: each role's number of trainable parameters.
@@ -266,9 +265,8 @@ class Trio:
         Raises:
             CheckpointError: one is missing, damaged, or not of its role.
         """
-        self.folder = Path(folder)
         self.threshold = out_of_class_threshold(read_results(folder))
-        self.networks = {role: _of_role(self.folder / role, role) for role in ROLES}
+        self.networks = {role: _of_role(Path(folder) / role, role) for role in ROLES}
         self.configs = {role: network.config for role, network in self.networks.items()}
         self.parameters = {role: count_parameters(network) for role, network in self.networks.items()}
         self.answer(Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)))  # the first pass is the slowest: have it behind us

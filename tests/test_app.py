@@ -98,13 +98,13 @@ def test_evaluate_prints_one_json_object_and_then_writes_none(copied):
     assert warning["share_of_validation_below"] == pytest.approx(0.05, abs=0.02)
 
 
-def test_evaluate_prints_a_table_for_people_and_puts_it_into_a_readme(copied, data_dir, tmp_path, capsys):
+def test_evaluate_prints_a_table_for_people_and_puts_it_into_a_readme(checkpoints, data_dir, tmp_path, capsys):
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n")
-    evaluate.main(["--checkpoints", str(copied), "--data-dir", str(data_dir), "--document", str(readme)])
+    evaluate.main(["--checkpoints", str(checkpoints), "--data-dir", str(data_dir), "--document", str(readme)])
     text, printed = readme.read_text(), capsys.readouterr().out
     assert printed in text and "old" not in text and text.startswith("before") and text.endswith("after\n")
-    for row in results_rows(json.loads((copied / "results.json").read_text()))[1]:
+    for row in results_rows(json.loads((checkpoints / "results.json").read_text()))[1]:
         assert "| " + " | ".join(row) + " |" in text
 
 
