@@ -198,8 +198,17 @@ def test_finished_run_says_so_and_changes_nothing(student, capsys):
     assert contents(student) == before
 
 
-def test_finished_run_says_so_to_two_processes_too(student):
-    assert "holds this run already" in run("train.student", *SEED_RUN, "--output-dir", student, processes=2)
+def test_of_two_processes_one_says_that_the_run_is_finished_and_neither_waits_for_ever(student, monkeypatch, capsys):
+    waits, said = [], []
+    for first in (True, False):
+        waiting = []
+        monkeypatch.setattr(train.run, "join_processes", lambda device, first=first: first)
+        monkeypatch.setattr(train.run, "wait_for_all", lambda waiting=waiting: waiting.append(1))
+        train.run.main("student", [*SEED_RUN, "--output-dir", str(student)])
+        waits.append(len(waiting))
+        said.append(capsys.readouterr().out)
+    assert waits[0] == waits[1] > 0  # a process waits until all others wait too
+    assert "holds this run already" in said[0] and said[1] == ""
 
 
 @pytest.mark.parametrize(
