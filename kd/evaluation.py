@@ -1,14 +1,18 @@
 """What is measured of a network: accuracy, likelihood, calibration, agreement with the teacher, energy.
 
-All metrics are pure functions of logits or probabilities and labels, and return plain floats.
+Logits come from a network or a checkpoint; all metrics are pure functions of logits or probabilities and labels, and
+return plain floats.
 """
+
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.cifar10 import CLASSES, Normalisation, normalise
-from kd.processes import autocast
+from kd import checkpoint
+from kd.cifar10 import CLASSES, LabelledImages, Normalisation, normalise
+from kd.device import autocast
 
 CALIBRATION_BINS = 15
 OUT_OF_CLASS_SHARE = 0.05  # of validation images that are warned of for nothing
@@ -46,6 +50,17 @@ def predict(
     finally:
         network.train(was_training)
     return torch.cat(logits)
+
+
+def logits_of(folder: str | Path, images: LabelledImages, device: torch.device | str = "cpu") -> Tensor:
+    """A checkpoint's logits of images, as `predict` returns them.
+
+    Raises:
+        CheckpointError: the checkpoint is missing or damaged.
+    """
+    network, config = checkpoint.load(folder)
+    network.to(device, memory_format=torch.channels_last)
+    return predict(network, images.images.to(device), checkpoint.normalisation_of(config))
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

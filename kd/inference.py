@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import nn
+from torch import Tensor, nn
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
 from kd.evaluation import energy_score
-from kd.models import count_parameters
-from kd.recipe import ROLES
+from kd.losses import check_temperature
+from kd.models import ROLES, count_parameters
 from kd.results import out_of_class_threshold, read_results, training_sentences
 
 MAX_FILE_BYTES = 25_000_000
@@ -32,7 +32,6 @@ Image.MAX_IMAGE_PIXELS = MAX_REDUCED_PIXELS  # Pillow warns from there on, and r
 FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM") if name in Image.OPEN)
 # Where such a file says what it is: brands of ISO/IEC 23008-12 (HEIF) with HEVC inside.
 HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
-MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 1000.0
 GROUND = (255, 255, 255)  # what transparent pixels show
 MARGIN = (0, 0, 0)  # around a photo that is shown whole; training pads with black too
 BATCH = 16  # images that go through a network at once: more are hardly faster, and memory stays bounded
@@ -189,11 +188,71 @@ class Answer:
     milliseconds: float
 
 
+class TrainedNetwork(nn.Module):
+    """A checkpoint's network as it answers: images in, logits out, in evaluation mode.
+
+    It takes images as they are, 32 x 32 RGB between 0 and 1, and normalises them by its own constants.
+
+    Attributes:
+        network: the network itself, for normalised images.
+        config: its config.json; describes the training that the weights came from.
+    """
+
+    def __init__(self, network: nn.Module, config: dict) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits, (N, 10), in the order of config["classes"].
+
+        Args:
+            images: float, (N, 3, 32, 32), RGB, values in [0, 1].
+
+        Raises:
+            ValueError: images of another shape.
+        """
+        if images.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
+            raise ValueError(
+                f"images are {tuple(images.shape)} instead of (N, 3, {IMAGE_SIZE}, {IMAGE_SIZE}): "
+                "scale them, as kd.inference.to_network_size does with a photo"
+            )
+        return self.network(normalise(images, checkpoint.normalisation_of(self.config)))
+
+    @torch.inference_mode()
+    def answer(self, images: Sequence[Image.Image]) -> list[Answer]:
+        """Its answers to many images, in their order, `BATCH` computed at once; their time is shared out evenly.
+
+        Args:
+            images: RGB, 32 x 32 (see `to_network_size`).
+        """
+        answers = []
+        for first in range(0, len(images), BATCH):
+            batch = np.stack([np.asarray(image) for image in images[first : first + BATCH]])
+            pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255  # in memory channels last, as it was
+            started = time.perf_counter()
+            logits = self(pixels).tolist()
+            milliseconds = (time.perf_counter() - started) * 1000 / len(batch)
+            answers += [Answer(row, milliseconds) for row in logits]
+        return answers
+
+    def classify(self, photo: str | Path) -> dict[str, float]:
+        """The probabilities (T = 1) of what an image file's middle square shows, by class, the greatest first.
+
+        Raises:
+            PhotoError: the file cannot be read as an image.
+        """
+        (answer,) = self.answer([to_network_size(read_photo(photo))])
+        probabilities = dict(zip(self.config["classes"], torch.tensor(answer.logits).softmax(0).tolist(), strict=True))
+        return dict(sorted(probabilities.items(), key=lambda entry: -entry[1]))
+
+
 class Trio:
     """Teacher, baseline student and distilled student, loaded and ready to answer.
 
     Attributes:
-        folder: where the checkpoints came from.
+        networks: by role.
         configs: each role's config.json.
         parameters: each role's number of trainable parameters.
         threshold: the teacher's energy score below which an image is unlikely to show any of the
@@ -206,28 +265,10 @@ class Trio:
         Raises:
             CheckpointError: one is missing, damaged, or not of its role.
         """
-        self.folder = Path(folder)
         self.threshold = out_of_class_threshold(read_results(folder))
-        self.configs: dict[str, dict] = {}
-        self.parameters: dict[str, int] = {}
-        self._networks: dict[str, nn.Module] = {}
-        for role in ROLES:
-            network, config = checkpoint.load(self.folder / role)
-            if config["role"] != role:
-                raise checkpoint.CheckpointError(
-                    f"{self.folder / role} holds a {config['role']}, not a {role}: put the right checkpoint there"
-                )
-            try:  # what the page tells of it
-                training_sentences({role: config})
-                float(config["recipe"]["soft_weight"])
-            except (AttributeError, LookupError, TypeError, ValueError) as error:
-                raise checkpoint.CheckpointError(
-                    f"{self.folder / role / checkpoint.CONFIG} does not tell how the network was trained "
-                    f"({type(error).__name__}: {error}): put the file back as it was published, or train anew"
-                ) from error
-            self._networks[role] = network.to(memory_format=torch.channels_last)
-            self.configs[role] = config
-            self.parameters[role] = count_parameters(network)
+        self.networks = {role: _of_role(Path(folder) / role, role) for role in ROLES}
+        self.configs = {role: network.config for role, network in self.networks.items()}
+        self.parameters = {role: count_parameters(network) for role, network in self.networks.items()}
         self.answer(Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)))  # the first pass is the slowest: have it behind us
 
     def answer(self, image: Image.Image) -> dict[str, Answer]:
@@ -238,28 +279,14 @@ class Trio:
         """
         return self.answer_all([image])[0]
 
-    @torch.inference_mode()
     def answer_all(self, images: Sequence[Image.Image]) -> list[dict[str, Answer]]:
-        """Let the three networks classify many images, `BATCH` at once; their time is shared out evenly.
-
-        Args:
-            images: RGB, 32 x 32.
+        """Let the three networks classify many images, as `TrainedNetwork.answer` does.
 
         Returns:
             Each image's answers by role, in the order of the images.
         """
-        answers: list[dict[str, Answer]] = [{} for _ in images]
-        for first in range(0, len(images), BATCH):
-            batch = np.stack([np.asarray(image) for image in images[first : first + BATCH]])
-            pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
-            for role, network in self._networks.items():
-                started = time.perf_counter()
-                inputs = normalise(pixels, checkpoint.normalisation_of(self.configs[role]))
-                logits = network(inputs.contiguous(memory_format=torch.channels_last)).tolist()
-                milliseconds = (time.perf_counter() - started) * 1000 / len(batch)
-                for answer, row in zip(answers[first:], logits, strict=False):
-                    answer[role] = Answer(row, milliseconds)
-        return answers
+        by_role = [network.answer(images) for network in self.networks.values()]
+        return [dict(zip(self.networks, answers, strict=True)) for answers in zip(*by_role, strict=True)]
 
     def fits_no_class(self, teacher_logits: list[float]) -> bool:
         """Whether an image is unlikely to show any of the ten classes; False where no threshold is known."""
@@ -270,7 +297,7 @@ class Trio:
 
         Args:
             photo: RGB, any size.
-            temperature: T, `MIN_TEMPERATURE` to `MAX_TEMPERATURE`.
+            temperature: T, in the range of `kd.losses.check_temperature`.
             crop: the part of the photo that the networks see (see `to_network_size`).
 
         Returns:
@@ -293,8 +320,7 @@ class Trio:
         Raises:
             ValueError: a temperature out of range.
         """
-        if not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:  # false for NaN as well
-            raise ValueError(f"temperature {temperature} is not between {MIN_TEMPERATURE} and {MAX_TEMPERATURE:g}")
+        check_temperature(temperature)
         return [
             {
                 "classes": list(CLASSES),
@@ -303,6 +329,24 @@ class Trio:
             }
             for answers in self.answer_all(images)
         ]
+
+
+def _of_role(folder: Path, role: str) -> TrainedNetwork:
+    """The network in a folder, which has to be of that role; raises CheckpointError where it is not."""
+    network, config = checkpoint.load(folder)
+    if config["role"] != role:
+        raise checkpoint.CheckpointError(
+            f"{folder} holds a {config['role']}, not a {role}: put the right checkpoint there"
+        )
+    try:  # what the page tells of it
+        training_sentences({role: config})
+        float(config["recipe"]["soft_weight"])
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise checkpoint.CheckpointError(
+            f"{folder / checkpoint.CONFIG} does not tell how the network was trained "
+            f"({type(error).__name__}: {error}): put the file back as it was published, or train anew"
+        ) from error
+    return TrainedNetwork(network, config).to(memory_format=torch.channels_last)
 
 
 def _described(answer: Answer, temperature: float) -> dict:

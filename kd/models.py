@@ -9,7 +9,11 @@ from kd.cifar10 import CLASSES, IMAGE_SIZE
 
 STEMS = ("imagenet", "cifar")
 ARCHITECTURES = {"resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2"}  # with the names people know
+
+ROLES = ("teacher", "student", "distilled")
+ROLE_NAMES = {"teacher": "Teacher", "student": "Student alone", "distilled": "Distilled student"}
 ARCHITECTURE_OF_ROLE = {"teacher": "resnet50", "student": "mobilenet_v2", "distilled": "mobilenet_v2"}
+SCRIPT_OF_ROLE = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
 
 
 def build(architecture: str, stem: str, dropout: float = 0.0) -> nn.Module:

@@ -2,16 +2,15 @@
 
 import json
 import logging
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
 
 from kd.checkpoint import CheckpointError, weight_bytes
-from kd.models import ARCHITECTURES
+from kd.models import ARCHITECTURES, ROLE_NAMES
 from kd.recipe import RECIPES
 
 RESULTS = "results.json"
-
-ROLE_NAMES = {"teacher": "Teacher", "student": "Student alone", "distilled": "Distilled student"}
 
 
 _log = logging.getLogger(__name__)
@@ -112,14 +111,18 @@ def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
 
 def results_table(results: dict) -> str:
     """The results as a Markdown table."""
-    headings, rows = results_rows(results)
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(*results_rows(results))
 
 
 def results_section(results: dict) -> str:
     """The table, with a paragraph below it that says where it comes from."""
     return f"{results_table(results)}\n\n{provenance(results)}\n"
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:
+    """A Markdown table: the first columns, `names` of them, to the left, figures to the right."""
+    rule = ["---"] * names + ["---:"] * (len(headings) - names)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
 
 
 def training_sentences(models: dict[str, dict]) -> str:

@@ -12,8 +12,7 @@ from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, plain_cell
 from kd.demo.seen import WARNING
 from kd.inference import to_network_size
-from kd.recipe import ROLES
-from kd.results import ROLE_NAMES
+from kd.models import ROLE_NAMES, ROLES
 from tests.browser import EXAMPLES, upload
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kd.cifar10 import CLASSES
-from kd.recipe import ROLES
+from kd.models import ROLES
 from tests.browser import EXAMPLES, choose_example, drag, example_shown, other_examples, share, softmax, table, upload
 
 SVG = "{http://www.w3.org/2000/svg}"

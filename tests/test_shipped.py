@@ -8,7 +8,8 @@ import pytest
 from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.demo.study_figures import drawings_of
-from kd.recipe import ROLES, from_config
+from kd.models import ROLES
+from kd.recipe import from_config
 from kd.results import read_results, results_section
 from kd.studies.ledger import read_studies, study_files
 from kd.studies.report import is_short, verdicts
@@ -28,9 +29,8 @@ RIGHT_OF_100 = {"teacher": 80, "student": 78, "distilled": 78}
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_shipped_network_answers_as_many_of_the_carried_images_right_as_was_measured(role, data_dir):
-    network, config = checkpoint.load(CHECKPOINTS / role)
     test = read_test_set(data_dir)
-    logits = evaluation.predict(network, test.images, checkpoint.normalisation_of(config))
+    logits = evaluation.logits_of(CHECKPOINTS / role, test)
     # An image on the edge may fall to the other side on another processor.
     assert round(evaluation.accuracy(logits, test.labels) * 100) == pytest.approx(RIGHT_OF_100[role], abs=1)
 

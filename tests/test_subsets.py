@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import train.run
-from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages, normalise, read_training_set, split_indices
+from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages, normalise
 from kd.losses import UNLABELLED, distillation_loss, hard_loss
 from kd.recipe import Recipe
 from kd.subsets import keep_labels, labelled_positions, omit_class
@@ -178,9 +178,8 @@ def test_share_that_is_none_is_refused(fraction, capsys):
     assert "--label-fraction" in capsys.readouterr().err
 
 
-def test_config_says_what_was_withheld(data_dir):
-    everything = read_training_set(data_dir)
-    training, validation = (everything[positions] for positions in split_indices(everything.labels))
+def test_config_says_what_was_withheld(subset):
+    training, validation = subset
 
     def said(*arguments, role="distilled"):
         options = train.run.make_parser(role).parse_args([*(["--teacher", "x"] * (role == "distilled")), *arguments])

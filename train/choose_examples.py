@@ -14,6 +14,7 @@ from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, EXAMPLES_SEED, DataError, LabelledImages, example_positions, read_test_set
+from train.options import add_data_dir, add_output_dir
 
 SOURCE = {
     "source": "CIFAR-10, test set: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009, "
@@ -26,10 +27,8 @@ SOURCE = {
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.choose_examples", description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
-                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
-    parser.add_argument("--output-dir", type=Path, default=Path("kd/demo/examples"), metavar="DIR",
-                        help="where the ten images and examples.json go (kd/demo/examples)")  # fmt: skip
+    add_data_dir(parser)
+    add_output_dir(parser, "kd/demo/examples", "where the ten images and examples.json go")
     options = parser.parse_args(arguments)
     try:
         test = read_test_set(options.data_dir)

@@ -18,11 +18,11 @@ from torch import nn
 
 from kd import checkpoint, evaluation, models
 from kd.checkpoint import CheckpointError
-from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_test_set, read_training_set, split_indices
-from kd.processes import DeviceError, machine, process_device
-from kd.recipe import ROLES
+from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_split, read_test_set
+from kd.device import DeviceError, machine, process_device
 from kd.results import RESULTS, results_section
 from train.document import write_section
+from train.options import add_data_dir, add_device, add_document
 
 LATENCY_WARM_UP, LATENCY_RUNS = 10, 100
 
@@ -31,22 +31,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), metavar="DIR",
                         help="folder with teacher/, student/ and distilled/ (checkpoints)")  # fmt: skip
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
-                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...: where accuracy is computed (auto)")
+    add_data_dir(parser)
+    add_device(parser)
     parser.add_argument(
         "--json",
         action="store_true",
         help="print one JSON object instead of the table, and leave results.json as it is",
     )
-    parser.add_argument(
-        "--document", "--readme", type=Path, metavar="FILE", help="write the table between this file's markers"
-    )
+    add_document(parser)
     options = parser.parse_args(arguments)
     try:
         device = process_device(options.device)
-        training = read_training_set(options.data_dir)
-        validation = training[split_indices(training.labels)[1]]
+        _, validation = read_split(options.data_dir)
         results = evaluate(options.checkpoints, read_test_set(options.data_dir), validation, device)
         if not options.json:
             checkpoint.write_json(options.checkpoints / RESULTS, results)
@@ -73,7 +69,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
     results: dict[str, dict] = {}
     teacher_logits = out_of_class = None
     images, labels = test.images.to(device), test.labels
-    for role in ROLES:
+    for role in models.ROLES:
         network, config = checkpoint.load(checkpoints / role)
         latency = cpu_latency(network)
         network.to(device, memory_format=torch.channels_last)

@@ -26,11 +26,10 @@ from torch import Tensor
 from kd import checkpoint, evaluation, export
 from kd.checkpoint import CheckpointError, write_atomically, write_json
 from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_training_set, split_indices
+from kd.device import machine
 from kd.export import ExportError
 from kd.hub import Classifier
-from kd.models import ARCHITECTURES
-from kd.processes import machine
-from kd.results import ROLE_NAMES
+from kd.models import ARCHITECTURES, ROLE_NAMES
 
 EXPORT = "export.json"
 FILES = {"float32": "model.onnx", "float16": "model-float16.onnx", "int8": "model-int8.onnx", "pt2": "model.pt2"}

@@ -20,11 +20,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kd import models
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import DataError
-from kd.processes import DeviceError, process_device
-from kd.progress import cost_left, duration
+from kd.device import DeviceError, process_device
+from kd.models import ARCHITECTURE_OF_ROLE, SCRIPT_OF_ROLE, count_macs
 from kd.recipe import RECIPES, RecipeError, option_name
 from kd.recording import RECORDING
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Arm, Study
@@ -33,10 +32,11 @@ from kd.studies.measure import check_nothing_is_lost, summarise, to_measure
 from kd.studies.omitted_class import FOLDER as OMITTED_CLASS_FOLDER
 from kd.studies.report import study_table
 from kd.studies.runs import Run, StudyError, differing, holds, is_finished, plan, unique
+from kd.training import cost_left, duration
 from train.document import write_studies
 from train.halve import halve
+from train.options import add_compile, add_data_dir, add_device
 
-MODULES = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
 POLL_SECONDS = 0.2
 SHIPPED_SEED = 0  # fixed beforehand: no run is chosen
 
@@ -119,8 +119,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--teacher", type=Path, metavar="DIR", help="take the arm `teacher` from this checkpoint")
     parser.add_argument("--jobs", type=int, default=1, metavar="N",
                         help="runs side by side, which share the CPU's cores or the GPU (1)")  # fmt: skip
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
-                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
+    add_data_dir(parser)
     parser.add_argument("--cifar10h", type=Path, metavar="FILE",
                         help="cifar10h-counts.npy, which the study human-doubt measures by")  # fmt: skip
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR",
@@ -134,8 +133,8 @@ def make_parser() -> argparse.ArgumentParser:
                         "accuracy allows")  # fmt: skip
     parser.add_argument("--document", "--readme", type=Path, metavar="FILE",
                         help="write the study's section of this file; without NAME, of all studies")  # fmt: skip
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto: a GPU where there is one)")
-    parser.add_argument("--compile", action="store_true", help="run the networks through torch.compile")
+    add_device(parser)
+    add_compile(parser)
     return parser
 
 
@@ -212,13 +211,13 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
 def work(run: Run) -> float:
     """What a run costs, in multiplications and up to a factor that all runs share."""
     early = run.recipe.early_epochs > 0
-    macs = models.count_macs(models.ARCHITECTURE_OF_ROLE[run.arm.role], run.recipe.stem, early)
+    macs = count_macs(ARCHITECTURE_OF_ROLE[run.arm.role], run.recipe.stem, early)
     return macs * cost_left(run.recipe, 0)
 
 
 def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
     """Start a run's command, with its output going to its log."""
-    command = [sys.executable, "-m", MODULES[run.arm.role], "--recipe", run.recipe_name]
+    command = [sys.executable, "-m", SCRIPT_OF_ROLE[run.arm.role], "--recipe", run.recipe_name]
     for name, value in differing(run.arm, run.recipe_name, run.recipe).items():
         if isinstance(value, bool):
             command.append(option_name(name) if value else option_name(name).replace("--", "--no-"))

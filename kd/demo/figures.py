@@ -6,7 +6,7 @@ light and dark alike. Series go out as lists: NumPy arrays would be packed as ba
 
 import plotly.graph_objects as go
 
-from kd.results import ROLE_NAMES
+from kd.models import ROLE_NAMES
 
 MARGINS = {"l": 60, "r": 20, "t": 30, "b": 50}  # pixels
 # With its top fixed: on a phone it has many rows, which would else grow up over the axis's title.

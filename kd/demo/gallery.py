@@ -16,8 +16,7 @@ from kd.demo.crowd import MANY_IMAGES, MAX_IMAGES, TURNS
 from kd.demo.seen import picture_url
 from kd.demo.uploads import path_of, read_upload
 from kd.inference import BATCH, PhotoError, Trio, to_network_size
-from kd.recipe import ROLES
-from kd.results import ROLE_NAMES
+from kd.models import ROLE_NAMES, ROLES
 
 HERE = Path(__file__).parent
 MAX_NAME = 100  # characters of a file name that are shown

@@ -22,9 +22,8 @@ from kd.demo.unseen_tab import build_unseen
 from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, photo_or_sentence
 from kd.demo.use_tab import build_use
 from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
-from kd.models import ARCHITECTURES
-from kd.recipe import ROLES
-from kd.results import ROLE_NAMES, read_results
+from kd.models import ARCHITECTURES, ROLE_NAMES, ROLES
+from kd.results import read_results
 
 HERE = Path(__file__).parent
 

@@ -16,8 +16,8 @@ import gradio as gr
 from kd import checkpoint
 from kd.demo import figures, study_figures
 from kd.demo.study_figures import Drawing
-from kd.recipe import ROLES
-from kd.results import RESULTS, ROLE_NAMES, load_results, provenance, results_table
+from kd.models import ROLE_NAMES, ROLES
+from kd.results import RESULTS, load_results, provenance, results_table
 from kd.studies.claims import Claim, claims
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
 from kd.studies.report import is_short, study_table

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Mapping
 
 from kd.recipe import Recipe
+from kd.results import markdown_table
 from kd.significance import judged, paired_difference
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.omitted_class import OmittedClassRun, runs_of
@@ -124,17 +125,17 @@ def selection_sentences(study: MeasuredStudy) -> list[str]:
 
 def omitted_class_table(runs: list[OmittedClassRun]) -> str:
     """A row a run: its accuracy on the omitted class and on the nine others, before and after the correction."""
-    rows = [
-        ["omitted class", "taught by", "accuracy on it, before", "after correction", "on the others, before", "after",
-         "bias"],
-        ["---", "---"] + ["---:"] * 5,
-    ]  # fmt: skip
+    headings = (
+        "omitted class", "taught by", "accuracy on it, before", "after correction", "on the others, before", "after",
+        "bias",
+    )  # fmt: skip
+    rows = []
     for run in runs:
         before, after = run.before, run.after
         taught = "the labels alone" if run.temperature is None else f"the teacher, T = {run.temperature:g}"
         shares = (before["omitted"], after["omitted"], before["others"], after["others"])
         rows.append([run.arm.omitted_class, taught, *(f"{each:.1%}" for each in shares), f"{run.bias:+.2f}"])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown_table(headings, rows, names=2)
 
 
 def omitted_class_sentence(study: MeasuredStudy, omitted: str | None = None) -> str:
@@ -177,15 +178,12 @@ def human_labels_table(study: MeasuredStudy) -> str:
     softened = (
         ["KL at the fitted T", "fitted T"] if found["temperature_from"] == "validation" else ["least KL", "at T ="]
     )
-    rows = [
-        ["network", "KL from people at T = 1 (nats)", *softened, "rank correlation of its entropy with people's"],
-        ["---"] + ["---:"] * 4,
-    ]
-    at_one = found["temperatures"].index(1.0)
+    headings = ["network", "KL from people at T = 1 (nats)", *softened, "rank correlation of its entropy with people's"]
+    at_one, rows = found["temperatures"].index(1.0), []
     for arm in found["arms"]:
         numbers = (arm["kl"][at_one], arm["kl_at_temperature"], arm["temperature"], arm["rank_correlation"])
         rows.append([name_of(study.arms[arm["arm"]]), *(f"{number:.3f}" for number in numbers)])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown_table(headings, rows)
 
 
 def human_labels_sentences(study: MeasuredStudy) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
-from kd.recipe import ROLES
+from kd.models import ROLES
 from kd.studies.declared import Arm
 from kd.studies.schema_1 import upgraded
 

@@ -12,9 +12,9 @@ import torchvision
 from torch import Tensor
 
 from kd import checkpoint, evaluation, models
-from kd.cifar10 import LabelledImages, read_test_set, read_training_set, split_indices
+from kd.cifar10 import read_split, read_test_set
 from kd.corruptions import corrupted
-from kd.processes import machine
+from kd.device import machine
 from kd.recipe import RecipeError, as_config, from_config
 from kd.significance import mcnemar, paired_difference
 from kd.studies import human_labels, omitted_class
@@ -60,9 +60,11 @@ def summarise(
     on_test = study.measured_on == "test"
     on_validation = study.analysis == HUMAN_LABELS or (on_test and any(run.arm.omitted_class for run in fresh))
     test = read_test_set(data_dir) if on_test else None
-    validation = validation_images(data_dir) if on_validation else None
-    answers = {run.folder: predict(run, test, device) for run in asked_runs} if test else {}
-    validated = {run.folder: predict(run, validation, device) for run in asked_runs} if validation else {}
+    validation = read_split(data_dir)[1] if on_validation else None
+    answers = {run.folder: evaluation.logits_of(run.folder, test, device) for run in asked_runs} if test else {}
+    validated = (
+        {run.folder: evaluation.logits_of(run.folder, validation, device) for run in asked_runs} if validation else {}
+    )
 
     def measured(run: Run) -> dict:
         found, teacher = describe_run(run), teacher_of(run, runs)
@@ -162,24 +164,13 @@ def teachers_digest(run: Run, runs: list[Run], study: Study, ledger: MeasuredStu
     return found["weights"] if found else "not there yet"
 
 
-def validation_images(data_dir: Path) -> LabelledImages:
-    """The 5,000 images that no network is trained on."""
-    everything = read_training_set(data_dir)
-    return everything[split_indices(everything.labels)[1]]
-
-
-def predict(run: Run, images: LabelledImages, device: torch.device) -> Tensor:
-    """A run's logits, float32, (N, 10), on the CPU."""
-    network, config = checkpoint.load(run.folder)
-    network.to(device, memory_format=torch.channels_last)
-    return evaluation.predict(network, images.images.to(device), checkpoint.normalisation_of(config))
-
-
 def measure_corrupted(run: Run, data_dir: Path, device: torch.device) -> dict:
     """A run's accuracy on the damaged validation images: corrupted_accuracy, and corruptions, by kind of damage."""
-    validation = validation_images(data_dir)
+    validation = read_split(data_dir)[1]
     by_kind = {
-        name: evaluation.accuracy(predict(run, replace(validation, images=images), device), validation.labels)
+        name: evaluation.accuracy(
+            evaluation.logits_of(run.folder, replace(validation, images=images), device), validation.labels
+        )
         for name, images in corrupted(validation.images)
     }
     return {"corrupted_accuracy": statistics.fmean(by_kind.values()), "corruptions": by_kind}

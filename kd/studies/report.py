@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from kd.recipe import RECIPES
+from kd.results import markdown_table
 from kd.significance import MARGIN, judged
 from kd.studies.findings import findings
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
@@ -46,7 +47,7 @@ def arms_table(study: MeasuredStudy) -> str:
     metrics = [key for key in _columns_of(study) if any(key in arm.mean for arm in study.carried_out)]
     published = any(arm.published_accuracy is not None for arm in study.arms)
     headings = ["arm", "runs", *(["published"] if published else []), *(_COLUMNS[key][0] for key in metrics)]
-    rows = [headings, ["---"] + ["---:"] * (len(headings) - 1)]
+    rows = []
     for arm in study.arms:
         if not arm.runs and arm.published_accuracy is None:
             continue
@@ -54,7 +55,7 @@ def arms_table(study: MeasuredStudy) -> str:
         if published:
             row.append("" if arm.published_accuracy is None else f"{arm.published_accuracy:.2%}")
         rows.append(row + [_mean_and_sd(arm, key) for key in metrics])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown_table(headings, rows)
 
 
 def verdicts(study: MeasuredStudy) -> list[str]:

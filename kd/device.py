@@ -1,4 +1,4 @@
-"""Where a run computes: its device, and the processes that torchrun starts side by side."""
+"""Where a run computes: its device, the precision, and the processes that torchrun starts side by side."""
 
 import functools
 import os
@@ -42,22 +42,22 @@ def wait_for_all() -> None:
         distributed.barrier()
 
 
-def process_device(name: str) -> torch.device:
+def process_device(device: str) -> torch.device:
     """The device that `--device` means: auto is a GPU where there is one.
 
     Raises:
         DeviceError: no such device.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        torch.empty(1, device=device)
+        found = torch.device(device)
+        if found.type == "cuda" and found.index is None:
+            found = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.empty(1, device=found)
     except (RuntimeError, AssertionError) as error:
-        raise DeviceError(f"--device {name} is not to be had ({str(error).splitlines()[0]}): try cpu") from error
-    return device
+        raise DeviceError(f"--device {device} is not to be had ({str(error).splitlines()[0]}): try cpu") from error
+    return found
 
 
 def chosen_precision(precision: str, device: torch.device, architecture: str, stem: str) -> str:
