@@ -10,15 +10,15 @@ from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE
-from kd.demo.crowd import ENDPOINT, QUEUE, SESSIONS, SINGLE_PHOTO, cores
+from kd.demo.crowd import ENDPOINT, NO_ANSWER, QUEUE, SESSIONS, SINGLE_PHOTO, cores
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
 from kd.demo.gallery import build_gallery
+from kd.demo.omitted_class import TAB, build_game, read_omitted_class
 from kd.demo.results_tab import build_results
 from kd.demo.seen import WARNING, chosen_crop, crop_value, picture_url, preview_url
 from kd.demo.stage_view import stage_view
-from kd.demo.unseen_tab import build_unseen
 from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, photo_or_sentence
 from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
 from kd.models import ARCHITECTURES
@@ -29,8 +29,6 @@ HERE = Path(__file__).parent
 
 TITLE = """# Dark Knowledge
 What a large network knows beyond its answer, and a small one learns from it"""
-# What stands where an answer should, when none came: the queue was full, or the connection was lost.
-NO_ANSWER = '() => ({problem: "No answer came: too many visitors, or the connection was lost. Please try again."})'
 
 
 def build_page(checkpoints: str | Path) -> gr.Blocks:
@@ -43,6 +41,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     # longer than they compute. Visitors share the cores instead, one each.
     torch.set_num_threads(1)
     trio = Trio(checkpoints)
+    omitted = read_omitted_class(Path(checkpoints))
     examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
     taught_at = trio.configs["distilled"]["recipe"]["temperature"]
     first = first_example([example["models"]["teacher"]["logits"] for example in examples], taught_at)
@@ -52,7 +51,8 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     ) as page:
         gr.Markdown(TITLE, elem_id="title")
         with gr.Tab("One photo"):
-            with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints))) as stage:
+            game = {"omitted_class": omitted.name, "game_tab": TAB} if omitted else {}
+            with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints)), **game) as stage:
                 image = gr.Image(
                     type="filepath",
                     sources=["upload", "clipboard", "webcam"],
@@ -64,7 +64,8 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
             build_gallery(trio)
         with gr.Tab("Results"):
             build_results(Path(checkpoints))
-        build_unseen(trio, Path(checkpoints))
+        if omitted:
+            build_game(omitted)
         gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
 
         connect(trio, image, stage)

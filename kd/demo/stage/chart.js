@@ -101,6 +101,12 @@ function buildAnswers(stage) {
   });
 }
 
+// How much of the teacher's order of the classes but its answer a student shares: a rank correlation.
+function orderShared(models, role) {
+  const others = descending(models.teacher.logits).slice(1), ofOthers = ({ logits }) => others.map((k) => logits[k]);
+  return rankCorrelation(ofOthers(models.teacher), ofOthers(models[role]));
+}
+
 // Entropy and divergences of the distributions shown, in nats; and how much of the teacher's order of the classes but
 // its answer a student shares, which no temperature changes.
 function buildMeasures(stage) {
@@ -110,9 +116,7 @@ function buildMeasures(stage) {
   stage.views.push({
     show(value) {
       if (!value?.models) return;
-      const { teacher } = value.models, others = descending(teacher.logits).slice(1);
-      const ofOthers = ({ logits }) => others.map((k) => logits[k]);
-      for (const role of STUDENTS) shared[role].data = rankCorrelation(ofOthers(teacher), ofOthers(value.models[role])).toFixed(2);
+      for (const role of STUDENTS) shared[role].data = orderShared(value.models, role).toFixed(2);
     },
     draw() {
       if (!stage.value?.models) return;

@@ -20,6 +20,11 @@ function gradioSource(props, trigger, watch) {
     leaveUpload() {
       trigger("example");
     },
+    // Show the tab of the class that one student never saw.
+    openGame() {
+      const tab = [...document.querySelectorAll("button")].find(({ textContent }) => textContent.trim() === props.game_tab);
+      tab?.click(); // on a phone it lies in a menu
+    },
     // Call `listen` with every answer: {classes, models: {role: {logits, ...}}, example, file, photo, width, height,
     // crop, picture, warning, ...}, or {problem} with a sentence, or null. `photo` is null in the answer to a crop.
     receive(listen) {
