@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 
 TITLE = """# Dark Knowledge
 What a large network knows beyond its answer, and a small one learns from it"""
+STAGE_TAB = "One photo"
 
 
 def build_page(checkpoints: str | Path) -> gr.Blocks:
@@ -50,7 +51,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         title="Dark Knowledge", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, CACHE_SECONDS)
     ) as page:
         gr.Markdown(TITLE, elem_id="title")
-        with gr.Tab("One photo"):
+        with gr.Tab(STAGE_TAB):
             game = {"omitted_class": omitted.name, "game_tab": TAB} if omitted else {}
             with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints)), **game) as stage:
                 image = gr.Image(
@@ -61,14 +62,14 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
                     elem_id="image",
                 )
         with gr.Tab("Many images"):
-            build_gallery(trio)
+            gallery = build_gallery(trio, STAGE_TAB)
         with gr.Tab("Results"):
             build_results(Path(checkpoints))
         if omitted:
             build_game(omitted)
         gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
 
-        connect(trio, image, stage)
+        connect(trio, image, stage, gallery)
         gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **ENDPOINT)
     return page.queue(max_size=QUEUE, default_concurrency_limit=cores())
 
@@ -87,8 +88,11 @@ def what_to_expect(checkpoints: Path) -> str:
     )
 
 
-def connect(trio: Trio, image: gr.Image, stage: gr.HTML) -> None:
-    """Let an upload and another crop of it be answered on the stage. Temperature and examples need no event."""
+def connect(trio: Trio, image: gr.Image, stage: gr.HTML, gallery: gr.HTML) -> None:
+    """Let an upload, another crop of it and a row of the gallery be answered on the stage.
+
+    Temperature and examples need no event.
+    """
     settings = {"show_progress": "hidden", "api_visibility": "private"}
     uploaded = image.input(
         or_problem(partial(show_upload, trio)), image, stage, preprocess=False, trigger_mode="always_last",
@@ -96,7 +100,9 @@ def connect(trio: Trio, image: gr.Image, stage: gr.HTML) -> None:
     )  # fmt: skip
     # The stage itself waits for an answer before it asks for another crop, but not until Gradio is done with it.
     cropped = stage.crop(crop_shower(trio), None, stage, trigger_mode="multiple", **settings, **SINGLE_PHOTO)
-    for event in (uploaded, cropped):
+    opened = gallery.open(opener(trio), None, stage, trigger_mode="always_last", **settings, **SINGLE_PHOTO)
+    gallery.open(None, None, image, js="() => null", **settings)
+    for event in (uploaded, cropped, opened):
         event.failure(None, None, stage, js=NO_ANSWER, api_visibility="private")
     image.clear(None, None, stage, js="() => null", **settings)
     stage.example(None, None, image, js="() => null", **settings)
@@ -165,6 +171,16 @@ def crop_shower(trio: Trio) -> Callable:
         return answer | {"number": question.get("number")}  # by which the stage knows its question
 
     return or_problem(show_crop)
+
+
+def opener(trio: Trio) -> Callable:
+    """Makes what answers a row of the gallery."""
+
+    def show_row(chosen: gr.EventData) -> dict:
+        question = chosen._data if isinstance(chosen._data, dict) else {}
+        return show_upload(trio, {"path": question.get("file")})
+
+    return or_problem(show_row)
 
 
 def or_problem(answer: Callable) -> Callable:

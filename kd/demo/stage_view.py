@@ -15,7 +15,7 @@ STAGE = Path(__file__).parent / "stage"
 # In this order they are one function: each file declares functions, and stage.js calls them all.
 SCRIPTS = (
     "mathematics", "sentence", "source", "chart", "temperature", "photo", "pulls", "words", "address", "saving",
-    "connection", "tour", "stage",
+    "connection", "tabs", "tour", "stage",
 )  # fmt: skip
 STYLES = ("stage", "tour")
 MIN_TEMPERATURE, MAX_TEMPERATURE, START_TEMPERATURE = 0.5, 20.0, 1.0  # of the slider

@@ -11,6 +11,7 @@ const make = (tag, properties = {}, ...children) => {
   return node;
 };
 const one = (/^[aeiou]/.test(omitted) ? "an " : "a ") + omitted;
+const many = omitted === "deer" ? omitted : `${omitted}s`;
 const signed = (bias) => (bias < 0 ? "−" : "+") + Math.abs(bias).toFixed(2);
 const share = (x) => `${(x * 100).toFixed(1)}\u00a0%`;
 const withControl = cards.every(({ logits }) => logits.control);
@@ -96,13 +97,13 @@ function startAgain() {
 }
 
 // What does not change.
-$("#game-story").textContent = `One student was never shown ${one}. It learnt from the teacher's shares for pictures of the nine other classes, in which ${one} is only ever a doubt.` +
+$("#game-story").textContent = `One student was never shown ${one}. It learnt from the teacher's shares for pictures of the nine other classes, where ${one} is never more than a doubt.` +
   (withControl ? ` Its control, the same network, saw the same pictures with their labels alone.` : "");
-$("#bet legend").textContent = `Here are ${cards.length} pictures of ${one}. How many will it name?`;
+$("#bet legend").textContent = `Here lie ${cards.length} ${many}, face down. How many will it name?`;
 $(".bets").append(...Array.from({ length: cards.length + 1 }, (_, n) => (
   make("label", {}, make("input", { type: "radio", name: "bet", value: n, required: true }), make("span", { textContent: n })))));
 const { student, control } = measured;
-$("#measured").textContent = `Measured on all of CIFAR-10's test images of ${one}: as it was trained, the student names ${share(student.before)} of them, with the correction of its bias ${share(student.after)}.` +
+$("#measured").textContent = `Measured on all of CIFAR-10's test images of ${many}: as it was trained, the student names ${share(student.before)} of them, with the correction of its bias ${share(student.after)}.` +
   (control ? ` The control, taught by the labels alone: ${share(control.before)} and ${share(control.after)}.` : "");
 $("#bias-story").textContent = `From the teacher the student learns what ${one} looks like, but also that there are none. The correction adds ${signed(student.bias)} to its logit of that class` +
   (control ? `, ${signed(control.bias)} to the control's` : "") +

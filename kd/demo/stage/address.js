@@ -15,6 +15,7 @@ function buildAddress(stage) {
       order: asked.get("order") === "class" ? "class" : "teacher",
       log: asked.get("scale") === "log",
       ghost: asked.get("ghost") === "on",
+      large: asked.get("type") === "large",
       tour: stage.tour.has(Number(asked.get("tour"))) ? Number(asked.get("tour")) : 0,
     };
   }
@@ -25,6 +26,7 @@ function buildAddress(stage) {
     const say = (name, text) => (text ? url.searchParams.set(name, text) : url.searchParams.delete(name));
     say("example", example !== FIRST_EXAMPLE && example);
     say("T", !stage.tour.step && stage.T !== START_T && stage.T.toFixed(2)); // a step has its own
+    say("type", options.large && "large");
     say("tour", stage.tour.step);
     say("order", options.order === "class" && "class");
     say("scale", options.log && "log");
@@ -50,7 +52,7 @@ function buildAddress(stage) {
     // After a reload a photo is gone: its entry becomes that of the example which its address shows.
     if (view.file && !photo) history.replaceState({ ...history.state, file: null }, "");
     stage.show(photo ?? source.examples[names.indexOf(view.example)]);
-    stage.setOptions({ order: view.order, log: view.log, ghost: view.ghost });
+    stage.setOptions({ order: view.order, log: view.log, ghost: view.ghost, large: view.large });
     if (!view.tour) stage.setTemperature(view.T);
     stage.tour.go(view.tour);
   }

@@ -1,11 +1,13 @@
 // ---- the chart: a table whose rows hold the teacher's bar and a mark for each student -----------------
 
 const LOG_DECADES = 4; // of the logarithmic scale: .01 % to 100 %
+const LARGE_TYPE = "125%"; // for a projector: the size by which the page measures its texts
 const AXES = { linear: ["0", "25", "50", "75", "100 %"], log: ["≤ .01", "0.1", "1", "10", "100 %"] };
 
 function buildChart(stage) {
   const { $, options, logP } = stage, table = $("#soft-targets-table"), ghostP = new Float64Array(stage.classes.length);
-  const orderSwitch = $("#order"), logSwitch = $("#log-scale"), ghostSwitch = $("#ghost"), numbersSwitch = $("#all-numbers");
+  const orderSwitch = $("#order"), logSwitch = $("#log-scale"), ghostSwitch = $("#ghost"), numbersSwitch = $("#all-numbers"), largeSwitch = $("#large-type");
+  const wide = window.matchMedia("(min-width: 761px)"); // as stage.css has it
 
   const lengthOf = (p) => (options.log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);
   // Marks are pushed along their room (100cqw), bars are scaled: nothing is laid out anew when they move.
@@ -41,6 +43,8 @@ function buildChart(stage) {
     orderSwitch.value = options.order;
     logSwitch.checked = options.log;
     ghostSwitch.checked = options.ghost;
+    largeSwitch.checked = options.large;
+    document.documentElement.style.fontSize = options.large && wide.matches ? LARGE_TYPE : "";
   }
 
   function draw() {
@@ -66,9 +70,10 @@ function buildChart(stage) {
     arrange();
   }
 
-  for (const control of [orderSwitch, logSwitch, ghostSwitch]) {
+  for (const control of [orderSwitch, logSwitch, ghostSwitch, largeSwitch]) {
     control.addEventListener("change", () => {
-      stage.setOptions({ order: orderSwitch.value, log: logSwitch.checked, ghost: ghostSwitch.checked });
+      const [log, ghost, large] = [logSwitch, ghostSwitch, largeSwitch].map(({ checked }) => checked);
+      stage.setOptions({ order: orderSwitch.value, log, ghost, large });
     });
   }
   numbersSwitch.addEventListener("change", () => stage.element.classList.toggle("numbers", numbersSwitch.checked));

@@ -21,7 +21,7 @@ const stage = {
   previous: null, // the answer to the image before
   order: [], // the teacher's: class positions, the likeliest first
   logP: Object.fromEntries(ROLES.map((role) => [role, new Float64Array(props.classes.length)])), // at the present T
-  options: { order: "teacher", log: false, ghost: false },
+  options: { order: "teacher", log: false, ghost: false, large: false },
   views: [], // of each what it has: show(value) at a new image, arrange() at new options, draw() at a new T, settle() after the hand
 
   $: (selector) => element.querySelector(selector),

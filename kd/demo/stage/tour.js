@@ -21,7 +21,7 @@ function tourSteps({ props, classes }) {
     ) },
     { T: TAUGHT_AT, title: "The students", students: true, caption: ({ models }) => {
       const shared = (role) => orderShared(models, role).toFixed(2);
-      return `Of the teacher's order of the other nine the student alone (ring) shares ${shared("student")}, the distilled one (disc) ${shared("distilled")}. 1 is the same order, 0 has nothing to do with it.`;
+      return `Of the teacher's order of the other nine the student alone (ring) shares ${shared("student")}, the distilled one (disc) ${shared("distilled")}. 1 is the same order, 0 none of it.`;
     } },
   ];
   if (omitted >= 0) {
@@ -69,13 +69,12 @@ function buildTour(stage) {
 
   // As an address asks for it: step 0 ends the tour.
   function go(to) {
-    if (!to && card.contains(document.activeElement)) { begin.hidden = false; begin.focus(); }
+    if (!to && card.contains(document.activeElement)) { begin.focus(); }
     if (gliding !== null) { stop(); stage.setTemperature(steps[step - 1].T); }
     step = stage.value?.models ? to : 0;
     element.classList.toggle("touring", step > 0);
     element.classList.toggle("teacher-alone", step > 0 && !steps[step - 1].students);
     card.hidden = !step;
-    begin.hidden = step > 0;
     if (!step) return;
     tell();
     glideTo(steps[step - 1].T);
