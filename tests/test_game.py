@@ -1,15 +1,20 @@
-"""The tab of the class that a student never saw: real Chromium, the bias under the mouse."""
+"""The game of the class that a student never saw: what is measured of it, and the cards in real Chromium."""
+
+import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
+from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES
-from kd.demo.unseen_tab import study_of
+from kd.demo.examples import game_pictures
+from kd.demo.omitted_class import CONTROL, TAB, answer_pictures, measured, read_omitted_class
 from kd.hub import Classifier
 from kd.inference import read_photo, to_network_size
-from kd.studies import read_studies
-from tests.browser import EXAMPLES, PATIENCE, settle, softmax
+from kd.studies import NEVER_SEEN, STUDIES_FOLDER, read_studies
+from tests.browser import EXAMPLES, PATIENCE
 from tests.serving import ROOT
 
 CHECKPOINTS = ROOT / "checkpoints"
@@ -17,109 +22,139 @@ CHECKPOINTS = ROOT / "checkpoints"
 
 @pytest.fixture(scope="module")
 def student():
-    return Classifier.from_pretrained(CHECKPOINTS / "never-seen")
+    return Classifier.from_pretrained(CHECKPOINTS / NEVER_SEEN)
 
 
 @pytest.fixture(scope="module")
-def unseen(student):
-    """The position of the class that it never saw."""
-    return CLASSES.index(student.config["data"]["without_class"])
+def name(student):
+    """The class that it never saw."""
+    return student.config["data"]["without_class"]
 
 
 @pytest.fixture(scope="module")
 def found(student):
-    """What the studies found for it."""
-    return study_of(student.config, read_studies(CHECKPOINTS))
-
-
-@pytest.fixture
-def tab(visit):
-    page = visit()
-    page.get_by_role("tab", name="The class it never saw").click()
-    page.wait_for_selector("#unseen-table tbody tr")
-    return page
+    """What the studies found for the student, and for its control."""
+    return measured(student.config, read_studies(CHECKPOINTS))
 
 
 def logits_of(student, path):
     pixels = torch.from_numpy(np.array(to_network_size(read_photo(path)))).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
-        return student(pixels)[0].tolist()
+        return student(pixels)[0]
 
 
-def shown(page, model):
-    settle(page)
-    cells = page.locator(f"#unseen-table tbody [data-model={model}]")
-    return cells.evaluate_all("cells => cells.map((cell) => +cell.dataset.value)")
+def answers_of(student, name, bias=0.0):
+    """Its answers to the six cards: labels and certainties."""
+    logits = torch.stack([logits_of(student, picture) for picture in game_pictures(name)[1]])
+    logits[:, CLASSES.index(name)] += bias
+    sure, labels = logits.softmax(dim=1).max(dim=1)
+    return [CLASSES[label] for label in labels], sure.tolist()
 
 
-def biased(logits, unseen, bias):
-    return softmax([z + bias * (k == unseen) for k, z in enumerate(logits)], 1)
-
-
-def test_a_study_measured_the_student_that_ships(student, found):
-    temperature = student.config["recipe"]["temperature"]
-    (run,) = [run for run in found.study["never_seen"]["runs"] if run["temperature"] == temperature]
-    (arm,) = [arm for arm in found.study["arms"] if arm["name"] == run["arm"]]
-    assert found.bias == run["bias"]
-    assert arm["runs"][0]["validation_accuracy"] == student.config["metrics"]["validation_accuracy"]
-    assert student.config["data"]["trained_on"] == 40_500
+def test_a_study_measured_the_student_that_ships_and_its_control(student, name, found):
+    of_student, of_control = found
+    runs = [
+        run
+        for study in read_studies(CHECKPOINTS).values()
+        for run in study.get("never_seen", {"runs": []})["runs"]
+        if run["unseen"] == name
+    ]
+    (run,) = [run for run in runs if run["bias"] == of_student.bias]
+    assert run["temperature"] == student.config["recipe"]["temperature"]
+    assert (of_student.before, of_student.after) == (run["before"]["unseen"], run["after"]["unseen"])
+    assert of_control.bias in [run["bias"] for run in runs if run["temperature"] is None]
 
 
 @pytest.mark.parametrize("change", [{"temperature": 1.5}, {"seed": 99}, {"epochs": 3}])
-def test_no_other_students_correction_is_taken(student, change):
-    recipe = student.config["recipe"] | change
-    assert study_of(student.config | {"recipe": recipe}, read_studies(CHECKPOINTS)) is None
+def test_no_other_students_figures_are_taken(student, change):
+    config = student.config | {"recipe": student.config["recipe"] | change}
+    assert measured(config, read_studies(CHECKPOINTS)) == (None, None)
 
 
-def test_control_is_another_student_than_the_distilled_one_of_the_same_recipe(student):
-    config = student.config | {"role": "student"}
-    assert study_of(config, read_studies(CHECKPOINTS)) != study_of(student.config, read_studies(CHECKPOINTS))
+@pytest.fixture
+def with_control(tmp_path):
+    """A folder of checkpoints in which a control ships too: here the student itself stands in for it."""
+    for folder in (NEVER_SEEN, STUDIES_FOLDER):
+        (tmp_path / folder).symlink_to(CHECKPOINTS / folder)
+    shutil.copytree(CHECKPOINTS / NEVER_SEEN, tmp_path / CONTROL)
+    return tmp_path
 
 
-def test_the_tab_starts_with_the_example_as_the_student_was_trained(tab, student, unseen, classify):
-    path = EXAMPLES / f"{CLASSES[unseen]}.png"
-    assert shown(tab, "unseen") == pytest.approx(biased(logits_of(student, path), unseen, 0), abs=1e-5)
-    assert shown(tab, "teacher") == pytest.approx(classify(path)["models"]["teacher"]["probabilities"], abs=1e-5)
-    assert "(never seen)" in tab.locator("#unseen-table tr.never th").evaluate(
-        "heading => getComputedStyle(heading, '::after').content"
-    )
+def test_both_networks_answer_where_the_control_ships_and_the_student_alone_where_it_does_not(with_control, student):
+    picture = to_network_size(read_photo(EXAMPLES / "ship.png"))
+    (both,) = answer_pictures(read_omitted_class(with_control), [picture])
+    assert both["logits"].keys() == {"student", "control"}
+    assert both["logits"]["control"] == pytest.approx(logits_of(student, EXAMPLES / "ship.png").tolist(), abs=1e-4)
+    (alone,) = answer_pictures(read_omitted_class(CHECKPOINTS), [picture])
+    ships = (CHECKPOINTS / CONTROL).is_dir()
+    assert alone["logits"].keys() == ({"student", "control"} if ships else {"student"})
 
 
-def test_the_button_adds_the_bias_that_the_study_found_and_the_other_takes_it_away(tab, student, unseen, found):
-    logits = logits_of(student, EXAMPLES / f"{CLASSES[unseen]}.png")
-    tab.get_by_role("button", name="Corrected").click()
-    assert shown(tab, "unseen") == pytest.approx(biased(logits, unseen, round(found.bias, 2)), abs=1e-5)
-    tab.get_by_role("button", name="As it was trained").click()
-    assert shown(tab, "unseen") == pytest.approx(biased(logits, unseen, 0), abs=1e-5)
+def test_a_control_that_saw_the_class_is_refused(with_control):
+    config = json.loads((with_control / CONTROL / "config.json").read_text())
+    del config["data"]["without_class"]
+    (with_control / CONTROL / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="was not trained without the class"):
+        read_omitted_class(with_control)
 
 
-def test_dragging_the_bias_up_ends_in_the_unseen_class_without_any_request(tab, unseen):
-    requests = []
-    tab.on("request", lambda request: requests.append(request.url))
-    box = tab.locator("#bias-slider").bounding_box()
-    middle = box["y"] + box["height"] / 2
-    tab.mouse.move(box["x"] + box["width"] * 2 / 14, middle)
-    tab.mouse.down()
-    seen = []
-    for share in (0.3, 0.6, 1.0):
-        tab.mouse.move(box["x"] + box["width"] * share, middle, steps=10)
-        seen.append(shown(tab, "unseen")[unseen])
-    tab.mouse.up()
-    assert seen == sorted(seen) and seen[-1] > seen[0]
-    assert f"never saw a {CLASSES[unseen]} says" in tab.locator("#unseen .verdict").inner_text()
-    assert [url for url in requests if "heartbeat" not in url] == []
+@pytest.fixture
+def game(visit):
+    page = visit(reduced_motion="reduce")
+    page.get_by_role("tab", name=TAB).click()
+    page.wait_for_selector("#cards li")
+    return page
 
 
-def test_an_upload_is_answered_and_a_bad_file_clears_the_answer(tab, student, unseen, tmp_path):
-    path = EXAMPLES / "ship.png"
-    before = shown(tab, "unseen")
-    tab.locator("#unseen-image input[type=file]").set_input_files(path)
-    tab.wait_for_function(
-        "before => Math.abs(document.querySelector('#unseen-table [data-model=unseen]').dataset.value - before) > 1e-9",
-        arg=before[0], timeout=PATIENCE,
-    )  # fmt: skip
-    assert shown(tab, "unseen") == pytest.approx(biased(logits_of(student, path), unseen, 0), abs=1e-5)
+def told(page):
+    return page.locator("#card-told").inner_text().replace("\xa0", " ")
+
+
+def test_after_a_bet_enter_turns_card_by_card_and_each_result_is_told(game, student, name, found):
+    labels, sure = answers_of(student, name)
+    game.locator("#turn").click()
+    assert game.locator("#cards .down").count() == 6, "without a bet no card is turned"
+    game.locator("#bet input").first.focus()
+    for _ in range(3):
+        game.keyboard.press("ArrowRight")
+    for turned, (label, certainty) in enumerate(zip(labels, sure, strict=True), 1):
+        assert game.locator("#cards .down").count() == 7 - turned and not game.locator("#measured").is_visible()
+        game.keyboard.press("Enter")
+        assert f"Card {turned} of 6: the student says {label}, {certainty * 100:.1f} %" in told(game)
+        assert f"named {labels[:turned].count(name)} of {turned}" in told(game)
+    assert [text.split()[0] for text in game.locator("#cards .said b").all_inner_texts()[:6]][0] == labels[0]
+    assert ("as you bet" in told(game)) == (labels.count(name) == 3)
+    line = game.locator("#measured").inner_text().replace("\xa0", " ")
+    of_student, of_control = found
+    for share in (of_student.before, of_student.after, of_control.before, of_control.after):
+        assert f"{share * 100:.1f} %" in line
+    game.keyboard.press("Enter")  # start again
+    assert game.locator("#cards .down").count() == 6 and game.locator("#bet input:checked").count() == 0
+
+
+def test_the_correction_behind_how_is_the_studys_and_can_be_taken_away(game, student, name, found):
+    game.locator("#bet label").first.click()
+    for _ in range(6):
+        game.locator("#turn").click()
+    game.get_by_text("How?").click()
+    for bias in (found[0].bias, 0.0):
+        game.get_by_label("With the correction").set_checked(bias != 0)
+        labels, sure = answers_of(student, name, bias)
+        cards = [card.locator(".said").first.inner_text() for card in game.locator("#cards li").all()]
+        assert [text.split()[0] for text in cards] == labels
+        for text, certainty in zip(cards, sure, strict=True):
+            assert f"{certainty * 100:.1f}" in text
+        assert f"named {labels.count(name)} of 6" in told(game)
+
+
+def test_a_visitors_picture_is_answered_and_a_bad_file_gets_a_sentence_in_its_place(game, student, tmp_path):
+    game.locator("#game-image input[type=file]").set_input_files(EXAMPLES / "ship.png")
+    game.wait_for_selector("#own-answer img", timeout=PATIENCE)
+    logits = logits_of(student, EXAMPLES / "ship.png")
+    assert game.locator("#own-answer b").first.inner_text() == CLASSES[logits.argmax()]
+    game.locator("#game-image").get_by_role("button", name="Remove").click()
+    game.wait_for_selector("#own-answer img", state="detached")
     (tmp_path / "bad.png").write_text("no image")
-    tab.locator("#unseen-image input[type=file]").set_input_files(tmp_path / "bad.png")
-    tab.get_by_text("This file is not an image that can be read").wait_for()
-    tab.wait_for_selector("#unseen-table", state="hidden")
+    game.locator("#game-image input[type=file]").set_input_files(tmp_path / "bad.png")
+    game.get_by_text("This file is not an image that can be read").wait_for()
+    assert game.locator("#own-answer img").count() == 0

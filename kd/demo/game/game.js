@@ -3,7 +3,7 @@
 // (omitted_class.py), {"problem": a sentence}, or null.
 
 const { classes, omitted, cards, measured } = props, OMITTED = classes.indexOf(omitted);
-const NETWORKS = { student: "the student", control: "the control" };
+const NETWORKS = ["student", "control"];
 const $ = (selector) => element.querySelector(selector);
 const make = (tag, properties = {}, ...children) => {
   const node = Object.assign(document.createElement(tag), properties);
@@ -26,7 +26,7 @@ function answerOf(network, { logits: { [network]: plain } }) {
   return { label: classes[first], right: first === OMITTED, sure: Math.exp(logSoftmax(logits, 1, [])[first]) };
 }
 
-const networksOf = (card) => Object.keys(NETWORKS).filter((network) => card.logits[network]);
+const networksOf = (card) => NETWORKS.filter((network) => card.logits[network]);
 const named = (network) => cards.slice(0, turned).filter((card) => answerOf(network, card).right).length;
 
 // `judged`: whether the card is known to show the class; nobody knows it of a visitor's picture.
@@ -34,7 +34,7 @@ function saidBy(network, card, judged) {
   const { label, right, sure } = answerOf(network, card), sign = judged ? (right ? " ✓" : " ✗") : "";
   return make("div", { className: judged && !right ? "said wrong" : "said" },
     make("span", { className: `mark ${network}`, ariaHidden: "true" }), make("b", { textContent: label + sign }),
-    make("span", { textContent: percent(sure) }), make("small", { textContent: NETWORKS[network] }));
+    make("small", { textContent: `${network}, ${percent(sure)}` }));
 }
 
 function faceUp(card, judged) {
@@ -62,8 +62,7 @@ function score() {
   const so = `The student ${$("#corrected").checked ? "with the correction " : ""}named ${named("student")} of ${turned}`;
   const control = withControl ? `, the control ${named("control")}` : "";
   if (turned < cards.length) return `${so}${control}. You bet ${bet} of ${cards.length}.`;
-  const met = named("student") === bet ? "and so you bet" : `you bet ${bet}`;
-  return `${so}${control}: ${met}.`;
+  return `${so}${control}: ${named("student") === bet ? "as you bet" : `you bet ${bet}`}.`;
 }
 
 function draw() {
@@ -82,7 +81,10 @@ function turn() {
   turned += 1;
   draw();
   const card = cards[turned - 1];
-  const said = networksOf(card).map((network) => `${NETWORKS[network]} says ${answerOf(network, card).label}, ${percent(answerOf(network, card).sure)}`);
+  const said = networksOf(card).map((network) => {
+    const { label, sure } = answerOf(network, card);
+    return `the ${network} says ${label}, ${percent(sure)}`;
+  });
   $("#card-told").textContent = `Card ${turned} of ${cards.length}: ${said.join("; ")}. ${score()}`;
   (turned < cards.length ? $("#turn") : $("#bet-again")).focus({ preventScroll: true });
 }
