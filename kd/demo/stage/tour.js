@@ -131,6 +131,6 @@ function buildTour(stage) {
     element.addEventListener(sign, ({ target }) => { if (target.closest("#temperature, #lower-slider")) stop(); });
   }
 
-  stage.tour = { get step() { return step; }, has: (n) => n >= 1 && n <= steps.length, go };
+  stage.tour = { get step() { return step; }, has: (n) => n - 1 in steps, go };
   stage.views.push({ show() { if (step) stage.value?.models ? tell() : go(0); } });
 }
