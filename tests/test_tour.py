@@ -41,7 +41,7 @@ def test_the_tour_goes_through_its_steps_by_arrow_keys_with_figures_of_the_examp
         assert said.startswith(f"{step} of {len(OF_STEP)}: ")
         expected = {1: [p[0], 1 - p[0]], 2: [p[1], p[2], p[9]], 3: [p[9], p[0]], 4: []}.get(step)
         if expected is not None:
-            assert shares == pytest.approx(expected, abs=6e-4)
+            assert shares == pytest.approx(expected, abs=1.1e-3)  # "> 99.9 %"
         if step == 2:
             assert [name for name in re.findall(r"[a-z]+", said) if name in names] == [*names[:3], names[9]]
         if step == 4:

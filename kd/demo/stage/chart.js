@@ -1,7 +1,8 @@
 // ---- the chart: a table whose rows hold the teacher's bar and a mark for each student -----------------
 
 const LOG_DECADES = 4; // of the logarithmic scale: .01 % to 100 %
-const LARGE_TYPE = "125%"; // for a projector: the size by which the page measures its texts
+// For a projector: the size by which the page measures its texts, so far as the slider stays in the first view.
+const LARGE_TYPE = "clamp(100%, 2.9vh, 125%)";
 const AXES = { linear: ["0", "25", "50", "75", "100 %"], log: ["≤ .01", "0.1", "1", "10", "100 %"] };
 
 function buildChart(stage) {
