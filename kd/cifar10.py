@@ -151,8 +151,17 @@ def example_positions(labels: Tensor) -> Tensor:
     Returns:
         Positions, int64, (10,), in class order.
     """
+    return torch.stack([drawn_order(labels, label)[0] for label in range(len(CLASSES))])
+
+
+def drawn_order(labels: Tensor, label: int) -> Tensor:
+    """The positions of the test images of a class in an order drawn with a fixed seed, int64, (images of the class,).
+
+    Args:
+        labels: of the test images, int64, (N,).
+    """
     order = torch.from_numpy(np.random.default_rng(EXAMPLES_SEED).permutation(len(labels)))
-    return torch.stack([order[labels.cpu()[order] == label][0] for label in range(len(CLASSES))])
+    return order[labels.cpu()[order] == label]
 
 
 def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:

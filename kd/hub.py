@@ -26,8 +26,8 @@ from kd.inference import TrainedNetwork
 from kd.model_card import CARD, model_card
 from kd.models import ROLES
 from kd.results import RESULTS, read_results, results_of
+from kd.studies import omitted_class
 from kd.studies.ledger import STUDIES_FOLDER
-from kd.studies.omitted_class import FOLDER as OMITTED_CLASS_FOLDER
 
 SCHEME = "hf://"
 ADDRESS = re.compile(SCHEME + r"(?P<repository>[^/@]+/[^/@]+)(@(?P<revision>.+))?")
@@ -64,7 +64,7 @@ def local_folder(checkpoints: str | Path) -> Path:
     parts = ADDRESS.fullmatch(address)
     if not parts:
         raise CheckpointError(f"{address} names no repository: write {SCHEME}OWNER/NAME or {SCHEME}OWNER/NAME@REVISION")
-    subfolders = (*ROLES, OMITTED_CLASS_FOLDER)
+    subfolders = (*ROLES, omitted_class.FOLDER, omitted_class.CONTROL_FOLDER)
     folder = _fetch(parts["repository"], parts["revision"], subfolders, also=f"{STUDIES_FOLDER}/*.json")
     missing = [f"{role}/{CONFIG}" for role in ROLES if not (folder / role / CONFIG).is_file()]
     if missing:

@@ -9,11 +9,11 @@ from PIL import Image
 
 from kd.demo import endpoint, gallery
 from kd.demo.crowd import MAX_IMAGES
-from kd.demo.gallery import as_csv, file_name, gallery_value, plain_cell
+from kd.demo.gallery import as_csv, file_name, gallery_value, named, plain_cell
 from kd.demo.seen import WARNING
 from kd.inference import to_network_size
 from kd.models import ROLE_NAMES, ROLES
-from tests.browser import EXAMPLES, upload
+from tests.browser import EXAMPLES, choose_example, example_shown, upload
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"
 FORMULA = "=HYPERLINK(1).png"
@@ -57,8 +57,8 @@ def test_the_csv_holds_a_line_for_each_file():
     head, *lines = read_csv(as_csv(ROWS))
     assert head[:3] == ["file", ROLE_NAMES["teacher"], f"{ROLE_NAMES['teacher']}: confidence"]
     assert {len(line) for line in lines} == {len(head)}
-    assert lines[2] == ["c.png", "cat", "0.7500", "dog", "0.7500", "cat", "0.7500", "yes", "no", ""]
-    assert lines[1] == ["b.png", *[""] * 8, "The file is empty."]
+    assert lines[2] == ["c.png", "cat", "0.7500", "dog", "0.7500", "cat", "0.7500", "yes", "no", "", ""]
+    assert lines[1] == ["b.png", *[""] * 9, "The file is empty."]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,24 @@ def test_quotes_commas_and_line_ends_stay_within_their_cell():
 )
 def test_a_file_name_is_one_line_of_printable_text(upload, name):
     assert file_name(upload) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("cat/1.png", "cat"), ("Ship/1.png", "ship"), ("cats/1.png", None), ("cat.png", None), ("cat/more/1.png", None)],
+)
+def test_a_folder_named_as_a_class_tells_the_class(name, label):
+    assert named({"orig_name": name}) == {"name": name, "label": label}
+
+
+def test_who_is_right_is_told_of_the_images_whose_class_is_known():
+    rows = [{**row, "label": label} for row, label in zip(ROWS, ("cat", "cat", "dog", None, "frog"), strict=True)]
+    assert gallery_value(rows)["right"] == {
+        "teacher": {"right": 1, "of": 3},
+        "student": {"right": 2, "of": 3},
+        "distilled": {"right": 2, "of": 3},
+    }
+    assert gallery_value(ROWS)["right"] == {}
 
 
 @pytest.fixture
@@ -227,6 +245,23 @@ def test_the_csv_that_is_saved_holds_the_table_and_no_formula(gallery_of, folder
 def test_a_folder_can_be_chosen(gallery_of, folder):
     page = gallery_of(folder, component="gallery-folder")
     assert page.locator("#gallery-table tbody tr").count() == 9
+
+
+def test_the_folders_of_a_folder_are_its_images_classes_and_a_row_opens_on_the_stage(gallery_of, tmp_path, classify):
+    for name in ("cat", "ship"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes((EXAMPLES / f"{name}.png").read_bytes())
+    page = gallery_of(tmp_path, component="gallery-folder")
+    for name in ("cat", "ship"):
+        label = classify(EXAMPLES / f"{name}.png")["models"]["teacher"]["label"]
+        cell = page.locator("#gallery-table tr", has_text=f"{name}/1.png").locator("td[data-model=teacher] .label")
+        assert cell.inner_text() == f"{label} {'✓' if label == name else '✗'}"
+    page.get_by_role("button", name="ship/1.png").click()
+    page.wait_for_selector("#photo.own")
+    expected = classify(EXAMPLES / "ship.png")["models"]
+    assert page.locator("#answers .label").all_inner_texts() == [expected[role]["label"] for role in ROLES]
+    choose_example(page, 0)
+    assert example_shown(page) == "airplane"
 
 
 def test_the_gallery_fits_a_phone(gallery_of, folder):

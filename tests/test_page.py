@@ -46,6 +46,22 @@ def test_photo_answers_chart_and_slider_lie_in_the_first_view(visit, width, heig
             assert box["x"] >= 0 and box["x"] + box["width"] <= width, (temperature, selector, box)
 
 
+@pytest.mark.parametrize(("width", "height"), LAPTOPS_AND_PHONE[:2])
+def test_large_type_leaves_chart_and_slider_in_the_first_view_and_belongs_to_the_address(visit, width, height):
+    page = visit("?T=4", viewport={"width": width, "height": height})
+    size = "parseFloat(getComputedStyle(document.querySelector('#soft-targets-table td.number')).fontSize)"
+    before = page.evaluate(size)
+    page.get_by_label("Large type").check()
+    page.wait_for_url("**type=large")
+    page.reload()
+    page.wait_for_selector("#soft-targets-table tbody tr")
+    settle(page)
+    assert page.evaluate(size) >= 1.18 * before
+    assert page.locator("#soft-targets").bounding_box()["y"] < height / 2
+    box = page.locator("#temperature").bounding_box()
+    assert box["y"] + box["height"] <= height
+
+
 def test_the_page_starts_at_temperature_1_with_an_example_of_which_the_teacher_is_sure(visit, classify):
     page = visit()
     shown, name = table(page), example_shown(page)

@@ -18,6 +18,8 @@ from pathlib import Path
 QUEUE = 200  # requests that may wait; one more is told to come back later
 SESSIONS = 200  # whose state Gradio keeps, at 100 kB each; the page itself keeps nothing there
 MAX_IMAGES = 100  # in the tab of many images, and in one list for the endpoint
+# What stands where an answer should, when none came: the queue was full, or the connection was lost.
+NO_ANSWER = '() => ({problem: "No answer came: too many visitors, or the connection was lost. Please try again."})'
 
 
 def cores() -> int:

@@ -10,15 +10,15 @@ from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE
-from kd.demo.crowd import ENDPOINT, QUEUE, SESSIONS, SINGLE_PHOTO, cores
+from kd.demo.crowd import ENDPOINT, NO_ANSWER, QUEUE, SESSIONS, SINGLE_PHOTO, cores
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
 from kd.demo.gallery import build_gallery
+from kd.demo.omitted_class import TAB, build_game, read_omitted_class
 from kd.demo.results_tab import build_results
 from kd.demo.seen import WARNING, chosen_crop, crop_value, picture_url, preview_url
 from kd.demo.stage_view import stage_view
-from kd.demo.unseen_tab import build_unseen
 from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, photo_or_sentence
 from kd.demo.use_tab import build_use
 from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
@@ -28,8 +28,7 @@ from kd.results import read_results
 HERE = Path(__file__).parent
 
 TITLE = "<h1>Dark Knowledge</h1> <p>What a large network knows beyond its answer, and a small one learns from it</p>"
-# What stands where an answer should, when none came: the queue was full, or the connection was lost.
-NO_ANSWER = '() => ({problem: "No answer came: too many visitors, or the connection was lost. Please try again."})'
+STAGE_TAB = "One photo"
 
 
 def build_page(checkpoints: str | Path) -> gr.Blocks:
@@ -42,6 +41,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     # longer than they compute. Visitors share the cores instead, one each.
     torch.set_num_threads(1)
     trio = Trio(checkpoints)
+    omitted = read_omitted_class(Path(checkpoints))
     examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
     taught_at = trio.configs["distilled"]["recipe"]["temperature"]
     first = first_example([example["models"]["teacher"]["logits"] for example in examples], taught_at)
@@ -50,8 +50,9 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         title="Dark Knowledge", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, CACHE_SECONDS)
     ) as page:
         gr.HTML(TITLE, elem_id="title")
-        with gr.Tab("One photo"):
-            with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints))) as stage:
+        with gr.Tab(STAGE_TAB):
+            game = {"omitted_class": omitted.name, "game_tab": TAB} if omitted else {}
+            with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints)), **game) as stage:
                 image = gr.Image(
                     type="filepath",
                     sources=["upload", "clipboard", "webcam"],
@@ -60,12 +61,13 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
                     elem_id="image",
                 )
         with gr.Tab("Many images"):
-            build_gallery(trio)
+            gallery = build_gallery(trio, STAGE_TAB)
         build_results(Path(checkpoints))
-        build_unseen(trio, Path(checkpoints))
+        if omitted:
+            build_game(omitted)
         build_use(trio, Path(checkpoints))
 
-        connect(trio, image, stage)
+        connect(trio, image, stage, gallery)
         gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **ENDPOINT)
     return page.queue(max_size=QUEUE, default_concurrency_limit=cores())
 
@@ -84,8 +86,11 @@ def what_to_expect(checkpoints: Path) -> str:
     )
 
 
-def connect(trio: Trio, image: gr.Image, stage: gr.HTML) -> None:
-    """Let an upload and another crop of it be answered on the stage. Temperature and examples need no event."""
+def connect(trio: Trio, image: gr.Image, stage: gr.HTML, gallery: gr.HTML) -> None:
+    """Let an upload, another crop of it and a row of the gallery be answered on the stage.
+
+    Temperature and examples need no event.
+    """
     settings = {"show_progress": "hidden", "api_visibility": "private"}
     uploaded = image.input(
         or_problem(partial(show_upload, trio)), image, stage, preprocess=False, trigger_mode="always_last",
@@ -93,7 +98,9 @@ def connect(trio: Trio, image: gr.Image, stage: gr.HTML) -> None:
     )  # fmt: skip
     # The stage itself waits for an answer before it asks for another crop, but not until Gradio is done with it.
     cropped = stage.crop(crop_shower(trio), None, stage, trigger_mode="multiple", **settings, **SINGLE_PHOTO)
-    for event in (uploaded, cropped):
+    opened = gallery.open(opener(trio), None, stage, trigger_mode="always_last", **settings, **SINGLE_PHOTO)
+    gallery.open(None, None, image, js="() => null", **settings)
+    for event in (uploaded, cropped, opened):
         event.failure(None, None, stage, js=NO_ANSWER, api_visibility="private")
     image.clear(None, None, stage, js="() => null", **settings)
     stage.example(None, None, image, js="() => null", **settings)
@@ -163,6 +170,16 @@ def crop_shower(trio: Trio) -> Callable:
         return answer | {"number": question.get("number")}  # by which the stage knows its question
 
     return or_problem(show_crop)
+
+
+def opener(trio: Trio) -> Callable:
+    """Makes what answers a row of the gallery."""
+
+    def show_row(chosen: gr.EventData) -> dict:
+        question = chosen._data if isinstance(chosen._data, dict) else {}
+        return show_upload(trio, {"path": question.get("file")})
+
+    return or_problem(show_row)
 
 
 def or_problem(answer: Callable) -> Callable:

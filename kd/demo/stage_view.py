@@ -15,12 +15,24 @@ STAGE = Path(__file__).parent / "stage"
 # In this order they are one function: each file declares functions, and stage.js calls them all.
 SCRIPTS = (
     "mathematics", "sentence", "source", "chart", "temperature", "photo", "pulls", "words", "address", "saving",
-    "connection", "stage",
+    "connection", "tabs", "tour", "stage",
 )  # fmt: skip
+STYLES = ("stage", "tour")
 MIN_TEMPERATURE, MAX_TEMPERATURE, START_TEMPERATURE = 0.5, 20.0, 1.0  # of the slider
 
 
-def stage_view(examples: list[dict], first_example: int, taught_at: float, note: str) -> gr.HTML:
+def script(name: str) -> str:
+    return (STAGE / f"{name}.js").read_text("utf-8") + "\n"
+
+
+def stage_view(
+    examples: list[dict],
+    first_example: int,
+    taught_at: float,
+    note: str,
+    omitted_class: str | None = None,
+    game_tab: str | None = None,
+) -> gr.HTML:
     """The component, around what is built within it; triggers `crop` (file, whole, across, down, side) and `example`.
 
     Args:
@@ -28,12 +40,14 @@ def stage_view(examples: list[dict], first_example: int, taught_at: float, note:
         first_example: the position of the one that is shown first.
         taught_at: the temperature at which the distilled student was taught.
         note: what stands under the photo.
+        omitted_class: which one student was never shown, where there is a game about it.
+        game_tab: the label of that game's tab.
     """
     return gr.HTML(
         None,
         html_template=(STAGE / "stage.html").read_text("utf-8"),
-        css_template=(STAGE / "stage.css").read_text("utf-8"),
-        js_on_load="\n".join((STAGE / f"{name}.js").read_text("utf-8") for name in SCRIPTS),
+        css_template="\n".join((STAGE / f"{name}.css").read_text("utf-8") for name in STYLES),
+        js_on_load="".join(map(script, SCRIPTS)),
         apply_default_css=False,
         elem_id="stage",
         classes=CLASSES,
@@ -44,6 +58,8 @@ def stage_view(examples: list[dict], first_example: int, taught_at: float, note:
         start_temperature=START_TEMPERATURE,
         taught_at=taught_at,
         note=note,
+        omitted_class=omitted_class,
+        game_tab=game_tab,
         examples=examples,
         first_example=first_example,
     )

@@ -14,6 +14,7 @@ from kd.recipe import RecipeError, from_config
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 
 FOLDER = "omitted-class"  # of the student that ships, beside teacher/, student/ and distilled/
+CONTROL_FOLDER = "omitted-class-control"  # of the student without that class that the labels alone taught
 BIAS = "omitted_class_bias"  # in such a student's config.json, once a study has measured it
 
 
@@ -110,21 +111,31 @@ def runs_of(study: MeasuredStudy) -> list[OmittedClassRun]:
 
 
 class Found(NamedTuple):
-    """The study that measured a student, and the correction of the student's bias that it found."""
+    """What a study found for a student, and for its control.
+
+    Attributes:
+        study: the one that measured it.
+        run: the student's own.
+        control: the run of the same omitted class and seed that the labels alone taught; None where there is none.
+    """
 
     study: MeasuredStudy
-    bias: float
+    run: OmittedClassRun
+    control: OmittedClassRun | None
 
 
 def study_of(config: dict, studies: Mapping[str, MeasuredStudy]) -> Found | None:
     """What the studies found for the student of this config.json: a run of the same recipe, seed and omitted class."""
     for study in studies.values():
-        for run in runs_of(study):
+        runs = runs_of(study)
+        for run in runs:
             if (
                 (config["role"], config["data"].get("omitted_class")) == (run.arm.role, run.arm.omitted_class)
                 and _comparable(config["recipe"]) == _comparable(run.arm.recipe | {"seed": run.seed})
             ):  # fmt: skip
-                return Found(study, run.bias)
+                alike = (other for other in runs if (other.temperature, other.seed) == (None, run.seed))
+                control = next((other for other in alike if other.arm.omitted_class == run.arm.omitted_class), None)
+                return Found(study, run, control)
     return None
 
 

@@ -20,6 +20,16 @@ function gradioSource(props, trigger, watch) {
     leaveUpload() {
       trigger("example");
     },
+    // Show the tab of the class that one student never saw, and its first control as soon as it is there.
+    openGame() {
+      openTab(props.game_tab);
+      const look = (frames) => {
+        const first = document.querySelector("#game input");
+        if (first) first.focus();
+        else if (frames) requestAnimationFrame(() => look(frames - 1));
+      };
+      look(120);
+    },
     // Call `listen` with every answer: {classes, models: {role: {logits, ...}}, example, file, photo, width, height,
     // crop, picture, warning, ...}, or {problem} with a sentence, or null. `photo` is null in the answer to a crop.
     receive(listen) {
