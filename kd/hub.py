@@ -27,12 +27,13 @@ from kd.cifar10 import IMAGE_SIZE, normalise
 from kd.inference import read_photo, to_network_size
 from kd.model_card import CARD, model_card
 from kd.recipe import ROLES
+from kd.recording import RECORDING
 from kd.results import RESULTS, read_results, results_of
 from kd.studies import NEVER_SEEN, STUDIES_FOLDER
 
 SCHEME = "hf://"
 ADDRESS = re.compile(SCHEME + r"(?P<repository>[^/@]+/[^/@]+)(@(?P<revision>.+))?")
-CHECKPOINT_FILES = (CONFIG, HISTORY, INDEX, "model*.safetensors")
+CHECKPOINT_FILES = (CONFIG, HISTORY, RECORDING, INDEX, "model*.safetensors")
 
 # What the Hub's client reports, the narrower before the wider, and the way out of it.
 _WAYS_OUT = (

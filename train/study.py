@@ -13,7 +13,6 @@ import fnmatch
 import hashlib
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +27,6 @@ from kd.cifar10 import DataError
 from kd.processes import DeviceError, process_device
 from kd.progress import cost_left, duration
 from kd.recipe import RECIPES, Recipe, RecipeError, from_config, option_name
-from kd.recording import RECORDING
 from kd.studies import STUDIES_FOLDER, read_study, study_table
 from train.document import write_section
 from train.halve import halve
@@ -323,8 +321,6 @@ def ship(runs: list[Run], options: argparse.Namespace) -> None:
         if run.recipe.seed != SHIPPED_SEED or run.folder == folder or holds(folder, run) or not is_finished(run):
             continue
         precision = halve(run.folder, folder, options.data_dir)
-        if (run.folder / RECORDING).exists():
-            shutil.copyfile(run.folder / RECORDING, folder / RECORDING)
         print(f"{folder}: {run.title}, {precision['weights']}", flush=True)
 
 
