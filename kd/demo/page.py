@@ -15,6 +15,7 @@ from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
 from kd.demo.gallery import build_gallery
+from kd.demo.recordings import read_recorded
 from kd.demo.results_tab import build_results
 from kd.demo.seen import WARNING, chosen_crop, crop_value, picture_url, preview_url
 from kd.demo.stage_view import stage_view
@@ -45,6 +46,9 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     trio = Trio(checkpoints)
     examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
     taught_at = trio.configs["distilled"]["recipe"]["temperature"]
+    recorded = read_recorded(Path(checkpoints), examples)
+    for sentence in recorded.missing:
+        print(sentence, flush=True)
     first = first_example([example["models"]["teacher"]["logits"] for example in examples], taught_at)
 
     with gr.Blocks(
@@ -52,7 +56,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     ) as page:
         gr.Markdown(TITLE, elem_id="title")
         with gr.Tab("One photo"):
-            with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints))) as stage:
+            with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints)), recorded) as stage:
                 image = gr.Image(
                     type="filepath",
                     sources=["upload", "clipboard", "webcam"],
@@ -68,6 +72,10 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
 
         connect(trio, image, stage)
+        stage.recordings(
+            lambda: gr.update(recordings=recorded.views), None, stage,
+            queue=False, show_progress="hidden", api_visibility="private",
+        )  # fmt: skip
         gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **ENDPOINT)
     return page.queue(max_size=QUEUE, default_concurrency_limit=cores())
 

@@ -9,30 +9,36 @@ from pathlib import Path
 import gradio as gr
 
 from kd.cifar10 import CLASSES, IMAGE_SIZE
+from kd.demo.recordings import Recorded
 from kd.inference import Crop
 
 STAGE = Path(__file__).parent / "stage"
 # In this order they are one function: each file declares functions, and stage.js calls them all.
 SCRIPTS = (
     "mathematics", "sentence", "source", "chart", "temperature", "photo", "pulls", "words", "address", "saving",
-    "connection", "stage",
+    "connection", "confusion", "places", "map", "replay", "recordings", "stage",
 )  # fmt: skip
 MIN_TEMPERATURE, MAX_TEMPERATURE, START_TEMPERATURE = 0.5, 20.0, 1.0  # of the slider
 
 
-def stage_view(examples: list[dict], first_example: int, taught_at: float, note: str) -> gr.HTML:
-    """The component, around what is built within it; triggers `crop` (file, whole, across, down, side) and `example`.
+def stage_view(examples: list[dict], first_example: int, taught_at: float, note: str, recorded: Recorded) -> gr.HTML:
+    """The component, around what is built within it; triggers `crop` (file, whole, across, down, side), `example` and
+    `recordings`.
 
     Args:
         examples: the answers to the examples (`page.show`), one of each class, in class order.
         first_example: the position of the one that is shown first.
         taught_at: the temperature at which the distilled student was taught.
         note: what stands under the photo.
+        recorded: what the views over recordings show; sent when the component asks for it, by triggering `recordings`.
     """
+    views = [name for name, view in recorded.views.items() if view]
+    folded = "".join((STAGE / f"{name}.html").read_text("utf-8") for name in views)
+    section = f'<section id="recordings" aria-label="Recordings of the networks">\n{folded}</section>' if views else ""
     return gr.HTML(
         None,
-        html_template=(STAGE / "stage.html").read_text("utf-8"),
-        css_template=(STAGE / "stage.css").read_text("utf-8"),
+        html_template=(STAGE / "stage.html").read_text("utf-8").replace("<!-- recordings -->", section),
+        css_template="".join((STAGE / f"{name}.css").read_text("utf-8") for name in ("stage", "recordings")),
         js_on_load="\n".join((STAGE / f"{name}.js").read_text("utf-8") for name in SCRIPTS),
         apply_default_css=False,
         elem_id="stage",
@@ -46,4 +52,5 @@ def stage_view(examples: list[dict], first_example: int, taught_at: float, note:
         note=note,
         examples=examples,
         first_example=first_example,
+        recordings=None,
     )
