@@ -16,6 +16,7 @@ from tests.test_accessibility import SETTINGS, findings
 CHECKPOINTS = ROOT / "checkpoints"
 STUDENTS = ROLES[1:]
 EPOCHS = [0, 0.25, 1, 2, 3]
+VALUES = "cells => cells.map((cell) => +cell.dataset.value)"
 PIXELS = 100  # of a line's thickness, for a probability of 1
 
 
@@ -27,11 +28,10 @@ def last_logits(role):
 
 def written(folder, role, epochs=EPOCHS, seed=0):
     """Write a recording of a training that ends with the shipped network; each moment's logits are noise before."""
-    generator, last = torch.Generator().manual_seed(seed), last_logits(role)
-    moments = [
-        moment(last if epoch == epochs[-1] else 3 * torch.randn(last.shape, generator=generator), epoch, share)
-        for epoch, share in zip(epochs, [torch.nan if epoch < 1 else epoch / 10 + seed / 100 for epoch in epochs], strict=True)
-    ]  # fmt: skip
+    generator, last, moments = torch.Generator().manual_seed(seed), last_logits(role), []
+    for epoch in epochs:
+        logits = last if epoch == epochs[-1] else 3 * torch.randn(last.shape, generator=generator)
+        moments.append(moment(logits, epoch, torch.nan if epoch < 1 else epoch / 10 + seed / 100))
     write_recording(moments, folder / role / RECORDING)
 
 
@@ -177,7 +177,7 @@ def test_a_line_opens_the_figures_of_its_two_classes_and_the_table_holds_them_al
         assert cells == pytest.approx([there, back, (there + back) / 2], abs=1e-6)
         assert counted == f"{((said[i] == j).sum() + (said[j] == i).sum()).item()} of {2 * said.shape[1]}"
     page.locator("#map-numbers > summary").click()
-    cells = page.locator("#map-table tbody td").evaluate_all("cells => cells.map((cell) => +cell.dataset.value)")
+    cells = page.locator("#map-table tbody td").evaluate_all(VALUES)
     assert cells == pytest.approx(means("teacher", 4).flatten().tolist(), abs=1e-6)
     picture = page.locator("#map-picture")
     ends = picture.locator("line[data-pair=automobile-truck]").evaluate(
@@ -224,10 +224,8 @@ def replay(browser, replayed):
 def shown_at(page, moment):
     """The numbers of both students in the replay's table, once it is drawn at this moment."""
     page.wait_for_function("(m) => document.querySelector('#replay-table').dataset.moment === String(m)", arg=moment)
-    return {
-        role: page.locator(f"#replay-table tbody [data-model={role}]").evaluate_all("cells => cells.map((cell) => +cell.dataset.value)")
-        for role in ROLES
-    }  # fmt: skip
+    rows = page.locator("#replay-table tbody")
+    return {role: rows.locator(f"[data-model={role}]").evaluate_all(VALUES) for role in ROLES}
 
 
 def test_the_replay_scrubs_to_what_both_students_said_at_that_moment(replay, replayed, classify):
