@@ -9,7 +9,7 @@ from kd.cifar10 import CLASSES
 from kd.demo.recordings import read_recorded
 from kd.recipe import ROLES
 from kd.recording import RECORDING, moment, read_recording, write_recording
-from tests.browser import PATIENCE, softmax, table
+from tests.browser import EXAMPLES, PATIENCE, softmax, table, upload
 from tests.serving import ROOT, serve
 from tests.test_accessibility import SETTINGS, findings
 
@@ -160,8 +160,12 @@ def test_dragging_the_maps_own_slider_moves_the_chart_too_and_asks_the_server_no
 
 
 def test_a_line_opens_the_figures_of_its_two_classes_and_the_table_holds_them_all(visit):
-    page = opened(visit("?T=4"), "map")
+    page = visit("?T=4")
+    upload(page, EXAMPLES / "ship.png")
+    opened(page, "map")
     drawn(page, 4)
+    assert page.locator("#photo.own").count() == 1  # the photo and its answers stay when the recordings arrive
+    assert page.locator("#answers .label").count() == 3
     page.wait_for_function("document.querySelectorAll('#map-pair option').length === 46")
     page.locator("#map-pair").select_option(index=1)
     i, j = CLASSES.index("cat"), CLASSES.index("dog")

@@ -26,11 +26,12 @@ function meanProbabilities({ logits, scale, aClass }, T, classes, means) {
   return means;
 }
 
-// How often each class is answered for the images of each class: the shares that T -> 0 leads to.
+// How often each class is answered for the images of each class.
 function answers({ logits, aClass }, classes) {
   const counts = new Uint16Array(classes * classes);
   for (let image = 0, at = 0; at < logits.length; image++, at += classes) {
-    counts[Math.floor(image / aClass) * classes + logits.subarray(at, at + classes).indexOf(Math.max(...logits.subarray(at, at + classes)))]++;
+    const own = logits.subarray(at, at + classes);
+    counts[Math.floor(image / aClass) * classes + own.indexOf(Math.max(...own))]++;
   }
   return counts;
 }

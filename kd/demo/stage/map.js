@@ -28,8 +28,8 @@ function mapSentence(subject, T, { mean, spread, kinship, thickest, thinnest }, 
   }
   const ends = `the thickest line is ${thick}, the thinnest ${nameOf(thinnest)}, ${percent(lines[thinnest])}`;
   return kinship > 1.2
-    ? `${at} kinship shows: ${subject}'s lines among animals and among vehicles are ${times(kinship)} as thick as those between the two; ${ends}.`
-    : `${at} there are lines, but no kinship: those among animals and among vehicles are ${times(kinship)} as thick as those between the two; ${ends}.`;
+    ? `${at} kinship shows: for ${subject}, lines among animals and among vehicles are ${times(kinship)} as thick as those between the two; ${ends}.`
+    : `${at} there are lines, but no kinship: for ${subject}, those among animals and among vehicles are ${times(kinship)} as thick as those between the two; ${ends}.`;
 }
 
 function buildMap(stage, recorded) {
@@ -187,8 +187,9 @@ function buildMap(stage, recorded) {
     const points = spreads[role].map((spread, k) => `${(100 * k) / STEPS} ${(100 - (94 * spread) / widest).toFixed(2)}`);
     $("#map-curve .spread").setAttribute("d", `M${points.join("L")}`);
     $("#map-curve .under").setAttribute("d", `M0 100L${points.join("L")}L100 100Z`);
-    const best = temperatures[spreads[role].indexOf(Math.max(...spreads[role]))];
-    $("#map-best").textContent = `The curve under the slider is how much the ${pairs.length} lines of ${SUBJECTS[role]} differ (their standard deviation): most near T = ${best.toFixed(1)}. Colder, there are hardly any lines; hotter, all grow alike: what is to be learnt of kinship lies in between. The distilled student was taught at T = ${TAUGHT_AT}.`;
+    const best = spreads[role].indexOf(Math.max(...spreads[role]));
+    const why = best > 0 && best < STEPS ? " Colder, they grow thin; hotter, they grow alike: most is to be learnt of kinship in between." : "";
+    $("#map-best").textContent = `The curve under the slider is how much the ${pairs.length} lines of ${SUBJECTS[role]} differ (their standard deviation): most near T = ${temperatures[best].toFixed(1)}.${why} The distilled student was taught at T = ${TAUGHT_AT}.`;
     settle();
     draw();
   }
