@@ -74,7 +74,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         connect(trio, image, stage)
         stage.recordings(
             lambda: gr.update(recordings=recorded.views), None, stage,
-            queue=False, show_progress="hidden", api_visibility="private",
+            queue=False, trigger_mode="multiple", show_progress="hidden", api_visibility="private",
         )  # fmt: skip
         gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **ENDPOINT)
     return page.queue(max_size=QUEUE, default_concurrency_limit=cores())

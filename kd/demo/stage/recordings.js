@@ -1,6 +1,6 @@
 // ---- what was recorded of the networks: loaded when one of its two views is first opened -----------------
 
-const LOADING = "Loading what was recorded …", NOT_LOADED = "It did not come. Please close this and open it again.";
+const LOADING = "Loading what was recorded …", NOT_LOADED = "It did not come. Please try again, or reload the page.";
 
 // Calls `draw` at most once a frame, and only while the node is in sight; returns what asks for it.
 function drawnInSight(node, draw) {
