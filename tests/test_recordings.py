@@ -100,7 +100,7 @@ def test_a_recording_of_another_network_is_not_shown_for_this_one(folder, answer
     shutil.copyfile(folder / "teacher" / RECORDING, folder / "student" / RECORDING)
     recorded = read_recorded(folder, answered)
     assert recorded.views["map"].keys() == {"teacher", "distilled"}
-    assert "was recorded of another network: delete it" in recorded.missing[0]
+    assert "does not fit the network beside it" in recorded.missing[0]
 
 
 # The map

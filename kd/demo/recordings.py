@@ -52,7 +52,8 @@ def read_recorded(checkpoints: Path, examples: list[dict]) -> Recorded:
             missing.append(f"The map of classes lacks the {role}: python -m train.record {folder}")
         elif _apart(recording, [example["models"][role]["logits"] for example in examples]) > ANOTHER:
             missing.append(
-                f"{folder / RECORDING} was recorded of another network: delete it, and python -m train.record {folder}"
+                f"{folder / RECORDING} does not fit the network beside it: it was recorded of another one, or on other "
+                f"images than the page's examples. Delete it, and python -m train.record {folder}"
             )
         else:
             found[role] = recording
