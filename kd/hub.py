@@ -25,13 +25,14 @@ from kd.checkpoint import CONFIG, HISTORY, INDEX, CheckpointError
 from kd.inference import TrainedNetwork
 from kd.model_card import CARD, model_card
 from kd.models import ROLES
+from kd.recording import RECORDING
 from kd.results import RESULTS, read_results, results_of
 from kd.studies import omitted_class
 from kd.studies.ledger import STUDIES_FOLDER
 
 SCHEME = "hf://"
 ADDRESS = re.compile(SCHEME + r"(?P<repository>[^/@]+/[^/@]+)(@(?P<revision>.+))?")
-CHECKPOINT_FILES = (CONFIG, HISTORY, INDEX, "model*.safetensors")
+CHECKPOINT_FILES = (CONFIG, HISTORY, RECORDING, INDEX, "model*.safetensors")
 
 # What the Hub's client reports, the narrower before the wider, and the way out of it.
 _WAYS_OUT = (

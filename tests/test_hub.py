@@ -164,6 +164,13 @@ def test_a_network_is_read_from_a_subfolder_of_a_repository_and_nothing_else_is_
     assert fetched == {RESULTS, *(f"teacher/{name}" for name in ("config.json", *network.config["weights"]))}
 
 
+def test_what_was_recorded_of_the_networks_comes_along_with_the_three_checkpoints(stand_in, checkpoints):
+    (checkpoints / "student" / "recording.safetensors").write_bytes(b"moments")
+    files = {str(path.relative_to(checkpoints)): path.read_bytes() for path in checkpoints.rglob("*") if path.is_file()}
+    stand_in.repositories["model", "ann/cats"] = files
+    assert (local_folder("hf://ann/cats") / "student" / "recording.safetensors").read_bytes() == b"moments"
+
+
 def test_an_address_names_a_folder_with_the_three_checkpoints_and_their_results(published, checkpoints):
     folder = local_folder("hf://ann/cats")
     for role in ROLES:

@@ -4,7 +4,7 @@
 
 Convolutions and linear layers go to float16 (see `kd.checkpoint.save`). If the accuracy on the
 5,000 validation images moves by more than .02 points, the weights are copied in float32 instead.
-Either way config.json says what was compared.
+Either way config.json says what was compared. History and recording go along.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from kd import checkpoint, evaluation
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import DataError, read_split
+from kd.recording import RECORDING
 from train.options import add_data_dir
 
 TOLERANCE = 0.0002  # of accuracy: .02 points, one of 5,000 images
@@ -56,8 +57,10 @@ def halve(source: Path, target: Path, data_dir: Path) -> dict:
         "validation_accuracy_float16": half,
     }
     checkpoint.save(network, config | {"precision": precision}, target, half=fits)
-    if (source / checkpoint.HISTORY).exists():
-        shutil.copyfile(source / checkpoint.HISTORY, target / checkpoint.HISTORY)
+    (target / RECORDING).unlink(missing_ok=True)  # another network's
+    for name in (checkpoint.HISTORY, RECORDING):
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
     return precision
 
 

@@ -12,7 +12,6 @@ studies share: what is finished is not trained again, and what was cut off goes 
 import argparse
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +24,6 @@ from kd.cifar10 import DataError
 from kd.device import DeviceError, process_device
 from kd.models import ARCHITECTURE_OF_ROLE, SCRIPT_OF_ROLE, count_macs
 from kd.recipe import RECIPES, RecipeError, option_name
-from kd.recording import RECORDING
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Arm, Study
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, read_study, study_files, write_study
 from kd.studies.measure import check_nothing_is_lost, summarise, to_measure
@@ -257,8 +255,6 @@ def ship(runs: list[Run], options: argparse.Namespace) -> None:
         if run.recipe.seed != SHIPPED_SEED or run.folder == folder or holds(folder, run) or not is_finished(run):
             continue
         precision = halve(run.folder, folder, options.data_dir)
-        if (run.folder / RECORDING).exists():
-            shutil.copyfile(run.folder / RECORDING, folder / RECORDING)
         print(f"{folder}: {run.title}, {precision['weights']}", flush=True)
 
 

@@ -16,6 +16,7 @@ from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
 from kd.demo.gallery import build_gallery
 from kd.demo.omitted_class import TAB, build_game, read_omitted_class
+from kd.demo.recordings import read_recorded
 from kd.demo.results_tab import build_results
 from kd.demo.seen import WARNING, chosen_crop, crop_value, picture_url, preview_url
 from kd.demo.stage_view import stage_view
@@ -44,6 +45,9 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     omitted = read_omitted_class(Path(checkpoints))
     examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
     taught_at = trio.configs["distilled"]["recipe"]["temperature"]
+    recorded = read_recorded(Path(checkpoints), examples)
+    for sentence in recorded.missing:
+        print(sentence, flush=True)
     first = first_example([example["models"]["teacher"]["logits"] for example in examples], taught_at)
 
     with gr.Blocks(
@@ -52,7 +56,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         gr.HTML(TITLE, elem_id="title")
         with gr.Tab(STAGE_TAB):
             game = {"omitted_class": omitted.name, "game_tab": TAB} if omitted else {}
-            with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints)), **game) as stage:
+            with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints)), recorded, **game) as stage:
                 image = gr.Image(
                     type="filepath",
                     sources=["upload", "clipboard", "webcam"],
@@ -68,6 +72,10 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         build_use(trio, Path(checkpoints))
 
         connect(trio, image, stage, gallery)
+        stage.recordings(
+            lambda: gr.update(recordings=recorded.views), None, stage,
+            queue=False, trigger_mode="multiple", show_progress="hidden", api_visibility="private",
+        )  # fmt: skip
         gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **ENDPOINT)
     return page.queue(max_size=QUEUE, default_concurrency_limit=cores())
 

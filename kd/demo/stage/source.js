@@ -1,5 +1,7 @@
 // ---- where logits come from: the only place that knows of Gradio ---------------------------------------
 
+const PATIENCE_SECONDS = 20; // with what was recorded
+
 // A page without a server puts another source in this one's place: an object with these.
 function gradioSource(props, trigger, watch) {
   // One question at a time, numbered; of those that wait, the last one counts. An answer may be announced twice.
@@ -29,6 +31,15 @@ function gradioSource(props, trigger, watch) {
         else if (frames) requestAnimationFrame(() => look(frames - 1));
       };
       look(120);
+    },
+    // What was recorded of the networks, as kd/demo/recordings.py describes it; asked for when it is first wanted.
+    recordings() {
+      if (props.recordings) return Promise.resolve(props.recordings);
+      return new Promise((come, fail) => {
+        watch("recordings", () => props.recordings && come(props.recordings));
+        setTimeout(fail, PATIENCE_SECONDS * 1000);
+        trigger("recordings");
+      });
     },
     // Call `listen` with every answer: {classes, models: {role: {logits, ...}}, example, file, photo, width, height,
     // crop, picture, warning, ...}, or {problem} with a sentence, or null. `photo` is null in the answer to a crop.

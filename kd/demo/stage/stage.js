@@ -82,7 +82,7 @@ stage.views.push({
   settle() { stage.$("#spoken").textContent = stage.value?.models ? spokenSummary(stage) : ""; },
 });
 
-for (const build of [buildTemperature, buildChart, buildAnswers, buildMeasures, buildSentence, buildPhoto, buildExamples, buildPulls, buildWords, buildSaving, buildTour]) {
+for (const build of [buildTemperature, buildChart, buildAnswers, buildMeasures, buildSentence, buildPhoto, buildExamples, buildPulls, buildWords, buildSaving, buildRecordings, buildTour]) {
   build(stage);
 }
 buildAddress(stage); // it shows the first image
