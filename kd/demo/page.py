@@ -43,16 +43,12 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     # longer than they compute. Visitors share the cores instead, one each.
     torch.set_num_threads(1)
     trio = Trio(checkpoints)
-    examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
-    taught_at = trio.configs["distilled"]["recipe"]["temperature"]
-    first = first_example([example["models"]["teacher"]["logits"] for example in examples], taught_at)
-
     with gr.Blocks(
         title="Dark Knowledge", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, CACHE_SECONDS)
     ) as page:
         gr.Markdown(TITLE, elem_id="title")
         with gr.Tab("One photo"):
-            with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints))) as stage:
+            with stage_of(trio) as stage:
                 image = gr.Image(
                     type="filepath",
                     sources=["upload", "clipboard", "webcam"],
@@ -70,6 +66,14 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         connect(trio, image, stage)
         gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **ENDPOINT)
     return page.queue(max_size=QUEUE, default_concurrency_limit=cores())
+
+
+def stage_of(trio: Trio) -> gr.HTML:
+    """The stage with the answers to the examples: the page's, and that of the page without a server (`kd.site`)."""
+    examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
+    taught_at = trio.configs["distilled"]["recipe"]["temperature"]
+    first = first_example([example["models"]["teacher"]["logits"] for example in examples], taught_at)
+    return stage_view(examples, first, taught_at, what_to_expect(trio.folder))
 
 
 def what_to_expect(checkpoints: Path) -> str:
