@@ -1,15 +1,12 @@
 """The page without a server: a browser shrinks a photo as the server does, and its networks answer the same."""
 
 import base64
-import functools
 import hashlib
-import http.server
 import io
 import json
 import os
 import shutil
 import tarfile
-import threading
 
 import numpy as np
 import pytest
@@ -24,7 +21,7 @@ from kd.inference import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, Trio, read_photo,
 from kd.recipe import ROLES
 from kd.site.runtime import FILES, VERSION, RuntimeFetchError, fetch_runtime
 from tests.browser import EXAMPLES, PATIENCE, answered_anew, choose_example, drag, example_shown, table, upload
-from tests.serving import ROOT
+from tests.serving import ROOT, FileServer
 from tests.test_accessibility import SETTINGS, findings
 from tests.test_photos import png_that_claims
 from train.export import main
@@ -64,42 +61,10 @@ def folder(tmp_path_factory):
     return folder
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """A plain file server.
-
-    Attributes:
-        address: of the folder that it serves, which lies below the top.
-        withheld: what is in a path that it does not find.
-    """
-
-    def __init__(self, folder):
-        super().__init__(("127.0.0.1", 0), functools.partial(Files, directory=folder.parent))
-        self.address = f"http://127.0.0.1:{self.server_port}/{folder.name}/"
-        self.withheld = None
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self.shutdown()
-        self.server_close()
-
-
-class Files(http.server.SimpleHTTPRequestHandler):
-    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {".mjs": "text/javascript"}
-
-    def do_GET(self):  # noqa: N802
-        if self.server.withheld and self.server.withheld in self.path:
-            self.send_error(404)
-        else:
-            super().do_GET()
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture(scope="module")
 def page(browser, folder):
     """A page that file server serves from the folder."""
-    server = Server(folder)
+    server = FileServer(folder)
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
@@ -356,7 +321,7 @@ def site(networks, tiny, runtime, tmp_path_factory):
 @pytest.fixture
 def served(site):
     """A file server of the site."""
-    server = Server(site)
+    server = FileServer(site)
     yield server
     server.stop()
 
