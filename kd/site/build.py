@@ -7,13 +7,14 @@ as ONNX, cut into parts under 10 MB, so that plain git to a Space works.
 import gzip
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import gradio as gr
 import numpy as np
 import torch
 from markdown_it import MarkdownIt
@@ -32,6 +33,9 @@ from kd.recipe import ROLES
 from kd.results import read_results, results_table, training_sentences
 from kd.site.runtime import FILES, fetch_runtime
 from kd.studies import STUDIES_FOLDER, is_short, read_studies, study_table
+
+if TYPE_CHECKING:
+    import gradio as gr
 
 HERE = Path(__file__).parent
 SCRIPTS = ("site.js", "answers.js", "photo.js", "shrink.js", "networks.js")
@@ -134,7 +138,7 @@ def exported(trio: Trio, role: str) -> tuple[bytes, float]:
     return content, apart
 
 
-def write_page(folder: Path, stage: gr.HTML, data: dict, results: str, trained: str) -> None:
+def write_page(folder: Path, stage: "gr.HTML", data: dict, results: str, trained: str) -> None:
     """Write the page's own files: all but what is large."""
     above, below = stage.html_template.split("@children")
     # No text of the JSON may end the element that holds it.
@@ -167,8 +171,9 @@ def results_of(checkpoints: Path, folder: Path) -> str:
         for kind, title, _ in figures_of(study):
             drawn = checkpoints / STUDIES_FOLDER / FIGURES / f"{name}-{kind}.svg"
             if drawn.is_file():
-                write(folder / FIGURES / drawn.name, drawn.read_text("utf-8"))
-                parts.append(f'<img src="{FIGURES}/{drawn.name}" alt="{escape(title)}" loading="lazy">')
+                write(folder / FIGURES / drawn.name, svg := drawn.read_text("utf-8"))
+                size = " ".join(re.findall(r'(?:width|height)="\d+"', svg)[:2])  # so that the page keeps room for it
+                parts.append(f'<img src="{FIGURES}/{drawn.name}" alt="{escape(title)}" {size} loading="lazy">')
     return "\n".join(parts)
 
 
