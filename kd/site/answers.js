@@ -2,6 +2,7 @@
 
 const GROUPS = [["student", "distilled"], ["teacher"]]; // the large one is fetched when the small ones are there
 const ROLES = GROUPS.flat();
+const NO_WORKER = "The networks could not be started. Please check the connection and try again.";
 
 // site: {runtime: {parts, bytes}, networks: {role: {parts, bytes}}}, as networks.js takes them.
 // changed: called without arguments whenever there is more to tell.
@@ -48,6 +49,10 @@ export function threeNetworks({ runtime, networks }, changed) {
       [received, ready, problems] = [{}, new Set(), {}];
       worker = new Worker(new URL("./networks.js", import.meta.url), { type: "module" });
       worker.onmessage = hear;
+      worker.onerror = () => {
+        for (const role of ROLES) problems[role] ??= NO_WORKER;
+        changed();
+      };
       worker.postMessage({ runtime });
       load(GROUPS[0]);
       tell();

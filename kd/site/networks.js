@@ -19,8 +19,8 @@ const RUNTIME = "./runtime/ort.wasm.min.mjs"; // what kd/site/runtime.py fetches
 const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
 
 const TOO_OLD = "This browser lacks WebAssembly SIMD or gzip streams, which the networks need. Please use a newer browser.";
-const UNREACHABLE = "The network could not be fetched. Please check the connection and reload the page.";
-const UNUSABLE = "The network could not be started: its file is damaged, or memory is short. Please reload the page.";
+const UNREACHABLE = "The network could not be fetched. Please check the connection and try again.";
+const UNUSABLE = "The network could not be started: its file is damaged, or memory is short. Please try again.";
 const NO_ANSWER = "The network failed to answer: memory may be short. Please close other pages and reload this one.";
 
 class Problem extends Error {}
