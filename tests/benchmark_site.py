@@ -61,7 +61,7 @@ def visit(browser: Browser, address: str, sent: Callable[[], int] | None) -> Non
     Args:
         sent: bytes that the file server has sent, those to workers too; None to count what the page has received.
     """
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page = browser.new_page(viewport={"width": 1280, "height": 1000}, bypass_csp=True)  # to wait for conditions
     page.set_default_timeout(FIRST_VISIT_SECONDS * 1000)
     received = count_bytes(page)
     sent = sent or (lambda: sum(received))

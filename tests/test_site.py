@@ -476,6 +476,7 @@ def test_while_the_teacher_does_not_come_the_students_answer_and_another_try_bri
     page.locator("#image input[type=file]").set_input_files(EXAMPLES / "cat.png")
     page.get_by_role("button", name="Try again").wait_for()
     assert "check the connection" in page.locator("#networks").inner_text()
+    page.get_by_text("a network is missing").wait_for()
     expected = answering(EXAMPLES / "cat.png")
     page.locator("#arriving .answer").nth(1).wait_for()
     assert page.locator("#arriving .name").all_inner_texts() == ["Student alone", "Distilled student"]

@@ -173,7 +173,8 @@ def results_of(checkpoints: Path, folder: Path) -> str:
             if drawn.is_file():
                 write(folder / FIGURES / drawn.name, svg := drawn.read_text("utf-8"))
                 size = " ".join(re.findall(r'(?:width|height)="\d+"', svg)[:2])  # so that the page keeps room for it
-                parts.append(f'<img src="{FIGURES}/{drawn.name}" alt="{escape(title)}" {size} loading="lazy">')
+                image = f'<img src="{FIGURES}/{drawn.name}" alt="Chart of the study {name}" {size} loading="lazy">'
+                parts.append(f"<h3>{escape(title)}</h3>\n{image}")
     return "\n".join(parts)
 
 

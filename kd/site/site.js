@@ -8,6 +8,8 @@ import stage from "./stage.js";
 
 const PREVIEW_SIDE = 576; // pixels, as in kd/demo/seen.py
 const PRIVATE = "Your own browser computes all of this: no photo leaves it.";
+const COMING = "Your photo is being answered. The students come first, the teacher needs longer on a first visit: its network is the largest.";
+const MISSING = "These are the answers that your photo has: a network is missing, as said above. The examples go on working.";
 const NO_CAMERA = "The camera cannot be used: there is none, or the browser does not allow it. Please choose a file.";
 const CONTROL_MILLISECONDS = 3000; // to wait for the service worker, without which the page works too
 
@@ -198,6 +200,7 @@ function showNetworks() {
   if ($("#networks [role=status]").textContent !== text) $("#networks [role=status]").textContent = text;
 
   $("#arriving").hidden = !answered || (ready && !problem);
+  $("#arriving p").textContent = problem ? MISSING : COMING;
   const known = roles.filter((role) => answered && role in answered);
   $("#arriving ul").replaceChildren(...known.map(cardOf));
 }
