@@ -78,7 +78,7 @@ def visit(browser: Browser, address: str, sent: Callable[[], int] | None) -> Non
     drag(page, "slider")
     processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
     renderers = [each["id"] for each in processes if each["type"] == "renderer"]
-    report("memory of the browser's page", f"{sum(map(resident_bytes, renderers)) / 1e9:.2f} GB")
+    report("memory of the browser's page", f"{sum(map(proportional_bytes, renderers)) / 1e9:.2f} GB")
 
 
 def answer(page: Page) -> tuple[float, float]:
@@ -91,6 +91,12 @@ def answer(page: Page) -> tuple[float, float]:
     elapsed = (time.perf_counter() - started) * 1000
     costs = page.locator("#costs li").all_inner_texts()
     return elapsed, sum(float(re.search(r"(\d+) ms", text)[1]) for text in costs)
+
+
+def proportional_bytes(pid: int) -> int:
+    """Memory of a process, in which what several share is shared out among them."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(rollup.split("\nPss:")[1].split()[0]) * 1024
 
 
 if __name__ == "__main__":

@@ -453,7 +453,8 @@ def test_after_the_first_visit_all_of_it_works_without_a_connection(served, visi
     assert example_shown(page) == "dog" and table(page)["temperature"] == 2
     upload(page, EXAMPLES / "bird.png")
     assert apart(page, answering(EXAMPLES / "bird.png")) < 0.05
-    assert page.locator("#results img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    page.locator("#results img").first.scroll_into_view_if_needed()  # which makes it load
+    page.wait_for_function("document.querySelector('#results img').naturalWidth > 0")
 
 
 def test_a_file_that_is_no_photo_gets_a_sentence_and_the_examples_go_on(visit_site, answering, tmp_path):
