@@ -15,8 +15,8 @@ from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
 from kd.demo.gallery import build_gallery
-from kd.demo.omitted_class import TAB, build_game, read_omitted_class
-from kd.demo.recordings import read_recorded
+from kd.demo.omitted_class import TAB, OmittedClass, build_game, read_omitted_class
+from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
 from kd.demo.seen import WARNING, chosen_crop, crop_value, picture_url, preview_url
 from kd.demo.stage_view import stage_view
@@ -43,20 +43,13 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     torch.set_num_threads(1)
     trio = Trio(checkpoints)
     omitted = read_omitted_class(Path(checkpoints))
-    examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
-    taught_at = trio.configs["distilled"]["recipe"]["temperature"]
-    recorded = read_recorded(Path(checkpoints), examples)
-    for sentence in recorded.missing:
-        print(sentence, flush=True)
-    first = first_example([example["models"]["teacher"]["logits"] for example in examples], taught_at)
-
     with gr.Blocks(
         title="Dark Knowledge", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, CACHE_SECONDS)
     ) as page:
         gr.HTML(TITLE, elem_id="title")
         with gr.Tab(STAGE_TAB):
-            game = {"omitted_class": omitted.name, "game_tab": TAB} if omitted else {}
-            with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints)), recorded, **game) as stage:
+            stage, recorded = stage_of(trio, omitted)
+            with stage:
                 image = gr.Image(
                     type="filepath",
                     sources=["upload", "clipboard", "webcam"],
@@ -78,6 +71,21 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         )  # fmt: skip
         gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **ENDPOINT)
     return page.queue(max_size=QUEUE, default_concurrency_limit=cores())
+
+
+def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, Recorded]:
+    """The stage with the answers to the examples, and what it shows of recordings when it asks for them.
+
+    It is the page's, and that of the page without a server (`kd.site`), which has no game about an omitted class.
+    """
+    examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
+    taught_at = trio.configs["distilled"]["recipe"]["temperature"]
+    recorded = read_recorded(trio.folder, examples)
+    for sentence in recorded.missing:
+        print(sentence, flush=True)
+    first = first_example([example["models"]["teacher"]["logits"] for example in examples], taught_at)
+    game = {"omitted_class": omitted.name, "game_tab": TAB} if omitted else {}
+    return stage_view(examples, first, taught_at, what_to_expect(trio.folder), recorded, **game), recorded
 
 
 def what_to_expect(checkpoints: Path) -> str:
@@ -118,7 +126,7 @@ def launch(page: gr.Blocks, **settings) -> None:
     """Serve the page; `settings` go to Gradio's launch()."""
     theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     page.launch(
-        theme=theme, css_paths=[HERE / "page.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False,
+        theme=theme, css_paths=[HERE / "page.css", HERE / "claims.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False,
         state_session_capacity=SESSIONS, **behind_door(page), **settings,
     )  # fmt: skip
 

@@ -77,13 +77,17 @@ def show_claim(claim: Claim) -> None:
     study, drawn = claim.study, drawings(claim.study)
     with gr.Row(elem_classes="claim"):
         with gr.Column(min_width=320):
-            chip = claim.verdict.lower().replace(" ", "-")
-            text = f'<span class="chip {chip}">{claim.verdict}</span> {html.escape(claim.sentence)}'
-            gr.HTML(f"<p>{text}</p>")
+            gr.HTML(f"<p>{chip(claim)}</p>")
             show_details(study, "Details", drawn[1:])
         with gr.Column(min_width=320):
             for drawing in drawn[:1]:
                 show_figure(study, drawing, FIGURE_HEIGHT)
+
+
+def chip(claim: Claim) -> str:
+    """HTML: the verdict in a frame, and the sentence after it."""
+    kind = claim.verdict.lower().replace(" ", "-")
+    return f'<span class="chip {kind}">{claim.verdict}</span> {html.escape(claim.sentence)}'
 
 
 def show_details(study: MeasuredStudy, title: str, drawn: list[Drawing] | None = None) -> None:

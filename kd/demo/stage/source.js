@@ -1,8 +1,8 @@
-// ---- where logits come from: the only place that knows of Gradio ---------------------------------------
+// ---- where logits come from: the only place that asks for them -----------------------------------------
 
 const PATIENCE_SECONDS = 20; // with what was recorded
 
-// A page without a server puts another source in this one's place: an object with these.
+// A page without a server gives the same component its answers by itself: kd/site/site.js.
 function gradioSource(props, trigger, watch) {
   // One question at a time, numbered; of those that wait, the last one counts. An answer may be announced twice.
   let asked = 0, answered = 0, next = null;
