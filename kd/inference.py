@@ -14,10 +14,10 @@ from torch import nn
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
-from kd.evaluation import energy_score
 from kd.models import count_parameters
+from kd.out_of_class import Warner, contrasts
 from kd.recipe import ROLES
-from kd.results import out_of_class_threshold, read_results, training_sentences
+from kd.results import RESULTS, read_results, results_of, training_sentences
 
 MAX_FILE_BYTES = 25_000_000
 # Width times height, judged from the header before anything is decoded: of a JPEG, which is decoded at a reduced scale
@@ -196,8 +196,9 @@ class Trio:
         folder: where the checkpoints came from.
         configs: each role's config.json.
         parameters: each role's number of trainable parameters.
-        threshold: the teacher's energy score below which an image is unlikely to show any of the
-            classes; None where `train.evaluate` has not measured it.
+        out_of_class: of results.json, what was measured of the warning that an image is unlikely to show any of the
+            classes; empty where `train.evaluate` has not measured it with this teacher.
+        warner: what warns; None where it was not measured.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -207,7 +208,6 @@ class Trio:
             CheckpointError: one is missing, damaged, or not of its role.
         """
         self.folder = Path(folder)
-        self.threshold = out_of_class_threshold(read_results(folder))
         self.configs: dict[str, dict] = {}
         self.parameters: dict[str, int] = {}
         self._networks: dict[str, nn.Module] = {}
@@ -228,6 +228,8 @@ class Trio:
             self._networks[role] = network.to(memory_format=torch.channels_last)
             self.configs[role] = config
             self.parameters[role] = count_parameters(network)
+        self.out_of_class = _out_of_class(self.folder, self.configs["teacher"])
+        self.warner = _warner(self.folder, self.out_of_class) if self.out_of_class else None
         self.answer(Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)))  # the first pass is the slowest: have it behind us
 
     def answer(self, image: Image.Image) -> dict[str, Answer]:
@@ -261,9 +263,14 @@ class Trio:
                     answer[role] = Answer(row, milliseconds)
         return answers
 
-    def fits_no_class(self, teacher_logits: list[float]) -> bool:
-        """Whether an image is unlikely to show any of the ten classes; False where no threshold is known."""
-        return self.threshold is not None and energy_score(torch.tensor([teacher_logits])).item() < self.threshold
+    @torch.inference_mode()
+    def fits_no_class(self, teacher_logits: list[float], seen: Image.Image) -> bool:
+        """Whether an image, RGB, 32 x 32, is unlikely to show any of the ten classes; False without a `warner`."""
+        if self.warner is None:
+            return False
+        pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1)[None].float() / 255
+        pixels = normalise(pixels, checkpoint.normalisation_of(self.configs["teacher"]))
+        return bool(self.warner.warns(torch.tensor([teacher_logits]), contrasts(self._networks["teacher"], pixels)))
 
     def classify(self, photo: Image.Image, temperature: float, crop: Crop | None = CENTRE) -> dict:
         """Classify a photo: the answer of the endpoint `/classify`.
@@ -303,6 +310,24 @@ class Trio:
             }
             for answers in self.answer_all(images)
         ]
+
+
+def _out_of_class(folder: Path, teacher: dict) -> dict:
+    """What the results in `folder` say of the warning by the teacher of this config.json; older ones say nothing."""
+    results = read_results(folder)
+    measured = results_of(results, teacher) if results else None
+    found = (measured or {}).get("out_of_class") or {}
+    return found if "precision" in found else {}
+
+
+def _warner(folder: Path, measured: dict) -> Warner:
+    try:
+        return Warner.from_json(measured)
+    except (LookupError, TypeError, ValueError) as error:
+        raise checkpoint.CheckpointError(
+            f"{folder / RESULTS} has a damaged out_of_class ({type(error).__name__}: {error}): "
+            f"write it anew with python -m train.evaluate --checkpoints {folder} --warning"
+        ) from error
 
 
 def _described(answer: Answer, temperature: float) -> dict:

@@ -16,7 +16,7 @@ from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
 from kd.demo.gallery import build_gallery
 from kd.demo.results_tab import build_results
-from kd.demo.seen import WARNING, chosen_crop, crop_value, picture_url, preview_url
+from kd.demo.seen import chosen_crop, crop_value, picture_url, preview_url, warning
 from kd.demo.stage_view import stage_view
 from kd.demo.unseen_tab import build_unseen
 from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, photo_or_sentence
@@ -128,6 +128,7 @@ def show(
     """
     seen = to_network_size(photo, crop)
     answer = trio.classify(seen, temperature=1.0)
+    strange = trio.fits_no_class(answer["models"]["teacher"]["logits"], seen)
     for role, model in answer["models"].items():
         config = trio.configs[role]
         model |= {
@@ -144,7 +145,7 @@ def show(
         "height": photo.height,
         "crop": crop_value(crop),
         "picture": picture_url(seen),
-        "warning": WARNING if trio.fits_no_class(answer["models"]["teacher"]["logits"]) else None,
+        "warning": warning(trio.out_of_class) if strange else None,
         "soft_weight": trio.configs["distilled"]["recipe"]["soft_weight"],
     }
 

@@ -7,10 +7,16 @@ import gradio as gr
 from PIL import Image
 
 from kd.inference import Crop
+from kd.results import warning_rates
 
 PREVIEW_SIDE = 576  # pixels; twice what the page gives a photo
 
 WARNING = "This may be none of the ten classes, and the networks know no eleventh answer."
+
+
+def warning(out_of_class: dict) -> str:
+    """The warning, with how often it is right and wrong (`results.json`)."""
+    return f"{WARNING} {warning_rates(out_of_class)}"
 
 
 def chosen_crop(chosen: object) -> Crop | None:
