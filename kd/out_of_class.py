@@ -107,10 +107,10 @@ class Warner:
             LookupError, TypeError, ValueError: it is damaged.
         """
         centre, precision = _unpacked(stored["centre"]), _unpacked(stored["precision"])
-        return cls(
-            float(stored["energy_below"]), float(stored["distance_above"]), centre,
-            precision.reshape(len(centre), len(centre)),
-        )  # fmt: skip
+        if len(precision) != len(centre) ** 2:
+            raise ValueError(f"a precision of {len(precision)} values does not go with a centre of {len(centre)}")
+        precision = precision.reshape(len(centre), len(centre))
+        return cls(float(stored["energy_below"]), float(stored["distance_above"]), centre, precision)
 
 
 def fit_distance(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,12 @@ from torch import Tensor, nn
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, LabelledImages, Normalisation
+from kd.corruptions import corrupted
 from kd.out_of_class import Responses, Warner, compared, rates, responses
 from kd.strange_images import DEVELOPMENT_SEED, EACH, TEST_SEED, strange_images
 from kd.studies import NEVER_SEEN
+
+DAMAGED = 1000  # validation images, at most, that are damaged to see whether bad photos are warned of
 
 
 def measure_warning(
@@ -50,6 +53,10 @@ def measure_warning(
         "validation_warned": warner.share(on_validation),
         **rates(warner, on_test, test),
         "images_of_a_kind": each,
+        "false_alarms_damaged": {
+            kind: warner.share(responses(network, damaged, normalisation))
+            for kind, damaged in corrupted(images[:DAMAGED])
+        },
         "compared": compared(on_validation, labels, development),
         "left_out": left_out,
     }

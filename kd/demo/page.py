@@ -16,7 +16,7 @@ from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
 from kd.demo.gallery import build_gallery
 from kd.demo.results_tab import build_results
-from kd.demo.seen import chosen_crop, crop_value, picture_url, preview_url, warning
+from kd.demo.seen import crop_value, picture_url, preview_url, question, warning
 from kd.demo.stage_view import stage_view
 from kd.demo.unseen_tab import build_unseen
 from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, photo_or_sentence
@@ -159,10 +159,9 @@ def crop_shower(trio: Trio) -> Callable:
     """Makes what answers another part of an upload. (Gradio reads its annotation: no partial.)"""
 
     def show_crop(chosen: gr.EventData) -> dict:
-        question = chosen._data if isinstance(chosen._data, dict) else {}
-        file, crop = question.get("file"), chosen_crop(question)
-        answer = show(trio, photo_or_sentence({"path": file}), crop, file=file, with_photo=False)
-        return answer | {"number": question.get("number")}  # by which the stage knows its question
+        asked = question(chosen._data)
+        photo = photo_or_sentence({"path": asked.file})
+        return show(trio, photo, asked.crop, file=asked.file, with_photo=False) | {"number": asked.number}
 
     return or_problem(show_crop)
 
