@@ -14,7 +14,7 @@ from torch import nn
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
-from kd.models import count_parameters
+from kd.models import count_parameters, fuse_norms
 from kd.out_of_class import Warner, contrasts
 from kd.recipe import ROLES
 from kd.results import RESULTS, read_results, results_of, training_sentences
@@ -26,6 +26,7 @@ MAX_REDUCED_PIXELS, MAX_PIXELS = 120_000_000, 16_000_000
 MAX_SCANS = 64  # of a JPEG; the usual progressive one has ten, and each costs a pass over the whole image
 MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pillow reads it number by number
 ENOUGH = 4_000_000  # pixels; a larger image is shrunk as soon as it is decoded, so that all else costs little
+REDUCED_GAIN = 8  # as many times more pixels of a JPEG are decoded in the same time at a reduced scale
 Image.init()
 Image.MAX_IMAGE_PIXELS = MAX_REDUCED_PIXELS  # Pillow warns from there on, and refuses twice as many
 # No ICO: an image within one can be far larger than its header says.
@@ -90,13 +91,26 @@ def _check_size(image: Image.Image, content: bytes) -> None:
 
     A baseline JPEG alone can be decoded at a reduced scale: of a progressive one, all coefficients are kept in memory.
     """
-    # Some cameras' JPEGs hold several pictures, which Pillow calls MPO: the first one is a JPEG like any other.
-    reduced = image.format in ("JPEG", "MPO") and "progressive" not in image.info
-    limit = MAX_REDUCED_PIXELS if reduced else MAX_PIXELS
+    limit = MAX_REDUCED_PIXELS if _is_reduced(image) else MAX_PIXELS
     if image.width * image.height > limit:
         raise _too_large(limit)
     if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
         raise PhotoError("The image is stored in too many scans. Please save it anew.")
+
+
+def _is_reduced(image: Image.Image) -> bool:
+    # Some cameras' JPEGs hold several pictures, which Pillow calls MPO: the first one is a JPEG like any other.
+    return image.format in ("JPEG", "MPO") and "progressive" not in image.info
+
+
+def takes_long(path: str | Path) -> bool:
+    """Whether a photo takes much longer to read than an ordinary one, judged by its header; False for what is none."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            pixels = image.width * image.height
+            return pixels > (REDUCED_GAIN if _is_reduced(image) else 1) * ENOUGH
+    except Exception:  # `read_photo` will say what is wrong
+        return False
 
 
 def _too_large(limit: int) -> PhotoError:
@@ -225,9 +239,9 @@ class Trio:
                     f"{self.folder / role / checkpoint.CONFIG} does not tell how the network was trained "
                     f"({type(error).__name__}: {error}): put the file back as it was published, or train anew"
                 ) from error
-            self._networks[role] = network.to(memory_format=torch.channels_last)
             self.configs[role] = config
             self.parameters[role] = count_parameters(network)
+            self._networks[role] = fuse_norms(network).to(memory_format=torch.channels_last)
         self.out_of_class = _out_of_class(self.folder, self.configs["teacher"])
         self.warner = _warner(self.folder, self.out_of_class) if self.out_of_class else None
         self.answer(Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)))  # the first pass is the slowest: have it behind us

@@ -1,7 +1,10 @@
 """The teacher and student networks, torchvision's own with a chosen stem, and what they cost."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
@@ -66,6 +69,19 @@ def downsample_early(network: nn.Module, early: bool) -> None:
 def _second_stage(network: models.MobileNetV2) -> nn.Conv2d:
     """The depthwise convolution in the first block of the second stage (24 channels), which has its stride."""
     return network.features[2].conv[1][0]
+
+
+def fuse_norms(network: nn.Module) -> nn.Module:
+    """Take each batch norm into the convolution before it, in place; returns the network, which answers as before.
+
+    Only for answering: the network has to be in evaluation mode, and can no longer be trained or stored.
+    """
+    for part in list(network.modules()):
+        for (before, convolution), (name, norm) in itertools.pairwise(list(part.named_children())):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(part, before, fuse_conv_bn_eval(convolution, norm))
+                setattr(part, name, nn.Identity())
+    return network
 
 
 def stem_responses(network: nn.Module, images: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from PIL import Image
 from kd.demo import door as door_module
 from kd.demo import page as page_module
 from kd.demo import uploads
-from kd.demo.crowd import QUEUE, cores
+from kd.demo.crowd import QUEUE, SINGLE_PHOTO
 from kd.demo.door import MAX_DEPTH, MAX_MESSAGE, PLACES, Door, RefusalError, address_of, only_uploads
 from tests.serving import ROOT, api_client
 from tests.visitors import RefusalError as AnswerError
@@ -474,7 +474,7 @@ def test_the_real_queue_shows_who_waits_as_the_door_reads_it(page, visitor, monk
     held = threading.Event()
     monkeypatch.setattr(page_module, "show", lambda *_, **__: held.wait(60) and {})
     upload, event = visitor.upload(photo_bytes(Image.new("RGB", (40, 40), "blue"))), visitor.event("image", "input")
-    running = [Visitor(page.local_url) for _ in range(cores())]
+    running = [Visitor(page.local_url) for _ in range(SINGLE_PHOTO["concurrency_limit"])]
     try:
         for other in running:  # as many as are answered at once
             other.join(event, [upload])

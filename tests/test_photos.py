@@ -18,6 +18,7 @@ from kd.inference import (
     MAX_SCANS,
     PhotoError,
     read_photo,
+    takes_long,
     to_network_size,
 )
 
@@ -249,3 +250,21 @@ def test_a_file_with_flipped_bytes_gives_a_picture_or_a_sentence(saved, suffix):
             assert read_photo(path).mode == "RGB"
         except PhotoError:
             pass
+
+
+@pytest.mark.parametrize(
+    ("content", "long"),
+    [
+        (png_that_claims(2000, 2000), False),
+        (png_that_claims(2001, 2000), True),
+        (jpeg_that_claims(8000, 4000), False),
+        (jpeg_that_claims(8000, 4001), True),
+        (jpeg_that_claims(2001, 2000, progressive=True), True),
+        (png_that_claims(50_000, 50_000), False),  # which is not read at all
+        (b"this is no image", False),
+    ],
+)
+def test_a_photo_that_takes_long_is_known_by_its_header(tmp_path, content, long):
+    (tmp_path / "upload.png").write_bytes(content)
+    assert takes_long(tmp_path / "upload.png") == long
+    assert not takes_long(tmp_path / "gone.png")

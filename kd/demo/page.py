@@ -10,7 +10,7 @@ from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE
-from kd.demo.crowd import ENDPOINT, QUEUE, SESSIONS, SINGLE_PHOTO, cores
+from kd.demo.crowd import ENDPOINT, QUEUE, SESSIONS, SINGLE_PHOTO, cores, keep_no_free_memory
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
@@ -42,6 +42,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     # One image is too little work to share out: on a busy machine the threads wait for each other
     # longer than they compute. Visitors share the cores instead, one each.
     torch.set_num_threads(1)
+    keep_no_free_memory()
     trio = Trio(checkpoints)
     examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
     taught_at = trio.configs["distilled"]["recipe"]["temperature"]
