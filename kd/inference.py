@@ -23,14 +23,23 @@ MAX_FILE_BYTES = 25_000_000
 # Width times height, judged from the header before anything is decoded: of a JPEG, which is decoded at a reduced scale
 # and so in a fraction of the time and memory, and of all else, which is decoded whole.
 MAX_REDUCED_PIXELS, MAX_PIXELS = 120_000_000, 16_000_000
+MAX_HEIC_PIXELS = 25_000_000  # decoded whole as well, but an iPhone's camera makes 24 million unless it is told not to
 MAX_SCANS = 64  # of a JPEG; the usual progressive one has ten, and each costs a pass over the whole image
 MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pillow reads it number by number
 ENOUGH = 4_000_000  # pixels; a larger image is shrunk as soon as it is decoded, so that all else costs little
 REDUCED_GAIN = 8  # as many times more pixels of a JPEG are decoded in the same time at a reduced scale
+try:
+    import pillow_heif
+except ImportError:  # a photo from an iPhone is told that it cannot be read
+    pass
+else:
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 Image.init()
 Image.MAX_IMAGE_PIXELS = MAX_REDUCED_PIXELS  # Pillow warns from there on, and refuses twice as many
 # No ICO: an image within one can be far larger than its header says.
-FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM") if name in Image.OPEN)
+FORMATS = tuple(
+    name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "HEIF") if name in Image.OPEN
+)
 # Where such a file says what it is: brands of ISO/IEC 23008-12 (HEIF) with HEVC inside.
 HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 1000.0
@@ -66,7 +75,7 @@ def read_photo(path: str | Path) -> Image.Image:
         raise PhotoError("The file is empty. Please choose another one.")
     if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
         raise PhotoError("The image spells its pixels out as text and is too long for that. Please save it as PNG.")
-    if content[4:12] in HEIC:
+    if content[4:12] in HEIC and "HEIF" not in FORMATS:
         raise PhotoError("The image is in the format HEIC, which cannot be read here. Please save it as JPEG.")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -91,7 +100,7 @@ def _check_size(image: Image.Image, content: bytes) -> None:
 
     A baseline JPEG alone can be decoded at a reduced scale: of a progressive one, all coefficients are kept in memory.
     """
-    limit = MAX_REDUCED_PIXELS if _is_reduced(image) else MAX_PIXELS
+    limit = MAX_HEIC_PIXELS if image.format == "HEIF" else MAX_REDUCED_PIXELS if _is_reduced(image) else MAX_PIXELS
     if image.width * image.height > limit:
         raise _too_large(limit)
     if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import gradio as gr
 from gradio.route_utils import get_root_url
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
@@ -220,7 +219,7 @@ def check_form(message: object, page: gr.Blocks) -> None:
         if form and value is not None:
             try:
                 form.model_validate(value)
-            except ValidationError as error:
+            except ValueError as error:  # pydantic's, too
                 raise RefusalError(400, NO_UPLOAD) from error
 
 
