@@ -288,7 +288,12 @@ class Trio:
 
     @torch.inference_mode()
     def fits_no_class(self, teacher_logits: list[float], seen: Image.Image) -> bool:
-        """Whether an image, RGB, 32 x 32, is unlikely to show any of the ten classes; False without a `warner`."""
+        """Whether an image is unlikely to show any of the ten classes; False without a `warner`.
+
+        Args:
+            teacher_logits: of the image.
+            seen: the image, RGB, 32 x 32, without margins.
+        """
         if self.warner is None:
             return False
         pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1)[None].float() / 255

@@ -52,7 +52,7 @@ def warning_rates(out_of_class: dict) -> str:
     unknown = left_out["class"] if left_out else None
     others = f", but {left_out['detected']:.0%} of {unknown}s where no {unknown} was trained on" if left_out else ""
     return (
-        f"Measured: it comes for nothing with {false:.0%} of test images; "
+        f"It comes for nothing with {false:.0%} of test images; "
         f"it catches {caught:.0%} of noise, patterns and text{others}."
     )
 

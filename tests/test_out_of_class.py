@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from kd.cifar10 import NORMALISATIONS, read_test_set
+from kd.demo.page import show
 from kd.evaluation import predict
 from kd.models import build
 from kd.out_of_class import Responses, Warner, compared, distance, fit_distance, responses
@@ -134,3 +136,12 @@ def test_the_shipped_networks_tell_test_images_from_patterns(trio, data_dir):
     caught = [trio.warner.share(responses(trio._networks["teacher"], each, normalisation)) for each in images.values()]
     spared = trio.warner.share(responses(trio._networks["teacher"], read_test_set(data_dir).images, normalisation))
     assert np.mean(caught) > 0.8 and spared < 0.13
+
+
+def test_the_margins_around_a_whole_photo_are_not_judged(trio, monkeypatch):
+    judged = []
+    monkeypatch.setattr(trio, "fits_no_class", lambda logits, seen: judged.append(seen))
+    photo = Image.new("RGB", (640, 320), "red")
+    show(trio, photo, None)
+    show(trio, photo)
+    assert [image.getcolors() for image in judged] == [[(32 * 32, (255, 0, 0))]] * 2

@@ -22,7 +22,6 @@ def measure_warning(
     labels: Tensor,
     on_test: Responses,
     left_out: dict | None,
-    each: int = EACH,
 ) -> dict:
     """Set the warning's thresholds by the validation images, and count how often it is right and wrong.
 
@@ -31,7 +30,6 @@ def measure_warning(
         images, labels: the validation images, uint8, (N, 3, 32, 32), on the network's device, and their labels.
         on_test: what it made of the test images.
         left_out: of a network that was trained without a class, as `measure_left_out` returns it; null without one.
-        each: strange images of each kind.
 
     Returns:
         What results.json holds as "out_of_class" (docs/architecture.md). `compared` is of the strange images of the
@@ -42,7 +40,7 @@ def measure_warning(
     development, test = (
         {
             kind: responses(network, drawn.to(images.device), normalisation)
-            for kind, drawn in strange_images(seed, each).items()
+            for kind, drawn in strange_images(seed).items()
         }
         for seed in (DEVELOPMENT_SEED, TEST_SEED)
     )
@@ -52,7 +50,7 @@ def measure_warning(
         "validation_images": len(labels),
         "validation_warned": warner.share(on_validation),
         **rates(warner, on_test, test),
-        "images_of_a_kind": each,
+        "images_of_a_kind": EACH,
         "false_alarms_damaged": {
             kind: warner.share(responses(network, damaged, normalisation))
             for kind, damaged in corrupted(images[:DAMAGED])
@@ -67,7 +65,9 @@ def measure_left_out(
 ) -> dict | None:
     """How the same warning does by a network that was trained without a class, on test images of that class.
 
-    The network keeps no logit for the class; its thresholds are set by the validation images of the others.
+    The network keeps no logit for the class; its thresholds are set by the validation images of the others. What its
+    teacher's soft targets told it of the class stays in its features, so a class that nobody spoke of may be harder or
+    easier to tell.
 
     Returns:
         {"class", "detected", "false_alarms"}: shares of the class's test images and of the other test images; None

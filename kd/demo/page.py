@@ -129,7 +129,8 @@ def show(
     """
     seen = to_network_size(photo, crop)
     answer = trio.classify(seen, temperature=1.0)
-    strange = trio.fits_no_class(answer["models"]["teacher"]["logits"], seen)
+    # Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
+    strange = trio.fits_no_class(answer["models"]["teacher"]["logits"], seen if crop else to_network_size(photo))
     for role, model in answer["models"].items():
         config = trio.configs[role]
         model |= {
