@@ -15,7 +15,6 @@ from kd.cifar10 import CLASSES, LabelledImages, Normalisation, normalise
 from kd.device import autocast
 
 CALIBRATION_BINS = 15
-OUT_OF_CLASS_SHARE = 0.05  # of validation images that are warned of for nothing
 
 
 @torch.inference_mode()
@@ -122,27 +121,6 @@ def energy_score(logits: Tensor) -> Tensor:
         float64, (N,).
     """
     return logits.double().logsumexp(dim=1)
-
-
-def out_of_class(logits: Tensor, share: float = OUT_OF_CLASS_SHARE) -> dict:
-    """Where to warn that an image is unlikely to show any of the classes.
-
-    Args:
-        logits: the teacher's, of validation images, (N, K): what is of the classes, and not trained on.
-        share: of these images, how many may be warned of for nothing, 0 to 1.
-
-    Returns:
-        The score's name and formula, the threshold below which to warn (nats), the share of these images that is
-        below it, and their number.
-    """
-    score = energy_score(logits)
-    threshold = score.quantile(share).item()
-    return {
-        "score": "energy: log sum exp of the teacher's logits",
-        "threshold": threshold,
-        "share_of_validation_below": (score < threshold).double().mean().item(),
-        "validation_images": len(score),
-    }
 
 
 def measure(logits: Tensor, labels: Tensor) -> dict:

@@ -1,6 +1,7 @@
 """From a photo to the logits of the three networks: reading any image, one input, three answers."""
 
 import io
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -14,22 +15,34 @@ from torch import Tensor, nn
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
-from kd.evaluation import energy_score
 from kd.losses import check_temperature
-from kd.models import ROLES, count_parameters
-from kd.results import out_of_class_threshold, read_results, training_sentences
+from kd.models import ROLES, count_parameters, fuse_norms
+from kd.out_of_class import Warner, contrasts
+from kd.results import RESULTS, read_results, results_of, training_sentences
+
+_log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 25_000_000
 # Width times height, judged from the header before anything is decoded: of a JPEG, which is decoded at a reduced scale
 # and so in a fraction of the time and memory, and of all else, which is decoded whole.
 MAX_REDUCED_PIXELS, MAX_PIXELS = 120_000_000, 16_000_000
+MAX_HEIC_PIXELS = 25_000_000  # decoded whole as well, but an iPhone's camera makes 24 million unless it is told not to
 MAX_SCANS = 64  # of a JPEG; the usual progressive one has ten, and each costs a pass over the whole image
 MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pillow reads it number by number
 ENOUGH = 4_000_000  # pixels; a larger image is shrunk as soon as it is decoded, so that all else costs little
+REDUCED_GAIN = 8  # as many times more pixels of a JPEG are decoded in the same time at a reduced scale
+try:
+    import pillow_heif
+except ImportError:  # a photo from an iPhone is told that it cannot be read
+    pass
+else:
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 Image.init()
 Image.MAX_IMAGE_PIXELS = MAX_REDUCED_PIXELS  # Pillow warns from there on, and refuses twice as many
 # No ICO: an image within one can be far larger than its header says.
-FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM") if name in Image.OPEN)
+FORMATS = tuple(
+    name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "HEIF") if name in Image.OPEN
+)
 # Where such a file says what it is: brands of ISO/IEC 23008-12 (HEIF) with HEVC inside.
 HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
 GROUND = (255, 255, 255)  # what transparent pixels show
@@ -64,7 +77,7 @@ def read_photo(path: str | Path) -> Image.Image:
         raise PhotoError("The file is empty. Please choose another one.")
     if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
         raise PhotoError("The image spells its pixels out as text and is too long for that. Please save it as PNG.")
-    if content[4:12] in HEIC:
+    if content[4:12] in HEIC and "HEIF" not in FORMATS:
         raise PhotoError("The image is in the format HEIC, which cannot be read here. Please save it as JPEG.")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -89,13 +102,26 @@ def _check_size(image: Image.Image, content: bytes) -> None:
 
     A baseline JPEG alone can be decoded at a reduced scale: of a progressive one, all coefficients are kept in memory.
     """
-    # Some cameras' JPEGs hold several pictures, which Pillow calls MPO: the first one is a JPEG like any other.
-    reduced = image.format in ("JPEG", "MPO") and "progressive" not in image.info
-    limit = MAX_REDUCED_PIXELS if reduced else MAX_PIXELS
+    limit = MAX_HEIC_PIXELS if image.format == "HEIF" else MAX_REDUCED_PIXELS if _is_reduced(image) else MAX_PIXELS
     if image.width * image.height > limit:
         raise _too_large(limit)
     if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
         raise PhotoError("The image is stored in too many scans. Please save it anew.")
+
+
+def _is_reduced(image: Image.Image) -> bool:
+    # Some cameras' JPEGs hold several pictures, which Pillow calls MPO: the first one is a JPEG like any other.
+    return image.format in ("JPEG", "MPO") and "progressive" not in image.info
+
+
+def takes_long(path: str | Path) -> bool:
+    """Whether a photo takes much longer to read than an ordinary one, judged by its header; False for what is none."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            pixels = image.width * image.height
+            return pixels > (REDUCED_GAIN if _is_reduced(image) else 1) * ENOUGH
+    except Exception:  # `read_photo` will say what is wrong
+        return False
 
 
 def _too_large(limit: int) -> PhotoError:
@@ -252,11 +278,13 @@ class Trio:
     """Teacher, baseline student and distilled student, loaded and ready to answer.
 
     Attributes:
-        networks: by role.
+        folder: where the checkpoints came from.
+        networks: by role; their batch norms are fused into the convolutions.
         configs: each role's config.json.
         parameters: each role's number of trainable parameters.
-        threshold: the teacher's energy score below which an image is unlikely to show any of the
-            classes; None where `train.evaluate` has not measured it.
+        out_of_class: of results.json, what was measured of the warning that an image is unlikely to show any of the
+            classes; empty where `train.evaluate` has not measured it with this teacher.
+        warner: what warns; None where it was not measured.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -265,10 +293,15 @@ class Trio:
         Raises:
             CheckpointError: one is missing, damaged, or not of its role.
         """
-        self.threshold = out_of_class_threshold(read_results(folder))
-        self.networks = {role: _of_role(Path(folder) / role, role) for role in ROLES}
+        self.folder = Path(folder)
+        self.networks = {role: _of_role(self.folder / role, role) for role in ROLES}
         self.configs = {role: network.config for role, network in self.networks.items()}
         self.parameters = {role: count_parameters(network) for role, network in self.networks.items()}
+        for network in self.networks.values():
+            fuse_norms(network.network)
+            network.to(memory_format=torch.channels_last)
+        self.out_of_class = _out_of_class(self.folder, self.configs["teacher"])
+        self.warner = _warner(self.folder, self.out_of_class) if self.out_of_class else None
         self.answer(Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)))  # the first pass is the slowest: have it behind us
 
     def answer(self, image: Image.Image) -> dict[str, Answer]:
@@ -288,9 +321,20 @@ class Trio:
         by_role = [network.answer(images) for network in self.networks.values()]
         return [dict(zip(self.networks, answers, strict=True)) for answers in zip(*by_role, strict=True)]
 
-    def fits_no_class(self, teacher_logits: list[float]) -> bool:
-        """Whether an image is unlikely to show any of the ten classes; False where no threshold is known."""
-        return self.threshold is not None and energy_score(torch.tensor([teacher_logits])).item() < self.threshold
+    @torch.inference_mode()
+    def fits_no_class(self, teacher_logits: list[float], seen: Image.Image) -> bool:
+        """Whether an image is unlikely to show any of the ten classes; False without a `warner`.
+
+        Args:
+            teacher_logits: of the image.
+            seen: the image, RGB, 32 x 32, without margins.
+        """
+        if self.warner is None:
+            return False
+        pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1)[None].float() / 255
+        teacher = self.networks["teacher"]
+        pixels = normalise(pixels, checkpoint.normalisation_of(teacher.config))
+        return bool(self.warner.warns(torch.tensor([teacher_logits]), contrasts(teacher.network, pixels)))
 
     def classify(self, photo: Image.Image, temperature: float, crop: Crop | None = CENTRE) -> dict:
         """Classify a photo: the answer of the endpoint `/classify`.
@@ -346,7 +390,27 @@ def _of_role(folder: Path, role: str) -> TrainedNetwork:
             f"{folder / checkpoint.CONFIG} does not tell how the network was trained "
             f"({type(error).__name__}: {error}): put the file back as it was published, or train anew"
         ) from error
-    return TrainedNetwork(network, config).to(memory_format=torch.channels_last)
+    return TrainedNetwork(network, config)
+
+
+def _out_of_class(folder: Path, teacher: dict) -> dict:
+    """What the results in `folder` say of the warning by the teacher of this config.json; older ones say nothing."""
+    results = read_results(folder)
+    measured = results_of(results, teacher) if results else None
+    found = (measured or {}).get("out_of_class") or {}
+    return found if "precision" in found else {}
+
+
+def _warner(folder: Path, measured: dict) -> Warner | None:
+    """What warns, as it was measured; without it nobody is warned, and the page goes on."""
+    try:
+        return Warner.from_json(measured)
+    except (LookupError, TypeError, ValueError) as error:
+        _log.warning(
+            "%s has a damaged out_of_class (%s: %s): write it anew with python -m train.evaluate --checkpoints %s "
+            "--warning", folder / RESULTS, type(error).__name__, error, folder,
+        )  # fmt: skip
+        return None
 
 
 def _described(answer: Answer, temperature: float) -> dict:

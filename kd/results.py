@@ -55,8 +55,6 @@ def _wrong_fields(results: dict) -> list[str]:
     wrong = [key for key in ("models", "data") if not isinstance(results.get(key), dict)]
     if wrong:
         return wrong
-    threshold = (results.get("out_of_class") or {"threshold": 0}).get("threshold")
-    wrong += [] if isinstance(threshold, Real) else ["out_of_class"]
     for role, model in results["models"].items():
         wrong += [] if role in ROLE_NAMES else [f"role {role}"]
         wrong += [f"{role}.{key}" for key in _NUMBERS if not isinstance(model.get(key), Real)]
@@ -78,12 +76,15 @@ def results_of(results: dict, config: dict) -> dict | None:
     return {**results, "models": {config["role"]: model}}
 
 
-def out_of_class_threshold(results: dict | None) -> float | None:
-    """The teacher's energy score below which an image is unlikely to be of the ten classes (see `kd.evaluation`).
-
-    None where it has not been measured: older results lack it.
-    """
-    return results["out_of_class"]["threshold"] if results and results.get("out_of_class") else None
+def warning_rates(out_of_class: dict) -> str:
+    """How often the page's warning is right and wrong, in a sentence, from what results.json has as "out_of_class"."""
+    false, caught, left_out = (out_of_class[key] for key in ("false_alarms", "mean_detected", "left_out"))
+    unknown = left_out["class"] if left_out else None
+    others = f", but {left_out['detected']:.0%} of {unknown}s where no {unknown} was trained on" if left_out else ""
+    return (
+        f"It comes for nothing with {false:.0%} of test images; "
+        f"it catches {caught:.0%} of noise, patterns and text{others}."
+    )
 
 
 def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:

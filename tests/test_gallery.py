@@ -10,7 +10,7 @@ from PIL import Image
 from kd.demo import endpoint, gallery
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, named, plain_cell
-from kd.demo.seen import WARNING
+from kd.demo.seen import warning
 from kd.inference import to_network_size
 from kd.models import ROLE_NAMES, ROLES
 from tests.browser import EXAMPLES, choose_example, example_shown, upload
@@ -277,7 +277,8 @@ def test_the_gallery_fits_a_phone(gallery_of, folder):
 
 def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, tmp_path):
     def teachers_view(photo):
-        return trio.fits_no_class(trio.answer(to_network_size(photo))["teacher"].logits)
+        seen = to_network_size(photo)
+        return trio.fits_no_class(trio.answer(seen)["teacher"].logits, seen)
 
     source = random.Random(0)
     blurs = (
@@ -289,6 +290,6 @@ def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, tri
     assert not teachers_view(Image.open(EXAMPLES / "ship.png").convert("RGB"))
     page = visit()
     upload(page, tmp_path / "strange.png")
-    assert page.locator("#out-of-class").inner_text() == WARNING
+    assert page.locator("#out-of-class").inner_text() == warning(trio.out_of_class)
     upload(page, EXAMPLES / "ship.png")
     page.locator("#out-of-class").wait_for(state="hidden")

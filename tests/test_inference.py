@@ -7,11 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from kd import checkpoint, evaluation
+from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE, read_test_set
 from kd.inference import BATCH, CENTRE, Crop, Trio, to_network_size
 from kd.models import ROLES
+from kd.out_of_class import responses
+from kd.strange_images import strange_images
+from tests.serving import ROOT
 
+SHIPPED = ROOT / "checkpoints"
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
@@ -141,29 +145,57 @@ def test_classify_looks_at_the_square_it_is_told_to(trio):
 # Photos outside the classes
 
 
-def test_the_shipped_threshold_spares_about_95_of_100_test_images(trio, teachers_logits):
-    warned = sum(map(trio.fits_no_class, teachers_logits))
-    assert 1 <= warned <= 12  # 5 expected; binomial, beyond this in one of a thousand samples
+def warned(trio, images):
+    answers = trio.answer_all(images)
+    return [trio.fits_no_class(each["teacher"].logits, image) for each, image in zip(answers, images, strict=True)]
 
 
-def test_warned_of_is_what_lies_below_the_threshold_and_nothing_else(trio, teachers_logits):
-    energies = evaluation.energy_score(torch.tensor(teachers_logits)).tolist()
-    assert [trio.fits_no_class(row) for row in teachers_logits] == [energy < trio.threshold for energy in energies]
+def test_the_shipped_warning_spares_about_95_of_100_test_images(trio, carried_images):
+    assert (
+        1 <= sum(warned(trio, carried_images)) <= 12
+    )  # 5 expected; binomial, beyond this in one of a thousand samples
 
 
-def test_nobody_is_warned_where_no_threshold_was_measured(checkpoints, carried_images):
-    (checkpoints / "results.json").unlink()
-    trio = Trio(checkpoints)
-    assert trio.threshold is None
-    assert not any(trio.fits_no_class(answers["teacher"].logits) for answers in trio.answer_all(carried_images))
+def test_the_page_warns_of_the_same_images_that_evaluate_counts(trio, carried_images):
+    drawn = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in strange_images(5, 4)["cells"]]
+    images = carried_images[:20] + drawn
+    pixels = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in images])
+    normalisation = checkpoint.normalisation_of(trio.configs["teacher"])
+    looked = responses(trio.networks["teacher"].network, pixels, normalisation)
+    assert warned(trio, images) == trio.warner.warns(looked.logits, looked.contrasts).tolist()
+    assert sum(warned(trio, drawn)) >= 2
 
 
-def test_results_from_before_the_threshold_warn_nobody(checkpoints):
-    results = {"models": {}, "data": {}}
-    checkpoint.write_json(checkpoints / "results.json", results)
-    assert not Trio(checkpoints).fits_no_class([-50.0] * 10)
-    checkpoint.write_json(checkpoints / "results.json", results | {"out_of_class": {"threshold": -40.0}})
-    assert Trio(checkpoints).fits_no_class([-50.0] * 10)
+def test_nobody_is_warned_where_nothing_was_measured_or_with_another_teacher(tmp_path, carried_images):
+    for role in ROLES:
+        (tmp_path / role).symlink_to(SHIPPED / role)
+    assert not any(warned(Trio(tmp_path), carried_images))
+    results = json.loads((SHIPPED / "results.json").read_text())
+    results["models"]["teacher"]["seed"] += 1
+    checkpoint.write_json(tmp_path / "results.json", results)
+    assert Trio(tmp_path).warner is None
+
+
+def test_results_of_an_older_form_warn_nobody(tmp_path):
+    for role in ROLES:
+        (tmp_path / role).symlink_to(SHIPPED / role)
+    results = json.loads((SHIPPED / "results.json").read_text())
+    for older in ({"threshold": 4.0}, None):
+        checkpoint.write_json(tmp_path / "results.json", results | {"out_of_class": older})
+        assert Trio(tmp_path).warner is None
+
+
+@pytest.mark.parametrize(
+    "damage", [{"centre": "?"}, {"precision": ""}, {"energy_below": None}, {"precision": 3}], ids=str
+)
+def test_a_damaged_warning_is_named_with_the_command_that_measures_it(tmp_path, damage, caplog):
+    for role in ROLES:
+        (tmp_path / role).symlink_to(SHIPPED / role)
+    results = json.loads((SHIPPED / "results.json").read_text())
+    results["out_of_class"] |= damage
+    checkpoint.write_json(tmp_path / "results.json", results)
+    trio = Trio(tmp_path)
+    assert trio.warner is None and "--warning" in caplog.text
 
 
 # Damaged checkpoints

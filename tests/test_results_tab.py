@@ -10,7 +10,7 @@ import pytest
 from kd.demo.page import what_to_expect
 from kd.demo.results_tab import NO_RESULTS, show_results
 from kd.demo.study_figures import drawings_of
-from kd.results import load_results, out_of_class_threshold, read_results, results_table
+from kd.results import load_results, read_results, results_table
 from kd.studies.ledger import as_json, read_studies, write_study
 from kd.studies.report import study_table
 from tests.serving import ROOT
@@ -120,16 +120,15 @@ def test_missing_results_and_studies_are_no_damage(checkpoints, shown):
         lambda results: results | {"models": {"oracle": results["models"]["teacher"]}},
         lambda results: results | {"models": {"teacher": {"accuracy": 0.5}}},
         lambda results: results | {"models": {"teacher": results["models"]["teacher"] | {"architecture": "gone"}}},
-        lambda results: results | {"out_of_class": {"threshold": "high"}},
     ],
-    ids=["a list", "an unknown role", "no numbers", "an unknown network", "no threshold"],
+    ids=["a list", "an unknown role", "no numbers", "an unknown network"],
 )
 def test_results_that_cannot_be_read_cost_their_table_and_the_page_goes_without(checkpoints, shown, change):
     edit(checkpoints / "results.json", change)
     texts, figures, log = shown()
     assert f"`results.json` {REPLACED}" in texts and "results.json cannot be" in log
     assert study_table(read_studies(SHIPPED)["main"]) in texts and figures > 1
-    assert read_results(checkpoints) is None and out_of_class_threshold(read_results(checkpoints)) is None
+    assert read_results(checkpoints) is None
     assert "are all that the networks see" in what_to_expect(checkpoints)
 
 

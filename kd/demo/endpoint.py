@@ -20,6 +20,8 @@ A list gets a list of such answers in its order, where an image that cannot be u
 For one image: client.predict(handle_file("cat.jpg"), 4.0, api_name="/classify"); for two: \
 client.predict([handle_file("cat.jpg"), handle_file("dog.jpg")], 4.0, api_name="/classify")."""
 
+MAX_REASON = 100  # characters of a sentence that come from what a program sent
+
 
 def endpoint(trio: Trio) -> Callable:
     """The function behind `/classify`; its type hints become the endpoint's."""
@@ -64,5 +66,5 @@ def answers(trio: Trio, seen: list[Image.Image], temperature: object) -> list[di
             with TURNS:
                 answered += trio.classify_all(seen[first : first + BATCH], temperature)
         return answered
-    except (TypeError, ValueError) as error:
-        raise gr.Error(f"The temperature is wrong: {error}.", print_exception=False) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise gr.Error(f"The temperature is wrong: {str(error)[:MAX_REASON]}.", print_exception=False) from error

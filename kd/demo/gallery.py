@@ -96,11 +96,11 @@ def answer_batch(trio: Trio, uploads: list) -> list[dict]:
     good = [row for row in rows if "problem" not in row]
     with TURNS:
         answers = trio.classify_all(seen, temperature=1.0)
-    for row, answer in zip(good, answers, strict=True):
+    for row, picture, answer in zip(good, seen, answers, strict=True):
         models = answer["models"]
         row["answers"] = {role: {key: models[role][key] for key in ("label", "confidence")} for role in ROLES}
         row["differ"] = len({models[role]["label"] for role in ROLES}) > 1
-        row["fits_no_class"] = trio.fits_no_class(models["teacher"]["logits"])
+        row["fits_no_class"] = trio.fits_no_class(models["teacher"]["logits"], picture)
     return rows
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE
-from kd.demo.crowd import ENDPOINT, NO_ANSWER, QUEUE, SESSIONS, SINGLE_PHOTO, cores
+from kd.demo.crowd import ENDPOINT, NO_ANSWER, QUEUE, SESSIONS, SINGLE_PHOTO, cores, keep_no_free_memory
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
@@ -18,7 +18,7 @@ from kd.demo.gallery import build_gallery
 from kd.demo.omitted_class import TAB, OmittedClass, build_game, read_omitted_class
 from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
-from kd.demo.seen import WARNING, chosen_crop, crop_value, picture_url, preview_url
+from kd.demo.seen import crop_value, picture_url, preview_url, question, warning
 from kd.demo.stage_view import stage_view
 from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, photo_or_sentence
 from kd.demo.use_tab import build_use
@@ -41,6 +41,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     # One image is too little work to share out: on a busy machine the threads wait for each other
     # longer than they compute. Visitors share the cores instead, one each.
     torch.set_num_threads(1)
+    keep_no_free_memory()
     trio = Trio(checkpoints)
     omitted = read_omitted_class(Path(checkpoints))
     with gr.Blocks(
@@ -149,6 +150,8 @@ def show(
     """
     seen = to_network_size(photo, crop)
     answer = trio.classify(seen, temperature=1.0)
+    # Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
+    strange = trio.fits_no_class(answer["models"]["teacher"]["logits"], seen if crop else to_network_size(photo))
     for role, model in answer["models"].items():
         config = trio.configs[role]
         del model["probabilities"], model["softened"]  # the stage computes them
@@ -166,7 +169,7 @@ def show(
         "height": photo.height,
         "crop": crop_value(crop),
         "picture": picture_url(seen),
-        "warning": WARNING if trio.fits_no_class(answer["models"]["teacher"]["logits"]) else None,
+        "warning": warning(trio.out_of_class) if strange else None,
         "soft_weight": trio.configs["distilled"]["recipe"]["soft_weight"],
     }
 
@@ -180,10 +183,9 @@ def crop_shower(trio: Trio) -> Callable:
     """Makes what answers another part of an upload. (Gradio reads its annotation: no partial.)"""
 
     def show_crop(chosen: gr.EventData) -> dict:
-        question = chosen._data if isinstance(chosen._data, dict) else {}
-        file, crop = question.get("file"), chosen_crop(question)
-        answer = show(trio, photo_or_sentence({"path": file}), crop, file=file, with_photo=False)
-        return answer | {"number": question.get("number")}  # by which the stage knows its question
+        asked = question(chosen._data)
+        photo = photo_or_sentence({"path": asked.file})
+        return show(trio, photo, asked.crop, file=asked.file, with_photo=False) | {"number": asked.number}
 
     return or_problem(show_crop)
 

@@ -3,14 +3,15 @@
 import os
 import time
 from collections.abc import Collection
+from contextlib import nullcontext
 from pathlib import Path
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from kd.demo.crowd import TURNS
-from kd.inference import PhotoError, read_photo
+from kd.demo.crowd import LARGE, TURNS
+from kd.inference import PhotoError, read_photo, takes_long
 
 NO_UPLOAD = "This is not an uploaded file. Please upload an image."
 SWEEP_SECONDS, CACHE_SECONDS = 300, 1800  # how often old uploads are removed, and how old that is
@@ -50,7 +51,7 @@ def read_upload(upload: object) -> Image.Image:
     path = path_of(upload)
     if not is_upload(path):
         raise PhotoError(NO_UPLOAD)
-    with TURNS:
+    with LARGE if takes_long(path) else nullcontext(), TURNS:
         return read_photo(path)
 
 

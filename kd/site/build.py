@@ -29,7 +29,7 @@ from kd.demo.results_tab import LESS_ON_PHOTOS, chip
 from kd.demo.seen import WARNING
 from kd.demo.study_figures import Drawing, drawings_of
 from kd.export import ExportError
-from kd.inference import Trio
+from kd.inference import TrainedNetwork, Trio
 from kd.models import ROLES
 from kd.results import read_results, results_table, training_sentences
 from kd.site.runtime import FILES, fetch_runtime
@@ -86,7 +86,11 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
             f"logits of the examples within {apart:.3f} of PyTorch's"
         )
 
-    data |= {"props": stage.props | {"value": None}, "threshold": trio.threshold, "warning": WARNING}
+    data |= {
+        "props": stage.props | {"value": None},
+        "energy_below": trio.warner.energy if trio.warner else None,
+        "warning": WARNING,
+    }
     write_page(folder, stage, data, results_of(Path(checkpoints), folder), training_sentences(trio.configs))
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     kept = [part for stored in (data["runtime"], *data["networks"].values()) for part in stored["parts"]]
@@ -132,7 +136,7 @@ def exported(trio: Trio, role: str) -> tuple[bytes, float]:
     Raises:
         ExportError: they are too far.
     """
-    classifier = trio.networks[role]
+    classifier = TrainedNetwork(*checkpoint.load(trio.folder / role))  # the trio's own are changed for answering
     content = export.with_float16_weights(export.to_onnx(classifier)).SerializeToString()
     pictures = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in EXAMPLES])
     images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255

@@ -14,7 +14,7 @@ const NO_CAMERA = "The camera cannot be used: there is none, or the browser does
 const CONTROL_MILLISECONDS = 3000; // to wait for the service worker, without which the page works too
 
 const $ = (selector) => document.querySelector(selector);
-const { props, runtime, networks, threshold, warning } = JSON.parse($("#site").textContent);
+const { props, runtime, networks, energy_below: energyBelow, warning } = JSON.parse($("#site").textContent);
 const [example] = props.examples, roles = Object.keys(example.models);
 const three = threeNetworks({ runtime, networks }, showNetworks);
 const element = $("#stage"), input = $("#image input"), video = $("#image video");
@@ -108,7 +108,7 @@ async function ask(photo, crop) {
     classes, soft_weight, crop, temperature: 1, example: null, width: photo.width, height: photo.height,
     models: Object.fromEntries(roles.map((role) => [role, described(role, answers[role])])),
     picture: pictureOf(seen),
-    warning: threshold !== null && energyScore(answers.teacher.logits) < threshold ? warning : null,
+    warning: energyBelow !== null && energyScore(answers.teacher.logits) < energyBelow ? warning : null,
   };
 }
 
