@@ -35,12 +35,13 @@ def measure_warning(
         What results.json holds as "out_of_class" (docs/architecture.md). `compared` is of the strange images of the
         development seed, `detected` of those of the other: so what chose the score does not measure it.
     """
+    each = min(EACH, len(labels))  # of few validation images no threshold comes that more strange ones would judge
     on_validation = responses(network, images, normalisation)
     warner = Warner.fit(on_validation)
     development, test = (
         {
             kind: responses(network, drawn.to(images.device), normalisation)
-            for kind, drawn in strange_images(seed).items()
+            for kind, drawn in strange_images(seed, each).items()
         }
         for seed in (DEVELOPMENT_SEED, TEST_SEED)
     )
@@ -50,7 +51,7 @@ def measure_warning(
         "validation_images": len(labels),
         "validation_warned": warner.share(on_validation),
         **rates(warner, on_test, test),
-        "images_of_a_kind": EACH,
+        "images_of_a_kind": each,
         "false_alarms_damaged": {
             kind: warner.share(responses(network, damaged, normalisation))
             for kind, damaged in corrupted(images[:DAMAGED])

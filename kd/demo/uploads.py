@@ -51,7 +51,9 @@ def read_upload(upload: object) -> Image.Image:
     path = path_of(upload)
     if not is_upload(path):
         raise PhotoError(NO_UPLOAD)
-    with LARGE if takes_long(path) else nullcontext(), TURNS:
+    with TURNS:  # to look at the header as well: of some formats it means to load all of the file
+        long = takes_long(path)
+    with LARGE if long else nullcontext(), TURNS:
         return read_photo(path)
 
 
