@@ -16,6 +16,8 @@ from PIL import Image
 import kd.site.runtime
 from kd import checkpoint, export
 from kd.cifar10 import CLASSES
+from kd.demo.seen import WARNING
+from kd.evaluation import energy_score
 from kd.hub import Classifier
 from kd.inference import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
 from kd.recipe import ROLES
@@ -298,12 +300,18 @@ def tiny(make_network):
 
 
 @pytest.fixture(scope="module")
-def answering(networks, tiny):
-    """What the server would answer with these networks: each one's logits, of an image file's crop."""
-    trio = Trio(networks)
+def tiny_trio(networks, tiny):
+    """These networks as the server would have them."""
+    return Trio(networks)
+
+
+@pytest.fixture(scope="module")
+def answering(tiny_trio):
+    """What the server would answer: each network's logits, of an image file's crop."""
 
     def answer(path, crop=CENTRE):
-        return {role: found.logits for role, found in trio.answer(to_network_size(read_photo(path), crop)).items()}
+        answers = tiny_trio.answer(to_network_size(read_photo(path), crop))
+        return {role: answer.logits for role, answer in answers.items()}
 
     return answer
 
@@ -377,12 +385,18 @@ def test_a_browser_that_gets_no_network_shows_the_examples_at_any_temperature(se
                 assert shown[role] == pytest.approx(np.exp(z - z.max()) / np.exp(z - z.max()).sum(), abs=1e-6)
 
 
-def test_photos_of_all_kinds_get_the_servers_logits(visit_site, answering, tmp_path):
+def test_photos_of_all_kinds_get_the_servers_logits_and_warning(visit_site, answering, tiny_trio, tmp_path):
     page = visit_site()
-    found = {}
+    found, warned = {}, set()
     for path in [*list(fifty_pictures(tmp_path))[:14], EXAMPLES / "dog.png"]:
         upload(page, path)
-        found[path.name] = apart(page, answering(path))
+        expected = answering(path)
+        found[path.name] = apart(page, expected)
+        if abs(energy_score(torch.tensor([expected["teacher"]])).item() - tiny_trio.threshold) > 0.05:
+            warned.add(tiny_trio.fits_no_class(expected["teacher"]))
+            warning = WARNING if tiny_trio.fits_no_class(expected["teacher"]) else ""
+            assert page.locator("#out-of-class").inner_text() == warning, path.name
+    assert warned == {True, False}
     assert {name: far for name, far in found.items() if far > 0.05} == {}
 
 
