@@ -39,13 +39,25 @@ def subset(data_dir):
     return read_split(data_dir)
 
 
+class TinyNetwork(nn.Sequential):
+    """Two convolutions with a head, which `kd.models` takes apart as it does MobileNetV2."""
+
+    @property
+    def features(self):
+        return nn.Sequential(self[:3], *self[3:7])
+
+    @property
+    def classifier(self):
+        return self[9]
+
+
 @pytest.fixture(scope="session")
 def make_network():
     """Makes two convolutions with batch norm and dropout, the parts that make training and evaluation mode differ."""
 
     def make(seed=0):
         torch.manual_seed(seed)
-        return nn.Sequential(
+        return TinyNetwork(
             nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(8),
             nn.ReLU(),

@@ -133,8 +133,12 @@ def test_the_shipped_networks_tell_test_images_from_patterns(trio, data_dir):
     """A sound first layer tells nearly all; random weights would not."""
     images = strange_images(11, 5)
     normalisation = NORMALISATIONS[trio.configs["teacher"]["normalisation"]["name"]]
-    caught = [trio.warner.share(responses(trio._networks["teacher"], each, normalisation)) for each in images.values()]
-    spared = trio.warner.share(responses(trio._networks["teacher"], read_test_set(data_dir).images, normalisation))
+    caught = [
+        trio.warner.share(responses(trio.networks["teacher"].network, each, normalisation)) for each in images.values()
+    ]
+    spared = trio.warner.share(
+        responses(trio.networks["teacher"].network, read_test_set(data_dir).images, normalisation)
+    )
     assert np.mean(caught) > 0.8 and spared < 0.13
 
 

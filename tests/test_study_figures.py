@@ -99,7 +99,7 @@ def test_choice_on_validation_images_has_a_line_a_network_over_the_field_that_wa
 
 def test_every_study_gets_the_figures_that_its_measurements_allow(study):
     assert names(make_omitted_class()) == ["recognised"]
-    assert names(make_human_labels()) == ["doubt"]
+    assert names(make_human_labels()) == ["inherited", "doubt"]
     assert names(make_few_labels()) == ["accuracy", "calibration"]
     assert names(study) == ["accuracy", "calibration", "agreement", "work"]
     assert names(replace(study, measured_on="validation")) == ["accuracy"]

@@ -178,7 +178,7 @@ class Door:
         finally:
             if time.monotonic() - self.swept > SWEEP_PAUSE:
                 self.swept = time.monotonic()
-                await run_in_threadpool(sweep, kept_files(self.page))
+                await run_in_threadpool(sweep)
 
 
 def check_route(route: str) -> None:
@@ -252,11 +252,6 @@ def address_of(scope: Scope) -> str:
         proxy = False
     forwarded = Headers(scope=scope).get("x-forwarded-for", "") if proxy else ""
     return forwarded.rpartition(",")[2].strip() or address
-
-
-def kept_files(page: gr.Blocks) -> set[str]:
-    """The files of the page itself, which lie among the uploads."""
-    return {str(file) for block in page.blocks.values() for file in getattr(block, "keep_in_cache", ())}
 
 
 async def read_message(receive: Receive) -> bytes:

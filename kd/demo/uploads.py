@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Collection
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -65,13 +64,10 @@ def photo_or_sentence(upload: object) -> Image.Image:
         raise gr.Error(str(error), print_exception=False) from error
 
 
-def sweep(keep: Collection[str] = ()) -> None:
+def sweep() -> None:
     """Remove uploads that are too old, and the oldest of those that are too many or too large together.
 
     Gradio removes what it knows of by age; this also finds what is left of an upload that broke off.
-
-    Args:
-        keep: paths that stay.
     """
     now, stored, size = time.time(), [], 0
     for folder, below, names in os.walk(get_upload_folder()):
@@ -81,8 +77,7 @@ def sweep(keep: Collection[str] = ()) -> None:
                 about = os.stat(path)
             except FileNotFoundError:  # swept by Gradio
                 continue
-            if path not in keep:
-                stored.append((about.st_mtime, about.st_size, path))
+            stored.append((about.st_mtime, about.st_size, path))
         if not below and not names and now - os.stat(folder).st_mtime > SWEEP_SECONDS:
             os.rmdir(folder)
     for number, (changed, length, path) in enumerate(sorted(stored, reverse=True)):
