@@ -33,7 +33,6 @@ const watching = []; // who wants to know when the value changes
 // The stage's value: an answer, {problem}, or null.
 function show(value) {
   props.value = value;
-  $("#image .remove").hidden = !value?.file;
   for (const { names, callback } of watching) if (names.includes("value")) callback();
 }
 
