@@ -440,6 +440,22 @@ def test_a_photo_can_be_pasted_or_dropped_anywhere(visit_site, answering):
         assert apart(page, answering(EXAMPLES / f"{name}.png")) < 0.05
 
 
+def test_a_photo_can_be_removed_and_is_there_again_with_the_browsers_back(visit_site):
+    page = visit_site()
+    remove = page.get_by_role("button", name="Remove the photo")
+    assert not remove.is_visible()
+    upload(page, EXAMPLES / "cat.png")
+    page.wait_for_function("history.state?.file")
+    remove.click()
+    page.get_by_text("Bring a photo").wait_for()
+    assert not remove.is_visible()
+    choose_example(page, CLASSES.index("truck"))
+    page.wait_for_function("location.search.includes('truck')")
+    assert not remove.is_visible()
+    answered_anew(page, page.go_back)
+    assert remove.is_visible() and example_shown(page) is None
+
+
 def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_site, site):
     page = visit_site(bypass_csp=False)
     requests = []

@@ -47,7 +47,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     with gr.Blocks(
         title="Dark Knowledge", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, CACHE_SECONDS)
     ) as page:
-        gr.HTML(TITLE, elem_id="title", padding=False)
+        gr.HTML(TITLE, elem_id="title")
         with gr.Tab(STAGE_TAB):
             stage, recorded = stage_of(trio, omitted)
             with stage:
