@@ -33,12 +33,7 @@ const watching = []; // who wants to know when the value changes
 // The stage's value: an answer, {problem}, or null.
 function show(value) {
   props.value = value;
-<<<<<<< HEAD
-  $("#image .remove").hidden = !value?.file;
   announce("value");
-=======
-  for (const { names, callback } of watching) if (names.includes("value")) callback();
->>>>>>> site
 }
 
 function announce(name) {
