@@ -88,11 +88,17 @@ def fuse_norms(network: nn.Module) -> nn.Module:
     return network
 
 
+def first_layer(network: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
+    """The first convolution and its norm, which is an identity once it is fused."""
+    if isinstance(network, models.ResNet):
+        return network.conv1, network.bn1
+    return network.features[0][0], network.features[0][1]
+
+
 def stem_responses(network: nn.Module, images: Tensor) -> Tensor:
     """What the first convolution and its norm answer to normalised images: (N, C, H, W), before the activation."""
-    if isinstance(network, models.ResNet):
-        return network.bn1(network.conv1(images))
-    return network.features[0][1](network.features[0][0](images))
+    convolution, norm = first_layer(network)
+    return norm(convolution(images))
 
 
 def features(network: nn.Module, images: Tensor) -> Tensor:

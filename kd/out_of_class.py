@@ -96,7 +96,7 @@ class Warner:
 
     def to_json(self) -> dict:
         """As results.json has it; the arrays are float32, little-endian, base64."""
-        arrays = {"centre": _packed(self.centre), "precision": _packed(self.precision)}
+        arrays = {"centre": packed(self.centre), "precision": packed(self.precision)}
         return {"energy_below": self.energy, "distance_above": self.distance, **arrays}
 
     @classmethod
@@ -168,7 +168,8 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 
-def _packed(array: Tensor) -> str:
+def packed(array: Tensor) -> str:
+    """Its values in float32, little-endian, base64."""
     return base64.b64encode(array.numpy().astype("<f4").tobytes()).decode()
 
 

@@ -26,11 +26,12 @@ from kd.demo.examples import EXAMPLES
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import TITLE, stage_of
 from kd.demo.results_tab import LESS_ON_PHOTOS, chip
-from kd.demo.seen import WARNING
+from kd.demo.seen import warning
 from kd.demo.study_figures import Drawing, drawings_of
 from kd.export import ExportError
 from kd.inference import TrainedNetwork, Trio
-from kd.models import ROLES
+from kd.models import ROLES, first_layer
+from kd.out_of_class import FLOOR, packed
 from kd.results import read_results, results_table, training_sentences
 from kd.site.runtime import FILES, fetch_runtime
 from kd.studies.claims import claims
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
 HERE = Path(__file__).parent
-SCRIPTS = ("site.js", "answers.js", "photo.js", "shrink.js", "networks.js")
+SCRIPTS = ("site.js", "answers.js", "photo.js", "shrink.js", "warning.js", "networks.js")
 PAGE, SERVICE_WORKER, RECORDINGS = "index.html", "service-worker.js", "recordings.json"
 NETWORKS, RUNTIME, FIGURES = "networks", "runtime", "figures"  # folders; all of these are written anew each time
 WEB_ASSEMBLY = FILES[-1]  # the runtime's large file
@@ -86,11 +87,9 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
             f"logits of the examples within {apart:.3f} of PyTorch's"
         )
 
-    data |= {
-        "props": stage.props | {"value": None},
-        "energy_below": trio.warner.energy if trio.warner else None,
-        "warning": WARNING,
-    }
+    data |= {"props": stage.props | {"value": None}, "warner": None, "warning": None}
+    if trio.warner:
+        data |= {"warner": browser_warner(trio), "warning": warning(trio.out_of_class)}
     write_page(folder, stage, data, results_of(Path(checkpoints), folder), training_sentences(trio.configs))
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     kept = [part for stored in (data["runtime"], *data["networks"].values()) for part in stored["parts"]]
@@ -144,6 +143,18 @@ def exported(trio: Trio, role: str) -> tuple[bytes, float]:
     if not apart <= MAX_APART:  # true for NaN as well
         raise ExportError(f"{trio.folder / role} cannot be exported in half precision: logits change by {apart:.2g}")
     return content, apart
+
+
+def browser_warner(trio: Trio) -> dict:
+    """What warning.js needs: thresholds, what contrasts are compared with, and the teacher's first layer."""
+    teacher = trio.networks["teacher"]
+    convolution, _ = first_layer(teacher.network)  # with its norm inside
+    normalisation = checkpoint.normalisation_of(teacher.config)
+    return trio.warner.to_json() | {
+        "floor": FLOOR, "mean": normalisation.mean, "std": normalisation.std, "side": convolution.kernel_size[0],
+        "stride": convolution.stride[0], "padding": convolution.padding[0],
+        "filters": packed(convolution.weight.detach().contiguous()), "biases": packed(convolution.bias.detach()),
+    }  # fmt: skip
 
 
 def write_page(folder: Path, stage: "gr.HTML", data: dict, results: str, trained: str) -> None:

@@ -5,6 +5,7 @@ import { threeNetworks } from "./answers.js";
 import { PhotoError, readPhoto } from "./photo.js";
 import { toNetworkSize } from "./shrink.js";
 import stage from "./stage.js";
+import { warnerOf } from "./warning.js";
 
 const PREVIEW_SIDE = 576; // pixels, as in kd/demo/seen.py
 const PRIVATE = "Your own browser computes all of this: no photo leaves it.";
@@ -14,8 +15,9 @@ const NO_CAMERA = "The camera cannot be used: there is none, or the browser does
 const CONTROL_MILLISECONDS = 3000; // to wait for the service worker, without which the page works too
 
 const $ = (selector) => document.querySelector(selector);
-const { props, runtime, networks, energy_below: energyBelow, warning } = JSON.parse($("#site").textContent);
+const { props, runtime, networks, warner, warning } = JSON.parse($("#site").textContent);
 const [example] = props.examples, roles = Object.keys(example.models);
+const warns = warnerOf(warner);
 const three = threeNetworks({ runtime, networks }, showNetworks);
 const element = $("#stage"), input = $("#image input"), video = $("#image video");
 
@@ -107,7 +109,8 @@ async function ask(photo, crop) {
     classes, soft_weight, crop, temperature: 1, example: null, width: photo.width, height: photo.height,
     models: Object.fromEntries(roles.map((role) => [role, described(role, answers[role])])),
     picture: pictureOf(seen),
-    warning: energyBelow !== null && energyScore(answers.teacher.logits) < energyBelow ? warning : null,
+    // Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
+    warning: warns(answers.teacher.logits, (crop ? seen : toNetworkSize(photo)).data) ? warning : null,
   };
 }
 
