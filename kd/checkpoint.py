@@ -5,6 +5,7 @@ A checkpoint is a folder:
     config.json                     what the network is and how it came about (see `train.run`)
     model.safetensors               the weights, or shards of them with model.safetensors.index.json
     history.jsonl                   one JSON object an epoch
+    training-state.pt               while the run is not at its end: what it needs to go on
 
 config.json holds the size and sha256 of every weight file, so that damage and mixed-up files are
 found before a network answers with them. Nothing in the folder is executed: JSON and safetensors
@@ -12,11 +13,13 @@ hold data alone. Shards under 10 MB go to a Hugging Face Space by plain git.
 """
 
 import hashlib
+import io
 import itertools
 import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -26,20 +29,16 @@ from torch import Tensor, nn
 
 from kd import models
 from kd.cifar10 import CLASSES, NORMALISATIONS, Normalisation
+from kd.recipe import Recipe
 
 CONFIG = "config.json"
 HISTORY = "history.jsonl"
+STATE = "training-state.pt"
 STAGING, COMPLETE = "checkpoint.tmp", "checkpoint.new"  # where `save` writes, before and after all of it is on the disk
 INDEX = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 9_500_000  # of tensors; a header of some kilobytes comes on top
 
 _WRITERS = itertools.count()  # numbers the writers of this process; `next` is one step for all threads
-
-_COMMANDS = {
-    "teacher": "python -m train.teacher",
-    "student": "python -m train.student",
-    "distilled": "python -m train.distill --teacher checkpoints/teacher",
-}
 
 
 class CheckpointError(ValueError):
@@ -159,6 +158,8 @@ def load_config(folder: str | Path) -> dict:
     wrong = _wrong_fields(config)
     if wrong:
         raise CheckpointError(f"{folder / CONFIG} is not a checkpoint's: check {', '.join(wrong)}; {_way_out(folder)}")
+    if "without_class" in config["data"]:  # what the field was called first
+        config["data"]["omitted_class"] = config["data"].pop("without_class")
     return config
 
 
@@ -234,6 +235,52 @@ def read_history(folder: str | Path) -> list[dict]:
         raise CheckpointError(f"{path} cannot be read ({error}): delete it, or {_way_out(Path(folder))}") from error
 
 
+def save_state(
+    path: Path, network: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe, history: list[dict]
+) -> None:
+    """Write a run between two epochs, from which it goes on as if nothing had happened.
+
+    Args:
+        recipe: the state is good for this run alone.
+        history: a dict of measurements for each epoch done.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    state = {
+        "network": network.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "recipe": asdict(recipe),
+        "history": history,
+    }
+    serialised = io.BytesIO()  # torch.save itself would hide a full disk behind a RuntimeError of its own
+    torch.save(state, serialised)
+    write_atomically(path, lambda temporary: temporary.write_bytes(serialised.getbuffer()))
+
+
+def load_state(path: Path, network: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe) -> list[dict]:
+    """Put network and optimisers where `save_state` left them, on the network's device; returns the history.
+
+    Without a file the run is at its start, and the history empty.
+
+    Raises:
+        CheckpointError: the file is damaged or another run's.
+    """
+    if not path.exists():
+        return []
+    try:
+        state = torch.load(path, map_location=next(network.parameters()).device, weights_only=True)
+        if Recipe(**state["recipe"]) != recipe:
+            raise ValueError("it belongs to a run with other options")
+        network.load_state_dict(state["network"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        return list(state["history"])
+    except Exception as error:  # a damaged file can raise nearly anything
+        reason = str(error).partition("\n")[0]  # PyTorch goes on with advice that does not apply
+        raise CheckpointError(f"{path} cannot be read ({reason}): give --restart to train from the start") from error
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, then put it in the place of `path` in one step.
 
@@ -277,6 +324,8 @@ def _way_out(folder: Path) -> str:
     fetched = [parent for parent in folder.parents if parent.name.startswith("models--")]
     if fetched:  # the Hub's cache has it so; what is trained into it would be in the wrong place
         return f"delete {fetched[0]}, so that it is fetched again, or have it published whole"
-    command = _COMMANDS.get(folder.name, "python -m train.teacher, train.student or train.distill")
+    command = "python -m " + models.SCRIPT_OF_ROLE.get(folder.name, "train.teacher, train.student or train.distill")
+    if folder.name == "distilled":
+        command += " --teacher checkpoints/teacher"
     restart = " --restart" if (folder / CONFIG).exists() else ""
     return f"make it with {command} --output-dir {folder}{restart}"

@@ -102,6 +102,17 @@ def read_training_set(data_dir: str | Path) -> LabelledImages:
     return _read(Path(data_dir), TRAIN_FILES, "train")
 
 
+def read_split(data_dir: str | Path) -> tuple[LabelledImages, LabelledImages]:
+    """The training images parted by `split_indices`: 45,000 to train on, 5,000 to validate on.
+
+    Raises:
+        DataError: as of `read_training_set`.
+    """
+    everything = read_training_set(data_dir)
+    training, validation = split_indices(everything.labels)
+    return everything[training], everything[validation]
+
+
 def read_test_set(data_dir: str | Path) -> LabelledImages:
     """Read the 10,000 test images, for evaluation and for pictures to show: the test set chooses no network.
 
@@ -140,8 +151,17 @@ def example_positions(labels: Tensor) -> Tensor:
     Returns:
         Positions, int64, (10,), in class order.
     """
+    return torch.stack([drawn_order(labels, label)[0] for label in range(len(CLASSES))])
+
+
+def drawn_order(labels: Tensor, label: int) -> Tensor:
+    """The positions of the test images of a class in an order drawn with a fixed seed, int64, (images of the class,).
+
+    Args:
+        labels: of the test images, int64, (N,).
+    """
     order = torch.from_numpy(np.random.default_rng(EXAMPLES_SEED).permutation(len(labels)))
-    return torch.stack([order[labels.cpu()[order] == label][0] for label in range(len(CLASSES))])
+    return order[labels.cpu()[order] == label]
 
 
 def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:

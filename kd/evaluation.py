@@ -1,17 +1,20 @@
 """What is measured of a network: accuracy, likelihood, calibration, agreement with the teacher, energy.
 
-All metrics are pure functions of logits or probabilities and labels, and return plain floats.
+Logits come from a network or a checkpoint; all metrics are pure functions of logits or probabilities and labels, and
+return plain floats.
 """
+
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.cifar10 import CLASSES, Normalisation, normalise
-from kd.processes import autocast
+from kd import checkpoint
+from kd.cifar10 import CLASSES, LabelledImages, Normalisation, normalise
+from kd.device import autocast
 
 CALIBRATION_BINS = 15
-OUT_OF_CLASS_SHARE = 0.05  # of validation images that are warned of for nothing
 
 
 @torch.inference_mode()
@@ -46,6 +49,17 @@ def predict(
     finally:
         network.train(was_training)
     return torch.cat(logits)
+
+
+def logits_of(folder: str | Path, images: LabelledImages, device: torch.device | str = "cpu") -> Tensor:
+    """A checkpoint's logits of images, as `predict` returns them.
+
+    Raises:
+        CheckpointError: the checkpoint is missing or damaged.
+    """
+    network, config = checkpoint.load(folder)
+    network.to(device, memory_format=torch.channels_last)
+    return predict(network, images.images.to(device), checkpoint.normalisation_of(config))
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -107,27 +121,6 @@ def energy_score(logits: Tensor) -> Tensor:
         float64, (N,).
     """
     return logits.double().logsumexp(dim=1)
-
-
-def out_of_class(logits: Tensor, share: float = OUT_OF_CLASS_SHARE) -> dict:
-    """Where to warn that an image is unlikely to show any of the classes.
-
-    Args:
-        logits: the teacher's, of validation images, (N, K): what is of the classes, and not trained on.
-        share: of these images, how many may be warned of for nothing, 0 to 1.
-
-    Returns:
-        The score's name and formula, the threshold below which to warn (nats), the share of these images that is
-        below it, and their number.
-    """
-    score = energy_score(logits)
-    threshold = score.quantile(share).item()
-    return {
-        "score": "energy: log sum exp of the teacher's logits",
-        "threshold": threshold,
-        "share_of_validation_below": (score < threshold).double().mean().item(),
-        "validation_images": len(score),
-    }
 
 
 def measure(logits: Tensor, labels: Tensor) -> dict:

@@ -1,6 +1,6 @@
 """A trained network in forms that need none of this project: ONNX, and PyTorch's own exported program.
 
-Every form is one graph with the normalisation inside it, and what `kd.hub.Classifier` computes:
+Every form is one graph with the normalisation inside it, and what `kd.inference.TrainedNetwork` computes:
 
     images    float32, (N, 3, 32, 32), RGB, values in [0, 1]; N is free
     logits    float32, (N, 10), in the order of `classes`
@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from kd.cifar10 import IMAGE_SIZE
-from kd.hub import Classifier
+from kd.inference import TrainedNetwork
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -72,7 +72,7 @@ def metadata(config: dict) -> dict[str, str]:
     }
 
 
-def to_pt2(classifier: Classifier) -> bytes:
+def to_pt2(classifier: TrainedNetwork) -> bytes:
     """The content of a .pt2 file: `torch.export.load` reads it, and its `.module()` answers."""
     images = torch.zeros(2, 3, IMAGE_SIZE, IMAGE_SIZE)  # of one image the batch would be taken for a constant
     program = torch.export.export(classifier, (images,), dynamic_shapes=({0: torch.export.Dim("N")},))
@@ -83,7 +83,7 @@ def to_pt2(classifier: Classifier) -> bytes:
     return file.getvalue()
 
 
-def to_onnx(classifier: Classifier) -> "ModelProto":
+def to_onnx(classifier: TrainedNetwork) -> "ModelProto":
     """The network as an ONNX model, weights inside; the exporter folds each batch norm into the convolution before it.
 
     Raises:

@@ -8,7 +8,6 @@ nothing of it is executed.
 import re
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from huggingface_hub.errors import (
@@ -19,20 +18,21 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from torch import Tensor, nn
+from torch import nn
 
 from kd import checkpoint
 from kd.checkpoint import CONFIG, HISTORY, INDEX, CheckpointError
-from kd.cifar10 import IMAGE_SIZE, normalise
-from kd.inference import read_photo, to_network_size
+from kd.inference import TrainedNetwork
 from kd.model_card import CARD, model_card
-from kd.recipe import ROLES
+from kd.models import ROLES
+from kd.recording import RECORDING
 from kd.results import RESULTS, read_results, results_of
-from kd.studies import NEVER_SEEN, STUDIES_FOLDER
+from kd.studies import omitted_class
+from kd.studies.ledger import STUDIES_FOLDER
 
 SCHEME = "hf://"
 ADDRESS = re.compile(SCHEME + r"(?P<repository>[^/@]+/[^/@]+)(@(?P<revision>.+))?")
-CHECKPOINT_FILES = (CONFIG, HISTORY, INDEX, "model*.safetensors")
+CHECKPOINT_FILES = (CONFIG, HISTORY, RECORDING, INDEX, "model*.safetensors")
 
 # What the Hub's client reports, the narrower before the wider, and the way out of it.
 _WAYS_OUT = (
@@ -65,7 +65,8 @@ def local_folder(checkpoints: str | Path) -> Path:
     parts = ADDRESS.fullmatch(address)
     if not parts:
         raise CheckpointError(f"{address} names no repository: write {SCHEME}OWNER/NAME or {SCHEME}OWNER/NAME@REVISION")
-    folder = _fetch(parts["repository"], parts["revision"], (*ROLES, NEVER_SEEN), also=f"{STUDIES_FOLDER}/*.json")
+    subfolders = (*ROLES, omitted_class.FOLDER, omitted_class.CONTROL_FOLDER)
+    folder = _fetch(parts["repository"], parts["revision"], subfolders, also=f"{STUDIES_FOLDER}/*.json")
     missing = [f"{role}/{CONFIG}" for role in ROLES if not (folder / role / CONFIG).is_file()]
     if missing:
         raise CheckpointError(
@@ -102,54 +103,20 @@ def _way_out(error: Exception) -> str:
     return f"the download failed ({error}): try again, or name a folder of checkpoints"
 
 
-class Classifier(nn.Module, ModelHubMixin):
+class Classifier(TrainedNetwork, ModelHubMixin):
     """A trained network with `from_pretrained`, `save_pretrained` and `push_to_hub`.
-
-    It takes images as they are, 32 x 32 RGB between 0 and 1, and normalises them by its own constants.
 
         network = Classifier.from_pretrained("OWNER/NAME", subfolder="teacher")
         network.classify("photo.jpg")  # {"cat": 0.9, ...}
         logits = network(images)
 
     Attributes:
-        network: the network itself, for normalised images, in evaluation mode.
-        config: its config.json; describes the training that the weights came from.
         results: results.json of this network alone; None where none was measured with these weights.
     """
 
     def __init__(self, network: nn.Module, config: dict, results: dict | None = None) -> None:
-        super().__init__()
-        self.network = network
-        self.config = config
+        super().__init__(network, config)
         self.results = results
-
-    def forward(self, images: Tensor) -> Tensor:
-        """The logits, (N, 10), in the order of config["classes"].
-
-        Args:
-            images: float, (N, 3, 32, 32), RGB, values in [0, 1].
-
-        Raises:
-            ValueError: images of another shape.
-        """
-        if images.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
-            raise ValueError(
-                f"images are {tuple(images.shape)} instead of (N, 3, {IMAGE_SIZE}, {IMAGE_SIZE}): "
-                "scale them, as kd.inference.to_network_size does with a photo"
-            )
-        return self.network(normalise(images, checkpoint.normalisation_of(self.config)))
-
-    @torch.inference_mode()
-    def classify(self, photo: str | Path) -> dict[str, float]:
-        """The probabilities (T = 1) of what an image file's middle square shows, by class, the greatest first.
-
-        Raises:
-            PhotoError: the file cannot be read as an image.
-        """
-        seen = np.array(to_network_size(read_photo(photo)))
-        logits = self(torch.from_numpy(seen).permute(2, 0, 1)[None] / 255)[0]
-        probabilities = dict(zip(self.config["classes"], logits.softmax(0).tolist(), strict=True))
-        return dict(sorted(probabilities.items(), key=lambda entry: -entry[1]))
 
     @classmethod
     def from_pretrained(
@@ -186,7 +153,7 @@ class Classifier(nn.Module, ModelHubMixin):
             raise CheckpointError(
                 f"{folder} holds a {config['role']}, not one of {', '.join(ROLES)}: name a checkpoint of this project"
             )
-        return cls(network, config, _measured(folder, config)).eval()
+        return cls(network, config, _measured(folder, config))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write config.json, the weights, the results and the card; what `save_pretrained` and `push_to_hub` call.

@@ -1,6 +1,7 @@
 """From a photo to the logits of the three networks: reading any image, one input, three answers."""
 
 import io
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -10,29 +11,40 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import nn
+from torch import Tensor, nn
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
-from kd.evaluation import energy_score
-from kd.models import count_parameters
-from kd.recipe import ROLES
-from kd.results import out_of_class_threshold, read_results, training_sentences
+from kd.losses import check_temperature
+from kd.models import ROLES, count_parameters, fuse_norms
+from kd.out_of_class import Warner, contrasts
+from kd.results import RESULTS, read_results, results_of, training_sentences
+
+_log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 25_000_000
 # Width times height, judged from the header before anything is decoded: of a JPEG, which is decoded at a reduced scale
 # and so in a fraction of the time and memory, and of all else, which is decoded whole.
 MAX_REDUCED_PIXELS, MAX_PIXELS = 120_000_000, 16_000_000
+MAX_HEIC_PIXELS = 25_000_000  # decoded whole as well, but an iPhone's camera makes 24 million unless it is told not to
 MAX_SCANS = 64  # of a JPEG; the usual progressive one has ten, and each costs a pass over the whole image
 MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pillow reads it number by number
 ENOUGH = 4_000_000  # pixels; a larger image is shrunk as soon as it is decoded, so that all else costs little
+REDUCED_GAIN = 8  # as many times more pixels of a JPEG are decoded in the same time at a reduced scale
+try:
+    import pillow_heif
+except ImportError:  # a photo from an iPhone is told that it cannot be read
+    pass
+else:
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 Image.init()
 Image.MAX_IMAGE_PIXELS = MAX_REDUCED_PIXELS  # Pillow warns from there on, and refuses twice as many
 # No ICO: an image within one can be far larger than its header says.
-FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM") if name in Image.OPEN)
+FORMATS = tuple(
+    name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "HEIF") if name in Image.OPEN
+)
 # Where such a file says what it is: brands of ISO/IEC 23008-12 (HEIF) with HEVC inside.
 HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
-MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 1000.0
 GROUND = (255, 255, 255)  # what transparent pixels show
 MARGIN = (0, 0, 0)  # around a photo that is shown whole; training pads with black too
 BATCH = 16  # images that go through a network at once: more are hardly faster, and memory stays bounded
@@ -65,7 +77,7 @@ def read_photo(path: str | Path) -> Image.Image:
         raise PhotoError("The file is empty. Please choose another one.")
     if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
         raise PhotoError("The image spells its pixels out as text and is too long for that. Please save it as PNG.")
-    if content[4:12] in HEIC:
+    if content[4:12] in HEIC and "HEIF" not in FORMATS:
         raise PhotoError("The image is in the format HEIC, which cannot be read here. Please save it as JPEG.")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -90,13 +102,26 @@ def _check_size(image: Image.Image, content: bytes) -> None:
 
     A baseline JPEG alone can be decoded at a reduced scale: of a progressive one, all coefficients are kept in memory.
     """
-    # Some cameras' JPEGs hold several pictures, which Pillow calls MPO: the first one is a JPEG like any other.
-    reduced = image.format in ("JPEG", "MPO") and "progressive" not in image.info
-    limit = MAX_REDUCED_PIXELS if reduced else MAX_PIXELS
+    limit = MAX_HEIC_PIXELS if image.format == "HEIF" else MAX_REDUCED_PIXELS if _is_reduced(image) else MAX_PIXELS
     if image.width * image.height > limit:
         raise _too_large(limit)
     if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
         raise PhotoError("The image is stored in too many scans. Please save it anew.")
+
+
+def _is_reduced(image: Image.Image) -> bool:
+    # Some cameras' JPEGs hold several pictures, which Pillow calls MPO: the first one is a JPEG like any other.
+    return image.format in ("JPEG", "MPO") and "progressive" not in image.info
+
+
+def takes_long(path: str | Path) -> bool:
+    """Whether a photo takes much longer to read than an ordinary one, judged by its header; False for what is none."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            pixels = image.width * image.height
+            return pixels > (REDUCED_GAIN if _is_reduced(image) else 1) * ENOUGH
+    except Exception:  # `read_photo` will say what is wrong
+        return False
 
 
 def _too_large(limit: int) -> PhotoError:
@@ -189,15 +214,77 @@ class Answer:
     milliseconds: float
 
 
+class TrainedNetwork(nn.Module):
+    """A checkpoint's network as it answers: images in, logits out, in evaluation mode.
+
+    It takes images as they are, 32 x 32 RGB between 0 and 1, and normalises them by its own constants.
+
+    Attributes:
+        network: the network itself, for normalised images.
+        config: its config.json; describes the training that the weights came from.
+    """
+
+    def __init__(self, network: nn.Module, config: dict) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits, (N, 10), in the order of config["classes"].
+
+        Args:
+            images: float, (N, 3, 32, 32), RGB, values in [0, 1].
+
+        Raises:
+            ValueError: images of another shape.
+        """
+        if images.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
+            raise ValueError(
+                f"images are {tuple(images.shape)} instead of (N, 3, {IMAGE_SIZE}, {IMAGE_SIZE}): "
+                "scale them, as kd.inference.to_network_size does with a photo"
+            )
+        return self.network(normalise(images, checkpoint.normalisation_of(self.config)))
+
+    @torch.inference_mode()
+    def answer(self, images: Sequence[Image.Image]) -> list[Answer]:
+        """Its answers to many images, in their order, `BATCH` computed at once; their time is shared out evenly.
+
+        Args:
+            images: RGB, 32 x 32 (see `to_network_size`).
+        """
+        answers = []
+        for first in range(0, len(images), BATCH):
+            batch = np.stack([np.asarray(image) for image in images[first : first + BATCH]])
+            pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255  # in memory channels last, as it was
+            started = time.perf_counter()
+            logits = self(pixels).tolist()
+            milliseconds = (time.perf_counter() - started) * 1000 / len(batch)
+            answers += [Answer(row, milliseconds) for row in logits]
+        return answers
+
+    def classify(self, photo: str | Path) -> dict[str, float]:
+        """The probabilities (T = 1) of what an image file's middle square shows, by class, the greatest first.
+
+        Raises:
+            PhotoError: the file cannot be read as an image.
+        """
+        (answer,) = self.answer([to_network_size(read_photo(photo))])
+        probabilities = dict(zip(self.config["classes"], torch.tensor(answer.logits).softmax(0).tolist(), strict=True))
+        return dict(sorted(probabilities.items(), key=lambda entry: -entry[1]))
+
+
 class Trio:
     """Teacher, baseline student and distilled student, loaded and ready to answer.
 
     Attributes:
         folder: where the checkpoints came from.
+        networks: by role; their batch norms are fused into the convolutions.
         configs: each role's config.json.
         parameters: each role's number of trainable parameters.
-        threshold: the teacher's energy score below which an image is unlikely to show any of the
-            classes; None where `train.evaluate` has not measured it.
+        out_of_class: of results.json, what was measured of the warning that an image is unlikely to show any of the
+            classes; empty where `train.evaluate` has not measured it with this teacher.
+        warner: what warns; None where it was not measured.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -207,27 +294,14 @@ class Trio:
             CheckpointError: one is missing, damaged, or not of its role.
         """
         self.folder = Path(folder)
-        self.threshold = out_of_class_threshold(read_results(folder))
-        self.configs: dict[str, dict] = {}
-        self.parameters: dict[str, int] = {}
-        self._networks: dict[str, nn.Module] = {}
-        for role in ROLES:
-            network, config = checkpoint.load(self.folder / role)
-            if config["role"] != role:
-                raise checkpoint.CheckpointError(
-                    f"{self.folder / role} holds a {config['role']}, not a {role}: put the right checkpoint there"
-                )
-            try:  # what the page tells of it
-                training_sentences({role: config})
-                float(config["recipe"]["soft_weight"])
-            except (AttributeError, LookupError, TypeError, ValueError) as error:
-                raise checkpoint.CheckpointError(
-                    f"{self.folder / role / checkpoint.CONFIG} does not tell how the network was trained "
-                    f"({type(error).__name__}: {error}): put the file back as it was published, or train anew"
-                ) from error
-            self._networks[role] = network.to(memory_format=torch.channels_last)
-            self.configs[role] = config
-            self.parameters[role] = count_parameters(network)
+        self.networks = {role: _of_role(self.folder / role, role) for role in ROLES}
+        self.configs = {role: network.config for role, network in self.networks.items()}
+        self.parameters = {role: count_parameters(network) for role, network in self.networks.items()}
+        for network in self.networks.values():
+            fuse_norms(network.network)
+            network.to(memory_format=torch.channels_last)
+        self.out_of_class = _out_of_class(self.folder, self.configs["teacher"])
+        self.warner = _warner(self.folder, self.out_of_class) if self.out_of_class else None
         self.answer(Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)))  # the first pass is the slowest: have it behind us
 
     def answer(self, image: Image.Image) -> dict[str, Answer]:
@@ -238,39 +312,36 @@ class Trio:
         """
         return self.answer_all([image])[0]
 
-    @torch.inference_mode()
     def answer_all(self, images: Sequence[Image.Image]) -> list[dict[str, Answer]]:
-        """Let the three networks classify many images, `BATCH` at once; their time is shared out evenly.
-
-        Args:
-            images: RGB, 32 x 32.
+        """Let the three networks classify many images, as `TrainedNetwork.answer` does.
 
         Returns:
             Each image's answers by role, in the order of the images.
         """
-        answers: list[dict[str, Answer]] = [{} for _ in images]
-        for first in range(0, len(images), BATCH):
-            batch = np.stack([np.asarray(image) for image in images[first : first + BATCH]])
-            pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
-            for role, network in self._networks.items():
-                started = time.perf_counter()
-                inputs = normalise(pixels, checkpoint.normalisation_of(self.configs[role]))
-                logits = network(inputs.contiguous(memory_format=torch.channels_last)).tolist()
-                milliseconds = (time.perf_counter() - started) * 1000 / len(batch)
-                for answer, row in zip(answers[first:], logits, strict=False):
-                    answer[role] = Answer(row, milliseconds)
-        return answers
+        by_role = [network.answer(images) for network in self.networks.values()]
+        return [dict(zip(self.networks, answers, strict=True)) for answers in zip(*by_role, strict=True)]
 
-    def fits_no_class(self, teacher_logits: list[float]) -> bool:
-        """Whether an image is unlikely to show any of the ten classes; False where no threshold is known."""
-        return self.threshold is not None and energy_score(torch.tensor([teacher_logits])).item() < self.threshold
+    @torch.inference_mode()
+    def fits_no_class(self, teacher_logits: list[float], seen: Image.Image) -> bool:
+        """Whether an image is unlikely to show any of the ten classes; False without a `warner`.
+
+        Args:
+            teacher_logits: of the image.
+            seen: the image, RGB, 32 x 32, without margins.
+        """
+        if self.warner is None:
+            return False
+        pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1)[None].float() / 255
+        teacher = self.networks["teacher"]
+        pixels = normalise(pixels, checkpoint.normalisation_of(teacher.config))
+        return bool(self.warner.warns(torch.tensor([teacher_logits]), contrasts(teacher.network, pixels)))
 
     def classify(self, photo: Image.Image, temperature: float, crop: Crop | None = CENTRE) -> dict:
         """Classify a photo: the answer of the endpoint `/classify`.
 
         Args:
             photo: RGB, any size.
-            temperature: T, `MIN_TEMPERATURE` to `MAX_TEMPERATURE`.
+            temperature: T, in the range of `kd.losses.check_temperature`.
             crop: the part of the photo that the networks see (see `to_network_size`).
 
         Returns:
@@ -293,8 +364,7 @@ class Trio:
         Raises:
             ValueError: a temperature out of range.
         """
-        if not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:  # false for NaN as well
-            raise ValueError(f"temperature {temperature} is not between {MIN_TEMPERATURE} and {MAX_TEMPERATURE:g}")
+        check_temperature(temperature)
         return [
             {
                 "classes": list(CLASSES),
@@ -303,6 +373,44 @@ class Trio:
             }
             for answers in self.answer_all(images)
         ]
+
+
+def _of_role(folder: Path, role: str) -> TrainedNetwork:
+    """The network in a folder, which has to be of that role; raises CheckpointError where it is not."""
+    network, config = checkpoint.load(folder)
+    if config["role"] != role:
+        raise checkpoint.CheckpointError(
+            f"{folder} holds a {config['role']}, not a {role}: put the right checkpoint there"
+        )
+    try:  # what the page tells of it
+        training_sentences({role: config})
+        float(config["recipe"]["soft_weight"])
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise checkpoint.CheckpointError(
+            f"{folder / checkpoint.CONFIG} does not tell how the network was trained "
+            f"({type(error).__name__}: {error}): put the file back as it was published, or train anew"
+        ) from error
+    return TrainedNetwork(network, config)
+
+
+def _out_of_class(folder: Path, teacher: dict) -> dict:
+    """What the results in `folder` say of the warning by the teacher of this config.json; older ones say nothing."""
+    results = read_results(folder)
+    measured = results_of(results, teacher) if results else None
+    found = (measured or {}).get("out_of_class") or {}
+    return found if "precision" in found else {}
+
+
+def _warner(folder: Path, measured: dict) -> Warner | None:
+    """What warns, as it was measured; without it nobody is warned, and the page goes on."""
+    try:
+        return Warner.from_json(measured)
+    except (LookupError, TypeError, ValueError) as error:
+        _log.warning(
+            "%s has a damaged out_of_class (%s: %s): write it anew with python -m train.evaluate --checkpoints %s "
+            "--warning", folder / RESULTS, type(error).__name__, error, folder,
+        )  # fmt: skip
+        return None
 
 
 def _described(answer: Answer, temperature: float) -> dict:

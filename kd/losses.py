@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 UNLABELLED = -1  # in the place of a label that is not known
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 1000  # of every T that comes in: from a recipe, a program, a visitor
 
 
 class DistillationLoss(NamedTuple):
@@ -39,6 +40,12 @@ def soft_targets(logits: Tensor, temperature: float) -> Tensor:
         (N, K) float32, rows summing to 1; T = 1 is the plain softmax, a higher T is softer.
     """
     return F.softmax(logits.float() / temperature, dim=-1)
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ValueError unless T is between `MIN_TEMPERATURE` and `MAX_TEMPERATURE`."""
+    if not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:  # false for NaN as well
+        raise ValueError(f"temperature {temperature} is not between {MIN_TEMPERATURE} and {MAX_TEMPERATURE}")
 
 
 def distillation_loss(

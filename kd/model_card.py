@@ -2,8 +2,7 @@
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from kd.models import ARCHITECTURES
-from kd.results import ROLE_NAMES
+from kd.models import ARCHITECTURES, ROLE_NAMES
 
 CARD = "README.md"
 DATASET = "uoft-cs/cifar10"  # CIFAR-10's own name on the Hub

@@ -1,7 +1,10 @@
 """The teacher and student networks, torchvision's own with a chosen stem, and what they cost."""
 
+import itertools
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
@@ -9,7 +12,11 @@ from kd.cifar10 import CLASSES, IMAGE_SIZE
 
 STEMS = ("imagenet", "cifar")
 ARCHITECTURES = {"resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2"}  # with the names people know
+
+ROLES = ("teacher", "student", "distilled")
+ROLE_NAMES = {"teacher": "Teacher", "student": "Student alone", "distilled": "Distilled student"}
 ARCHITECTURE_OF_ROLE = {"teacher": "resnet50", "student": "mobilenet_v2", "distilled": "mobilenet_v2"}
+SCRIPT_OF_ROLE = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
 
 
 def build(architecture: str, stem: str, dropout: float = 0.0) -> nn.Module:
@@ -66,6 +73,47 @@ def downsample_early(network: nn.Module, early: bool) -> None:
 def _second_stage(network: models.MobileNetV2) -> nn.Conv2d:
     """The depthwise convolution in the first block of the second stage (24 channels), which has its stride."""
     return network.features[2].conv[1][0]
+
+
+def fuse_norms(network: nn.Module) -> nn.Module:
+    """Take each batch norm into the convolution before it, in place; returns the network, which answers as before.
+
+    Only for answering: the network has to be in evaluation mode, and can no longer be trained or stored.
+    """
+    for part in list(network.modules()):
+        for (before, convolution), (name, norm) in itertools.pairwise(list(part.named_children())):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(part, before, fuse_conv_bn_eval(convolution, norm))
+                setattr(part, name, nn.Identity())
+    return network
+
+
+def first_layer(network: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
+    """The first convolution and its norm, which is an identity once it is fused."""
+    if isinstance(network, models.ResNet):
+        return network.conv1, network.bn1
+    return network.features[0][0], network.features[0][1]
+
+
+def stem_responses(network: nn.Module, images: Tensor) -> Tensor:
+    """What the first convolution and its norm answer to normalised images: (N, C, H, W), before the activation."""
+    convolution, norm = first_layer(network)
+    return norm(convolution(images))
+
+
+def features(network: nn.Module, images: Tensor) -> Tensor:
+    """What the last linear layer is given, (N, D), of normalised images: 2048 of ResNet-50, 1280 of MobileNetV2."""
+    if isinstance(network, models.ResNet):
+        images = network.maxpool(network.relu(stem_responses(network, images)))
+        images = network.layer4(network.layer3(network.layer2(network.layer1(images))))
+    else:
+        images = network.features(images)
+    return images.mean(dim=(2, 3))
+
+
+def logits_of_features(network: nn.Module, features: Tensor) -> Tensor:
+    """The logits, (N, K), that the last linear layer makes of `features`."""
+    return network.fc(features) if isinstance(network, models.ResNet) else network.classifier(features)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -7,10 +7,8 @@ type, its default, its unit, its range, and the sentence that `--help` prints.
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from kd.cifar10 import NORMALISATIONS
-from kd.losses import DISTANCES
-from kd.models import STEMS
-
-ROLES = ("teacher", "student", "distilled")
+from kd.losses import DISTANCES, MAX_TEMPERATURE, MIN_TEMPERATURE
+from kd.models import ROLES, STEMS
 
 
 class RecipeError(ValueError):
@@ -80,7 +78,9 @@ class Recipe:
     schedule: str = _option("cosine", "of the learning rates, after the warm-up", choices=("cosine", "linear"))
 
     loss: str = _option("kd", "distillation loss", choices=tuple(DISTANCES))
-    temperature: float = _option(4.0, "T, by which logits are divided before the softmax", 0.01, 1000)
+    temperature: float = _option(
+        4.0, "T, by which logits are divided before the softmax", MIN_TEMPERATURE, MAX_TEMPERATURE
+    )
     soft_weight: float = _option(0.9, "share of the teacher's term in the loss; the labels' has the rest", 0, 1)
 
     precision: str = _option(

@@ -10,6 +10,8 @@ A recording is `recording.safetensors` in the checkpoint's folder:
 The images are ten of the test set, one of each class, drawn with a fixed seed (`example_positions`), and then 500
 of the validation images, the first 50 of each class in the order of the file, class by class. Probabilities at any T
 follow: a softmax does not mind what its row's mean was.
+
+A network that was trained without one is recorded as it is, in one moment, by `python -m train.record`.
 """
 
 from pathlib import Path
@@ -19,13 +21,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from kd import evaluation
+from kd import checkpoint, evaluation
 from kd.checkpoint import write_atomically
 from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages
 
 RECORDING = "recording.safetensors"
 VALIDATION_IMAGES = 500
 FIRST_EPOCH_MOMENTS = (0, 1 / 16, 1 / 8, 1 / 4, 1 / 2)  # shares of it, besides its end
+
+
+class RecordingError(ValueError):
+    """A recording cannot be made; the message says why, and the way out."""
 
 
 def recorded_images(examples: LabelledImages, validation: LabelledImages) -> Tensor:
@@ -73,19 +79,61 @@ class Recorder:
             OSError: the disk is full or not writable.
         """
         logits = evaluation.predict(self.network, self.images, self.normalisation, precision=self.precision)
-        logits = logits - logits.mean(dim=1, keepdim=True)
-        scale = (logits.abs().max() / 127).clamp(min=1e-6)
-        self.moments.append(
-            {
-                "logits": (logits / scale).round().to(torch.int8),
-                "scale": scale,
-                "epoch": torch.tensor(float(epoch)),
-                "accuracy": torch.tensor(accuracy),
-            }
-        )
+        self.moments.append(moment(logits, epoch, accuracy))
         if float(epoch).is_integer() and epoch > 0:
-            content = save({name: torch.stack([each[name] for each in self.moments]) for name in self.moments[0]})
-            write_atomically(self.path, lambda temporary: temporary.write_bytes(content))
+            write_recording(self.moments, self.path)
+
+
+def record_finished(folder: Path, examples: LabelledImages, validation: LabelledImages) -> float:
+    """Record a finished checkpoint as it is, at full size: a recording of one moment.
+
+    Args:
+        folder: the checkpoint's; a recording of one moment in it is replaced.
+        examples, validation: as of `recorded_images`.
+
+    Returns:
+        Its accuracy on the validation images, 0 to 1.
+
+    Raises:
+        CheckpointError: the checkpoint is missing or damaged.
+        RecordingError: its training was recorded, which would be lost.
+        OSError: the disk is full or not writable.
+    """
+    path = folder / RECORDING
+    found = read_recording(path)
+    if found and len(found["epoch"]) > 1:
+        raise RecordingError(
+            f"{path} holds {len(found['epoch'])} moments of a training, the finished network among them: nothing is "
+            "missing. If it is another network's, delete it first"
+        )
+    network, config = checkpoint.load(folder)
+    normalisation = checkpoint.normalisation_of(config)
+    accuracy = evaluation.accuracy(evaluation.predict(network, validation.images, normalisation), validation.labels)
+    logits = evaluation.predict(network, recorded_images(examples, validation), normalisation)
+    write_recording([moment(logits, config["epochs_done"], accuracy)], path)
+    return accuracy
+
+
+def moment(logits: Tensor, epoch: float, accuracy: float) -> dict[str, Tensor]:
+    """What a recording keeps of a moment; `logits` are float32, (images, 10)."""
+    logits = logits - logits.mean(dim=1, keepdim=True)
+    scale = (logits.abs().max() / 127).clamp(min=1e-6)
+    return {
+        "logits": (logits / scale).round().to(torch.int8),
+        "scale": scale,
+        "epoch": torch.tensor(float(epoch)),
+        "accuracy": torch.tensor(accuracy),
+    }
+
+
+def write_recording(moments: list[dict[str, Tensor]], path: Path) -> None:
+    """Write moments, in their order, as a recording.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    content = save({name: torch.stack([each[name] for each in moments]) for name in moments[0]})
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def read_recording(path: Path) -> dict[str, Tensor] | None:

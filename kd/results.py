@@ -1,35 +1,65 @@
 """results.json, which `python -m train.evaluate` writes beside the checkpoints, as people read it."""
 
 import json
+import logging
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from pathlib import Path
 
 from kd.checkpoint import CheckpointError, weight_bytes
-from kd.models import ARCHITECTURES
+from kd.models import ARCHITECTURES, ROLE_NAMES
 from kd.recipe import RECIPES
 
 RESULTS = "results.json"
 
-ROLE_NAMES = {"teacher": "Teacher", "student": "Student alone", "distilled": "Distilled student"}
+
+_log = logging.getLogger(__name__)
+
+_NUMBERS = ("accuracy", "nll", "ece", "agreement", "parameters", "macs", "bytes", "latency_ms", "epochs_done", "seed")
 
 
 def read_results(checkpoints: str | Path) -> dict | None:
+    """The results in a folder of checkpoints; None where none have been measured, or the file is damaged.
+
+    Whoever needs the networks alone is not stopped by what was measured of them; the log says what is wrong.
+    """
+    try:
+        return load_results(checkpoints)
+    except CheckpointError as error:
+        _log.warning("%s", error)
+        return None
+
+
+def load_results(checkpoints: str | Path) -> dict | None:
     """The results in a folder of checkpoints; None where none have been measured.
 
     Raises:
-        CheckpointError: the file is damaged.
+        CheckpointError: the file is damaged, or names what this program does not know.
     """
     path = Path(checkpoints) / RESULTS
     if not path.exists():
         return None
     try:
         results = json.loads(path.read_text("utf-8"))
-        if not {"models", "data"} <= set(results):
-            raise ValueError("it has no models or no data")
+        if wrong := _wrong_fields(results):
+            raise ValueError(f"it is without a usable {', '.join(wrong)}")
         return results
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({error}): write it anew with python -m train.evaluate --checkpoints {checkpoints}"
         ) from error
+
+
+def _wrong_fields(results: dict) -> list[str]:
+    """The fields that are missing, cannot be true, or name what is not known."""
+    wrong = [key for key in ("models", "data") if not isinstance(results.get(key), dict)]
+    if wrong:
+        return wrong
+    for role, model in results["models"].items():
+        wrong += [] if role in ROLE_NAMES else [f"role {role}"]
+        wrong += [f"{role}.{key}" for key in _NUMBERS if not isinstance(model.get(key), Real)]
+        wrong += [] if model.get("architecture") in ARCHITECTURES else [f"{role}.architecture"]
+    return wrong
 
 
 def results_of(results: dict, config: dict) -> dict | None:
@@ -46,12 +76,15 @@ def results_of(results: dict, config: dict) -> dict | None:
     return {**results, "models": {config["role"]: model}}
 
 
-def out_of_class_threshold(results: dict | None) -> float | None:
-    """The teacher's energy score below which an image is unlikely to be of the ten classes (see `kd.evaluation`).
-
-    None where it has not been measured: older results lack it.
-    """
-    return results["out_of_class"]["threshold"] if results and "out_of_class" in results else None
+def warning_rates(out_of_class: dict) -> str:
+    """How often the page's warning is right and wrong, in a sentence, from what results.json has as "out_of_class"."""
+    false, caught, left_out = (out_of_class[key] for key in ("false_alarms", "mean_detected", "left_out"))
+    unknown = left_out["class"] if left_out else None
+    others = f", but {left_out['detected']:.0%} of {unknown}s where no {unknown} was trained on" if left_out else ""
+    return (
+        f"It comes for nothing with {false:.0%} of test images; "
+        f"it catches {caught:.0%} of noise, patterns and text{others}."
+    )
 
 
 def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
@@ -78,10 +111,19 @@ def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
 
 
 def results_table(results: dict) -> str:
-    """The results as a Markdown table, with a line that says where they come from."""
-    headings, rows = results_rows(results)
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + provenance(results) + "\n"
+    """The results as a Markdown table."""
+    return markdown_table(*results_rows(results))
+
+
+def results_section(results: dict) -> str:
+    """The table, with a paragraph below it that says where it comes from."""
+    return f"{results_table(results)}\n\n{provenance(results)}\n"
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:
+    """A Markdown table: the first columns, `names` of them, to the left, figures to the right."""
+    rule = ["---"] * names + ["---:"] * (len(headings) - names)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
 
 
 def training_sentences(models: dict[str, dict]) -> str:

@@ -52,6 +52,6 @@ def keep_labels(training: LabelledImages, fraction: float, keep_unlabelled: bool
     return replace(repeated, index=repeated.index + COPY * torch.arange(copies).repeat_interleave(len(known)))
 
 
-def leave_out(images: LabelledImages, class_name: str) -> LabelledImages:
+def omit_class(images: LabelledImages, class_name: str) -> LabelledImages:
     """All images but those of one class."""
     return images[torch.nonzero(images.labels != CLASSES.index(class_name))[:, 0]]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kd.checkpoint import write_atomically
 from kd.cifar10 import CLASSES, COPY
-from kd.processes import Processes, autocast
+from kd.device import Processes, autocast
 
 HALF_MAX = torch.finfo(torch.float16).max
 

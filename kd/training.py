@@ -4,11 +4,15 @@ The teacher and the baseline student minimise the cross-entropy with the labels,
 student a distillation loss; nothing else depends on the role. For a given seed, the baseline and
 the distilled student start from the same weights and see the same images in the same order under
 the same augmentation and schedule, at the same size of feature maps.
+
+The file reads from top to bottom: the run, an epoch with its steps, what a step needs, the optimisers and their
+schedule, what is said meanwhile, and what ends a run.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +20,29 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
 
 from kd import evaluation
 from kd.augment import augment, draw
+from kd.checkpoint import STATE, load_state, save_state
 from kd.cifar10 import NORMALISATIONS, LabelledImages
+from kd.device import ALONE, Processes, autocast
 from kd.losses import UNLABELLED, DistillationLoss, distillation_loss, hard_loss
 from kd.models import downsample_early
-from kd.optimizer import make_optimizers, schedule_at
-from kd.processes import ALONE, Processes, autocast
-from kd.progress import Progress
 from kd.recipe import Recipe
 from kd.recording import Recorder
 from kd.teacher import CachedLogits, FrozenTeacher
-from kd.training_state import STATE, TrainingError, TrainingState
+
+# Of the quintic Newton-Schulz iteration (Jordan 2024, https://kellerjordan.github.io/posts/muon): steep at 0, so that
+# few steps bring every singular value near 1.
+QUINTIC = (3.4445, -4.7750, 2.0315)
+
+# What an epoch at full size costs, in epochs with the early stride: their multiplications are as 4 to 1.
+FULL_SIZE_COST = 4
+
+
+class TrainingError(RuntimeError):
+    """A run cannot go on; the message says why and what is left to do."""
 
 
 def train(
@@ -66,6 +80,7 @@ def train(
 
     Raises:
         TrainingError: the loss is no longer finite, the batch does not fit, or the disk is full.
+        CheckpointError: the state in `output_dir` is damaged or another run's.
     """
     processes = Processes.current()
     device = training.labels.device
@@ -73,9 +88,7 @@ def train(
 
     network.to(memory_format=torch.channels_last)
     optimizers = make_optimizers(network, recipe, device)
-    state = TrainingState(network, optimizers, recipe)
-    state.load(output_dir / STATE, device)
-    history = state.history
+    history = load_state(output_dir / STATE, network, optimizers, recipe)
     if history and processes.rank == 0:
         export(network, history)  # the interruption may have come between state and checkpoint
     learner = prepared(network, processes, device, compiled)
@@ -105,7 +118,7 @@ def train(
             if processes.rank == 0:
                 if recorder:
                     recorder.record(epoch + 1, measured["validation_accuracy"])
-                state.save(output_dir / STATE)
+                save_state(output_dir / STATE, network, optimizers, recipe, history)
                 export(network, history)
         except OSError as error:
             raise TrainingError(
@@ -117,30 +130,6 @@ def train(
     return history
 
 
-def prepared(network: nn.Module, processes: Processes, device: torch.device, compiled: bool) -> nn.Module:
-    """The network as it learns: shared among the processes, and compiled, where asked."""
-    learner = network
-    if processes.count > 1:
-        if device.type == "cuda":
-            learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)
-        learner = DistributedDataParallel(learner)
-    return torch.compile(learner) if compiled else learner
-
-
-def validate(network: nn.Module, validation: LabelledImages, recipe: Recipe, epoch: int, precision: str) -> dict:
-    """validation_accuracy and validation_loss (nats) after an epoch, at the size it was trained at.
-
-    Raises:
-        TrainingError: the loss is not finite.
-    """
-    normalisation = NORMALISATIONS[recipe.normalisation]
-    logits = evaluation.predict(network, validation.images, normalisation, precision=precision)
-    metrics = evaluation.measure(logits, validation.labels.cpu())
-    if not math.isfinite(metrics["nll"]):
-        raise diverged("validation loss", metrics["nll"], epoch)
-    return {"validation_accuracy": metrics["accuracy"], "validation_loss": metrics["nll"]}
-
-
 def train_epoch(
     learner: nn.Module,
     training: LabelledImages,
@@ -148,7 +137,7 @@ def train_epoch(
     epoch: int,
     optimizers: list[torch.optim.Optimizer],
     cached: CachedLogits | None,
-    progress: Progress,
+    progress: "Progress",
     *,
     precision: str = "float32",
     recorder: Recorder | None = None,
@@ -209,9 +198,7 @@ def train_epoch(
     }
 
 
-def open_cache(teacher: FrozenTeacher | None, folder: Path | None, epoch: int) -> CachedLogits | None:
-    """The teacher's logits of an epoch's views; None without a teacher."""
-    return CachedLogits(teacher, folder and folder / f"epoch-{epoch + 1:03}.safetensors") if teacher else None
+# What a step and an epoch need
 
 
 def loss_of(logits: Tensor, teacher_logits: Tensor | None, labels: Tensor, recipe: Recipe) -> DistillationLoss:
@@ -254,6 +241,211 @@ def batches(
 def step_seed(seed: int, epoch: int, rank: int) -> int:
     """A seed of its own for each run, epoch and process."""
     return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
+
+
+def open_cache(teacher: FrozenTeacher | None, folder: Path | None, epoch: int) -> CachedLogits | None:
+    """The teacher's logits of an epoch's views; None without a teacher."""
+    return CachedLogits(teacher, folder and folder / f"epoch-{epoch + 1:03}.safetensors") if teacher else None
+
+
+def prepared(network: nn.Module, processes: Processes, device: torch.device, compiled: bool) -> nn.Module:
+    """The network as it learns: shared among the processes, and compiled, where asked."""
+    learner = network
+    if processes.count > 1:
+        if device.type == "cuda":
+            learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)
+        learner = DistributedDataParallel(learner)
+    return torch.compile(learner) if compiled else learner
+
+
+def validate(network: nn.Module, validation: LabelledImages, recipe: Recipe, epoch: int, precision: str) -> dict:
+    """validation_accuracy and validation_loss (nats) after an epoch, at the size it was trained at.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    normalisation = NORMALISATIONS[recipe.normalisation]
+    logits = evaluation.predict(network, validation.images, normalisation, precision=precision)
+    metrics = evaluation.measure(logits, validation.labels.cpu())
+    if not math.isfinite(metrics["nll"]):
+        raise diverged("validation loss", metrics["nll"], epoch)
+    return {"validation_accuracy": metrics["accuracy"], "validation_loss": metrics["nll"]}
+
+
+# The optimisers and their schedule
+
+
+def make_optimizers(network: nn.Module, recipe: Recipe, device: torch.device) -> list[torch.optim.Optimizer]:
+    """The optimisers of a recipe: SGD, and with "muon" Muon for the convolutions before it.
+
+    Muon takes the convolutions with more than three input channels a group: not the one that sees the pixels, and not
+    depthwise ones. SGD's norm layers and biases have no weight decay. Each group keeps its peak rate in `initial_lr`.
+    """
+    by_muon = [
+        module.weight
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d) and module.weight.shape[1] > 3 and recipe.optimizer == "muon"
+    ]
+    taken = {id(weight) for weight in by_muon}
+    rest = [parameter for parameter in network.parameters() if id(parameter) not in taken]
+    decayed = [parameter for parameter in rest if parameter.ndim > 1]
+    others = [parameter for parameter in rest if parameter.ndim <= 1]
+    sgd = torch.optim.SGD(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+        fused=device.type == "cuda",
+    )
+    optimizers = [sgd]
+    if by_muon:
+        optimizers.append(Muon(by_muon, recipe.muon_learning_rate, recipe.muon_momentum))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every step is made orthogonal (Jordan 2024, https://kellerjordan.github.io/posts/muon).
+
+    A convolution counts as a matrix with a row an output channel. As in cifar10-airbench, each weight is first scaled
+    to the norm sqrt(output channels): the batch norm behind it makes its size meaningless, and a fixed one gives the
+    learning rate a fixed meaning. PyTorch's own Muon takes matrices alone, and does not rescale.
+
+    Args:
+        params: weights of two or more dimensions, each followed by a norm layer.
+        lr: learning rate, per step.
+        momentum: of the gradients, Nesterov's, 0 to 1.
+        steps: of the Newton-Schulz iteration.
+    """
+
+    def __init__(self, params, lr: float = 0.24, momentum: float = 0.6, steps: int = 3) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "steps": steps})
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:
+        """Take one step along the gradients."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(weight)
+                buffer = state["momentum_buffer"].mul_(group["momentum"]).add_(weight.grad)
+                update = weight.grad.add(buffer, alpha=group["momentum"])
+                direction = orthogonalised(update.flatten(1), group["steps"]).view(weight.shape)
+                weight.mul_(len(weight) ** 0.5 / weight.norm().clamp(min=1e-12))
+                weight.add_(direction, alpha=-group["lr"])
+
+
+def orthogonalised(matrix: Tensor, steps: int) -> Tensor:
+    """About U V' of a matrix's singular value decomposition U S V', float32, shaped like the matrix.
+
+    Args:
+        matrix: (M, N).
+        steps: of the iteration; after three, singular values that were not tiny lie between .5 and 1.3 or so.
+    """
+    a, b, c = QUINTIC
+    tall = matrix.shape[0] > matrix.shape[1]
+    found = matrix.float().T if tall else matrix.float()  # the square below is that of the shorter side
+    found = found / (found.norm() + 1e-7)  # no singular value above 1
+    for _ in range(steps):
+        square = found @ found.T
+        found = a * found + (b * square + c * square @ square) @ found
+    return found.T if tall else found
+
+
+def schedule_at(epochs: float, recipe: Recipe) -> float:
+    """The share of the peak learning rate, 0 to 1.
+
+    Linear warm-up from 0, then a line to 0 or a cosine (Loshchilov 2017, arXiv 1608.03983, without restarts).
+
+    Args:
+        epochs: passes over the data so far, a fraction within an epoch.
+    """
+    done = epochs / recipe.epochs
+    if done < recipe.warmup:
+        return done / recipe.warmup
+    left = (1 - done) / (1 - recipe.warmup)
+    return left if recipe.schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left))
+
+
+# What a run says of itself
+
+
+class Progress:
+    """A bar with loss, accuracy, images/s and the time left in the whole run, and a line when an epoch is done."""
+
+    def __init__(self, recipe: Recipe, history: list[dict], images: int, hidden: bool) -> None:
+        """Begin the epoch after those of `history`, of `images` images in all."""
+        self.recipe, self.epoch, self.hidden = recipe, len(history), hidden
+        self.title = f"epoch {self.epoch + 1}/{recipe.epochs}"
+        self.before = f"{history[-1]['validation_accuracy']:.1%}" if history and not hidden else "none yet"
+        self.bar = tqdm(
+            total=images // recipe.batch_size * recipe.batch_size,
+            desc=self.title,
+            unit="img",
+            leave=False,
+            disable=True if hidden else None,  # None: only on a terminal
+        )
+        self.started = self.last = time.perf_counter()
+
+    def due(self) -> bool:
+        """Whether to look at the loss now: about twice a second, since a look makes a GPU wait."""
+        now = time.perf_counter()
+        if now - self.last < 0.5:
+            return False
+        self.last = now
+        return True
+
+    def show(self, images: int, loss: float, accuracy: float) -> None:
+        """Move the bar to `images`, with the loss and the accuracy (0 to 1) of the epoch so far."""
+        done = images / self.bar.total if self.bar.total else 1
+        seconds = (time.perf_counter() - self.started) / done * cost_left(self.recipe, self.epoch + min(done, 0.999))
+        self.bar.set_postfix_str(
+            f"loss {loss:.3f}, accuracy {accuracy:.1%}, validation {self.before}, run done in {duration(seconds)}",
+            refresh=False,
+        )
+        self.bar.update(images - self.bar.n)
+
+    def close(self, measured: dict) -> None:
+        """Take the bar away and print the epoch's measurements as one line."""
+        self.bar.close()
+        if self.hidden:
+            return
+        done = self.epoch + 1
+        rate = measured["seconds"]
+        if done == self.recipe.early_epochs:  # what comes costs more than what was measured
+            rate *= FULL_SIZE_COST
+        left = duration(rate * cost_left(self.recipe, done)) if done < self.recipe.epochs else "nothing"
+        tqdm.write(
+            f"{self.title}: loss {measured['loss']:.4f}, accuracy {measured['accuracy']:.2%}, "
+            f"validation accuracy {measured['validation_accuracy']:.2%}, "
+            f"{measured['images_per_second']:,.0f} images/s, {measured['seconds']:.0f} s, {left} to go"
+        )
+
+
+def cost_left(recipe: Recipe, epochs_done: float) -> float:
+    """What is left of a run, in epochs of the kind that `epochs_done` stands in.
+
+    Args:
+        epochs_done: passes over the data so far, a fraction within an epoch.
+    """
+    early, now = recipe.early_epochs, int(epochs_done)
+    left = recipe.epochs - epochs_done
+    if now >= early:
+        return left
+    return (early - epochs_done) + FULL_SIZE_COST * (recipe.epochs - early)
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds as people read them: 3:07:00."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+# What ends a run
 
 
 def check_batch_size(recipe: Recipe, images: int, processes: Processes) -> None:

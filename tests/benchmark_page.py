@@ -23,7 +23,7 @@ from playwright.sync_api import sync_playwright
 
 from kd import checkpoint, models
 from kd.inference import Trio, read_photo, to_network_size
-from kd.recipe import ROLES
+from kd.models import ROLES
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, api_client, resident_bytes, serve
 
 PHOTO = ROOT / "kd" / "demo" / "examples" / "dog.png"

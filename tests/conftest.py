@@ -12,8 +12,12 @@ from huggingface_hub import constants
 from playwright.sync_api import sync_playwright
 from torch import nn
 
-from kd.cifar10 import read_training_set, split_indices
+from kd import checkpoint, models
+from kd.cifar10 import CLASSES, NORMALISATIONS, read_split
 from kd.inference import Trio
+from kd.models import ROLES
+from kd.recipe import RECIPES, as_config
+from kd.results import RESULTS
 from tests.browser import PATIENCE
 from tests.hub_stand_in import hub_stand_in
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, api_client, serve
@@ -32,9 +36,19 @@ def data_dir():
 @pytest.fixture(scope="session")
 def subset(data_dir):
     """The subset's training images, split: 450 to train on and 50 to validate on."""
-    everything = read_training_set(data_dir)
-    training, validation = split_indices(everything.labels)
-    return everything[training], everything[validation]
+    return read_split(data_dir)
+
+
+class TinyNetwork(nn.Sequential):
+    """Two convolutions with a head, which `kd.models` takes apart as it does MobileNetV2."""
+
+    @property
+    def features(self):
+        return nn.Sequential(self[:3], *self[3:7])
+
+    @property
+    def classifier(self):
+        return self[9]
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +57,7 @@ def make_network():
 
     def make(seed=0):
         torch.manual_seed(seed)
-        return nn.Sequential(
+        return TinyNetwork(
             nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(8),
             nn.ReLU(),
@@ -57,6 +71,46 @@ def make_network():
         )
 
     return make
+
+
+def describe(role="student"):
+    normalisation = NORMALISATIONS["cifar10"]
+    return {
+        "role": role, "architecture": "resnet50" if role == "teacher" else "mobilenet_v2", "stem": "imagenet",
+        "classes": list(CLASSES),
+        "normalisation": {"name": "cifar10", "mean": list(normalisation.mean), "std": list(normalisation.std)},
+        "recipe": as_config("original", RECIPES["original"][role]), "seed": 7, "epochs_done": 3, "machine": "a machine",
+        "data": {"name": "CIFAR-10", "trained_on": 450},
+    }  # fmt: skip
+
+
+def measure(folder, roles=ROLES):
+    """Writes a results.json that fits the checkpoints in `folder`, as train.evaluate does."""
+    measured = {}
+    same = ("architecture", "recipe", "seed", "epochs_done", "machine", "data")
+    for position, role in enumerate(roles):
+        config = checkpoint.load_config(folder / role)
+        measured[role] = {
+            "accuracy": 0.8125 - position / 64, "nll": 0.5, "ece": 0.0625, "agreement": 0.75, "parameters": 10,
+            "macs": 20, "latency_ms": 1.0, "bytes": checkpoint.weight_bytes(config),
+        }  # fmt: skip
+        measured[role] |= {key: config[key] for key in same}
+    data = {"name": "CIFAR-10", "part": "test", "images": 100}
+    checkpoint.write_json(folder / RESULTS, {"models": measured, "data": data, "machine": "M", "latency_runs": 9})
+
+
+@pytest.fixture
+def checkpoints(tmp_path, monkeypatch, make_network):
+    """A folder with three tiny checkpoints and their results; the teacher's is in several shards."""
+    monkeypatch.setattr(models, "build", lambda name, stem: make_network(seed=99))
+    monkeypatch.setattr(checkpoint, "MAX_SHARD_BYTES", 3000)
+    folder = tmp_path / "checkpoints"
+    for seed, role in enumerate(ROLES):
+        network = make_network(seed)
+        network(torch.randn(8, 3, 32, 32))  # so that the batch-norm statistics are not those of a new network
+        checkpoint.save(network.eval(), describe(role), folder / role)
+    measure(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -136,14 +190,25 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def windows(browser):
+    """Windows by their settings, kept from test to test: with what one has cached, a page opens in half the time."""
+    return {}
+
+
 @pytest.fixture
-def visit(browser, server):
+def visit(browser, windows, server):
     """Opens the page in a window of its own; fails the test if a script of the page failed."""
-    contexts, errors = [], []
+    further, errors = [], []
 
     def open_page(query="", **settings):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 1000}} | settings)
-        contexts.append(context)
+        settings = {"viewport": {"width": 1280, "height": 1000}} | settings
+        context = windows.get(repr(settings)) or browser.new_context(**settings)
+        if context.pages:  # this test's own: visitors do not share a window
+            context = browser.new_context(**settings)
+            further.append(context)
+        else:
+            windows[repr(settings)] = context
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -152,6 +217,10 @@ def visit(browser, server):
         return page
 
     yield open_page
-    for context in contexts:
+    for context in further:
         context.close()
+    for context in windows.values():
+        context.set_offline(False)
+        for page in context.pages:
+            page.close()
     assert errors == []

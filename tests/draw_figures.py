@@ -1,4 +1,4 @@
-"""Draw the studies' figures that the documentation shows: `python -m tests.draw_figures`.
+"""Draw the studies' figures for the documentation: `python -m tests.draw_figures`.
 
 The page draws them with Plotly in the browser, so this does too, in Chromium. Each becomes
 checkpoints/studies/figures/STUDY-FIGURE.svg, which ends in the digest of the JSON that it was drawn from.
@@ -6,8 +6,6 @@ checkpoints/studies/figures/STUDY-FIGURE.svg, which ends in the digest of the JS
 
 import hashlib
 import json
-import re
-from pathlib import Path
 from urllib.parse import unquote
 
 import plotly.graph_objects as go
@@ -15,21 +13,20 @@ from playwright.sync_api import sync_playwright
 from plotly.offline import get_plotlyjs
 
 from kd.checkpoint import write_atomically
-from kd.demo.study_figures import figures_of
-from kd.studies import STUDIES_FOLDER, read_studies
+from kd.demo.study_figures import drawings_of
+from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, read_studies
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT
 
 CHECKPOINTS = ROOT / "checkpoints"
-FIGURES = CHECKPOINTS / STUDIES_FOLDER / "figures"
+FIGURES = CHECKPOINTS / STUDIES_FOLDER / FIGURES_FOLDER
 WIDTH = 800  # pixels
 
 
 def main() -> None:
     drawn = {
-        path: (study["study"], figure)
-        for study in read_studies(CHECKPOINTS).values()
-        for figure in figures_of(study)
-        if (path := FIGURES / f"{study['study']}-{figure.name}.svg") in shown()
+        FIGURES / f"{name}-{drawing.name}.svg": (name, drawing.figure(study))
+        for name, study in read_studies(CHECKPOINTS).items()
+        for drawing in drawings_of(study)
     }
     for old in set(FIGURES.glob("*.svg")) - drawn.keys():
         old.unlink()
@@ -38,16 +35,10 @@ def main() -> None:
         page = browser.new_page()
         page.add_script_tag(content=get_plotlyjs())
         for path, (study, figure) in drawn.items():
-            text = svg(page, figure.figure) + source_mark(study)
+            text = svg(page, figure) + source_mark(study)
             write_atomically(path, lambda temporary, text=text: temporary.write_text(text, "utf-8"))
             print(path.relative_to(ROOT))
         browser.close()
-
-
-def shown() -> set[Path]:
-    """The figures that README.md and docs/studies.md show."""
-    text = "".join((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/studies.md"))
-    return {ROOT / name for name in re.findall(r"\]\((?:\.\./)?(checkpoints/\S+\.svg)\)", text)}
 
 
 def svg(page, figure: go.Figure) -> str:

@@ -1,9 +1,12 @@
-"""The real page in a process of its own, for tests and benchmarks to visit."""
+"""The real page in a process of its own, and a plain file server, for tests and benchmarks to visit."""
 
+import functools
+import http.server
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -65,6 +68,54 @@ def serve(
     finally:
         process.terminate()
         process.wait()
+
+
+class FileServer(http.server.ThreadingHTTPServer):
+    """A plain file server, until `stop`.
+
+    Attributes:
+        address: of the folder that it serves, which lies below the top.
+        withheld: what is in the paths that it pretends not to have.
+        sent: bytes of all files so far.
+    """
+
+    def __init__(self, folder: Path, **headers: str) -> None:
+        super().__init__(("127.0.0.1", 0), functools.partial(_Files, headers, directory=folder.parent))
+        self.address = f"http://127.0.0.1:{self.server_port}/{folder.name}/"
+        self.withheld: str | None = None
+        self.sent = 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Files(http.server.SimpleHTTPRequestHandler):
+    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {".mjs": "text/javascript"}
+
+    def __init__(self, further_headers: dict[str, str], *arguments: object, **settings: object) -> None:
+        self.further_headers = further_headers
+        super().__init__(*arguments, **settings)
+
+    def do_GET(self) -> None:  # noqa: N802
+        if self.server.withheld and self.server.withheld in self.path:
+            self.send_error(404)
+        else:
+            super().do_GET()
+
+    def end_headers(self) -> None:
+        for name, value in self.further_headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        super().end_headers()
+
+    def copyfile(self, source: object, output: object) -> None:
+        content = source.read()
+        self.server.sent += len(content)
+        output.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def resident_bytes(pid: int, which: str = "VmRSS") -> int:

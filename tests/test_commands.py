@@ -1,6 +1,8 @@
 """The commands as a user gives them: whole runs, killed runs, runs of two processes, and what is refused."""
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -19,11 +21,11 @@ from safetensors.torch import load_file
 
 import train.run
 from kd import checkpoint, models
+from kd.checkpoint import STATE
 from kd.cifar10 import CLASSES, FOLDER, NORMALISATIONS
-from kd.processes import chosen_precision
+from kd.device import chosen_precision
 from kd.recipe import RECIPES, as_config
 from kd.recording import RECORDING, read_recording
-from kd.training_state import STATE
 from tests.train_plain_network import main as train_plain_network
 
 ROOT = Path(__file__).parent.parent
@@ -62,8 +64,9 @@ def contents(folder):
 def student(tmp_path_factory):
     """The folder of a student that was trained without interruption."""
     folder = tmp_path_factory.mktemp("runs") / "student"
-    output = run("train.student", *SEED_RUN, "--output-dir", folder)
-    assert "epoch 3/3: loss" in output and f"{folder}: 3 epochs done" in output
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        train.run.main("student", [*SEED_RUN, "--output-dir", str(folder)])
+    assert "epoch 3/3: loss" in said.getvalue() and f"{folder}: 3 epochs done" in said.getvalue()
     return folder
 
 
@@ -101,8 +104,8 @@ def test_a_teacher_starts_from_another_one_and_says_so(teacher, few_images, tmp_
     small_step = (
         "--recipe original --normalisation cifar10 --epochs 1 --batch-size 64 --learning-rate 1e-6 --device cpu"
     )
-    arguments = [*small_step.split(), "--data-dir", few_images, "--output-dir", tmp_path]
-    run("train.teacher", *arguments, "--start-from", teacher)
+    arguments = [*small_step.split(), "--data-dir", str(few_images), "--output-dir", str(tmp_path)]
+    train.run.main("teacher", [*arguments, "--start-from", str(teacher)])
     (before, config_before), (after, config) = checkpoint.load(teacher), checkpoint.load(tmp_path)
     weights = after.state_dict()
     for name, expected in before.named_parameters():
@@ -195,8 +198,17 @@ def test_finished_run_says_so_and_changes_nothing(student, capsys):
     assert contents(student) == before
 
 
-def test_finished_run_says_so_to_two_processes_too(student):
-    assert "holds this run already" in run("train.student", *SEED_RUN, "--output-dir", student, processes=2)
+def test_of_two_processes_one_says_that_the_run_is_finished_and_neither_waits_for_ever(student, monkeypatch, capsys):
+    waits, said = [], []
+    for first in (True, False):
+        waiting = []
+        monkeypatch.setattr(train.run, "join_processes", lambda device, first=first: first)
+        monkeypatch.setattr(train.run, "wait_for_all", lambda waiting=waiting: waiting.append(1))
+        train.run.main("student", [*SEED_RUN, "--output-dir", str(student)])
+        waits.append(len(waiting))
+        said.append(capsys.readouterr().out)
+    assert waits[0] == waits[1] > 0  # a process waits until all others wait too
+    assert "holds this run already" in said[0] and said[1] == ""
 
 
 @pytest.mark.parametrize(
@@ -269,17 +281,8 @@ def test_strong_recipe_runs_to_its_end(few_images, tmp_path):
 
 def test_strong_recipe_distils_a_teacher_into_a_student(few_images, teacher, tmp_path):
     arguments = "--recipe strong --epochs 1 --batch-size 64 --device cpu --record --teacher-logits".split()
-    run(
-        "train.distill",
-        *arguments,
-        tmp_path / "logits",
-        "--teacher",
-        teacher,
-        "--data-dir",
-        few_images,
-        "--output-dir",
-        tmp_path,
-    )
+    folders = [tmp_path / "logits", "--teacher", teacher, "--data-dir", few_images, "--output-dir", tmp_path]
+    run("train.distill", *arguments, *folders)
     _, config = checkpoint.load(tmp_path)
     assert (config["role"], config["stem"], config["precision"]) == (
         "distilled",

@@ -4,15 +4,9 @@ import pytest
 from PIL import Image
 
 from kd.demo.seen import picture_url
-from kd.inference import CENTRE, Crop, Trio, to_network_size
-from kd.recipe import ROLES
+from kd.inference import CENTRE, Crop, to_network_size
+from kd.models import ROLES
 from tests.browser import EXAMPLES, settle, softmax, table, upload
-from tests.serving import ROOT
-
-
-@pytest.fixture(scope="module")
-def trio():
-    return Trio(ROOT / "checkpoints")
 
 
 @pytest.fixture

@@ -1,8 +1,12 @@
 """A crowd at the page: fifty visitors at once all get their own answer, in the order in which they came."""
 
+import platform
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -10,11 +14,13 @@ from PIL import Image
 
 from kd.demo import crowd
 from kd.demo.crowd import ENDPOINT, MANY_IMAGES, MAX_IMAGES, QUEUE, SINGLE_PHOTO, Allowance, Turns
+from kd.demo.uploads import read_upload
+from tests.serving import ROOT
 from tests.visitors import Visitor, photo_bytes
 
 VISITORS = 50
-# Places that a visitor may lose: as many are answered at once as there are cores, and answers cross on their way.
-OVERTAKEN = 8
+# Places that a visitor may lose: so many are let in at once, and answers cross on their way.
+OVERTAKEN = SINGLE_PHOTO["concurrency_limit"]
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +163,7 @@ def test_the_limits_stand_in_the_page(visitors):
     assert QUEUE >= 2 * VISITORS
     dependencies = {entry["api_name"]: entry for entry in visitors[0].config["dependencies"]}
     assert dependencies["classify"]["queue"]
-    assert SINGLE_PHOTO["concurrency_limit"] == crowd.cores()
+    assert SINGLE_PHOTO["concurrency_limit"] > crowd.LARGE._free + crowd.cores()
     assert len({settings["concurrency_id"] for settings in (SINGLE_PHOTO, ENDPOINT, MANY_IMAGES)}) == 3
 
 
@@ -174,3 +180,51 @@ def test_a_containers_share_of_the_cores_counts(monkeypatch, limit, allowed, cor
     monkeypatch.setattr(crowd.os, "sched_getaffinity", lambda _: set(range(allowed)), raising=False)
     monkeypatch.setattr(crowd.Path, "read_text", read_text)
     assert crowd.cores() == cores
+
+
+def test_large_photos_wait_among_themselves_and_hold_up_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    Image.new("RGB", (3000, 2000)).save(tmp_path / "large.png")
+    Image.new("RGB", (300, 200)).save(tmp_path / "small.png")
+    large, small = ({"path": str(tmp_path / name)} for name in ("large.png", "small.png"))
+    with ThreadPoolExecutor(8) as pool:
+        with ExitStack() as held:
+            for _ in range(max(1, crowd.cores() - 1)):
+                held.enter_context(crowd.LARGE)
+            waiting = [pool.submit(read_upload, large) for _ in range(4)]
+            assert pool.submit(read_upload, small).result(60).size == (300, 200)
+            assert not any(each.done() for each in waiting)
+        for each in waiting:
+            assert each.result(60).mode == "RGB"
+
+
+MEMORY = """
+import threading
+from kd.demo.crowd import keep_no_free_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+if {keep}:
+    assert keep_no_free_memory()
+before = resident()
+kept = []
+
+def read_photos():
+    for _ in range(4):
+        photos = [bytearray(6_000_000) for _ in range(4)]
+        kept.append(bytes(50_000))
+        del photos
+
+for _ in range(12):
+    thread = threading.Thread(target=read_photos)
+    thread.start()
+    thread.join()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="the allocator is another one")
+def test_what_large_photos_took_goes_back_to_the_system():
+    run = [sys.executable, "-c", MEMORY.format(keep=True)]
+    assert int(subprocess.run(run, capture_output=True, text=True, check=True, cwd=ROOT).stdout) < 6_000_000

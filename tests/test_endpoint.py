@@ -8,7 +8,7 @@ from gradio_client.exceptions import AppError
 
 from kd.cifar10 import CLASSES
 from kd.demo.crowd import MAX_IMAGES
-from kd.recipe import ROLES
+from kd.models import ROLES
 from tests.serving import ROOT, api_client
 
 EXAMPLES = ROOT / "kd" / "demo" / "examples"

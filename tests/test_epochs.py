@@ -4,23 +4,19 @@ import math
 
 import pytest
 
-from kd.demo.study_figures import figures_of
-from kd.findings import accuracy_by_epochs, epochs_for, epochs_sentences
+from kd.demo.study_figures import drawings_of
+from kd.studies.declared import DISTILLED, STUDENT
+from kd.studies.findings import accuracy_by_epochs, epochs_for, epochs_sentences
+from tests import studies
 
 
 def study_of(alone, distilled, seeds=3):
     arms = [
-        {
-            "name": f"an arm of {epochs}", "role": role, "withheld": {}, "recipe": {"name": "strong", "epochs": epochs},
-            "runs": [
-                {"seed": seed, "accuracy": accuracy + 0.01 * seed, "epochs_done": epochs, "machine": "an abacus"}
-                for seed in range(seeds)
-            ],
-        }
-        for role, schedules in (("student", alone), ("distilled", distilled))
+        studies.measured(arm, [accuracy + 0.01 * seed for seed in range(seeds)], epochs)
+        for arm, schedules in ((STUDENT, alone), (DISTILLED, distilled))
         for epochs, accuracy in schedules.items()
-    ]  # fmt: skip
-    return {"study": "epochs", "measured_on": "test", "arms": arms, "comparisons": []}
+    ]
+    return studies.study_of(*arms)
 
 
 def test_epochs_lie_on_a_line_over_their_logarithm_between_two_schedules():
@@ -50,7 +46,8 @@ def test_study_with_one_schedule_has_no_such_sentence():
 
 
 def test_figure_has_a_curve_a_role_with_the_spread_over_the_seeds():
-    (drawn,) = figures_of(study_of({4: 0.70, 8: 0.80}, {4: 0.80, 8: 0.90}))
-    alone, distilled = drawn.figure.data
+    study = study_of({4: 0.70, 8: 0.80}, {4: 0.80, 8: 0.90})
+    (drawing,) = drawings_of(study)
+    alone, distilled = drawing.figure(study).data
     assert (list(alone.x), list(alone.y)) == ([4, 8], pytest.approx([0.71, 0.81]))
     assert (distilled.name, list(distilled.error_y.array)) == ("Distilled student", pytest.approx([0.01, 0.01]))

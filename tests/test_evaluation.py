@@ -13,7 +13,6 @@ from kd.evaluation import (
     energy_score,
     measure,
     negative_log_likelihood,
-    out_of_class,
     per_class_accuracy,
     predict,
 )
@@ -177,12 +176,3 @@ def test_the_energy_score_equals_a_loop_and_does_not_overflow(answers):
     assert energy_score(torch.tensor([[1000.0, 0.0], [-1000.0, -1000.0]])).tolist() == pytest.approx(
         [1000, math.log(2) - 1000], rel=1e-12
     )
-
-
-def test_the_threshold_leaves_the_given_share_of_validation_images_below(answers):
-    logits = answers[0]
-    assert out_of_class(logits)["share_of_validation_below"] == 0.05
-    described = out_of_class(logits, share=0.2)
-    assert described["validation_images"] == 2000
-    assert described["share_of_validation_below"] == 0.2
-    assert (energy_score(logits) < described["threshold"]).sum() == 400

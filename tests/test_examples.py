@@ -3,11 +3,16 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
-from kd.cifar10 import CLASSES, example_positions, read_test_set
+from kd import checkpoint
+from kd.cifar10 import CLASSES, drawn_order, example_positions, read_test_set
+from kd.demo.examples import game_pictures
+from kd.studies.omitted_class import FOLDER
 from tests.browser import EXAMPLES
+from tests.serving import ROOT
 from train import choose_examples
 
 
@@ -21,6 +26,12 @@ def test_the_command_writes_ten_images_of_the_data_set_with_their_labels(tmp_pat
         assert CLASSES[test.labels[example["test_index"]]] == name
         written = np.asarray(Image.open(tmp_path / example["file"]))
         assert (written == test.images[example["test_index"]].permute(1, 2, 0).numpy()).all()
+    of_the_example = content["examples"][CLASSES.index("frog")]["test_index"]
+    in_game = [picture["test_index"] for picture in content["game"]["pictures"]]
+    assert [of_the_example, *in_game] == drawn_order(test.labels, CLASSES.index("frog"))[:7].tolist()
+    for picture in content["game"]["pictures"]:
+        written = np.asarray(Image.open(tmp_path / picture["file"]))
+        assert (written == test.images[picture["test_index"]].permute(1, 2, 0).numpy()).all()
 
 
 def test_missing_data_end_the_command_with_the_way_out(tmp_path):
@@ -53,3 +64,13 @@ def test_the_shipped_examples_are_those_of_the_rule_for_the_whole_test_set():
     for name, example in zip(CLASSES, content["examples"], strict=True):
         assert example["label"] == name
         assert np.asarray(Image.open(EXAMPLES / example["file"])).shape == (32, 32, 3)
+
+
+def test_the_games_pictures_are_six_of_the_class_that_the_shipped_student_never_saw():
+    name = checkpoint.load_config(ROOT / "checkpoints" / FOLDER)["data"]["omitted_class"]
+    chosen, pictures = game_pictures(name)
+    assert chosen == choose_examples.GAME_CHOSEN
+    assert len(pictures) == choose_examples.IN_GAME == 6
+    assert all(np.asarray(Image.open(picture)).shape == (32, 32, 3) for picture in pictures)
+    with pytest.raises(checkpoint.CheckpointError, match="--omitted-class truck"):
+        game_pictures("truck")

@@ -69,6 +69,12 @@ def command(data_dir, tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture
+def exported_before(model, monkeypatch):
+    """Exporting takes seconds: where it is not what is tested, the small network's graph is there already."""
+    monkeypatch.setattr(export, "to_onnx", lambda classifier: model)
+
+
 def refusal(*arguments):
     """The sentence that the command ends with."""
     with pytest.raises(SystemExit) as caught:
@@ -169,7 +175,7 @@ def test_writes_onnx_and_measures_it_against_pytorch(command, small_checkpoint, 
     assert "| Student alone (MobileNetV2) | ONNX, float32 |" in said and str(output / FILES["float16"]) in said
 
 
-def test_pt2_replaces_the_export_that_was_there(command, small_checkpoint):
+def test_pt2_replaces_the_export_that_was_there(command, exported_before, small_checkpoint):
     command(small_checkpoint)
     exported = command(small_checkpoint, "--format", "pt2")
     output = small_checkpoint.parent / "exports"
@@ -178,7 +184,9 @@ def test_pt2_replaces_the_export_that_was_there(command, small_checkpoint):
 
 
 @pytest.mark.parametrize(("lost", "kept"), [(0.005, True), (0.006, False)])
-def test_int8_stays_only_within_half_a_point(command, small_checkpoint, monkeypatch, capsys, lost, kept):
+def test_int8_stays_only_within_half_a_point(
+    command, exported_before, small_checkpoint, monkeypatch, capsys, lost, kept
+):
     accuracies = iter([0.8, 0.8, 0.8 - lost])  # PyTorch's, float32's, int8's
     monkeypatch.setattr(train.export.evaluation, "accuracy", lambda logits, labels: next(accuracies))
     exported = command(small_checkpoint, "--int8")
@@ -189,7 +197,7 @@ def test_int8_stays_only_within_half_a_point(command, small_checkpoint, monkeypa
     assert (said in capsys.readouterr().out) == (not kept)
 
 
-def test_record_gathers_networks(command, small_checkpoint, tmp_path, capsys):
+def test_record_gathers_networks(command, exported_before, small_checkpoint, tmp_path, capsys):
     other = shutil.copytree(small_checkpoint, tmp_path / "other")
     record = tmp_path / "exports.json"
     first = command(small_checkpoint, "--record", record)

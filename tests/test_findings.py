@@ -1,87 +1,144 @@
 """Sentences, tables and figures of the studies' own analyses say what their JSON holds."""
 
+from dataclasses import replace
+
 import pytest
 
 from kd.demo.study_figures import (
     accuracy_over_labels,
     calibration_over_labels,
     doubt_over_temperature,
-    unseen_class_recognised,
+    omitted_class_recognised,
 )
-from kd.findings import findings, never_seen_sentence
+from kd.studies.declared import DISTILLED, LOSS_SETTINGS, STUDENT, TEACHER, Arm
+from kd.studies.findings import findings, omitted_class_sentence
+from tests.studies import measured, study_of
 
-RUN = {"epochs_done": 8, "machine": "a CPU"}
 
-
-def make_never_seen():
-    def run(unseen, temperature, before, after, bias):
-        return {
-            "arm": "?", "seed": 0, "unseen": unseen, "temperature": temperature, "bias": bias,
-            "before": {"unseen": before, "seen": 0.8}, "after": {"unseen": after, "seen": 0.7},
+def make_omitted_class():
+    def arm(name, temperature, before, after, bias):
+        if temperature is None:
+            declared = replace(STUDENT, omitted_class=name)
+        else:
+            declared = replace(DISTILLED, omitted_class=name, changes={"temperature": temperature})
+        found = {
+            "bias": bias, "before": {"omitted": before, "others": 0.8}, "after": {"omitted": after, "others": 0.7}
         }  # fmt: skip
+        arm = measured(declared)
+        return replace(arm, runs=(arm.runs[0] | {"omitted_class": found},))
 
-    runs = [
-        run("frog", None, 0.0, 0.05, 9.0), run("frog", 4.0, 0.01, 0.7, 3.0), run("frog", 20.0, 0.02, 0.9, 2.5),
-        run("cat", None, 0.0, 0.11, 8.0), run("cat", 4.0, 0.0, 0.3, 2.0),
-    ]  # fmt: skip
-    arm = {"name": "no frog, alone", "role": "student", "runs": [RUN], "withheld": {}, "recipe": {"name": "seed"}}
-    return {"never_seen": {"rule": "as often as the teacher", "runs": runs}, "arms": [arm], "comparisons": []}
+    return study_of(
+        measured(TEACHER),
+        arm("frog", None, 0.0, 0.05, 9.0), arm("frog", 4.0, 0.01, 0.7, 3.0), arm("frog", 20.0, 0.02, 0.9, 2.5),
+        arm("cat", None, 0.0, 0.11, 8.0), arm("cat", 4.0, 0.0, 0.3, 2.0),
+    )  # fmt: skip
 
 
-def make_human_doubt(seeds=2):
-    def arm(kl):
-        runs = [{"seed": seed, "kl_at_best": kl + seed / 1000} for seed in range(seeds)]
-        return {"kl": [kl + 0.2, kl + 0.1, kl], "kl_at_best": kl, "best_temperature": 4.0, "rank_correlation": 0.4,
-                "runs": runs}  # fmt: skip
+def make_human_labels(seeds=2, temperature_from="validation"):
+    def arm(position, kl):
+        runs = [{"seed": seed, "kl_at_temperature": kl + seed / 1000} for seed in range(seeds)]
+        return {"arm": position, "kl": [kl + 0.2, kl + 0.1, kl], "kl_at_temperature": kl, "temperature": 4.0,
+                "rank_correlation": 0.4, "runs": runs}  # fmt: skip
 
     inherited = {
-        "seeds": [0, 1], "rank_correlation": {"student alone": [0.5, 0.6], "distilled": [0.7, 0.8]},
+        "seeds": [0, 1], "rank_correlation": {"student": [0.5, 0.6], "distilled": [0.7, 0.8]},
         "mean": 0.2, "low": 0.1, "high": 0.3, "p": 0.01 if seeds > 1 else None, "n": seeds,
     }  # fmt: skip
-    arms = {"teacher": arm(0.3), "student alone": arm(0.25), "distilled": arm(0.2)}
-    return {
-        "human_doubt": {
-            "temperatures": [0.5, 1.0, 4.0], "people_entropy": 0.05, "arms": arms, "inherited": inherited,
-        },
-        "arms": [{"name": name, "role": role, "runs": [RUN], "withheld": {}, "recipe": {"name": "seed"}}
-                 for name, role in zip(arms, ("teacher", "student", "distilled"), strict=True)],
-        "comparisons": [],
+    found = {
+        "temperatures": [0.5, 1.0, 4.0], "people_entropy": 0.05, "temperature_from": temperature_from,
+        "arms": [arm(0, 0.3), arm(1, 0.25), arm(2, 0.2)], "inherited": inherited,
     }  # fmt: skip
+    return study_of(measured(TEACHER), measured(STUDENT), measured(DISTILLED), human_labels=found)
 
 
-def test_classes_never_seen_are_told_at_the_t_fixed_beforehand_with_their_controls_and_not_at_the_best():
-    sentence, table = findings(make_never_seen())
+def make_few_labels():
+    teacher = measured(TEACHER, (0.9,))
+    arms = [teacher]
+
+    def add(declared, *accuracies):
+        arms.append(measured(declared, accuracies, before=arms))
+
+    for share, alone, taught in ((0.01, 0.3, 0.6), (0.04, 0.45, 0.7)):
+        student, starved = Arm("student", label_fraction=share), Arm("teacher", label_fraction=share)
+        add(student, alone)
+        add(starved)
+        for by in (TEACHER, starved):
+            accuracies = (taught,) if by is TEACHER else ()
+            add(Arm("distilled", teacher=by, baseline=student, label_fraction=share, keep_unlabelled=True), *accuracies)
+    add(STUDENT, 0.8)
+    add(Arm("student", label_fraction=0.25))
+
+    def gain(arm, mean):
+        baseline = next(place for place, other in enumerate(arms) if other is arms[arm].baseline)
+        interval = {"low": mean - 0.01, "high": mean + 0.01, "n": 3, "p": 0.001}
+        return {"arm": arm, "baseline": baseline, "metric": "accuracy", "mean": mean, **interval}
+
+    return study_of(*arms, comparisons=[gain(3, 0.3), gain(7, 0.25), gain(8, 0.02)])
+
+
+# Omitted classes
+
+
+def test_omitted_classes_are_told_at_the_t_fixed_beforehand_with_their_controls_and_not_at_the_best():
+    sentence, table = findings(make_omitted_class())
     assert "70.0% of the frog images at T = 4 (1.0% before; taught by the labels alone 5.0%)" in sentence
     assert "30.0% of the cat images at T = 4 (0.0% before; taught by the labels alone 11.0%)" in sentence
-    assert "as often as the teacher" in sentence
+    assert "as often as its teacher does" in sentence
     assert "90.0%" not in sentence
     assert "| frog | the labels alone | 0.0% | 5.0% | 80.0% | 70.0% | +9.00 |" in table
     assert len(table.splitlines()) == 2 + 5
 
 
-def test_one_class_never_seen_is_told_by_itself():
-    sentence = never_seen_sentence(make_never_seen()["never_seen"], "cat")
+def test_one_omitted_class_is_told_by_itself():
+    sentence = omitted_class_sentence(make_omitted_class(), "cat")
     assert "cat" in sentence and "frog" not in sentence
 
 
 def test_the_only_t_that_was_run_is_told():
-    found = make_never_seen()["never_seen"]
-    found["runs"] = [run for run in found["runs"] if run["temperature"] != 4]
-    assert "90.0% of the frog images at T = 20 (2.0% before; taught" in never_seen_sentence(found)
+    found = make_omitted_class()
+    found = replace(found, arms=tuple(arm for arm in found.arms if arm.temperature != 4))
+    assert "90.0% of the frog images at T = 20 (2.0% before; taught" in omitted_class_sentence(found)
 
 
-def test_human_doubt_is_told_with_what_was_shown_of_nearness_and_what_was_inherited():
-    table, nearness, compared, inherited = findings(make_human_doubt())
-    assert "| distilled | 0.300 | 0.200 | 4.000 | 0.400 |" in table
-    assert "student alone 0.250, distilled 0.200" in nearness and "chosen on the same images" in nearness
+def test_figure_of_the_omitted_class_has_a_bar_before_and_after_for_each_run():
+    before, after = omitted_class_recognised(make_omitted_class()).data
+    assert list(before.y) == [0.0, 0.01, 0.02, 0.0, 0.0]
+    assert list(after.y) == [0.05, 0.7, 0.9, 0.11, 0.3]
+    assert [list(level) for level in after.x] == [
+        ["no frog", "no frog", "no frog", "no cat", "no cat"],
+        ["alone", "T = 4", "T = 20", "alone", "T = 4"],
+    ]
+
+
+# People's labels
+
+
+def test_human_labels_are_told_with_what_was_shown_of_nearness_and_what_was_inherited():
+    table, nearness, compared, inherited = findings(make_human_labels())
+    assert "| distilled | 0.300 | 0.200 | 4.000 | 0.400 |" in table and "fitted T" in table
+    assert "student alone 0.250, distilled 0.200" in nearness and "no T is fitted to people" in nearness
     assert "The distilled student is nearer to people than the student alone" in compared  # by as much for every seed
     assert (
         "correlation of 0.750, the student's alone at 0.550: +0.200 (BETTER, 95 % interval +0.100 to +0.300, 2 seeds)"
         in inherited
     )
-    _, _, compared, inherited = findings(make_human_doubt(seeds=1))
+    _, _, compared, inherited = findings(make_human_labels(seeds=1))
     assert "is not shown to differ from the student alone" in compared and "with one seed" in compared
     assert "(one seed, which proves nothing)" in inherited
+
+
+def test_a_t_that_was_chosen_on_the_test_images_is_told_as_such():
+    table, nearness, *_ = findings(make_human_labels(temperature_from="test"))
+    assert "least KL" in table and "chosen on the same images" in nearness
+
+
+def test_figure_of_doubt_has_a_curve_for_each_network():
+    traces = doubt_over_temperature(make_human_labels()).data
+    assert [trace.name for trace in traces] == ["teacher", "student alone", "distilled"]
+    assert list(traces[2].x) == [0.5, 1.0, 4.0] and list(traces[2].y) == pytest.approx([0.4, 0.3, 0.2])
+
+
+# Few labels
 
 
 def test_few_labels_are_told_at_the_share_fixed_beforehand_for_both_teachers():
@@ -95,80 +152,19 @@ def test_few_labels_are_told_at_the_share_fixed_beforehand_for_both_teachers():
 
 def test_few_labels_without_the_share_that_is_told_are_not_told():
     study = make_few_labels()
-    study["arms"] = [arm for arm in study["arms"] if not arm["name"].startswith("4%, alone")]
-    assert findings(study) == []
+    assert findings(replace(study, comparisons=study.comparisons[:1])) == []
 
 
-def test_choice_on_the_validation_images_is_told_for_each_student_and_field():
-    def trial(name, accuracy, runs=1):
-        mean = {"validation_accuracy": {"mean": accuracy}}
-        return {"name": name, "role": "student", "withheld": {}, "recipe": {}, "runs": [RUN] * runs, "mean": mean}
-
-    arms = [
-        trial("teacher", 0.9), trial("alone, weight decay 0.0001", 0.61), trial("alone, weight decay 0.0005", 0.6),
-        trial("alone, learning rate 0.1", 0.5), trial("distilled, temperature 2", 0.7),
-        trial("distilled, temperature 8", 0.72), trial("distilled, temperature 16", 0.9, runs=0),
-        trial("dkd, soft weight 0.5", 0.8), trial("moving average, decay .99", 0.9),
-    ]  # fmt: skip
-    (paragraph,) = findings({"arms": arms, "comparisons": [], "measured_on": "validation"})
-    assert paragraph.splitlines()[2:] == [
-        "- alone: weight decay 0.0001 (61.00%), learning rate 0.1 (50.00%)",
-        "- distilled: temperature 8 (72.00%)",
-        "- dkd: soft weight 0.5 (80.00%)",
-    ]
-    assert findings({"arms": arms, "comparisons": [], "measured_on": "test"}) == []
-
-
-def test_study_without_an_analysis_has_no_findings():
-    assert findings({"arms": [], "comparisons": [], "measured_on": "test"}) == []
-
-
-def test_figure_of_the_unseen_class_has_a_bar_before_and_after_for_each_run():
-    before, after = unseen_class_recognised(make_never_seen()).data
-    assert list(before.y) == [0.0, 0.01, 0.02, 0.0, 0.0]
-    assert list(after.y) == [0.05, 0.7, 0.9, 0.11, 0.3]
-    assert [list(level) for level in after.x] == [
-        ["no frog", "no frog", "no frog", "no cat", "no cat"],
-        ["alone", "T = 4", "T = 20", "alone", "T = 4"],
-    ]
-
-
-def test_figure_of_doubt_has_a_curve_for_each_network():
-    traces = doubt_over_temperature(make_human_doubt()).data
-    assert [trace.name for trace in traces] == ["teacher", "student alone", "distilled"]
-    assert list(traces[2].x) == [0.5, 1.0, 4.0] and list(traces[2].y) == pytest.approx([0.4, 0.3, 0.2])
-
-
-def make_few_labels():
-    def arm(name, share, mean, runs=1):
-        withheld = {"label_fraction": share} if share < 1 else {}
-        return {
-            "name": name,
-            "role": "student",
-            "withheld": withheld,
-            "runs": [RUN] * runs,
-            "recipe": {"name": "seed"},
-            "mean": {"accuracy": {"mean": mean, "sd": 0.01, "n": 3}, "ece": {"mean": mean / 10, "sd": None}},
-        }
-
-    def gain(arm, mean):
-        return {"arm": arm, "mean": mean, "low": mean - 0.01, "high": mean + 0.01, "n": 3, "p": 0.001}
-
-    return {
-        "measured_on": "test",
-        "arms": [
-            arm("1%, alone", 0.01, 0.3), arm("1%, all images, full teacher", 0.01, 0.6), arm("4%, alone", 0.04, 0.45),
-            arm("4%, all images, full teacher", 0.04, 0.7), arm("student alone", 1.0, 0.8),
-            arm("25%, alone", 0.25, 0.7, runs=0),
-        ],
-        "comparisons": [gain("1%, all images, full teacher", 0.3), gain("4%, all images, full teacher", 0.25),
-                        gain("4%, all images, starved teacher", 0.02)],
-    }  # fmt: skip
+def test_what_an_arm_is_labelled_changes_no_sentence_and_no_line_of_a_figure():
+    study = make_few_labels()
+    told, drawn = findings(study), accuracy_over_labels(study).to_json()
+    study = replace(study, arms=tuple(replace(arm, label=f"arm {n}") for n, arm in enumerate(study.arms)))
+    assert findings(study) == told and accuracy_over_labels(study).to_json() == drawn
 
 
 def test_figure_of_few_labels_has_a_line_for_each_way_of_teaching():
     traces = {trace.name: trace for trace in accuracy_over_labels(make_few_labels()).data}
-    assert set(traces) == {"alone", "all images, full teacher"}
+    assert set(traces) == {"teacher", "alone", "all images, full teacher"}
     assert list(traces["alone"].x) == [0.01, 0.04, 1] and list(traces["alone"].y) == [0.3, 0.45, 0.8]
     assert list(traces["all images, full teacher"].y) == [0.6, 0.7]
 
@@ -176,3 +172,32 @@ def test_figure_of_few_labels_has_a_line_for_each_way_of_teaching():
 def test_figure_of_calibration_has_the_same_lines():
     traces = {trace.name: trace for trace in calibration_over_labels(make_few_labels()).data}
     assert list(traces["alone"].y) == pytest.approx([0.03, 0.045, 0.08])
+
+
+# The choice of settings
+
+
+def test_choice_on_the_validation_images_is_told_for_each_student_and_field():
+    def trial(declared, accuracy, loss="kd", **change):
+        ((field, _),) = change.items()
+        changes = (LOSS_SETTINGS[loss] if loss != "kd" else {}) | change
+        return measured(replace(declared, changes=changes, varies=field), (accuracy + 0.01,) if accuracy else ())
+
+    arms = [
+        measured(TEACHER, (0.9,)), trial(STUDENT, 0.61, weight_decay=1e-4), trial(STUDENT, 0.6, weight_decay=5e-4),
+        trial(STUDENT, 0.5, learning_rate=0.1), trial(DISTILLED, 0.7, temperature=2.0),
+        trial(DISTILLED, 0.72, temperature=8.0), trial(DISTILLED, None, temperature=16.0),
+        trial(DISTILLED, 0.8, "dkd", soft_weight=0.5),
+        measured(replace(DISTILLED, changes={"ema": 0.99}, label="moving average"), (0.99,)),
+    ]  # fmt: skip
+    (paragraph,) = findings(study_of(*arms, measured_on="validation"))
+    assert paragraph.splitlines()[2:] == [
+        "- alone: weight decay 0.0001 (61.00%), learning rate 0.1 (50.00%)",
+        "- distilled: T = 8 (72.00%)",
+        "- dkd: soft weight 0.5 (80.00%)",
+    ]
+    assert findings(study_of(*arms)) == []
+
+
+def test_study_without_an_analysis_has_no_findings():
+    assert findings(study_of()) == []

@@ -9,12 +9,11 @@ from PIL import Image
 
 from kd.demo import endpoint, gallery
 from kd.demo.crowd import MAX_IMAGES
-from kd.demo.gallery import as_csv, file_name, gallery_value, plain_cell
-from kd.demo.seen import WARNING
+from kd.demo.gallery import as_csv, file_name, gallery_value, named, plain_cell
+from kd.demo.seen import warning
 from kd.inference import to_network_size
-from kd.recipe import ROLES
-from kd.results import ROLE_NAMES
-from tests.browser import EXAMPLES, upload
+from kd.models import ROLE_NAMES, ROLES
+from tests.browser import EXAMPLES, choose_example, example_shown, upload
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"
 FORMULA = "=HYPERLINK(1).png"
@@ -58,8 +57,8 @@ def test_the_csv_holds_a_line_for_each_file():
     head, *lines = read_csv(as_csv(ROWS))
     assert head[:3] == ["file", ROLE_NAMES["teacher"], f"{ROLE_NAMES['teacher']}: confidence"]
     assert {len(line) for line in lines} == {len(head)}
-    assert lines[2] == ["c.png", "cat", "0.7500", "dog", "0.7500", "cat", "0.7500", "yes", "no", ""]
-    assert lines[1] == ["b.png", *[""] * 8, "The file is empty."]
+    assert lines[2] == ["c.png", "cat", "0.7500", "dog", "0.7500", "cat", "0.7500", "yes", "no", "", ""]
+    assert lines[1] == ["b.png", *[""] * 9, "The file is empty."]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +94,24 @@ def test_quotes_commas_and_line_ends_stay_within_their_cell():
 )
 def test_a_file_name_is_one_line_of_printable_text(upload, name):
     assert file_name(upload) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("cat/1.png", "cat"), ("Ship/1.png", "ship"), ("cats/1.png", None), ("cat.png", None), ("cat/more/1.png", None)],
+)
+def test_a_folder_named_as_a_class_tells_the_class(name, label):
+    assert named({"orig_name": name}) == {"name": name, "label": label}
+
+
+def test_who_is_right_is_told_of_the_images_whose_class_is_known():
+    rows = [{**row, "label": label} for row, label in zip(ROWS, ("cat", "cat", "dog", None, "frog"), strict=True)]
+    assert gallery_value(rows)["right"] == {
+        "teacher": {"right": 1, "of": 3},
+        "student": {"right": 2, "of": 3},
+        "distilled": {"right": 2, "of": 3},
+    }
+    assert gallery_value(ROWS)["right"] == {}
 
 
 @pytest.fixture
@@ -230,6 +247,23 @@ def test_a_folder_can_be_chosen(gallery_of, folder):
     assert page.locator("#gallery-table tbody tr").count() == 9
 
 
+def test_the_folders_of_a_folder_are_its_images_classes_and_a_row_opens_on_the_stage(gallery_of, tmp_path, classify):
+    for name in ("cat", "ship"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes((EXAMPLES / f"{name}.png").read_bytes())
+    page = gallery_of(tmp_path, component="gallery-folder")
+    for name in ("cat", "ship"):
+        label = classify(EXAMPLES / f"{name}.png")["models"]["teacher"]["label"]
+        cell = page.locator("#gallery-table tr", has_text=f"{name}/1.png").locator("td[data-model=teacher] .label")
+        assert cell.inner_text() == f"{label} {'✓' if label == name else '✗'}"
+    page.get_by_role("button", name="ship/1.png").click()
+    page.wait_for_selector("#photo.own")
+    expected = classify(EXAMPLES / "ship.png")["models"]
+    assert page.locator("#answers .label").all_inner_texts() == [expected[role]["label"] for role in ROLES]
+    choose_example(page, 0)
+    assert example_shown(page) == "airplane"
+
+
 def test_the_gallery_fits_a_phone(gallery_of, folder):
     page = gallery_of(sorted(folder.iterdir()), viewport={"width": 390, "height": 844}, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -243,7 +277,8 @@ def test_the_gallery_fits_a_phone(gallery_of, folder):
 
 def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, tmp_path):
     def teachers_view(photo):
-        return trio.fits_no_class(trio.answer(to_network_size(photo))["teacher"].logits)
+        seen = to_network_size(photo)
+        return trio.fits_no_class(trio.answer(seen)["teacher"].logits, seen)
 
     source = random.Random(0)
     blurs = (
@@ -255,6 +290,6 @@ def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, tri
     assert not teachers_view(Image.open(EXAMPLES / "ship.png").convert("RGB"))
     page = visit()
     upload(page, tmp_path / "strange.png")
-    assert page.locator("#out-of-class").inner_text() == WARNING
+    assert page.locator("#out-of-class").inner_text() == warning(trio.out_of_class)
     upload(page, EXAMPLES / "ship.png")
     page.locator("#out-of-class").wait_for(state="hidden")

@@ -11,55 +11,16 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin, constants
 
-from kd import checkpoint, inference, models
+from kd import checkpoint, inference
 from kd.checkpoint import CheckpointError
-from kd.cifar10 import CLASSES, NORMALISATIONS, normalise
+from kd.cifar10 import NORMALISATIONS, normalise
 from kd.hub import Classifier, local_folder
-from kd.recipe import RECIPES, ROLES, as_config
+from kd.models import ROLES
+from kd.recipe import RECIPES
 from kd.results import RESULTS, read_results, results_of
 from tests.serving import ROOT
 
 SHIPPED = ROOT / "checkpoints"
-
-
-def describe(role="student"):
-    normalisation = NORMALISATIONS["cifar10"]
-    return {
-        "role": role, "architecture": "resnet50" if role == "teacher" else "mobilenet_v2", "stem": "imagenet",
-        "classes": list(CLASSES),
-        "normalisation": {"name": "cifar10", "mean": list(normalisation.mean), "std": list(normalisation.std)},
-        "recipe": as_config("original", RECIPES["original"][role]), "seed": 7, "epochs_done": 3, "machine": "a machine",
-        "data": {"name": "CIFAR-10", "trained_on": 450},
-    }  # fmt: skip
-
-
-def measure(folder, roles=ROLES):
-    """Writes a results.json that fits the checkpoints in `folder`, as train.evaluate does."""
-    measured = {}
-    same = ("architecture", "recipe", "seed", "epochs_done", "machine", "data")
-    for position, role in enumerate(roles):
-        config = checkpoint.load_config(folder / role)
-        measured[role] = {
-            "accuracy": 0.8125 - position / 64, "nll": 0.5, "ece": 0.0625, "agreement": 0.75, "parameters": 10,
-            "macs": 20, "latency_ms": 1.0, "bytes": checkpoint.weight_bytes(config),
-        }  # fmt: skip
-        measured[role] |= {key: config[key] for key in same}
-    data = {"name": "CIFAR-10", "part": "test", "images": 100}
-    checkpoint.write_json(folder / RESULTS, {"models": measured, "data": data, "machine": "M", "latency_runs": 9})
-
-
-@pytest.fixture
-def checkpoints(tmp_path, monkeypatch, make_network):
-    """A folder with three tiny checkpoints and their results; the teacher's is in several shards."""
-    monkeypatch.setattr(models, "build", lambda name, stem: make_network(seed=99))
-    monkeypatch.setattr(checkpoint, "MAX_SHARD_BYTES", 3000)
-    folder = tmp_path / "checkpoints"
-    for seed, role in enumerate(ROLES):
-        network = make_network(seed)
-        network(torch.randn(8, 3, 32, 32))  # so that the batch-norm statistics are not those of a new network
-        checkpoint.save(network.eval(), describe(role), folder / role)
-    measure(folder)
-    return folder
 
 
 @pytest.fixture
@@ -201,6 +162,13 @@ def test_a_network_is_read_from_a_subfolder_of_a_repository_and_nothing_else_is_
     assert network.results["models"].keys() == {"teacher"}
     fetched = {request.split("/", 5)[5] for request in published.requests if request.startswith("GET /ann")}
     assert fetched == {RESULTS, *(f"teacher/{name}" for name in ("config.json", *network.config["weights"]))}
+
+
+def test_what_was_recorded_of_the_networks_comes_along_with_the_three_checkpoints(stand_in, checkpoints):
+    (checkpoints / "student" / "recording.safetensors").write_bytes(b"moments")
+    files = {str(path.relative_to(checkpoints)): path.read_bytes() for path in checkpoints.rglob("*") if path.is_file()}
+    stand_in.repositories["model", "ann/cats"] = files
+    assert (local_folder("hf://ann/cats") / "student" / "recording.safetensors").read_bytes() == b"moments"
 
 
 def test_an_address_names_a_folder_with_the_three_checkpoints_and_their_results(published, checkpoints):

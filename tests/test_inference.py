@@ -1,17 +1,18 @@
 """Which square of a photo the networks see, many images in one batch, and the warning outside the classes."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from kd import checkpoint, evaluation
+from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE, read_test_set
 from kd.inference import BATCH, CENTRE, Crop, Trio, to_network_size
-from kd.recipe import ROLES
+from kd.models import ROLES
+from kd.out_of_class import responses
+from kd.strange_images import strange_images
 from tests.serving import ROOT
 
 SHIPPED = ROOT / "checkpoints"
@@ -22,6 +23,12 @@ RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 def carried_images(data_dir):
     """The hundred test images of tests/data, as Pillow images."""
     return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in read_test_set(data_dir).images]
+
+
+@pytest.fixture(scope="module")
+def teachers_logits(trio, carried_images):
+    """The teacher's logits of these images."""
+    return [answer.logits for answer in trio.networks["teacher"].answer(carried_images)]
 
 
 def stripes(width, height, colours=(RED, GREEN, BLUE)):
@@ -96,7 +103,7 @@ def test_a_square_that_no_photo_has_is_refused_by_name(wrong):
 
 
 def test_many_images_get_the_answers_that_each_gets_alone_in_their_order(trio, carried_images):
-    images = carried_images[: 2 * BATCH + 3]
+    images = carried_images[: BATCH + 3]
     together = trio.answer_all(images)
     assert len(together) == len(images)
     for image, answers in zip(images, together, strict=True):
@@ -110,12 +117,12 @@ def test_no_image_gets_no_answer(trio):
     assert trio.answer_all([]) == []
 
 
-def test_no_more_than_a_batch_is_in_memory_at_once(carried_images):
-    trio, sizes = Trio(SHIPPED), []
-    for network in trio._networks.values():
+def test_no_more_than_a_batch_is_in_memory_at_once(checkpoints, carried_images):
+    trio, sizes = Trio(checkpoints), []
+    for network in trio.networks.values():
         network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     trio.answer_all(carried_images[: 2 * BATCH + 1])
-    assert sizes == [size for size in (BATCH, BATCH, 1) for _ in ROLES]
+    assert sizes == [BATCH, BATCH, 1] * len(ROLES)
 
 
 def test_classify_all_gives_what_classify_gives(trio, carried_images):
@@ -138,33 +145,57 @@ def test_classify_looks_at_the_square_it_is_told_to(trio):
 # Photos outside the classes
 
 
-def test_the_shipped_threshold_spares_about_95_of_100_test_images(trio, carried_images):
-    warned = sum(trio.fits_no_class(answers["teacher"].logits) for answers in trio.answer_all(carried_images))
-    assert 1 <= warned <= 12  # 5 expected; binomial, beyond this in one of a thousand samples
+def warned(trio, images):
+    answers = trio.answer_all(images)
+    return [trio.fits_no_class(each["teacher"].logits, image) for each, image in zip(answers, images, strict=True)]
 
 
-def test_warned_of_is_what_lies_below_the_threshold_and_nothing_else(trio, carried_images):
-    logits = [answers["teacher"].logits for answers in trio.answer_all(carried_images)]
-    energies = evaluation.energy_score(torch.tensor(logits)).tolist()
-    assert [trio.fits_no_class(row) for row in logits] == [energy < trio.threshold for energy in energies]
+def test_the_shipped_warning_spares_about_95_of_100_test_images(trio, carried_images):
+    assert (
+        1 <= sum(warned(trio, carried_images)) <= 12
+    )  # 5 expected; binomial, beyond this in one of a thousand samples
 
 
-def test_nobody_is_warned_where_no_threshold_was_measured(tmp_path, carried_images):
+def test_the_page_warns_of_the_same_images_that_evaluate_counts(trio, carried_images):
+    drawn = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in strange_images(5, 4)["cells"]]
+    images = carried_images[:20] + drawn
+    pixels = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in images])
+    normalisation = checkpoint.normalisation_of(trio.configs["teacher"])
+    looked = responses(trio.networks["teacher"].network, pixels, normalisation)
+    assert warned(trio, images) == trio.warner.warns(looked.logits, looked.contrasts).tolist()
+    assert sum(warned(trio, drawn)) >= 2
+
+
+def test_nobody_is_warned_where_nothing_was_measured_or_with_another_teacher(tmp_path, carried_images):
     for role in ROLES:
         (tmp_path / role).symlink_to(SHIPPED / role)
-    trio = Trio(tmp_path)
-    assert trio.threshold is None
-    assert not any(trio.fits_no_class(answers["teacher"].logits) for answers in trio.answer_all(carried_images))
-
-
-def test_results_from_before_the_threshold_warn_nobody(tmp_path):
-    results = {"models": {}, "data": {}}
-    for role in ROLES:
-        (tmp_path / role).symlink_to(SHIPPED / role)
+    assert not any(warned(Trio(tmp_path), carried_images))
+    results = json.loads((SHIPPED / "results.json").read_text())
+    results["models"]["teacher"]["seed"] += 1
     checkpoint.write_json(tmp_path / "results.json", results)
-    assert not Trio(tmp_path).fits_no_class([-50.0] * 10)
-    checkpoint.write_json(tmp_path / "results.json", results | {"out_of_class": {"threshold": -40.0}})
-    assert Trio(tmp_path).fits_no_class([-50.0] * 10)
+    assert Trio(tmp_path).warner is None
+
+
+def test_results_of_an_older_form_warn_nobody(tmp_path):
+    for role in ROLES:
+        (tmp_path / role).symlink_to(SHIPPED / role)
+    results = json.loads((SHIPPED / "results.json").read_text())
+    for older in ({"threshold": 4.0}, None):
+        checkpoint.write_json(tmp_path / "results.json", results | {"out_of_class": older})
+        assert Trio(tmp_path).warner is None
+
+
+@pytest.mark.parametrize(
+    "damage", [{"centre": "?"}, {"precision": ""}, {"energy_below": None}, {"precision": 3}], ids=str
+)
+def test_a_damaged_warning_is_named_with_the_command_that_measures_it(tmp_path, damage, caplog):
+    for role in ROLES:
+        (tmp_path / role).symlink_to(SHIPPED / role)
+    results = json.loads((SHIPPED / "results.json").read_text())
+    results["out_of_class"] |= damage
+    checkpoint.write_json(tmp_path / "results.json", results)
+    trio = Trio(tmp_path)
+    assert trio.warner is None and "--warning" in caplog.text
 
 
 # Damaged checkpoints
@@ -176,11 +207,8 @@ def test_results_from_before_the_threshold_warn_nobody(tmp_path):
      {"normalisation": {}}, {"classes": list(CLASSES[1:])}, {"role": "teacher"}, {"machine": None, "recipe": []}],
     ids=str,
 )  # fmt: skip
-def test_what_the_page_cannot_tell_of_a_checkpoint_is_named_when_it_is_loaded(tmp_path, damage):
-    for role in ("teacher", "distilled"):
-        (tmp_path / role).symlink_to(SHIPPED / role)
-    shutil.copytree(SHIPPED / "student", tmp_path / "student")
-    config = json.loads((tmp_path / "student" / "config.json").read_text())
-    (tmp_path / "student" / "config.json").write_text(json.dumps(config | damage))
-    with pytest.raises(checkpoint.CheckpointError, match=str(tmp_path / "student")):
-        Trio(tmp_path)
+def test_what_the_page_cannot_tell_of_a_checkpoint_is_named_when_it_is_loaded(checkpoints, damage):
+    config = json.loads((checkpoints / "student" / "config.json").read_text())
+    (checkpoints / "student" / "config.json").write_text(json.dumps(config | damage))
+    with pytest.raises(checkpoint.CheckpointError, match=str(checkpoints / "student")):
+        Trio(checkpoints)

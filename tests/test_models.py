@@ -3,7 +3,17 @@
 import pytest
 import torch
 
-from kd.models import ARCHITECTURE_OF_ROLE, ARCHITECTURES, STEMS, build, count_macs, count_parameters, downsample_early
+from kd.models import (
+    ARCHITECTURE_OF_ROLE,
+    ARCHITECTURES,
+    STEMS,
+    build,
+    count_macs,
+    count_parameters,
+    downsample_early,
+    fuse_norms,
+    stem_responses,
+)
 
 EVERY_NETWORK = [(architecture, stem) for architecture in ARCHITECTURES for stem in STEMS]
 
@@ -103,3 +113,19 @@ def test_compiled_network_follows_the_early_stride(architecture):
 def test_unknown_names_are_refused_with_the_known_ones(architecture, stem, message):
     with pytest.raises(ValueError, match=message):
         build(architecture, stem)
+
+
+@pytest.mark.parametrize(("architecture", "stem"), EVERY_NETWORK)
+def test_a_network_with_its_norms_taken_into_its_convolutions_answers_as_before(architecture, stem):
+    torch.manual_seed(0)
+    network, images = build(architecture, stem), torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, 32, 32))  # so that the norms hold statistics of their own
+        for norm in (part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)):
+            norm.weight.uniform_(0.5, 1.5)
+            norm.bias.uniform_(-0.5, 0.5)
+        logits, responses = network.eval()(images), stem_responses(network, images)
+        fused = fuse_norms(network)
+        assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in fused.modules())
+        torch.testing.assert_close(fused(images), logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(stem_responses(fused, images), responses, rtol=1e-4, atol=1e-4)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from kd.optimizer import Muon, make_optimizers, orthogonalised, schedule_at
 from kd.recipe import Recipe
+from kd.training import Muon, make_optimizers, orthogonalised, schedule_at
 
 CPU = torch.device("cpu")
 

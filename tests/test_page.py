@@ -8,7 +8,7 @@ import pytest
 from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.demo.examples import first_example
-from kd.recipe import ROLES
+from kd.models import ROLES
 from kd.results import results_rows
 from tests.browser import EXAMPLES, PATIENCE, choose_example, drag, example_shown, settle, share, softmax, table, upload
 from tests.serving import ROOT
@@ -32,15 +32,34 @@ def test_an_uploaded_photo_gets_the_three_answers_that_the_endpoint_gives(visit,
 
 
 @pytest.mark.parametrize(("width", "height"), LAPTOPS_AND_PHONE)
-@pytest.mark.parametrize("temperature", [1, 4, 20])
-def test_photo_answers_chart_and_slider_lie_in_the_first_view(visit, width, height, temperature):
-    page = visit(f"?T={temperature}", viewport={"width": width, "height": height})
+def test_photo_answers_chart_and_slider_lie_in_the_first_view(visit, width, height):
+    page = visit(viewport={"width": width, "height": height})
+    for temperature in (1, 4, 20):
+        page.locator("#temperature-number").evaluate(
+            "(number, t) => { number.value = t; number.dispatchEvent(new Event('input')); }", temperature
+        )  # which does not scroll, as filling it in would
+        assert table(page)["temperature"] == temperature
+        assert page.locator("#soft-targets").bounding_box()["y"] < height / 2
+        for selector in ("#photo", "#sentence", "#answers", "#soft-targets", "#temperature"):
+            box = page.locator(selector).bounding_box()
+            assert box["y"] >= 0 and box["y"] + box["height"] <= height, (temperature, selector, box)
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width, (temperature, selector, box)
+
+
+@pytest.mark.parametrize(("width", "height"), LAPTOPS_AND_PHONE[:2])
+def test_large_type_leaves_chart_and_slider_in_the_first_view_and_belongs_to_the_address(visit, width, height):
+    page = visit("?T=4", viewport={"width": width, "height": height})
+    size = "parseFloat(getComputedStyle(document.querySelector('#soft-targets-table td.number')).fontSize)"
+    before = page.evaluate(size)
+    page.get_by_label("Large type").check()
+    page.wait_for_url("**type=large")
+    page.reload()
+    page.wait_for_selector("#soft-targets-table tbody tr")
     settle(page)
+    assert page.evaluate(size) >= 1.18 * before
     assert page.locator("#soft-targets").bounding_box()["y"] < height / 2
-    for selector in ("#photo", "#sentence", "#answers", "#soft-targets", "#temperature"):
-        box = page.locator(selector).bounding_box()
-        assert box["y"] >= 0 and box["y"] + box["height"] <= height, (selector, box)
-        assert box["x"] >= 0 and box["x"] + box["width"] <= width, (selector, box)
+    box = page.locator("#temperature").bounding_box()
+    assert box["y"] + box["height"] <= height
 
 
 def test_the_page_starts_at_temperature_1_with_an_example_of_which_the_teacher_is_sure(visit, classify):
@@ -203,6 +222,7 @@ def test_the_results_tab_shows_the_measured_numbers_and_the_training_curves(visi
     _, rows = results_rows(results)
     shown = [row.locator("td").all_inner_texts() for row in page.locator("#results tbody tr").all()]
     assert shown == rows
+    page.get_by_role("button", name="Accuracy while training").click()
     page.wait_for_selector("#training-curves .js-plotly-plot .main-svg")
 
 

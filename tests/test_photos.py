@@ -12,12 +12,15 @@ from PIL import Image
 from kd.cifar10 import IMAGE_SIZE
 from kd.inference import (
     ENOUGH,
+    FORMATS,
     MAX_FILE_BYTES,
+    MAX_HEIC_PIXELS,
     MAX_PIXELS,
     MAX_REDUCED_PIXELS,
     MAX_SCANS,
     PhotoError,
     read_photo,
+    takes_long,
     to_network_size,
 )
 
@@ -155,7 +158,7 @@ def jpeg_that_claims(width, height, **options):
         (png_that_claims(8000, MAX_PIXELS // 8000 + 1), "16 million pixels"),
         (jpeg_that_claims(12_000, MAX_REDUCED_PIXELS // 12_000 + 1), "120 million pixels"),
         (jpeg_that_claims(8000, MAX_PIXELS // 8000 + 1, progressive=True), "16 million pixels"),
-        (b"\0\0\0\x18ftypheic" + bytes(100), "HEIC, which cannot be read"),
+        (b"\0\0\0\x18ftypheic" + bytes(100), "not an image" if "HEIF" in FORMATS else "HEIC, which cannot be read"),
         (png_that_claims(100, 100), "damaged"),
     ],
     ids=[
@@ -240,6 +243,87 @@ def test_a_file_with_flipped_bytes_gives_a_picture_or_a_sentence(saved, suffix):
     path = saved(gradient(), suffix)
     original = path.read_bytes()
     source = random.Random(0)
+    for _ in range(50):
+        damaged = bytearray(original)
+        for _ in range(source.randint(1, 20)):
+            damaged[source.randrange(len(damaged))] = source.randrange(256)
+        path.write_bytes(damaged[: source.randint(1, len(damaged))])
+        try:
+            assert read_photo(path).mode == "RGB"
+        except PhotoError:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("content", "long"),
+    [
+        (png_that_claims(2000, 2000), False),
+        (png_that_claims(2001, 2000), True),
+        (jpeg_that_claims(8000, 4000), False),
+        (jpeg_that_claims(8000, 4001), True),
+        (jpeg_that_claims(2001, 2000, progressive=True), True),
+        (png_that_claims(50_000, 50_000), False),  # which is not read at all
+        (b"this is no image", False),
+    ],
+)
+def test_a_photo_that_takes_long_is_known_by_its_header(tmp_path, content, long):
+    (tmp_path / "upload.png").write_bytes(content)
+    assert takes_long(tmp_path / "upload.png") == long
+    assert not takes_long(tmp_path / "gone.png")
+
+
+# HEIC, as iPhones write it
+
+
+@pytest.fixture
+def heic(tmp_path):
+    """Saves an image as HEIC and returns its path; skips without what reads it."""
+    pytest.importorskip("pillow_heif")
+
+    def save(image, **options):
+        path = tmp_path / "photo.heic"
+        image.save(path, "HEIF", **options)
+        return path
+
+    return save
+
+
+def claim(path, width, height):
+    """Let the header of a HEIC promise other pixels than it holds."""
+    content = bytearray(path.read_bytes())
+    place = content.index(b"ispe") + 8
+    content[place : place + 8] = struct.pack(">II", width, height)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_heic_comes_out_upright_as_the_same_picture(heic):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = read_photo(heic(gradient(300, 200), exif=exif.tobytes()))
+    assert photo.size == (200, 300)
+    assert mean_difference(photo, gradient(300, 200).rotate(-90, expand=True)) < 8
+
+
+def test_a_large_heic_is_shrunk_and_waits_with_the_large_ones(heic):
+    path = heic(gradient(600, 450).resize((2400, 1800)))
+    assert takes_long(path)
+    photo = read_photo(path)
+    assert photo.width * photo.height <= ENOUGH
+    assert mean_difference(to_network_size(photo), to_network_size(gradient(600, 450))) < 4
+
+
+def test_a_heic_that_promises_too_much_is_refused_by_its_header_and_one_that_promises_less_is_damaged(heic):
+    path = claim(heic(gradient(512, 512)), 5000, MAX_HEIC_PIXELS // 5000 + 1)
+    with pytest.raises(PhotoError, match="25 million pixels"):
+        read_photo(path)
+    with pytest.raises(PhotoError, match="damaged"):
+        read_photo(claim(heic(gradient(1024, 1024)), 64, 64))
+
+
+def test_a_heic_with_flipped_bytes_gives_a_picture_or_a_sentence(heic):
+    path, source = heic(gradient(128, 96)), random.Random(1)
+    original = path.read_bytes()
     for _ in range(50):
         damaged = bytearray(original)
         for _ in range(source.randint(1, 20)):

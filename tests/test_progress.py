@@ -2,8 +2,8 @@
 
 import pytest
 
-from kd.progress import FULL_SIZE_COST, Progress, cost_left, duration
 from kd.recipe import Recipe
+from kd.training import FULL_SIZE_COST, Progress, cost_left, duration
 
 RECIPE = Recipe(epochs=10, batch_size=50, early_downsampling=0.6)
 

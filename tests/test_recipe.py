@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import train.run
-from kd.recipe import RECIPES, ROLES, Recipe, RecipeError, as_config, from_config, option_name
+from kd.models import ROLES
+from kd.recipe import RECIPES, Recipe, RecipeError, as_config, from_config, option_name
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
@@ -188,7 +189,7 @@ def test_options_change_the_preset_and_nothing_else():
     ],
 )
 def test_wrong_option_ends_with_code_2_and_touches_no_folder(tmp_path, capsys, monkeypatch, given, message):
-    monkeypatch.setattr(train.run, "read_training_set", lambda data_dir: pytest.fail("read the data"))
+    monkeypatch.setattr(train.run, "read_split", lambda data_dir: pytest.fail("read the data"))
     folders = ["--data-dir", str(tmp_path / "data"), "--output-dir", str(tmp_path / "output")]
     with pytest.raises(SystemExit) as caught:
         train.run.main("student", [*given.split(), *folders])

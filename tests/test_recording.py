@@ -1,14 +1,35 @@
 """The recording of a training: the right moments, logits that give probabilities back, a resume that goes on."""
 
+import pytest
 import torch
 
-from kd.cifar10 import LabelledImages, example_positions
-from kd.evaluation import predict
+import train.record
+from kd import checkpoint, models
+from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages, example_positions, read_test_set
+from kd.evaluation import accuracy, predict
 from kd.recipe import Recipe
 from kd.recording import FIRST_EPOCH_MOMENTS, RECORDING, Recorder, read_recording, recorded_images
-from kd.training import train
+from kd.training import train as train_network
+from train.halve import halve
 
 RECIPE = Recipe(epochs=3, batch_size=25, learning_rate=0.1)
+
+
+@pytest.fixture
+def finished(make_network, tmp_path, monkeypatch):
+    """Makes checkpoints of the small network that were trained without a recording."""
+    monkeypatch.setattr(models, "build", lambda architecture, stem: make_network())
+    mean, std = NORMALISATIONS["cifar10"]
+    config = {
+        "role": "student", "architecture": "mobilenet_v2", "stem": "cifar", "classes": list(CLASSES), "recipe": {},
+        "normalisation": {"name": "cifar10", "mean": mean, "std": std}, "seed": 0, "epochs_done": 7, "data": {},
+    }  # fmt: skip
+
+    def make(name, seed=0):
+        checkpoint.save(make_network(seed), config, tmp_path / name)
+        return tmp_path / name
+
+    return make
 
 
 def recorder(subset, folder):
@@ -16,7 +37,7 @@ def recorder(subset, folder):
 
 
 def test_moments_lie_close_in_the_first_epoch_and_then_at_the_end_of_each(subset, make_network, tmp_path):
-    history = train(make_network(), *subset, RECIPE, tmp_path, recorder=recorder(subset, tmp_path))
+    history = train_network(make_network(), *subset, RECIPE, tmp_path, recorder=recorder(subset, tmp_path))
     found = read_recording(tmp_path / RECORDING)
     steps = [int(share * 18) for share in FIRST_EPOCH_MOMENTS]
     torch.testing.assert_close(found["epoch"], torch.tensor([step / 18 for step in steps] + [1, 2, 3]))
@@ -26,7 +47,7 @@ def test_moments_lie_close_in_the_first_epoch_and_then_at_the_end_of_each(subset
 
 def test_stored_logits_give_the_probabilities_back(subset, make_network, tmp_path):
     network = make_network()
-    train(network, *subset, RECIPE, tmp_path, recorder=recorder(subset, tmp_path))
+    train_network(network, *subset, RECIPE, tmp_path, recorder=recorder(subset, tmp_path))
     found = read_recording(tmp_path / RECORDING)
     stored = found["logits"][-1] * found["scale"][-1]
     own = predict(network, subset[1].images, recorder(subset, tmp_path).normalisation)
@@ -36,17 +57,17 @@ def test_stored_logits_give_the_probabilities_back(subset, make_network, tmp_pat
 
 def test_interrupted_run_ends_with_the_recording_of_an_uninterrupted_one(subset, make_network, tmp_path):
     whole, cut_off = tmp_path / "whole", tmp_path / "cut off"
-    train(make_network(), *subset, RECIPE, whole, recorder=recorder(subset, whole))
+    train_network(make_network(), *subset, RECIPE, whole, recorder=recorder(subset, whole))
 
     def interrupt(network, history):
         if len(history) == 2:
             raise KeyboardInterrupt
 
     try:
-        train(make_network(), *subset, RECIPE, cut_off, recorder=recorder(subset, cut_off), export=interrupt)
+        train_network(make_network(), *subset, RECIPE, cut_off, recorder=recorder(subset, cut_off), export=interrupt)
     except KeyboardInterrupt:
         pass
-    train(make_network(seed=9), *subset, RECIPE, cut_off, recorder=recorder(subset, cut_off))
+    train_network(make_network(seed=9), *subset, RECIPE, cut_off, recorder=recorder(subset, cut_off))
     first, second = (read_recording(folder / RECORDING) for folder in (whole, cut_off))
     for name in first:
         assert torch.equal(first[name].nan_to_num(), second[name].nan_to_num()), name
@@ -54,8 +75,8 @@ def test_interrupted_run_ends_with_the_recording_of_an_uninterrupted_one(subset,
 
 def test_recording_changes_nothing_in_what_is_learnt(subset, make_network, tmp_path):
     plain, recorded = make_network(), make_network()
-    train(plain, *subset, RECIPE, tmp_path / "plain")
-    train(recorded, *subset, RECIPE, tmp_path / "run", recorder=recorder(subset, tmp_path / "run"))
+    train_network(plain, *subset, RECIPE, tmp_path / "plain")
+    train_network(recorded, *subset, RECIPE, tmp_path / "run", recorder=recorder(subset, tmp_path / "run"))
     assert all(torch.equal(one, recorded.state_dict()[name]) for name, one in plain.state_dict().items())
 
 
@@ -81,3 +102,48 @@ def test_recording_of_a_whole_run_is_small(tmp_path, make_network):
 def test_damaged_recording_is_as_good_as_none(tmp_path):
     (tmp_path / RECORDING).write_bytes(b"no recording")
     assert read_recording(tmp_path / RECORDING) is None and read_recording(tmp_path / "missing") is None
+
+
+def test_finished_network_is_recorded_as_it_is_in_one_moment_and_stays_the_checkpoint_it_was(
+    finished, subset, data_dir, capsys
+):
+    folder = finished("student")
+    train.record.main([str(folder), "--data-dir", str(data_dir)])
+    network, config = checkpoint.load(folder)
+    found, test = read_recording(folder / RECORDING), read_test_set(data_dir)
+    normalisation = checkpoint.normalisation_of(config)
+    images = recorded_images(test[example_positions(test.labels)], subset[1])
+    own = predict(network, images, normalisation)
+    stored = found["logits"] * found["scale"].view(-1, 1, 1)
+    torch.testing.assert_close(stored, own[None] - own.mean(dim=1, keepdim=True), atol=found["scale"].item(), rtol=0)
+    assert found["epoch"].tolist() == [7]
+    expected = accuracy(predict(network, subset[1].images, normalisation), subset[1].labels)
+    assert found["accuracy"].item() == pytest.approx(expected)
+    assert f"{expected:.2%}" in capsys.readouterr().out
+
+
+def test_recording_of_a_training_is_not_replaced_by_a_moment_but_a_moment_is(finished, data_dir):
+    folder = finished("student")
+    command = [str(folder), "--data-dir", str(data_dir)]
+    train.record.main(command)
+    checkpoint.save(models.build("", ""), checkpoint.load_config(folder) | {"epochs_done": 9}, folder)
+    train.record.main(command)
+    assert read_recording(folder / RECORDING)["epoch"].tolist() == [9]
+    own = Recorder(torch.zeros(510, 3, 32, 32, dtype=torch.uint8), "cifar10", folder)
+    own.begin(checkpoint.load(folder)[0], 0, "float32")
+    for epoch in (0, 1):
+        own.record(epoch)
+    before = (folder / RECORDING).read_bytes()
+    with pytest.raises(SystemExit, match=r"recording.safetensors holds 2 moments .* delete it first"):
+        train.record.main(command)
+    assert (folder / RECORDING).read_bytes() == before
+
+
+def test_halving_takes_the_recording_along_and_leaves_no_other_networks(finished, data_dir, tmp_path):
+    source, target = finished("source"), tmp_path / "target"
+    train.record.main([str(source), "--data-dir", str(data_dir)])
+    halve(source, target, data_dir)
+    assert (target / RECORDING).read_bytes() == (source / RECORDING).read_bytes()
+    checkpoint.load(target)
+    halve(finished("unrecorded", seed=1), target, data_dir)
+    assert not (target / RECORDING).exists()

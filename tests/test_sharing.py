@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kd.cifar10 import CLASSES
-from kd.recipe import ROLES
+from kd.models import ROLES
 from tests.browser import EXAMPLES, choose_example, drag, example_shown, other_examples, share, softmax, table, upload
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -170,15 +170,18 @@ def test_two_windows_of_one_visitor_do_not_disturb_each_other(visit, classify):
     other = one.context.new_page()
     other.goto(one.url)
     other.wait_for_selector("#soft-targets-table tbody tr")
+    one.bring_to_front()  # in a tab behind another, Chromium lets a second pass between two moves of the mouse
     choose_example(one, CLASSES.index("frog"))
     drag(one, 0.2)
+    other.bring_to_front()
     upload(other, EXAMPLES / "truck.png")
     drag(other, 0.9)
     for page, name in ((one, "frog"), (other, "truck")):
+        page.bring_to_front()
         shown = table(page)
         logits = classify(EXAMPLES / f"{name}.png")["models"]["teacher"]["logits"]
         assert shown["teacher"] == pytest.approx(softmax(logits, shown["temperature"]), abs=1e-6)
-    assert table(one)["temperature"] < 2 < table(other)["temperature"]
+        assert shown["temperature"] < 2 if page is one else shown["temperature"] > 2
 
 
 def save(page, selector):

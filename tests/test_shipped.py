@@ -7,13 +7,17 @@ import pytest
 
 from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
-from kd.demo.study_figures import figures_of
-from kd.recipe import ROLES, from_config
-from kd.results import read_results, results_table
-from kd.studies import is_short, read_studies, study_table, verdicts
+from kd.demo.study_figures import drawings_of
+from kd.models import ROLES
+from kd.out_of_class import SHARE
+from kd.recipe import from_config
+from kd.results import read_results, results_section
+from kd.studies.ledger import read_studies, study_files
+from kd.studies.report import is_short, verdicts
 from tests import draw_figures
 from tests.serving import ROOT
 from train.benchmark import BENCHMARK, benchmark_table
+from train.study import main as study_command
 
 CHECKPOINTS = ROOT / "checkpoints"
 README, STUDIES, TRAINING = (
@@ -26,9 +30,8 @@ RIGHT_OF_100 = {"teacher": 80, "student": 78, "distilled": 78}
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_shipped_network_answers_as_many_of_the_carried_images_right_as_was_measured(role, data_dir):
-    network, config = checkpoint.load(CHECKPOINTS / role)
     test = read_test_set(data_dir)
-    logits = evaluation.predict(network, test.images, checkpoint.normalisation_of(config))
+    logits = evaluation.logits_of(CHECKPOINTS / role, test)
     # An image on the edge may fall to the other side on another processor.
     assert round(evaluation.accuracy(logits, test.labels) * 100) == pytest.approx(RIGHT_OF_100[role], abs=1)
 
@@ -67,19 +70,30 @@ def test_the_results_are_those_of_the_shipped_networks_on_the_whole_test_set():
         assert model["bytes"] == checkpoint.weight_bytes(config)
 
 
-def test_the_threshold_of_the_warning_was_set_on_all_validation_images():
+def test_the_thresholds_of_the_warning_were_set_on_all_validation_images():
     warning = read_results(CHECKPOINTS)["out_of_class"]
     assert warning["validation_images"] == checkpoint.load_config(CHECKPOINTS / "teacher")["data"]["validated_on"]
-    assert warning["share_of_validation_below"] == pytest.approx(0.05, abs=1e-3)
+    assert SHARE / 2 <= warning["validation_warned"] <= SHARE
+    assert warning["false_alarms"] == pytest.approx(SHARE, abs=0.015)
+
+
+def test_the_warning_goes_by_the_score_that_detects_most_of_the_development_images():
+    """Where this fails after new networks were measured, the choice in kd/out_of_class.py wants to be made anew."""
+    warning = read_results(CHECKPOINTS)["out_of_class"]
+    ours = warning["compared"].pop("energy or first layer")
+    alone = {name: share for name, share in warning["compared"].items() if name != "first layer"}
+    assert ours > 2 * max(alone.values())
+    assert ours > warning["compared"]["first layer"] - 0.05  # the price of asking for the classes, too
+    assert warning["mean_detected"] == pytest.approx(ours, abs=0.05)  # images of another seed, which chose nothing
 
 
 def test_the_readme_shows_the_table_that_evaluate_wrote():
     between = README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0]
-    assert between == results_table(read_results(CHECKPOINTS))
+    assert between == results_section(read_results(CHECKPOINTS))
 
 
 def test_the_shipped_networks_are_the_median_seeds_of_the_main_study():
-    arms = {arm["role"]: arm for arm in read_studies(CHECKPOINTS)["main"]["arms"]}
+    arms = {arm["role"]: arm for arm in json.loads((CHECKPOINTS / "studies" / "main.json").read_text())["arms"]}
     for role in ROLES:
         config = checkpoint.load_config(CHECKPOINTS / role)
         assert config["seed"] == arms[role]["median_seed"]
@@ -88,13 +102,16 @@ def test_the_shipped_networks_are_the_median_seeds_of_the_main_study():
         assert run["accuracy"] == pytest.approx(read_results(CHECKPOINTS)["models"][role]["accuracy"], abs=2e-3)
 
 
-def test_the_documentation_shows_every_study_as_its_file_has_it():
+def test_the_documentation_shows_every_study_as_its_file_has_it(tmp_path):
     studies = read_studies(CHECKPOINTS)
-    assert "main" in studies
-    for name, study in studies.items():
-        between = STUDIES.split(f"<!-- study {name} -->\n")[1].split(f"<!-- end of study {name} -->")[0]
-        assert between == study_table(study)
+    assert "main" in studies and len(studies) == len(study_files(CHECKPOINTS / "studies"))
     assert set(re.findall(r"<!-- study (\S+) -->", STUDIES)) == set(studies)
+    copy = tmp_path / "docs" / "studies.md"
+    copy.parent.mkdir()
+    copy.write_text(STUDIES, "utf-8")
+    (tmp_path / "checkpoints").symlink_to(CHECKPOINTS)
+    study_command(["--document", str(copy), "--output-dir", str(tmp_path / "checkpoints" / "studies")])
+    assert copy.read_text("utf-8") == STUDIES
 
 
 def test_the_readme_gives_the_verdict_of_the_main_study():
@@ -109,13 +126,14 @@ def test_short_runs_stand_under_a_heading_of_their_own_and_not_on_the_page():
     assert is_short(read_studies(CHECKPOINTS)["losses"]) and not is_short(read_studies(CHECKPOINTS)["main"])
 
 
-def test_every_study_has_a_figure_in_the_documentation_drawn_from_what_its_file_holds_now():
-    drawn = draw_figures.shown()
+def test_every_study_has_its_figures_drawn_from_what_its_file_holds_now():
+    drawn = set()
     for name, study in read_studies(CHECKPOINTS).items():
-        own = drawn & {draw_figures.FIGURES / f"{name}-{figure.name}.svg" for figure in figures_of(study)}
+        own = {draw_figures.FIGURES / f"{name}-{drawing.name}.svg" for drawing in drawings_of(study)}
         assert own, f"no figure of {name}"
         for path in own:
             assert path.read_text("utf-8").endswith(draw_figures.source_mark(name)), f"{path} is out of date"
+        drawn |= own
     assert drawn == set(draw_figures.FIGURES.glob("*.svg"))
 
 

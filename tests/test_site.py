@@ -1,13 +1,12 @@
 """The page without a server: a browser shrinks a photo as the server does, and its networks answer the same."""
 
 import base64
-import functools
 import hashlib
-import http.server
 import io
+import json
 import os
+import shutil
 import tarfile
-import threading
 
 import numpy as np
 import pytest
@@ -16,12 +15,18 @@ from PIL import Image
 
 import kd.site.runtime
 from kd import checkpoint, export
+from kd.cifar10 import CLASSES
+from kd.demo.seen import warning
 from kd.hub import Classifier
-from kd.inference import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, read_photo, to_network_size
+from kd.inference import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
+from kd.models import ROLES
+from kd.out_of_class import Warner, responses
 from kd.site.runtime import FILES, VERSION, RuntimeFetchError, fetch_runtime
-from tests.browser import PATIENCE
-from tests.serving import ROOT
+from tests.browser import EXAMPLES, PATIENCE, answered_anew, choose_example, drag, example_shown, table, upload
+from tests.serving import ROOT, FileServer
+from tests.test_accessibility import SETTINGS, findings
 from tests.test_photos import png_that_claims
+from train.export import main
 
 SITE = ROOT / "kd" / "site"
 STUDENT = ROOT / "checkpoints" / "student"
@@ -61,23 +66,14 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(browser, folder):
     """A page that file server serves from the folder."""
-
-    class Silent(http.server.SimpleHTTPRequestHandler):
-        extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {".mjs": "text/javascript"}
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Silent, directory=folder.parent))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = FileServer(folder)
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
-    page.goto(f"http://127.0.0.1:{server.server_port}/{folder.name}/")
+    page.goto(server.address)
     yield page
     context.close()
-    server.shutdown()
-    server.server_close()
+    server.stop()
 
 
 @pytest.fixture
@@ -227,7 +223,7 @@ def fifty_pictures(tmp_path):
 @torch.inference_mode()
 def test_the_same_photo_gives_the_same_logits_in_the_browser(runtime, student, page, shrunk, tmp_path):
     classifier, load = student
-    paths = [*fifty_pictures(tmp_path), *sorted((ROOT / "kd" / "demo" / "examples").glob("*.png"))]
+    paths = [*fifty_pictures(tmp_path), *sorted(EXAMPLES.glob("*.png"))]
     answers = page.evaluate(
         """async ([load, questions]) => {
             const worker = new Worker("networks.js", { type: "module" }), answers = [];
@@ -276,6 +272,330 @@ def test_a_network_that_fails_gets_a_sentence_and_the_others_go_on(runtime, stud
     assert problems.keys() == {"teacher", "distilled"}
     assert "check the connection" in problems["teacher"] and "damaged" in problems["distilled"]
     assert told[-1]["role"] == "student" and "answer" in told[-1]
+
+
+# The page
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory, make_network, subset):
+    """Checkpoints of three tiny networks with the shipped ones' descriptions, which answer as surely as those."""
+    checkpoints = tmp_path_factory.mktemp("checkpoints")
+    for seed, role in enumerate(ROLES):
+        network = make_network(seed)
+        network[-1].weight.data *= 30
+        checkpoint.save(network, checkpoint.load_config(ROOT / "checkpoints" / role), checkpoints / role)
+    (checkpoints / "studies" / "figures").mkdir(parents=True)
+    for name in ("results.json", "studies/main.json", "studies/figures/main-accuracy.svg"):
+        shutil.copyfile(ROOT / "checkpoints" / name, checkpoints / name)
+    results = json.loads((checkpoints / "results.json").read_text())
+    config = checkpoint.load_config(checkpoints / "teacher")
+    results["models"]["teacher"]["bytes"] = checkpoint.weight_bytes(config)
+    network = make_network(0)
+    network[-1].weight.data *= 30
+    looked = responses(network.eval(), subset[1].images, checkpoint.normalisation_of(config))
+    results["out_of_class"] |= Warner.fit(looked).to_json()
+    checkpoint.write_json(checkpoints / "results.json", results)
+    return checkpoints
+
+
+@pytest.fixture(scope="module")
+def tiny(make_network):
+    """Lets checkpoints of tiny networks be loaded, in place of those that they say they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kd.models.build", lambda *_: make_network())
+        yield
+
+
+@pytest.fixture(scope="module")
+def tiny_trio(networks, tiny):
+    """These networks as the server would have them."""
+    return Trio(networks)
+
+
+@pytest.fixture(scope="module")
+def answering(tiny_trio):
+    """What the server would answer: each network's logits, of an image file's crop."""
+
+    def answer(path, crop=CENTRE):
+        answers = tiny_trio.answer(to_network_size(read_photo(path), crop))
+        return {role: answer.logits for role, answer in answers.items()}
+
+    return answer
+
+
+@pytest.fixture(scope="module")
+def site(networks, tiny, runtime, tmp_path_factory):
+    """The folder that the command writes, with networks of several parts."""
+    folder = tmp_path_factory.mktemp("site") / "dark-knowledge"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kd.site.build.MAX_SHARD_BYTES", 1_500_000)
+        main(["--site", str(folder), "--checkpoints", str(networks)])
+    return folder
+
+
+@pytest.fixture
+def served(site):
+    """A file server of the site."""
+    server = FileServer(site)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def visit_site(browser, served):
+    """Opens the site in a browser that has not seen it; fails the test if a script failed."""
+    contexts, errors = [], []
+
+    def open_page(query="", **settings):
+        # The page's policy forbids eval, by which this waits for conditions.
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, "bypass_csp": True} | settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(served.address + query)
+        page.wait_for_selector("#soft-targets-table tbody tr")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+def logits_shown(page):
+    """The logits on the page but for a constant: their mean is 0."""
+    page.locator("#temperature-number").fill("20")
+    shown = table(page)
+    logits = {role: np.log(shown[role]) * shown["temperature"] for role in ROLES}
+    return {role: each - each.mean() for role, each in logits.items()}
+
+
+def apart(page, expected):
+    """The largest difference of any logit on the page from those of the server."""
+    shown = logits_shown(page)
+    return max(np.abs(shown[role] - (np.array(expected[role]) - np.mean(expected[role]))).max() for role in ROLES)
+
+
+def test_a_browser_that_gets_no_network_shows_the_examples_at_any_temperature(served, visit_site, answering):
+    served.withheld = "/networks/"
+    page = visit_site()
+    for name in CLASSES[:3]:
+        choose_example(page, CLASSES.index(name))
+        expected = answering(EXAMPLES / f"{name}.png")
+        for share in (0.05, 0.5, 0.95):
+            drag(page, share, steps=3)
+            shown = table(page)
+            assert shown["classes"] == list(CLASSES)
+            for role in ROLES:
+                z = np.array(expected[role]) / shown["temperature"]
+                assert shown[role] == pytest.approx(np.exp(z - z.max()) / np.exp(z - z.max()).sum(), abs=1e-6)
+
+
+def test_photos_of_all_kinds_get_the_servers_logits_and_warning(visit_site, answering, tiny_trio, tmp_path):
+    page = visit_site()
+    found, warned, text = {}, set(), warning(tiny_trio.out_of_class)
+    for path in [*list(fifty_pictures(tmp_path))[:14], EXAMPLES / "dog.png"]:
+        upload(page, path)
+        expected = answering(path)
+        found[path.name] = apart(page, expected)
+        warns = tiny_trio.fits_no_class(expected["teacher"], to_network_size(read_photo(path)))
+        warned.add(warns)
+        assert page.locator("#out-of-class").inner_text() == (text if warns else ""), path.name
+    assert warned == {True, False}
+    assert {name: far for name, far in found.items() if far > 0.05} == {}
+
+
+def test_another_square_of_a_photo_is_answered_as_on_the_server(visit_site, answering, tmp_path):
+    picture((300, 200)).save(tmp_path / "photo.png")
+    page = visit_site()
+    upload(page, tmp_path / "photo.png")
+    page.locator("#seen").focus()
+    answered_anew(page, lambda: page.keyboard.press("+"))
+    answered_anew(page, lambda: page.keyboard.press("ArrowLeft"))
+    assert apart(page, answering(tmp_path / "photo.png", Crop(across=0.45, down=0.5, side=1 / 1.15))) < 0.05
+    answered_anew(page, page.locator("#whole-photo").click)
+    assert apart(page, answering(tmp_path / "photo.png", None)) < 0.05
+
+
+def test_a_link_shows_its_example_at_its_temperature(visit_site):
+    page = visit_site("?example=truck&T=3.50")
+    assert example_shown(page) == "truck"
+    assert table(page)["temperature"] == pytest.approx(3.5)
+
+
+def test_a_photo_can_be_pasted_or_dropped_anywhere(visit_site, answering):
+    page = visit_site()
+    page.wait_for_function("document.querySelector('#networks').textContent.includes('no photo leaves')")
+    for kind, name in (("paste", "frog"), ("drop", "ship")):
+        content = base64.b64encode((EXAMPLES / f"{name}.png").read_bytes()).decode()
+        answered_anew(
+            page,
+            lambda kind=kind, content=content: page.evaluate(
+                """([kind, content]) => {
+                    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+                    const data = new DataTransfer();
+                    data.items.add(new File([bytes], "photo.png", { type: "image/png" }));
+                    document.body.dispatchEvent(kind === "paste"
+                        ? new ClipboardEvent(kind, { clipboardData: data, bubbles: true, cancelable: true })
+                        : new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
+                }""",
+                [kind, content],
+            ),
+        )
+        assert apart(page, answering(EXAMPLES / f"{name}.png")) < 0.05
+
+
+def test_a_photo_can_be_removed_and_is_there_again_with_the_browsers_back(visit_site):
+    page = visit_site()
+    remove = page.get_by_role("button", name="Remove the photo")
+    assert not remove.is_visible()
+    upload(page, EXAMPLES / "cat.png")
+    page.wait_for_function("history.state?.file")
+    remove.click()
+    page.get_by_text("Bring a photo").wait_for()
+    assert not remove.is_visible()
+    choose_example(page, CLASSES.index("truck"))
+    page.wait_for_function("location.search.includes('truck')")
+    assert not remove.is_visible()
+    answered_anew(page, page.go_back)
+    assert remove.is_visible() and example_shown(page) is None
+
+
+def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_site, site):
+    page = visit_site(bypass_csp=False)
+    requests = []
+    page.context.on("request", lambda request: requests.append(request))
+    page.reload()
+    page.locator("#image input[type=file]").set_input_files(EXAMPLES / "cat.png")
+    page.wait_for_selector("#photo.own")
+    assert requests
+    for request in requests:
+        assert request.method == "GET" and not request.post_data
+        assert request.url.startswith((served.address, "data:", "blob:")), request.url
+    assert "no photo leaves it" in page.locator("#networks").inner_text()
+    elsewhere = FileServer(site)
+    page.evaluate("address => fetch(address, { mode: 'no-cors' }).catch(() => {})", elsewhere.address)
+    elsewhere.stop()
+    assert elsewhere.sent == 0
+
+
+def test_after_the_first_visit_all_of_it_works_without_a_connection(served, visit_site, answering):
+    page = visit_site()
+    upload(page, EXAMPLES / "cat.png")
+    served.stop()
+    page.goto(served.address + "?example=dog&T=2.00")
+    page.wait_for_selector("#soft-targets-table tbody tr")
+    assert example_shown(page) == "dog" and table(page)["temperature"] == 2
+    upload(page, EXAMPLES / "bird.png")
+    assert apart(page, answering(EXAMPLES / "bird.png")) < 0.05
+    page.locator("#results img").first.scroll_into_view_if_needed()  # which makes it load
+    page.wait_for_function("document.querySelector('#results img').naturalWidth > 0")
+
+
+def test_a_file_that_is_no_photo_gets_a_sentence_and_the_examples_go_on(visit_site, answering, tmp_path):
+    page = visit_site()
+    for content, words in [(b"", "empty"), (b"no picture", "not an image"), (png_that_claims(9000, 9000), "image")]:
+        (tmp_path / "file").write_bytes(content)
+        page.locator("#image input[type=file]").set_input_files(tmp_path / "file")
+        page.wait_for_function("words => document.querySelector('#problem').textContent.includes(words)", arg=words)
+        assert not page.locator("#answers").is_visible()
+        choose_example(page, CLASSES.index("deer"))
+        assert page.locator("#problem").inner_text() == ""
+        assert apart(page, answering(EXAMPLES / "deer.png")) < 1e-3
+    upload(page, EXAMPLES / "cat.png")
+    assert apart(page, answering(EXAMPLES / "cat.png")) < 0.05
+
+
+def test_while_the_teacher_does_not_come_the_students_answer_and_another_try_brings_it(served, visit_site, answering):
+    served.withheld = "teacher"
+    page = visit_site()
+    page.locator("#image input[type=file]").set_input_files(EXAMPLES / "cat.png")
+    page.get_by_role("button", name="Try again").wait_for()
+    assert "check the connection" in page.locator("#networks").inner_text()
+    page.get_by_text("a network is missing").wait_for()
+    expected = answering(EXAMPLES / "cat.png")
+    page.locator("#arriving .answer").nth(1).wait_for()
+    assert page.locator("#arriving .name").all_inner_texts() == ["Student alone", "Distilled student"]
+    labels = [CLASSES[int(np.argmax(expected[role]))] for role in ROLES[1:]]
+    assert page.locator("#arriving .label").all_inner_texts() == labels
+    served.withheld = None
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_selector("#answers .answer")
+    assert not page.locator("#arriving").is_visible()
+    assert apart(page, expected) < 0.05
+
+
+def test_an_example_that_is_chosen_overtakes_a_photo_that_waits(served, visit_site):
+    served.withheld = "teacher"
+    page = visit_site()
+    page.locator("#image input[type=file]").set_input_files(EXAMPLES / "cat.png")
+    page.locator("#arriving .answer").nth(1).wait_for()
+    choose_example(page, CLASSES.index("deer"))
+    served.withheld = None
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_function("document.querySelector('#networks').textContent.includes('no photo leaves')")
+    assert example_shown(page) == "deer" and page.locator("#photo.own").count() == 0
+
+
+def test_a_browser_that_is_too_old_gets_a_sentence_and_the_examples(visit_site, site):
+    script = "WebAssembly.validate = () => false;\n" + (site / "networks.js").read_text("utf-8")
+    page = visit_site(service_workers="block")
+    page.route("**/networks.js", lambda route: route.fulfill(body=script, content_type="text/javascript"))
+    page.reload()
+    page.get_by_text("Please use a newer browser").wait_for()
+    choose_example(page, CLASSES.index("deer"))
+    assert table(page)["teacher"]
+
+
+def test_without_a_camera_a_sentence_says_so(visit_site):
+    page = visit_site()
+    page.get_by_role("button", name="Capture from camera").click()
+    page.get_by_text("The camera cannot be used").wait_for()
+    choose_example(page, CLASSES.index("deer"))
+    assert page.locator("#photo").is_visible()
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_axe_finds_nothing_serious_on_the_page_without_a_server(visit_site, setting):
+    page = visit_site(**SETTINGS[setting])
+    assert findings(page) == []
+    upload(page, EXAMPLES / "ship.png")
+    assert findings(page) == [], "a visitor's photo"
+
+
+def test_the_folder_is_a_static_space_of_files_that_plain_git_takes(site):
+    front_matter = (site / "README.md").read_text("utf-8").split("---")[1]
+    assert "\nsdk: static\n" in front_matter and "\napp_file: index.html\n" in front_matter
+    files = {path.relative_to(site).as_posix(): path.stat().st_size for path in site.rglob("*") if path.is_file()}
+    assert max(files.values()) < 10_000_000
+    lists = (site / "service-worker.js").read_text("utf-8").splitlines()[:2]
+    kept = {name for line in lists for name in json.loads(line.split(" = ")[1].rstrip(";"))}
+    assert kept == {"./", *files} - {"README.md", "service-worker.js"}
+    page = (site / "index.html").read_text("utf-8")
+    assert "Test accuracy" in page or "test accuracy" in page
+    assert 'src="figures/main-accuracy.svg"' in page and "<!-- " not in page.split("</head>")[1]
+
+
+def test_a_folder_with_other_files_is_left_alone(site, networks, tmp_path):
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(SystemExit, match="holds other files"):
+        main(["--site", str(tmp_path), "--checkpoints", str(networks)])
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_without_the_runtime_the_command_says_the_way_out(networks, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="install Node.js"):
+        main(["--site", str(tmp_path / "site"), "--checkpoints", str(networks)])
+
+
+@pytest.mark.parametrize("arguments", [[], ["checkpoints/student"], ["checkpoints/student", "--site", "site"]])
+def test_the_command_wants_one_network_and_its_output_or_a_site(arguments, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "--site" in capsys.readouterr().err
 
 
 # The runtime

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from kd.recipe import ROLES
+from kd.models import ROLES
 from tests.browser import EXAMPLES
 from tests.serving import ROOT
 from tests.space import files_of_the_space, requirements, upload_command

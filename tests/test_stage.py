@@ -8,9 +8,9 @@ import torch
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES
-from kd.doubt import rank_correlation
 from kd.losses import distillation_loss
-from kd.recipe import ROLES
+from kd.models import ROLES
+from kd.studies.human_labels import rank_correlation
 from tests.browser import (
     EXAMPLES,
     answered_anew,

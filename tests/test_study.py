@@ -14,11 +14,15 @@ from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.losses import DISTANCES
 from kd.recipe import RECIPES, as_config
-from kd.studies import study_table
+from kd.studies.declared import DISTILLED, STUDENT, STUDIES, TEACHER, Arm, Study
+from kd.studies.ledger import as_json, read_study
+from kd.studies.measure import to_measure
+from kd.studies.report import study_table
+from kd.studies.runs import StudyError, differing, is_finished
+from kd.studies.words import name_of
 from tests.serving import ROOT
 from train import study as command
-from train.studies import DISTILLED, STUDENT, STUDIES, TEACHER, Study
-from train.study import StudyError, changed_fields, is_finished, main, make_parser, plan, to_train, train_all
+from train.study import main, make_parser, planned, train_all
 
 TINY = Study("Does it run?", (TEACHER, STUDENT, DISTILLED), recipe="original", seeds=3)
 
@@ -70,7 +74,7 @@ def pretend(monkeypatch, behaviour):
 
 
 def test_main_pairs_students_by_seed_and_gives_them_one_teacher(options):
-    runs = plan(STUDIES["main"], options("--recipe", "original"))
+    runs = planned(STUDIES["main"], options("--recipe", "original"))
     assert [run.title for run in runs] == ["teacher, seed 0"] + [
         f"{name}, seed {seed}" for name in ("student alone", "distilled") for seed in range(5)
     ]
@@ -84,7 +88,7 @@ def test_main_pairs_students_by_seed_and_gives_them_one_teacher(options):
 def test_every_study_can_be_planned_with_every_recipe_and_its_folders_tell_runs_apart(options):
     for name, study in STUDIES.items():
         for recipe in RECIPES:
-            runs = plan(study, options("--recipe", recipe, "--cifar10h", "counts.npy", name=name))
+            runs = planned(study, options("--recipe", recipe, "--cifar10h", "counts.npy", name=name))
             for run in runs:
                 twins = [other for other in runs if other.folder == run.folder]
                 assert {(twin.recipe, twin.teacher) for twin in twins} == {(run.recipe, run.teacher)}
@@ -92,85 +96,86 @@ def test_every_study_can_be_planned_with_every_recipe_and_its_folders_tell_runs_
 
 
 def test_study_of_the_losses_has_every_loss_at_the_settings_that_are_chosen_on_validation_images():
-    arms = {arm.name: arm for arm in STUDIES["losses"].arms if arm.role == "distilled"}
-    assert [name.partition(" ")[0] for name in arms] == list(DISTANCES)
-    assert [arm.changes.get("loss", "kd") for arm in arms.values()] == list(DISTANCES)
-    assert "standardised-kd (temperature 1.5, soft weight 0.5)" in arms
-    tried = [arm for arm in STUDIES["selection"].arms if arm.changes.get("loss")]
-    assert {arm.changes["loss"] for arm in tried} == set(DISTANCES) - {"kd"}  # whose trials are called "distilled"
+    arms = {name_of(arm): arm for arm in STUDIES["losses"].arms if arm.role == "distilled"}
+    assert [arm.loss for arm in arms.values()] == list(DISTANCES)
+    assert list(arms)[-1] == "standardised-kd, T = 1.5, soft weight 0.5"
+    tried = [arm for arm in STUDIES["selection"].arms if arm.loss]
+    assert {arm.loss for arm in tried} == set(DISTANCES) - {"kd"}  # which is the recipe's own
+    assert {arm.varies for arm in tried} == {"soft_weight"}
 
 
 def test_baselines_and_teachers_are_arms_of_the_study_and_come_first():
     for study in STUDIES.values():
-        names = [arm.name for arm in study.arms]
+        names = [name_of(arm) for arm in study.arms]
         assert len(names) == len(set(names))
         for position, arm in enumerate(study.arms):
-            assert {arm.teacher, arm.baseline} - {None} <= set(names[:position])
+            assert all(other is None or other in study.arms[:position] for other in (arm.teacher, arm.baseline))
             assert (arm.role == "distilled") == (arm.teacher is not None)
 
 
 def test_studies_share_the_runs_they_have_in_common(options):
-    main_runs = plan(STUDIES["main"], options("--recipe", "original", "--seeds", 3))
-    project = plan(STUDIES["seed-project"], options(name="seed-project"))
+    main_runs = planned(STUDIES["main"], options("--recipe", "original", "--seeds", 3))
+    project = planned(STUDIES["seed-project"], options(name="seed-project"))
     assert {run.folder for run in main_runs} <= {run.folder for run in project}
 
 
 def test_study_of_people_asks_for_their_counts_before_it_trains(options):
     with pytest.raises(StudyError, match="--cifar10h"):
-        plan(STUDIES["human-doubt"], options(name="human-doubt"))
+        planned(STUDIES["human-doubt"], options(name="human-doubt"))
 
 
 def test_what_is_withheld_is_in_the_runs_folder_and_in_its_command(options, monkeypatch):
-    runs = plan(STUDIES["few-labels"], options("--recipe", "original", "--seeds", 1, name="few-labels"))
-    (run,) = [run for run in runs if run.arm.name == "4%, all images, starved teacher"]
+    runs = planned(STUDIES["few-labels"], options("--recipe", "original", "--seeds", 1, name="few-labels"))
+    (run,) = [run for run in runs if name_of(run.arm) == "4%, all images, starved teacher"]
     assert "label_fraction=0.04_keep_unlabelled=True" in run.folder.name
     commands = []
     monkeypatch.setattr(subprocess, "Popen", lambda command, **settings: commands.append(command))
     command.start(run, options())
     assert ["--label-fraction", "0.04", "--keep-unlabelled"] == commands[0][commands[0].index("--label-fraction") :][:3]
-    (starved,) = [run for run in runs if run.arm.name == "4%, starved teacher"]
+    (starved,) = [run for run in runs if name_of(run.arm) == "4%, starved teacher"]
     assert run.teacher == starved.folder and "label_fraction=0.04" in starved.folder.name
 
 
 def test_command_of_a_run_names_what_differs_from_its_preset_and_no_more():
     recipe = RECIPES["original"]["student"].changed(epochs=24, blur=0.5)
-    assert changed_fields("original", "student", recipe) == {"epochs": 24, "blur": 0.5, "seed": 0}
+    told = differing(Arm("student", omitted_class="cat"), "original", recipe)
+    assert told == {"epochs": 24, "blur": 0.5, "seed": 0, "omitted_class": "cat"}
 
 
 def test_arms_can_be_left_out_but_not_a_teacher_that_is_needed(options):
-    runs = plan(STUDIES["main"], options("--arms", "student alone", "--seeds", 2))
+    runs = planned(STUDIES["main"], options("--arms", "student alone", "--seeds", 2))
     assert [run.title for run in runs] == ["student alone, seed 0", "student alone, seed 1"]
     with pytest.raises(StudyError, match="needs its teacher: add 'teacher' to --arms"):
-        plan(STUDIES["main"], options("--arms", "distilled"))
+        planned(STUDIES["main"], options("--arms", "distilled"))
     with pytest.raises(StudyError, match="no arm 'dstilled': choose from 'teacher', 'student alone', 'distilled'"):
-        plan(STUDIES["main"], options("--arms", "dstilled"))
+        planned(STUDIES["main"], options("--arms", "dstilled"))
 
 
 def test_arms_can_be_named_by_a_pattern(options):
-    runs = plan(STUDIES["never-seen"], options("--arms", "teacher", "no frog*", name="never-seen"))
-    assert [run.arm.name for run in runs] == [
+    runs = planned(STUDIES["omitted-class"], options("--arms", "teacher", "no frog*", name="omitted-class"))
+    assert [name_of(run.arm) for run in runs] == [
         "teacher", "no frog, alone", "no frog, T = 1", "no frog, T = 4", "no frog, T = 8", "no frog, T = 20"
     ]  # fmt: skip
     with pytest.raises(StudyError, match="no arm 'no fox"):
-        plan(STUDIES["never-seen"], options("--arms", "teacher", "no fox*", name="never-seen"))
+        planned(STUDIES["omitted-class"], options("--arms", "teacher", "no fox*", name="omitted-class"))
 
 
 def test_teacher_that_is_there_already_is_not_trained(options, tmp_path, monkeypatch):
-    run = plan(TINY, options())[0]
+    run = planned(TINY, options())[0]
     write_run(run)
     run.folder.rename(tmp_path / "mine")
-    runs = plan(TINY, options("--teacher", tmp_path / "mine", "--epochs", 1))
+    runs = planned(TINY, options("--teacher", tmp_path / "mine", "--epochs", 1))
     assert runs[0].folder == tmp_path / "mine" and is_finished(runs[0])
     assert runs[0].recipe.epochs == RECIPES["original"]["teacher"].epochs
     assert runs[-1].teacher == tmp_path / "mine"
-    assert runs[-1].folder != plan(TINY, options("--epochs", 1))[-1].folder
+    assert runs[-1].folder != planned(TINY, options("--epochs", 1))[-1].folder
 
 
 # How it is carried out
 
 
 def test_no_run_starts_before_its_teacher_is_finished(options, monkeypatch):
-    runs = plan(TINY, options("--jobs", 9))
+    runs = planned(TINY, options("--jobs", 9))
     started = pretend(monkeypatch, lambda run: "import time; time.sleep(.3)")
     train_all(runs, options("--jobs", 9))
     assert len(started) == 7
@@ -182,7 +187,7 @@ def test_jobs_run_side_by_side_and_never_more_than_asked_for(options, monkeypatc
     trace.touch()
     program = f"import time; f = open({str(trace)!r}, 'ab', 0); f.write(b'+'); time.sleep(1); f.write(b'-')"
     pretend(monkeypatch, lambda run: program)
-    train_all(plan(TINY, options()), options("--jobs", 2))
+    train_all(planned(TINY, options()), options("--jobs", 2))
     at_once, most = 0, 0
     for mark in trace.read_text():
         at_once += 1 if mark == "+" else -1
@@ -194,7 +199,7 @@ def test_failed_run_is_named_with_its_log_and_the_others_are_finished(options, m
     started = pretend(
         monkeypatch, lambda run: "raise SystemExit('the roof fell in')" if "alone, seed 1" in run.title else ""
     )
-    runs = plan(TINY, options())
+    runs = planned(TINY, options())
     with pytest.raises(StudyError, match="not finished: student alone, seed 1. .*seed=1.log.*give the command again"):
         train_all(runs, options())
     assert len(started) == 7
@@ -204,12 +209,12 @@ def test_failed_run_is_named_with_its_log_and_the_others_are_finished(options, m
 def test_runs_whose_teacher_failed_are_not_started_and_are_named(options, monkeypatch):
     started = pretend(monkeypatch, lambda run: "raise SystemExit(1)" if run.arm.role == "teacher" else "")
     with pytest.raises(StudyError, match="not finished: teacher, seed 0, distilled, seed 0, distilled, seed 1"):
-        train_all(plan(TINY, options()), options())
+        train_all(planned(TINY, options()), options())
     assert not any("distilled" in title for title in started)
 
 
 def test_finished_runs_are_not_started_again_and_the_others_go_seed_by_seed(options, monkeypatch):
-    runs = plan(TINY, options())
+    runs = planned(TINY, options())
     write_run(runs[0])
     write_run(runs[1])
     write_run(runs[4])
@@ -219,7 +224,7 @@ def test_finished_runs_are_not_started_again_and_the_others_go_seed_by_seed(opti
 
 
 def test_run_of_another_recipe_or_of_another_teacher_does_not_count_as_finished(options):
-    runs = plan(TINY, options())
+    runs = planned(TINY, options())
     teacher, distilled = runs[0], runs[4]
     write_run(teacher)
     write_run(distilled)
@@ -233,7 +238,7 @@ def test_run_of_another_recipe_or_of_another_teacher_does_not_count_as_finished(
 
 
 def test_run_from_before_a_field_existed_still_counts(options):
-    run = plan(TINY, options())[1]
+    run = planned(TINY, options())[1]
     write_run(run)
     config = checkpoint.load_config(run.folder)
     del config["recipe"]["schedule"]
@@ -254,7 +259,7 @@ def test_interruption_ends_the_runs_too(options, monkeypatch):
 
     monkeypatch.setattr(command, "start", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train_all(plan(TINY, options()), options("--jobs", 2))
+        train_all(planned(TINY, options()), options("--jobs", 2))
     assert processes[0].poll() is not None
     processes[1].kill()
 
@@ -298,13 +303,14 @@ def test_whole_study_from_nothing_to_the_readme_and_again_without_training(tmp_p
     written = json.loads((output / "main.json").read_text())
     assert written["command"].startswith("python -m train.study main --recipe original --seeds 2")
     assert [len(arm["runs"]) for arm in written["arms"]] == [1, 2, 2]
-    assert study_table(written) in readme.read_text()
-    assert study_table(written) in capsys.readouterr().out
+    table = study_table(read_study(output / "main.json"))
+    assert table in readme.read_text() and "![Agreement with the teacher](studies/figures/main" in readme.read_text()
+    assert table in capsys.readouterr().out
     assert len(list((tmp_path / "runs" / "teacher-logits").glob("*/*.safetensors"))) == 1  # one epoch, for both seeds
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.safetensors")}
     main(arguments)
     assert f"5 runs, 5 of them in {output / 'main.json'}" in capsys.readouterr().out
-    assert json.loads((output / "main.json").read_text()) == written
+    assert json.loads((output / "main.json").read_text()) == written == as_json(read_study(output / "main.json"))
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.safetensors")} == before
 
 
@@ -317,7 +323,7 @@ def measured(options, tmp_path, data_dir, monkeypatch):
     monkeypatch.setitem(STUDIES, "main", TINY)
     arguments = ["main", "--runs-dir", str(tmp_path / "runs"), "--data-dir", str(data_dir), "--device", "cpu",
                  "--output-dir", str(tmp_path)]  # fmt: skip
-    runs = plan(TINY, options())
+    runs = planned(TINY, options())
     for number, run in enumerate(runs):
         write_run(run, seed=number)
     main([*arguments, "--seeds", "2"])
@@ -358,11 +364,11 @@ def test_comparisons_by_image_are_those_of_the_answers(measured, data_dir):
 
 def test_runs_of_another_recipe_or_another_teacher_are_not_taken_from_the_ledger(measured, options, monkeypatch):
     arguments, runs, path = measured
-    ledger = json.loads(path.read_text())
-    assert to_train(runs, TINY, ledger) == [runs[0], runs[3], runs[6]]  # the teacher, for whom seed 2 is compared
-    assert len(to_train(plan(TINY, options("--epochs", 2)), TINY, ledger)) == 7
+    ledger = read_study(path)
+    assert to_measure(runs, TINY, ledger) == [runs[0], runs[3], runs[6]]  # the teacher, for whom seed 2 is compared
+    assert len(to_measure(planned(TINY, options("--epochs", 2)), TINY, ledger)) == 7
     write_run(runs[0], seed=99)
-    again = {run.title for run in to_train(runs, TINY, ledger)}
+    again = {run.title for run in to_measure(runs, TINY, ledger)}
     assert again >= {f"distilled, seed {seed}" for seed in range(3)} and "student alone, seed 0" not in again
 
 

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 import train.run
-from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages, normalise, read_training_set, split_indices
+from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages, normalise
 from kd.losses import UNLABELLED, distillation_loss, hard_loss
 from kd.recipe import Recipe
-from kd.subsets import keep_labels, labelled_positions, leave_out
+from kd.subsets import keep_labels, labelled_positions, omit_class
 from kd.teacher import FrozenTeacher
 from kd.training import train as train_network
 
@@ -83,8 +83,8 @@ def test_keeping_leaves_every_image_in_its_place_and_hides_the_other_labels(subs
     assert (training.labels != UNLABELLED).all()  # the set itself is not touched
 
 
-def test_left_out_class_is_gone_and_all_else_is_there(subset):
-    rest = leave_out(subset[0], "frog")
+def test_omitted_class_is_gone_and_all_else_is_there(subset):
+    rest = omit_class(subset[0], "frog")
     frog = CLASSES.index("frog")
     assert rest.labels.bincount(minlength=10).tolist() == [0 if label == frog else 45 for label in range(10)]
     assert torch.equal(rest.images, subset[0].images[subset[0].labels != frog])
@@ -94,10 +94,10 @@ def test_left_out_class_is_gone_and_all_else_is_there(subset):
 
 
 @pytest.mark.parametrize("distilled", [False, True])
-def test_no_image_of_the_class_left_out_reaches_the_network_in_training(subset, tmp_path, make_teacher, distilled):
+def test_no_image_of_the_omitted_class_reaches_the_network_in_training(subset, tmp_path, make_teacher, distilled):
     network = Recorder()
     teacher = make_teacher() if distilled else None
-    train_network(network, leave_out(subset[0], "cat"), leave_out(subset[1], "cat"), PLAIN, tmp_path, teacher=teacher)
+    train_network(network, omit_class(subset[0], "cat"), omit_class(subset[1], "cat"), PLAIN, tmp_path, teacher=teacher)
     of_class = set(bytes_of(subset[0][torch.nonzero(subset[0].labels == CLASSES.index("cat"))[:, 0]]))
     assert len(network.shown) == 2 * 400 and len(of_class) == 45
     assert not of_class & set(network.shown)
@@ -178,16 +178,16 @@ def test_share_that_is_none_is_refused(fraction, capsys):
     assert "--label-fraction" in capsys.readouterr().err
 
 
-def test_config_says_what_was_withheld(data_dir):
-    everything = read_training_set(data_dir)
-    training, validation = (everything[positions] for positions in split_indices(everything.labels))
+def test_config_says_what_was_withheld(subset):
+    training, validation = subset
 
     def said(*arguments, role="distilled"):
         options = train.run.make_parser(role).parse_args([*(["--teacher", "x"] * (role == "distilled")), *arguments])
         return train.run.withhold(training, validation, options, Recipe())[2]
 
     assert said() == {"trained_on": 450, "validated_on": 50}
-    assert said("--without-class", "cat") == {"without_class": "cat", "trained_on": 405, "validated_on": 45}
+    for option in ("--omitted-class", "--without-class"):
+        assert said(option, "cat") == {"omitted_class": "cat", "trained_on": 405, "validated_on": 45}
     few = {"labels": 90, "label_fraction": 0.2, "validated_on": 50}
     assert said("--label-fraction", "0.2", role="student") == few | {"trained_on": 90}
     assert said("--label-fraction", "0.2", "--keep-unlabelled") == few | {"trained_on": 450}

@@ -1,6 +1,7 @@
 """Studies: what is measured of their runs, and how it is told."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,18 @@ import torch
 from kd import checkpoint, evaluation
 from kd.cifar10 import read_test_set
 from kd.significance import judged, paired_difference
-from kd.studies import arms_table, in_short, provenance, read_studies, rule_of_verdicts, study_table, verdicts
+from kd.studies.declared import CORRUPTIONS, DISTILLED, STUDENT, TEACHER, Arm, Study
+from kd.studies.ledger import as_json
+from kd.studies.measure import summarise
+from kd.studies.omitted_class import BIAS, runs_of
+from kd.studies.report import arms_table, in_short, provenance, rule_of_verdicts, study_table, verdicts
+from kd.studies.runs import StudyError
+from kd.studies.words import name_of
 from tests.test_study import TINY, write_run
-from train.document import write_section
-from train.studies import STUDENT, TEACHER, Arm, Study
-from train.study import StudyError, check_shipping, make_parser, plan, ship
-from train.summary import summarise
+from train.document import write_section, write_studies
+from train.study import check_shipping, make_parser, planned, ship
+
+LIGHTER = Arm("student", changes={"weight_decay": 1e-4})
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +29,10 @@ def summary(data_dir, tmp_path_factory):
     """The summary of a study whose networks have random weights, and its runs."""
     folder = tmp_path_factory.mktemp("study")
     options = make_parser().parse_args(["main", "--runs-dir", str(folder), "--data-dir", str(data_dir)])
-    runs = plan(TINY, options)
+    runs = planned(TINY, options)
     for number, run in enumerate(runs):
         write_run(run, accuracy=[0.5, 0.7, 0.6][run.recipe.seed], seed=number)
-    found = summarise("tiny", TINY, runs, data_dir, torch.device("cpu")) | {"command": "python -m train.study tiny"}
+    found = summarise("tiny", TINY, runs, data_dir, torch.device("cpu"), command="python -m train.study tiny")
     return found, runs
 
 
@@ -36,26 +43,27 @@ def test_summary_holds_each_runs_own_metrics_and_their_mean(summary, data_dir):
     for run in runs:
         network, config = checkpoint.load(run.folder)
         logits[run.title] = evaluation.predict(network, test.images, checkpoint.normalisation_of(config))
-    for arm in found["arms"]:
-        for measured in arm["runs"]:
-            assert ("agreement" in measured) == (arm["role"] != "teacher")
-            own = logits[f"{arm['name']}, seed {measured['seed']}"]
+    for arm in found.arms:
+        for measured in arm.runs:
+            assert ("agreement" in measured) == (arm.role != "teacher")
+            own = logits[f"{name_of(arm)}, seed {measured['seed']}"]
             assert measured["accuracy"] == evaluation.accuracy(own, test.labels)
             assert measured["ece"] == pytest.approx(evaluation.calibration_error(own, test.labels), rel=1e-5)
-            if arm["role"] != "teacher":
+            if arm.role != "teacher":
                 assert measured["agreement"] == evaluation.agreement(own, logits["teacher, seed 0"])
             assert sum(measured["reliability"]["images"]) == 100
-        accuracies = [measured["accuracy"] for measured in arm["runs"]]
-        assert arm["mean"]["accuracy"]["mean"] == pytest.approx(sum(accuracies) / len(accuracies))
-        assert arm["mean"]["accuracy"]["n"] == len(accuracies) == (1 if arm["name"] == "teacher" else 3)
-    assert found["data"] == test.description
-    json.dumps(found, allow_nan=False)
+        accuracies = [measured["accuracy"] for measured in arm.runs]
+        assert arm.mean["accuracy"]["mean"] == pytest.approx(sum(accuracies) / len(accuracies))
+        assert arm.mean["accuracy"]["n"] == len(accuracies) == (1 if arm.role == "teacher" else 3)
+    assert found.data == test.description
+    json.dumps(as_json(found), allow_nan=False)
 
 
 def test_comparison_pairs_by_seed_and_by_image(summary, data_dir):
     found, runs = summary
-    (comparison,) = found["comparisons"]
-    alone, distilled = ([run["accuracy"] for run in arm["runs"]] for arm in found["arms"][1:])
+    (comparison,) = found.comparisons
+    alone, distilled = ([run["accuracy"] for run in arm.runs] for arm in found.arms[1:])
+    assert (comparison["arm"], comparison["baseline"]) == (2, 1)
     expected = paired_difference(distilled, alone)
     assert {key: comparison[key] for key in expected._fields} == expected._asdict()
     for seed, counts in enumerate(comparison["by_image"]):
@@ -66,9 +74,9 @@ def test_comparison_pairs_by_seed_and_by_image(summary, data_dir):
 def test_table_gives_every_arm_its_mean_and_spread(summary):
     found, _ = summary
     lines = arms_table(found).splitlines()
-    for arm, line in zip(found["arms"], lines[2:], strict=True):
-        assert line.startswith(f"| {arm['name']} | {len(arm['runs'])} | {arm['mean']['accuracy']['mean']:.2%}")
-        assert ("±" in line) == (len(arm["runs"]) > 1)
+    for arm, line in zip(found.arms, lines[2:], strict=True):
+        assert line.startswith(f"| {name_of(arm)} | {len(arm.runs)} | {arm.mean['accuracy']['mean']:.2%}")
+        assert ("±" in line) == (len(arm.runs) > 1)
     assert "x86_64" in provenance(found) or "an abacus" in provenance(found)
     assert "`python -m train.study tiny`" in provenance(found)
 
@@ -76,7 +84,7 @@ def test_table_gives_every_arm_its_mean_and_spread(summary):
 def test_sentences_say_verdict_interval_and_both_tests(summary):
     found, _ = summary
     (sentence,) = verdicts(found)
-    (comparison,) = judged(found["comparisons"])
+    (comparison,) = judged(found.comparisons)
     assert sentence.startswith(f"**distilled** against student alone: {comparison['verdict']}. ")
     assert f"{comparison['mean'] * 100:+.2f} points" in sentence
     assert "paired t-test, 3 seeds" in sentence and "McNemar" in sentence
@@ -85,40 +93,40 @@ def test_sentences_say_verdict_interval_and_both_tests(summary):
 def test_verdicts_of_several_comparisons_say_that_they_are_corrected(summary):
     found, _ = summary
     assert rule_of_verdicts(found) == ""
-    twice = {**found, "comparisons": found["comparisons"] * 2}
-    first, _ = judged(twice["comparisons"])
+    twice = replace(found, comparisons=found.comparisons * 2)
+    first, _ = judged(twice.comparisons)
     if first["p"] < 0.5:  # else both are 1
         assert "corrected" in verdicts(twice)[0]
     assert "Holm's correction for the 2 comparisons" in study_table(twice)
 
 
 def test_provenance_tells_what_all_arms_of_a_role_set_otherwise_than_the_preset(data_dir, tmp_path):
-    study = Study("?", (STUDENT, Arm("lighter", "student", {"weight_decay": 1e-4})), seeds=1, recipe="original")
+    study = Study("?", (STUDENT, LIGHTER), seeds=1, recipe="original")
     arguments = ["main", "--runs-dir", str(tmp_path), "--batch-size", "64", "--epochs", "3"]
-    runs = plan(study, make_parser().parse_args(arguments))
+    runs = planned(study, make_parser().parse_args(arguments))
     for run in runs:
         write_run(run)
-    found = summarise("settings", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
-    assert "recipe `original` (imagenet stem, batch size 64), 3 epochs" in provenance(found)
-    assert "weight decay" not in provenance(found)  # which the arm's name is to tell
-    given = {**found["arms"][0], "name": "teacher", "role": "teacher"}
-    given["recipe"] = given["recipe"] | {"batch_size": 512, "precision": "bfloat16"}
-    own = {**found["arms"][0], "name": "starved teacher", "role": "teacher"}
-    both = provenance(found | {"arms": [given, own]})
+    found = summarise("settings", study, runs, data_dir, torch.device("cpu"), command="python")
+    names = "Student alone; alone, weight decay 0.0001"  # which tell what parts the arms
+    assert provenance(found).startswith(f"{names} (seed 0): recipe `original` (imagenet stem, batch size 64), 3 epochs")
+    own = replace(found.arms[0], role="teacher", label_fraction=0.04)
+    given = replace(own, label_fraction=1.0, recipe=own.recipe | {"batch_size": 512, "precision": "bfloat16"})
+    both = provenance(replace(found, arms=(given, own)))
     assert "Teacher (seed 0): recipe `original` (imagenet stem, precision bfloat16), 3 epochs" in both
-    assert "Starved teacher (seed 0): recipe `original` (imagenet stem, batch size 64), 3 epochs" in both
+    assert "4%, starved teacher (seed 0): recipe `original` (imagenet stem, batch size 64), 3 epochs" in both
     assert in_short(found).startswith("Recipe original, 3 epochs, 1 seed<br>")
 
 
 def test_provenance_names_few_arms_that_were_trained_alike_and_tells_the_number_of_many(data_dir, tmp_path):
     slow = {"learning_rate": 0.1}
-    arms = (TEACHER, *(Arm(f"student {number}", "student", slow) for number in range(4)))
+    arms = (TEACHER, *(Arm("student", changes=slow, label=f"student {number}") for number in range(4)))
     study = Study("?", arms, seeds=1, recipe="original")
-    runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
+    runs = planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
     for run in runs:
         write_run(run)
-    found = summarise("many", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
-    found["arms"][2]["runs"][0]["trained_on"] = 45
+    found = summarise("many", study, runs, data_dir, torch.device("cpu"), command="python")
+    fewer = replace(found.arms[2], runs=(found.arms[2].runs[0] | {"trained_on": 45},))
+    found = replace(found, arms=(*found.arms[:2], fewer, *found.arms[3:]))
     told = provenance(found)
     assert told.startswith("Teacher (seed 0): ")
     assert "Student 0 and 3 more arms (seed 0): recipe `original` (imagenet stem, learning rate 0.1), 40 epochs" in told
@@ -127,37 +135,38 @@ def test_provenance_names_few_arms_that_were_trained_alike_and_tells_the_number_
 
 
 def test_arm_that_was_not_run_is_listed_as_such_with_what_was_published(data_dir, tmp_path):
-    study = Study("?", (STUDENT, Arm("theirs", "student", baseline="student alone")), seeds=1, recipe="original",
-                  published={"theirs": 0.7119})  # fmt: skip
+    theirs = replace(LIGHTER, baseline=STUDENT, published_accuracy=0.7119, label="theirs")
+    study = Study("?", (STUDENT, theirs), seeds=1, recipe="original")
     arguments = ["main", "--runs-dir", str(tmp_path), "--data-dir", str(data_dir), "--arms", "student alone"]
-    runs = plan(study, make_parser().parse_args(arguments))
+    runs = planned(study, make_parser().parse_args(arguments))
     write_run(runs[0])
-    found = summarise("partial", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
-    assert found["comparisons"] == []
+    found = summarise("partial", study, runs, data_dir, torch.device("cpu"), command="python")
+    assert found.comparisons == ()
     assert "| theirs | not run | 71.19% |" in arms_table(found)
     assert "1 of the study's 2 arms have not been run" in provenance(found)
-    del found["arms"][1]["published_accuracy"]
-    assert "theirs" not in arms_table(found)
+    unpublished = replace(found.arms[1], published_accuracy=None)
+    assert "theirs" not in arms_table(replace(found, arms=(found.arms[0], unpublished)))
 
 
 def test_study_on_validation_images_never_reads_the_test_set(tmp_path, monkeypatch):
-    study = Study("?", (STUDENT, Arm("other", "student", {"weight_decay": 1e-4}, baseline="student alone")), seeds=2,
-                  recipe="original", measured_on="validation")  # fmt: skip
-    runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
+    study = Study(
+        "?", (STUDENT, replace(LIGHTER, baseline=STUDENT)), seeds=2, recipe="original", measured_on="validation"
+    )
+    runs = planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
     for run, accuracy in zip(runs, (0.70, 0.71, 0.72, 0.73), strict=True):
         write_run(run, accuracy)
-    found = summarise("choice", study, runs, Path("nowhere"), torch.device("cpu")) | {"command": "python"}
-    assert found["comparisons"][0]["mean"] == pytest.approx(0.02)
-    assert "by_image" not in found["comparisons"][0]
+    found = summarise("choice", study, runs, Path("nowhere"), torch.device("cpu"), command="python")
+    assert found.comparisons[0]["mean"] == pytest.approx(0.02)
+    assert "by_image" not in found.comparisons[0]
     assert "validation accuracy" in arms_table(found) and "test accuracy" not in study_table(found)
 
 
 def test_study_of_damaged_images_measures_each_kind_on_the_validation_images(data_dir, tmp_path):
-    study = Study("?", (STUDENT,), seeds=1, recipe="original", measured_on="validation", analysis="corruptions")
-    runs = plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
+    study = Study("?", (STUDENT,), seeds=1, recipe="original", measured_on="validation", analysis=CORRUPTIONS)
+    runs = planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
     write_run(runs[0])
-    found = summarise("damage", study, runs, data_dir, torch.device("cpu")) | {"command": "python"}
-    (run,) = found["arms"][0]["runs"]
+    found = summarise("damage", study, runs, data_dir, torch.device("cpu"), command="python")
+    (run,) = found.arms[0].runs
     assert set(run["corruptions"]) == {"noise", "blur", "jpeg", "contrast"}
     assert run["corrupted_accuracy"] == pytest.approx(sum(run["corruptions"].values()) / 4)
     assert f"{run['corrupted_accuracy']:.2%}" in arms_table(found)
@@ -180,28 +189,32 @@ def test_seed_0_of_each_arm_is_shipped_as_the_checkpoint_of_its_role_with_its_re
 
 
 def test_study_with_two_arms_of_a_role_does_not_know_which_to_ship(tmp_path):
-    study = Study("?", (STUDENT, Arm("lighter", "student", {"weight_decay": 1e-4})), seeds=1, recipe="original")
+    study = Study("?", (STUDENT, LIGHTER), seeds=1, recipe="original")
     with pytest.raises(StudyError, match="--ship wants one arm a role"):
-        check_shipping(plan(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)])))
+        check_shipping(planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)])))
 
 
-def test_damaged_study_is_refused_by_name_with_the_way_out(tmp_path, summary):
-    assert read_studies(tmp_path) == {}
-    (tmp_path / "studies").mkdir()
-    path = tmp_path / "studies" / "main.json"
-    path.write_text(json.dumps(summary[0]))
-    assert read_studies(tmp_path) == {"main": summary[0]}
-    for damage in ("", "[]", "{}", '{"study": 1'):
-        path.write_text(damage)
-        with pytest.raises(checkpoint.CheckpointError, match="main.json cannot be read .* python -m train.study main"):
-            read_studies(tmp_path)
-
-
-def test_studies_are_read_in_the_order_of_their_names(tmp_path, summary):
-    (tmp_path / "studies").mkdir()
-    for name in ("main-longer", "main", "early"):
-        checkpoint.write_json(tmp_path / "studies" / f"{name}.json", summary[0])
-    assert list(read_studies(tmp_path)) == ["early", "main", "main-longer"]
+def test_what_is_known_of_an_omitted_class_is_measured_and_the_bias_goes_into_the_networks_own_config(
+    data_dir, tmp_path
+):
+    alone = replace(STUDENT, omitted_class="cat")
+    study = Study(
+        "?", (TEACHER, alone, replace(DISTILLED, omitted_class="cat", baseline=alone)), seeds=1, recipe="original"
+    )
+    runs = planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
+    for number, run in enumerate(runs):
+        write_run(run, seed=number)
+    found = summarise("omitted", study, runs, data_dir, torch.device("cpu"), command="python")
+    measured = runs_of(found)
+    assert [(each.arm.role, each.temperature) for each in measured] == [("student", None), ("distilled", 4.0)]
+    for run, each in zip(runs[1:], measured, strict=True):
+        assert checkpoint.load_config(run.folder)[BIAS] == each.bias
+        of_all = 0.1 * each.before["omitted"] + 0.9 * each.before["others"]  # ten of the hundred images are cats
+        assert of_all == pytest.approx(each.arm.runs[0]["accuracy"])
+    assert BIAS not in checkpoint.load_config(runs[0].folder)
+    for run in runs[1:]:
+        (run.folder / "model.safetensors").unlink()  # what the ledger holds is not looked at again
+    assert summarise("omitted", study, runs, data_dir, torch.device("cpu"), command="python", ledger=found) == found
 
 
 def test_section_is_replaced_between_its_own_markers_and_nothing_else(tmp_path):
@@ -211,3 +224,18 @@ def test_section_is_replaced_between_its_own_markers_and_nothing_else(tmp_path):
     assert path.read_text() == "a\n<!-- one -->\nnew\n<!-- end of one -->\nb\n<!-- two -->\nkept\n<!-- end of two -->\n"
     with pytest.raises(OSError, match="no lines <!-- three --> and <!-- end of three -->"):
         write_section(path, "three", "new\n")
+
+
+def test_a_document_gets_a_section_for_a_study_that_it_lacks_and_the_rest_of_it_stays(summary, tmp_path):
+    path = tmp_path / "docs" / "studies.md"
+    path.parent.mkdir()
+    path.write_text("by hand\n\n## Short runs\n\nby hand too\n")
+    write_studies(path, [summary[0]], tmp_path / "figures")
+    text = path.read_text()
+    section = text.split("<!-- study tiny -->\n")[1].split("<!-- end of study tiny -->")[0]
+    assert section.startswith(study_table(summary[0]))
+    assert "![Agreement with the teacher](../figures/tiny-agreement.svg)" in section
+    assert text.startswith("by hand\n\n## Does it run?\n\n<!-- study tiny -->\n")
+    assert text.endswith("<!-- end of study tiny -->\n\n## Short runs\n\nby hand too\n")
+    write_studies(path, [summary[0]], tmp_path / "figures")
+    assert path.read_text() == text

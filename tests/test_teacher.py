@@ -12,8 +12,7 @@ import kd.teacher
 from kd.cifar10 import COPY
 from kd.recipe import Recipe
 from kd.teacher import CachedLogits, FrozenTeacher
-from kd.training import train
-from kd.training_state import TrainingError
+from kd.training import TrainingError, train
 
 RECIPE = Recipe(epochs=2, batch_size=64, learning_rate=0.1, rotation=10, cutout=4)
 

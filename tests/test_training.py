@@ -12,13 +12,13 @@ from torchvision import models
 
 import kd.training
 from kd import checkpoint
+from kd.checkpoint import STATE, CheckpointError
 from kd.cifar10 import NORMALISATIONS
+from kd.device import DeviceError, Processes, process_device
 from kd.evaluation import accuracy, negative_log_likelihood, predict
-from kd.processes import DeviceError, Processes, process_device
 from kd.recipe import Recipe
 from kd.teacher import FrozenTeacher
-from kd.training import batches, check_batch_size, prepared, train
-from kd.training_state import STATE, TrainingError
+from kd.training import TrainingError, batches, check_batch_size, prepared, train
 
 RECIPE = Recipe(epochs=3, batch_size=64, learning_rate=0.1, rotation=10, cutout=4)
 CPU = torch.device("cpu")
@@ -40,6 +40,21 @@ def teacher(make_network):
     network = make_network(seed=1)
     network(torch.randn(64, 3, 32, 32))  # batch-norm statistics of its own
     return FrozenTeacher(network)
+
+
+@pytest.fixture(scope="module")
+def whole(subset, make_network, tmp_path_factory):
+    """An uninterrupted run: (network, history). Many are compared with it, and it is trained once."""
+    trained = {}
+
+    def whole(recipe=RECIPE, teacher=None):
+        if (recipe, teacher is None) not in trained:
+            network = make_network()
+            history = train(network, *subset, recipe, tmp_path_factory.mktemp("whole"), teacher=teacher)
+            trained[recipe, teacher is None] = network, history
+        return trained[recipe, teacher is None]
+
+    return whole
 
 
 def snapshot(network):
@@ -86,15 +101,15 @@ def test_baseline_distilled_student_and_teacher_see_the_identical_images(run, ma
 
 
 @pytest.mark.parametrize("loss", ["kd", "logit-mse", "dkd", "dist", "standardised-kd"])
-def test_student_distilled_with_soft_weight_0_is_the_baseline_bit_for_bit(run, teacher, loss):
-    baseline, history = run()
+def test_student_distilled_with_soft_weight_0_is_the_baseline_bit_for_bit(run, whole, teacher, loss):
+    baseline, history = whole()
     distilled, other = run(RECIPE.changed(soft_weight=0.0, loss=loss), folder="distilled", teacher=teacher)
     assert same(baseline, distilled)
     assert [epoch["loss"] for epoch in history] == [epoch["loss"] for epoch in other]
 
 
-def test_history_tells_the_loss_and_its_two_terms(run, teacher):
-    _, baseline = run(RECIPE)
+def test_history_tells_the_loss_and_its_two_terms(run, whole, teacher):
+    _, baseline = whole()
     _, distilled = run(RECIPE.changed(soft_weight=0.75), folder="distilled", teacher=teacher)
     for number, (one, other) in enumerate(zip(baseline, distilled, strict=True), start=1):
         assert one["epoch"] == other["epoch"] == number
@@ -103,8 +118,8 @@ def test_history_tells_the_loss_and_its_two_terms(run, teacher):
         assert other["soft"] > 0
 
 
-def test_recorded_validation_is_that_of_the_final_network_without_augmentation(run, subset):
-    network, history = run()
+def test_recorded_validation_is_that_of_the_final_network_without_augmentation(whole, subset):
+    network, history = whole()
     logits = predict(network, subset[1].images, NORMALISATIONS[RECIPE.normalisation])
     assert history[-1]["validation_accuracy"] == accuracy(logits, subset[1].labels)
     assert history[-1]["validation_loss"] == negative_log_likelihood(logits, subset[1].labels)
@@ -246,8 +261,8 @@ def test_unknown_device_is_refused_with_a_way_out(monkeypatch):
 # Repeating and going on
 
 
-def test_same_seed_ends_with_the_same_weights_bit_for_bit(run):
-    (one, history), (other, again) = run(folder="one"), run(folder="other")
+def test_same_seed_ends_with_the_same_weights_bit_for_bit(run, whole):
+    (one, history), (other, again) = whole(), run()
     assert same(one, other)
     assert measurements(history) == measurements(again)
 
@@ -287,11 +302,11 @@ def interrupt_at_step(network, last):
 @pytest.mark.parametrize(("distilled", "optimizer"), [(False, "nesterov"), (True, "nesterov"), (False, "muon")])
 @pytest.mark.parametrize("epochs", [1, 2, "one and a half"])
 def test_interrupted_run_ends_like_an_uninterrupted_one(
-    run, make_network, tmp_path, teacher, epochs, distilled, optimizer
+    run, whole, make_network, tmp_path, teacher, epochs, distilled, optimizer
 ):
     recipe = RECIPE.changed(optimizer=optimizer)
     options = {"teacher": teacher if distilled else None}
-    expected, history = run(recipe, folder="whole", **options)
+    expected, history = whole(recipe, **options)
     with pytest.raises(KeyboardInterrupt):
         if epochs == "one and a half":
             run(recipe, interrupt_at_step(make_network(), 7 + 4), **options)
@@ -335,20 +350,20 @@ def test_validation_that_is_not_finite_ends_the_run_and_writes_nothing(run, tmp_
     assert not (tmp_path / "run" / STATE).exists()
 
 
-def test_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(run, make_network, tmp_path):
+def test_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(run, whole, make_network, tmp_path):
     exported = []
     with pytest.raises(TrainingError, match="loss became nan in epoch 3.*--learning-rate.*--warmup.*--restart"):
         run(RECIPE, fail_from_epoch(make_network(), 3), export=lambda _, history: exported.append(len(history)))
     assert exported == [1, 2]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [STATE]
     # With the cause gone, the run goes on from there as if nothing had happened.
-    assert same(run(network=make_network(seed=9))[0], run(folder="whole")[0])
+    assert same(run(network=make_network(seed=9))[0], whole()[0])
 
 
 # The disk
 
 
-def test_full_disk_ends_the_run_with_advice_and_keeps_the_epoch_before(run, make_network, tmp_path, monkeypatch):
+def test_full_disk_ends_the_run_with_advice_and_keeps_the_epoch_before(run, whole, make_network, monkeypatch):
     write, writings = checkpoint.write_atomically, []
 
     def fill_up(path, content):
@@ -360,7 +375,7 @@ def test_full_disk_ends_the_run_with_advice_and_keeps_the_epoch_before(run, make
     monkeypatch.setattr(checkpoint, "write_atomically", fill_up)
     with pytest.raises(TrainingError, match="epoch 2 could not be written to .*No space left.*make room.*same command"):
         run()
-    assert same(run(network=make_network(seed=9))[0], run(folder="whole")[0])
+    assert same(run(network=make_network(seed=9))[0], whole()[0])
 
 
 def test_full_disk_at_the_export_ends_the_run_with_advice_too(run):
@@ -392,5 +407,5 @@ def test_damaged_state_is_refused_by_name(run, tmp_path, damage):
     elif damage != "foreign":
         path.write_bytes(damage)
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)) if damage == "foreign" else None
-    with pytest.raises(TrainingError, match=r"(?s)training-state\.pt cannot be read .*--restart"):
+    with pytest.raises(CheckpointError, match=r"(?s)training-state\.pt cannot be read .*--restart"):
         run(network=network)

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as distributed
 from torch import nn
 
-from kd.cifar10 import read_training_set, split_indices
+from kd.cifar10 import read_split
 from kd.recipe import Recipe
 from kd.teacher import FrozenTeacher
 from kd.training import train
@@ -41,8 +41,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     if "WORLD_SIZE" in os.environ:
         distributed.init_process_group("gloo")
-    everything = read_training_set(Path(__file__).parent / "data")
-    training, validation = (everything[positions] for positions in split_indices(everything.labels))
+    training, validation = read_split(Path(__file__).parent / "data")
     network = make_network(seed=0)
     teacher = FrozenTeacher(make_network(seed=1))
     history = train(network, training, validation, RECIPE, folder, teacher=teacher, logits_dir=folder / "logits")

@@ -13,7 +13,6 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -27,15 +26,14 @@ from kd import models
 from kd.augment import BLUR_SIGMAS
 from kd.checkpoint import write_json
 from kd.cifar10 import NORMALISATIONS, DataError, LabelledImages, read_training_set
+from kd.device import DeviceError, chosen_precision, machine, matmul_seconds, process_device
 from kd.losses import distillation_loss
-from kd.optimizer import make_optimizers
-from kd.processes import DeviceError, chosen_precision, machine, matmul_seconds, process_device
-from kd.progress import Progress
-from kd.recipe import DEFAULT_RECIPE, RECIPES, ROLES, Recipe
-from kd.results import ROLE_NAMES
+from kd.recipe import RECIPES, Recipe
+from kd.results import markdown_table
 from kd.teacher import CachedLogits, FrozenTeacher
-from kd.training import train_epoch
+from kd.training import Progress, make_optimizers, train_epoch
 from train.document import write_section
+from train.options import add_data_dir, add_device, add_document, add_output_dir, add_recipe
 
 BENCHMARK = "benchmark.json"
 WARM_UP_STEPS = 2
@@ -45,20 +43,16 @@ FORWARD_AND_BACKWARD = 3  # the backward pass costs about two forward passes
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.benchmark", description=__doc__.splitlines()[0])
-    parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT_RECIPE, help=f"named preset ({DEFAULT_RECIPE})")
+    add_recipe(parser)
     parser.add_argument("--images", type=int, metavar="N", help="images a round (45,000 on a GPU, 2,048 on a CPU)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of each loop, in turns (3)")
     parser.add_argument("--workers", type=int, default=torch.get_num_threads(), metavar="N",
                         help="the plain loop's DataLoader workers (one a core)")  # fmt: skip
     parser.add_argument("--eager", action="store_true", help="leave out torch.compile")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
-                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
-    parser.add_argument("--output-dir", type=Path, default=Path("checkpoints"), metavar="DIR",
-                        help=f"folder for {BENCHMARK} (checkpoints)")  # fmt: skip
-    parser.add_argument(
-        "--document", "--readme", type=Path, metavar="FILE", help="write the table between this file's markers"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto: a GPU where there is one)")
+    add_data_dir(parser)
+    add_output_dir(parser, "checkpoints", f"folder for {BENCHMARK}")
+    add_document(parser)
+    add_device(parser)
     options = parser.parse_args(arguments)
     try:
         device = process_device(options.device)
@@ -85,7 +79,7 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
     matmul_precision = chosen_precision("auto", device, "resnet50", "cifar")
     peak = matmul_operations_per_second(device, matmul_precision)
     roles = {}
-    for role in ROLES:
+    for role in models.ROLES:
         recipe = RECIPES[options.recipe][role].changed(batch_size=min(512, len(training)))
         loops = {
             "ours": our_loop(role, training, recipe, device, compiled=False),
@@ -244,22 +238,16 @@ def matmul_operations_per_second(device: torch.device, precision: str) -> float:
 
 def benchmark_table(found: dict) -> str:
     """The benchmark as a Markdown table, with a line that says how it was measured."""
-    rows = [
-        [
-            "network",
-            "ours, images/s",
-            "ours, compiled",
-            "plain loop",
-            "best of ours / plain",
-            "share of a matrix product",
-        ],
-        ["---"] + ["---:"] * 5,
-    ]
+    headings = [
+        "network", "ours, images/s", "ours, compiled", "plain loop", "best of ours / plain",
+        "share of a matrix product",
+    ]  # fmt: skip
+    rows = []
     for role, measured in found["roles"].items():
         speed = measured["images_per_second"]
         rows.append(
             [
-                ROLE_NAMES[role],
+                models.ROLE_NAMES[role],
                 *(f"{speed[name]:,.0f}" if name in speed else "" for name in ("ours", "compiled", "plain")),
                 f"{measured['ratio']:.1f} x",
                 f"{measured['share_of_matmul']:.1%}",
@@ -267,10 +255,9 @@ def benchmark_table(found: dict) -> str:
         )
         if measured["peak_bytes"]["ours"]:
             rows[-1][0] += f" ({max(measured['peak_bytes'].values()) / 2**30:.1f} GiB)"
-    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     tflops = found["matmul_operations_per_second"] / 1e12
     precision = found.get("matmul_precision", "bfloat16")  # results that do not say were measured in that
-    return f"""{table}
+    return f"""{markdown_table(headings, rows)}
 
 Recipe `{found["recipe"]}`, {found["images"]:,} images a round, median of {found["rounds"]} rounds in turns,
 {found["machine"]}, torch {found["versions"]["torch"]}. The plain loop is float32, torchvision's transforms and a

@@ -1,9 +1,47 @@
-"""Put what a command measured between two markers of a document, so that nobody copies figures by hand."""
+"""Put what commands measured between markers of a document, so that nobody copies figures by hand.
 
+All else in the document is written by hand, and stays.
+"""
+
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from kd.checkpoint import write_atomically
+from kd.studies.ledger import MeasuredStudy
+from kd.studies.report import is_short, study_table
+
+SHORT_RUNS, LAST = "## Short runs\n", "## Measured and replaced\n"  # headings before which new studies go
+
+
+def write_studies(path: Path, studies: Iterable[MeasuredStudy], figures: Path) -> None:
+    """Write the section of each study; one that has none gets it, under its question, where studies like it end.
+
+    Args:
+        path: the document.
+        figures: the folder of the SVG files, which the sections link to.
+
+    Raises:
+        OSError: the document cannot be read or written.
+    """
+    for study in studies:
+        name, content = f"study {study.study}", path.read_text("utf-8")
+        if f"<!-- {name} -->" not in content:
+            new = f"## {study.question}\n\n<!-- {name} -->\n<!-- end of {name} -->\n\n"
+            before, following, rest = content.partition(LAST if is_short(study) else SHORT_RUNS)
+            content = before + ("" if following else "\n") + ("#" if is_short(study) else "") + new + following + rest
+            write_atomically(path, lambda temporary, content=content: temporary.write_text(content, "utf-8"))
+        write_section(path, name, section_of(study, os.path.relpath(figures, path.parent)))
+
+
+def section_of(study: MeasuredStudy, figures: str) -> str:
+    """A study as the documentation shows it: its tables and sentences, then its figures."""
+    # Here, because it brings Gradio with it: a machine that trains need not have that.
+    from kd.demo.study_figures import drawings_of
+
+    links = [f"\n![{each.title}]({figures}/{study.study}-{each.name}.svg)\n" for each in drawings_of(study)]
+    return study_table(study) + "".join(links)
 
 
 def write_section(path: Path, name: str, text: str) -> None:

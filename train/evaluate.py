@@ -2,6 +2,7 @@
 
 python -m train.evaluate                     a table for people
 python -m train.evaluate --json              one JSON object for programs; results.json stays
+python -m train.evaluate --warning           measures the page's warning alone anew; all else in results.json stays
 python -m train.evaluate --document README.md  puts the table between that file's markers too
 """
 
@@ -18,11 +19,13 @@ from torch import nn
 
 from kd import checkpoint, evaluation, models
 from kd.checkpoint import CheckpointError
-from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_test_set, read_training_set, split_indices
-from kd.processes import DeviceError, machine, process_device
-from kd.recipe import ROLES
-from kd.results import RESULTS, results_table
+from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_split, read_test_set
+from kd.device import DeviceError, machine, process_device
+from kd.out_of_class import responses
+from kd.results import RESULTS, read_results, results_of, results_section
 from train.document import write_section
+from train.options import add_data_dir, add_device, add_document
+from train.out_of_class import measure_left_out, measure_warning
 
 LATENCY_WARM_UP, LATENCY_RUNS = 10, 100
 
@@ -31,30 +34,32 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), metavar="DIR",
                         help="folder with teacher/, student/ and distilled/ (checkpoints)")  # fmt: skip
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
-                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...: where accuracy is computed (auto)")
+    add_data_dir(parser)
+    add_device(parser)
     parser.add_argument(
         "--json",
         action="store_true",
         help="print one JSON object instead of the table, and leave results.json as it is",
     )
     parser.add_argument(
-        "--document", "--readme", type=Path, metavar="FILE", help="write the table between this file's markers"
-    )
+        "--warning", action="store_true",
+        help="measure the page's warning of photos outside the classes alone; all else in results.json stays",
+    )  # fmt: skip
+    add_document(parser)
     options = parser.parse_args(arguments)
     try:
         device = process_device(options.device)
-        training = read_training_set(options.data_dir)
-        validation = training[split_indices(training.labels)[1]]
-        results = evaluate(options.checkpoints, read_test_set(options.data_dir), validation, device)
+        _, validation = read_split(options.data_dir)
+        test = read_test_set(options.data_dir)
+        measure = evaluate_warning if options.warning else evaluate
+        results = measure(options.checkpoints, test, validation, device)
         if not options.json:
             checkpoint.write_json(options.checkpoints / RESULTS, results)
         if options.document:
-            write_section(options.document, "results", results_table(results))
+            write_section(options.document, "results", results_section(results))
     except (CheckpointError, DataError, DeviceError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
-    print(json.dumps(results) if options.json else results_table(results), end="")
+    print(json.dumps(results) if options.json else results_section(results), end="")
 
 
 def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages, device: torch.device) -> dict:
@@ -65,7 +70,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
             choose nothing.
 
     Returns:
-        The content of results.json: data, machine, versions, out_of_class (`kd.evaluation`), and for each role
+        The content of results.json: data, machine, versions, out_of_class (`train.out_of_class`), and for each role
         in "models" accuracy, ece and per_class_accuracy (0 to 1), nll (nats), agreement with the
         teacher (0 to 1), parameters, macs (of one image), bytes (of the weight files), latency_ms (one
         core, batch 1), and how it was trained.
@@ -73,16 +78,20 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
     results: dict[str, dict] = {}
     teacher_logits = out_of_class = None
     images, labels = test.images.to(device), test.labels
-    for role in ROLES:
+    for role in models.ROLES:
         network, config = checkpoint.load(checkpoints / role)
         latency = cpu_latency(network)
         network.to(device, memory_format=torch.channels_last)
         normalisation = checkpoint.normalisation_of(config)
-        logits = evaluation.predict(network, images, normalisation)
         if role == "teacher":
-            teacher_logits = logits
-            on_validation = evaluation.predict(network, validation.images.to(device), normalisation)
-            out_of_class = evaluation.out_of_class(on_validation)
+            on_test = responses(network, images, normalisation)
+            out_of_class = measure_warning(
+                network, normalisation, validation.images.to(device), validation.labels, on_test,
+                measure_left_out(checkpoints, validation, test, device),
+            )  # fmt: skip
+            logits = teacher_logits = on_test.logits
+        else:
+            logits = evaluation.predict(network, images, normalisation)
         results[role] = {
             **evaluation.measure(logits, labels),
             "agreement": evaluation.agreement(logits, teacher_logits),
@@ -106,6 +115,29 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
         "latency_runs": LATENCY_RUNS,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
     }
+
+
+def evaluate_warning(checkpoints: Path, test: LabelledImages, validation: LabelledImages, device: torch.device) -> dict:
+    """The results in `checkpoints` with "out_of_class" measured anew.
+
+    Raises:
+        CheckpointError: there are no results of this teacher yet.
+    """
+    network, config = checkpoint.load(checkpoints / "teacher")
+    results = read_results(checkpoints)
+    if not results or not results_of(results, config):
+        raise CheckpointError(f"{checkpoints / RESULTS} has no results of this teacher: leave --warning out once")
+    network.to(device, memory_format=torch.channels_last)
+    normalisation = checkpoint.normalisation_of(config)
+    warning = measure_warning(
+        network,
+        normalisation,
+        validation.images.to(device),
+        validation.labels,
+        responses(network, test.images.to(device), normalisation),
+        measure_left_out(checkpoints, validation, test, device),
+    )
+    return results | {"out_of_class": warning}
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 python -m train.export checkpoints/student --output exports/student                    model.onnx
 python -m train.export checkpoints/student --output exports/student --float16 --int8   smaller ones beside it
 python -m train.export checkpoints/student --output exports/student --format pt2       model.pt2 instead
+python -m train.export --site exports/site     the page, for visitors whose own browsers compute (see docs/hosting.md)
 
 Compared are the logits of the 5,000 validation images, and the latency of one image on one core. The int8 model, for
 the students alone, stays if its accuracy is at most half a point below PyTorch's. All figures go to export.json beside
@@ -26,11 +27,10 @@ from torch import Tensor
 from kd import checkpoint, evaluation, export
 from kd.checkpoint import CheckpointError, write_atomically, write_json
 from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_training_set, split_indices
+from kd.device import machine
 from kd.export import ExportError
 from kd.hub import Classifier
-from kd.models import ARCHITECTURES
-from kd.processes import machine
-from kd.results import ROLE_NAMES
+from kd.models import ARCHITECTURES, ROLE_NAMES
 
 EXPORT = "export.json"
 FILES = {"float32": "model.onnx", "float16": "model-float16.onnx", "int8": "model-int8.onnx", "pt2": "model.pt2"}
@@ -43,8 +43,8 @@ Answer = Callable[[Tensor], Tensor]  # images, float (N, 3, 32, 32) in [0, 1], t
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.export", description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder of the network")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR",
+    parser.add_argument("checkpoint", type=Path, nargs="?", metavar="CHECKPOINT", help="folder of the network")
+    parser.add_argument("--output", type=Path, metavar="DIR",
                         help=f"folder for the models and {EXPORT}; an export that it holds is replaced")  # fmt: skip
     parser.add_argument("--format", choices=("onnx", "pt2"), default="onnx",
                         help="ONNX, or a program for torch.export.load (onnx)")  # fmt: skip
@@ -58,7 +58,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--record", type=Path, metavar="FILE",
                         help=f"put the content of {EXPORT} into this JSON file too, which gathers several networks', "
                         "and print the table of all of them")  # fmt: skip
+    parser.add_argument("--site", type=Path, metavar="DIR",
+                        help="instead: write the page that needs no server to this folder")  # fmt: skip
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), metavar="DIR",
+                        help="folder of the three networks and their results, for --site (checkpoints)")  # fmt: skip
     options = parser.parse_args(arguments)
+    if options.site:
+        if options.checkpoint or options.output:
+            parser.error("--site takes all three networks of --checkpoints, and no CHECKPOINT or --output")
+        write_site(parser, options)
+        return
+    if not (options.checkpoint and options.output):
+        parser.error("name a CHECKPOINT and its --output, or --site")
     if options.format == "pt2" and (options.float16 or options.int8):
         parser.error("--float16 and --int8 are for --format onnx")
     forms = ["pt2"] if options.format == "pt2" else ["float32"]
@@ -81,6 +92,21 @@ def main(arguments: list[str] | None = None) -> None:
     print(exports_table(record))
     for name, file in exported["files"].items():
         print(f"{options.output / name}" if file["kept"] else not_kept(file, exported["pytorch"]))
+
+
+def write_site(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Write the page without a server, and tell the steps."""
+    try:
+        export.require_packages()
+        from kd.site import build  # with Gradio, whose page it is taken from
+        from kd.site.runtime import RuntimeFetchError
+    except ExportError as error:
+        sys.exit(f"{parser.prog}: {error}")
+    try:
+        for step in build.write_site(options.checkpoints, options.site):
+            print(step, flush=True)
+    except (CheckpointError, ExportError, RuntimeFetchError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
 
 
 def export_all(classifier: Classifier, forms: list[str], everything: LabelledImages, output: Path) -> dict:

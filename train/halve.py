@@ -4,7 +4,7 @@
 
 Convolutions and linear layers go to float16 (see `kd.checkpoint.save`). If the accuracy on the
 5,000 validation images moves by more than .02 points, the weights are copied in float32 instead.
-Either way config.json says what was compared.
+Either way config.json says what was compared. History and recording go along.
 """
 
 import argparse
@@ -15,7 +15,9 @@ from pathlib import Path
 
 from kd import checkpoint, evaluation
 from kd.checkpoint import CheckpointError
-from kd.cifar10 import DataError, read_training_set, split_indices
+from kd.cifar10 import DataError, read_split
+from kd.recording import RECORDING
+from train.options import add_data_dir
 
 TOLERANCE = 0.0002  # of accuracy: .02 points, one of 5,000 images
 
@@ -24,8 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.halve", description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="checkpoint to read")
     parser.add_argument("target", type=Path, help="checkpoint to write")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
-                        help="folder with cifar-10-batches-py in it (data)")  # fmt: skip
+    add_data_dir(parser)
     options = parser.parse_args(arguments)
     if options.source.resolve() == options.target.resolve():
         parser.error("source and target are the same folder: the float32 weights would be lost")
@@ -41,18 +42,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 def halve(source: Path, target: Path, data_dir: Path) -> dict:
     """Write `source` to `target` in the smaller precision that keeps its accuracy; say which."""
-    everything = read_training_set(data_dir)
-    validation = everything[split_indices(everything.labels)[1]]
-
-    def validation_accuracy(folder: Path) -> float:
-        network, config = checkpoint.load(folder)
-        logits = evaluation.predict(network, validation.images, checkpoint.normalisation_of(config))
-        return evaluation.accuracy(logits, validation.labels)
-
+    _, validation = read_split(data_dir)
     network, config = checkpoint.load(source)
     with tempfile.TemporaryDirectory() as trial:
         checkpoint.save(network, config, trial, half=True)
-        full, half = validation_accuracy(source), validation_accuracy(Path(trial))
+        full, half = (
+            evaluation.accuracy(evaluation.logits_of(folder, validation), validation.labels)
+            for folder in (source, trial)
+        )
     fits = round(abs(full - half), 6) <= TOLERANCE  # a difference of one image is not to fail by rounding
     precision = {
         "weights": "float16" if fits else "float32",
@@ -60,8 +57,10 @@ def halve(source: Path, target: Path, data_dir: Path) -> dict:
         "validation_accuracy_float16": half,
     }
     checkpoint.save(network, config | {"precision": precision}, target, half=fits)
-    if (source / checkpoint.HISTORY).exists():
-        shutil.copyfile(source / checkpoint.HISTORY, target / checkpoint.HISTORY)
+    (target / RECORDING).unlink(missing_ok=True)  # another network's
+    for name in (checkpoint.HISTORY, RECORDING):
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
     return precision
 
 

@@ -18,24 +18,23 @@ import torch.distributed as distributed
 import torchvision
 
 from kd import checkpoint, models
-from kd.checkpoint import CheckpointError
+from kd.checkpoint import STATE, CheckpointError
 from kd.cifar10 import (
     CLASSES,
     NORMALISATIONS,
     DataError,
     LabelledImages,
     example_positions,
+    read_split,
     read_test_set,
-    read_training_set,
-    split_indices,
 )
-from kd.processes import DeviceError, chosen_precision, machine, process_device, wait_for_all
-from kd.recipe import DEFAULT_RECIPE, RECIPES, Recipe, RecipeError, as_config, from_config, option_name
+from kd.device import DeviceError, chosen_precision, machine, process_device, wait_for_all
+from kd.recipe import RECIPES, Recipe, RecipeError, as_config, from_config, option_name
 from kd.recording import RECORDING, Recorder, recorded_images
-from kd.subsets import keep_labels, labelled_positions, leave_out
+from kd.subsets import keep_labels, labelled_positions, omit_class
 from kd.teacher import FrozenTeacher
-from kd.training import train
-from kd.training_state import STATE, TrainingError
+from kd.training import TrainingError, train
+from train.options import add_compile, add_data_dir, add_device, add_output_dir, add_recipe
 
 
 def main(role: str, arguments: list[str] | None = None) -> None:
@@ -68,12 +67,9 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     if role == "distilled":
         teacher, teacher_description = read_teacher(options.teacher, recipe, device)
     options.output_dir.mkdir(parents=True, exist_ok=True)  # if it cannot be written to, better now than in an hour
-    everything = read_data(options.data_dir, first)
-    train_positions, validation_positions = split_indices(everything.labels)
-    recorder = make_recorder(everything[validation_positions], recipe, options) if options.record else None
-    training, validation, withheld = withhold(
-        everything[train_positions], everything[validation_positions], options, recipe
-    )
+    training, validation = read_data(options.data_dir, first)
+    recorder = make_recorder(validation, recipe, options) if options.record else None
+    training, validation, withheld = withhold(training, validation, options, recipe)
     training, validation = training.to(device), validation.to(device)
 
     torch.manual_seed(recipe.seed)  # the initial weights follow from the seed, not from the role
@@ -82,7 +78,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     config = describe(role, options.recipe, recipe, network, device) | {
         "teacher": teacher_description,
         "started_from": started_from,
-        "data": {**everything.description, **withheld},
+        "data": {**training.description, **withheld},
         "precision": precision,
     }
 
@@ -135,14 +131,14 @@ def join_processes(device: torch.device) -> bool:
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
-def read_data(folder: Path, first: bool) -> LabelledImages:
-    """The 50,000 training images; the first process may have to download them while the others wait."""
+def read_data(folder: Path, first: bool) -> tuple[LabelledImages, LabelledImages]:
+    """What `read_split` reads; the first process may have to download it while the others wait."""
     if not first:
         wait_for_all()
-    images = read_training_set(folder)
+    split = read_split(folder)
     if first:
         wait_for_all()
-    return images
+    return split
 
 
 def make_recorder(validation: LabelledImages, recipe: Recipe, options: argparse.Namespace) -> Recorder:
@@ -166,9 +162,9 @@ def withhold(
     if kept_unlabelled and recipe.loss == "dkd":
         raise TrainingError("--loss dkd asks for every image's label: leave out --keep-unlabelled")
     said: dict = {}
-    if options.without_class:
-        training, validation = (leave_out(images, options.without_class) for images in (training, validation))
-        said["without_class"] = options.without_class
+    if options.omitted_class:
+        training, validation = (omit_class(images, options.omitted_class) for images in (training, validation))
+        said["omitted_class"] = options.omitted_class
     said |= {"trained_on": len(training), "validated_on": len(validation)}
     if options.label_fraction < 1:
         labels = len(labelled_positions(training.labels, options.label_fraction))
@@ -305,13 +301,12 @@ def keep_freed_memory() -> None:
 
 def make_parser(role: str) -> argparse.ArgumentParser:
     """The options of a role's script: those of the recipe's fields, and those of the run itself."""
-    script = {"teacher": "teacher", "student": "student", "distilled": "distill"}[role]
     parser = argparse.ArgumentParser(
-        prog=f"python -m train.{script}",
+        prog=f"python -m {models.SCRIPT_OF_ROLE[role]}",
         description=f"Train the {role} network. Options that are not given come from the recipe.",
         epilog="An interrupted run given the same command goes on from its last finished epoch.",
     )
-    parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT_RECIPE, help=f"named preset ({DEFAULT_RECIPE})")
+    add_recipe(parser)
     if role == "distilled":
         parser.add_argument("--teacher", type=Path, required=True, metavar="DIR", help="checkpoint of the teacher")
         parser.add_argument("--teacher-logits", type=Path, default=Path("runs") / "teacher-logits", metavar="DIR",
@@ -320,22 +315,19 @@ def make_parser(role: str) -> argparse.ArgumentParser:
     if role == "teacher":
         parser.add_argument("--start-from", type=Path, metavar="DIR",
                             help="begin with this checkpoint's weights instead of random ones")  # fmt: skip
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
-                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
+    add_data_dir(parser)
     parser.add_argument("--label-fraction", type=label_fraction, default=1.0, metavar="X",
                         help="share of the images whose labels are known; the others are dropped (1)")  # fmt: skip
     if role == "distilled":
         parser.add_argument("--keep-unlabelled", action="store_true",
                             help="keep the images without a label: of them the teacher alone speaks")  # fmt: skip
-    parser.add_argument("--without-class", choices=CLASSES, help="a class of which no image is ever shown")
-    parser.add_argument("--output-dir", type=Path, default=Path("checkpoints") / role, metavar="DIR",
-                        help=f"folder of the checkpoint (checkpoints/{role})")  # fmt: skip
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ... (auto: a GPU where there is one)"
-    )
+    parser.add_argument("--omitted-class", "--without-class", choices=CLASSES,
+                        help="a class of which no image is ever shown")  # fmt: skip
+    add_output_dir(parser, f"checkpoints/{role}", "folder of the checkpoint")
+    add_device(parser)
     parser.add_argument("--record", action="store_true",
                         help="store the logits of 510 images at many moments, for the page's replay")  # fmt: skip
-    parser.add_argument("--compile", action="store_true", help="run the network through torch.compile")
+    add_compile(parser)
     parser.add_argument(
         "--restart", action="store_true", help="discard what --output-dir holds and train from the start"
     )

@@ -2,86 +2,96 @@
 
 python -m train.study main                                    five seeds of the recipe `strong`
 python -m train.study main --recipe original --seeds 3 --jobs 2   the same on a CPU, two runs side by side
-python -m train.study main --document docs/studies.md         puts the table between that file's markers too
+python -m train.study main --document docs/studies.md         writes its section of that file too
+python -m train.study --document docs/studies.md              writes all sections, and carries nothing out
 
 Every run is a command of its own (`train.teacher`, `train.student`, `train.distill`) with a folder of its own, which
 studies share: what is finished is not trained again, and what was cut off goes on from its last epoch.
 """
 
 import argparse
-import fnmatch
-import hashlib
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
-from kd import checkpoint, models
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import DataError
-from kd.processes import DeviceError, process_device
-from kd.progress import cost_left, duration
-from kd.recipe import RECIPES, Recipe, RecipeError, from_config, option_name
-from kd.recording import RECORDING
-from kd.studies import STUDIES_FOLDER, read_study, study_table
-from train.document import write_section
+from kd.device import DeviceError, process_device
+from kd.models import ARCHITECTURE_OF_ROLE, SCRIPT_OF_ROLE, count_macs
+from kd.recipe import RECIPES, RecipeError, option_name
+from kd.studies.declared import HUMAN_LABELS, STUDIES, Arm, Study
+from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, read_study, study_files, write_study
+from kd.studies.measure import check_nothing_is_lost, summarise, to_measure
+from kd.studies.omitted_class import FOLDER as OMITTED_CLASS_FOLDER
+from kd.studies.report import study_table
+from kd.studies.runs import Run, StudyError, differing, holds, is_finished, plan, unique
+from kd.training import cost_left, duration
+from train.document import write_studies
 from train.halve import halve
-from train.studies import STUDIES, Arm, Run, Study
-from train.summary import recorded, summarise, teacher_of
+from train.options import add_compile, add_data_dir, add_device
 
-MODULES = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
 POLL_SECONDS = 0.2
 SHIPPED_SEED = 0  # fixed beforehand: no run is chosen
 
 
-class StudyError(RuntimeError):
-    """The study cannot be carried out or is not complete; the message says what is missing and the way on."""
-
-
 def main(arguments: list[str] | None = None) -> None:
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if not options.study:
+        if not options.document:
+            parser.error("name a study, or give --document to write down those that are measured")
+        return document(parser, options)
     # Ended from outside (a time limit, a shutdown), the study ends its runs too, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     study = STUDIES[options.study]
     try:
         device = process_device(options.device)
-        runs = plan(study, options)
+        runs = planned(study, options)
         if options.ship:
             check_shipping(runs)
         path = options.output_dir / f"{options.study}.json"
         ledger = read_study(path) if path.exists() and not options.afresh else None
         check_nothing_is_lost(runs, ledger, path)
         command = "python -m train.study " + shlex.join(sys.argv[1:] if arguments is None else arguments)
-        missing = to_train(runs, study, ledger)
+        missing = to_measure(runs, study, ledger)
         print(f"{len(runs)} runs, {len(runs) - len(missing)} of them in {path}", flush=True)
 
-        def measure() -> dict:
+        def measure() -> None:
             """Write down what is done: should the machine be lost, the file is enough to go on with."""
             nonlocal ledger
             done = [run for run in runs if run not in missing or is_finished(run)]
-            ledger = summarise(options.study, study, done, options.data_dir, device, options.cifar10h, ledger)
-            ledger["command"] = command
-            checkpoint.write_json(path, ledger)
+            ledger = summarise(
+                options.study, study, done, options.data_dir, device,
+                command=command, cifar10h=options.cifar10h, ledger=ledger,
+            )  # fmt: skip
+            write_study(ledger, path)
             if options.ship:
                 ship(done, options)
-            return ledger
 
-        train_all(missing, options, after_each=lambda: study.analysis == "human-doubt" or measure())
-        summary = measure()
-        table = study_table(summary)
+        train_all(missing, options, after_each=lambda: study.analysis == HUMAN_LABELS or measure())
+        measure()
+        table = study_table(ledger)
         if options.document:
-            write_section(options.document, f"study {options.study}", table)
+            write_studies(options.document, [ledger], options.output_dir / FIGURES_FOLDER)
     except (StudyError, CheckpointError, DataError, DeviceError, RecipeError, OSError) as error:
         sys.exit(f"python -m train.study: {error}")
     except KeyboardInterrupt:
         sys.exit("python -m train.study: interrupted; the same command goes on from each run's last finished epoch")
     print(table, end="")
+
+
+def document(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Write all studies that are measured into a document."""
+    try:
+        studies = [read_study(path) for path in study_files(options.output_dir)]
+        write_studies(options.document, studies, options.output_dir / FIGURES_FOLDER)
+    except (CheckpointError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -90,9 +100,8 @@ def make_parser() -> argparse.ArgumentParser:
         description="Train, measure and compare the runs of a study.",
         epilog="An interrupted study given the same command goes on where it was cut off.",
     )
-    parser.add_argument(
-        "study", choices=STUDIES, help="; ".join(f"{name}: {s.question}" for name, s in STUDIES.items())
-    )
+    questions = "; ".join(f"{name}: {study.question}" for name, study in STUDIES.items())
+    parser.add_argument("study", nargs="?", choices=STUDIES, metavar="NAME", help=questions)
     parser.add_argument("--recipe", choices=RECIPES, help="named preset (the study's own)")
     parser.add_argument("--seeds", type=int, metavar="N", help="runs of each arm (the study's own number)")
     parser.add_argument("--epochs", type=int, metavar="N", help="passes over the images, for all arms (the recipe's)")
@@ -108,8 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--teacher", type=Path, metavar="DIR", help="take the arm `teacher` from this checkpoint")
     parser.add_argument("--jobs", type=int, default=1, metavar="N",
                         help="runs side by side, which share the CPU's cores or the GPU (1)")  # fmt: skip
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
-                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
+    add_data_dir(parser)
     parser.add_argument("--cifar10h", type=Path, metavar="FILE",
                         help="cifar10h-counts.npy, which the study human-doubt measures by")  # fmt: skip
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR",
@@ -121,89 +129,32 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ship", type=Path, metavar="DIR",
                         help=f"record each role's run of seed {SHIPPED_SEED} and store it there, in float16 where "
                         "accuracy allows")  # fmt: skip
-    parser.add_argument(
-        "--document", "--readme", type=Path, metavar="FILE", help="write the table between this file's markers"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto: a GPU where there is one)")
-    parser.add_argument("--compile", action="store_true", help="run the networks through torch.compile")
+    parser.add_argument("--document", "--readme", type=Path, metavar="FILE",
+                        help="write the study's section of this file; without NAME, of all studies")  # fmt: skip
+    add_device(parser)
+    add_compile(parser)
     return parser
 
 
-def plan(study: Study, options: argparse.Namespace) -> list[Run]:
-    """The runs of a study, teachers first.
+def planned(study: Study, options: argparse.Namespace) -> list[Run]:
+    """The runs that the options ask for; see `kd.studies.runs.plan`.
 
     Raises:
-        RecipeError: an option is out of its range.
-        StudyError: there is no such arm, or an arm's teacher is left out.
+        StudyError: also where the study lacks people's labels.
     """
-    if study.analysis == "human-doubt" and not options.cifar10h:
+    if study.analysis == HUMAN_LABELS and not options.cifar10h:
         raise StudyError("this study compares with people: give CIFAR-10H's cifar10h-counts.npy with --cifar10h")
-    names = [arm.name for arm in study.arms]
-    wanted = options.arms or ["*"]
-    if unknown := [pattern for pattern in wanted if not fnmatch.filter(names, pattern)]:
-        raise StudyError(f"the study has no arm {unknown[0]!r}: choose from {', '.join(map(repr, names))}")
-    runs: list[Run] = []
-    for arm in study.arms:
-        if not any(fnmatch.fnmatch(arm.name, pattern) for pattern in wanted):
-            continue
-        teacher = None
-        if arm.teacher:
-            taught_by = [run for run in runs if run.arm.name == arm.teacher]
-            if not taught_by:
-                raise StudyError(f"the arm {arm.name!r} needs its teacher: add {arm.teacher!r} to --arms")
-            teacher = taught_by[0].folder
-        for seed in range(arm.seeds or options.seeds or study.seeds):
-            runs.append(plan_run(arm, seed, teacher, options.recipe or study.recipe, options))
-    return runs
-
-
-def plan_run(arm: Arm, seed: int, teacher: Path | None, recipe_name: str, options: argparse.Namespace) -> Run:
-    """One run of an arm, in a folder named by what tells it from other runs."""
-    if arm.name == "teacher" and options.teacher:
-        return Run(arm, *from_config(checkpoint.load_config(options.teacher)["recipe"]), options.teacher)
-    given = {name: getattr(options, name) for name in ("epochs", "batch_size", "learning_rate", "warmup")}
-    if arm.role == "teacher":
-        given["precision"] = options.teacher_precision
-    given = {name: value for name, value in given.items() if value is not None}
-    recipe = RECIPES[recipe_name][arm.role].changed(**given | arm.changes, seed=seed)
-    differing = changed_fields(recipe_name, arm.role, recipe) | dict(arm.withheld)
-    marks = [f"{name}={value}" for name, value in differing.items()]
-    if teacher:
-        marks.append(f"teacher={hashlib.sha256(teacher.name.encode()).hexdigest()[:8]}")  # two full names are too long
-    return Run(arm, recipe_name, recipe, options.runs_dir / "_".join([arm.role, recipe_name, *marks]), teacher)
-
-
-def changed_fields(recipe_name: str, role: str, recipe: Recipe) -> dict:
-    """The fields in which a recipe differs from its preset, and the seed in any case."""
-    preset = RECIPES[recipe_name][role]
-    values = {entry.name: getattr(recipe, entry.name) for entry in fields(Recipe)}
-    return {name: value for name, value in values.items() if value != getattr(preset, name) or name == "seed"}
-
-
-def check_nothing_is_lost(runs: list[Run], ledger: dict | None, path: Path) -> None:
-    """Raise StudyError if the ledger holds runs that this command does not ask for: writing would drop them."""
-    asked = [(run.arm.name, run.recipe_name, run.recipe) for run in runs]
-    dropped = []
-    for arm in ledger["arms"] if ledger else []:
-        for found in arm["runs"]:
-            try:
-                kept = (arm["name"], *from_config(arm["recipe"] | {"seed": found["seed"]})) in asked
-            except RecipeError:  # a setting that is gone
-                kept = False
-            if not kept:
-                dropped.append(f"{arm['name']}, seed {found['seed']}")
-    if dropped:
-        raise StudyError(
-            f"{path} holds runs of other settings, seeds or arms, {dropped[0]} first of {len(dropped)}: ask for them "
-            "too (what is measured costs nothing), choose another --output-dir, or replace them with --afresh"
-        )
-
-
-def to_train(runs: list[Run], study: Study, ledger: dict | None) -> list[Run]:
-    """The runs that the ledger lacks, and the teachers whose answers these are compared with."""
-    fresh = [run for run in runs if not recorded(run, runs, study, ledger)]
-    needed = {run.folder for run in fresh} | {teacher_of(run, runs) for run in fresh}
-    return [run for run in runs if run.folder in needed]
+    settings = {name: getattr(options, name) for name in ("epochs", "batch_size", "learning_rate", "warmup")}
+    return plan(
+        study,
+        options.runs_dir,
+        recipe_name=options.recipe,
+        seeds=options.seeds,
+        settings={name: value for name, value in settings.items() if value is not None},
+        teacher_precision=options.teacher_precision,
+        only=options.arms,
+        teacher=options.teacher,
+    )
 
 
 def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable[[], object] = lambda: None) -> None:
@@ -258,38 +209,14 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
 def work(run: Run) -> float:
     """What a run costs, in multiplications and up to a factor that all runs share."""
     early = run.recipe.early_epochs > 0
-    macs = models.count_macs(models.ARCHITECTURE_OF_ROLE[run.arm.role], run.recipe.stem, early)
+    macs = count_macs(ARCHITECTURE_OF_ROLE[run.arm.role], run.recipe.stem, early)
     return macs * cost_left(run.recipe, 0)
-
-
-def unique(runs: list[Run]) -> list[Run]:
-    """Each folder's run once: arms of equal recipes share theirs."""
-    return list({run.folder: run for run in runs}.values())
-
-
-def is_finished(run: Run) -> bool:
-    """Whether the run's folder holds exactly this run, all epochs of it."""
-    return holds(run.folder, run)
-
-
-def holds(folder: Path, run: Run) -> bool:
-    """Whether a folder holds exactly this run, all epochs of it, in whatever precision."""
-    if not (folder / checkpoint.CONFIG).exists():
-        return False
-    config = checkpoint.load_config(folder)
-    taught_by = config.get("teacher")
-    return (
-        from_config(config["recipe"]) == (run.recipe_name, run.recipe)
-        and config["epochs_done"] == run.recipe.epochs
-        and (not run.teacher or taught_by["weights"] == checkpoint.load_config(run.teacher)["weights"])
-    )
 
 
 def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
     """Start a run's command, with its output going to its log."""
-    command = [sys.executable, "-m", MODULES[run.arm.role], "--recipe", run.recipe_name]
-    differing = changed_fields(run.recipe_name, run.arm.role, run.recipe) | dict(run.arm.withheld)
-    for name, value in differing.items():
+    command = [sys.executable, "-m", SCRIPT_OF_ROLE[run.arm.role], "--recipe", run.recipe_name]
+    for name, value in differing(run.arm, run.recipe_name, run.recipe).items():
         if isinstance(value, bool):
             command.append(option_name(name) if value else option_name(name).replace("--", "--no-"))
         else:
@@ -310,21 +237,24 @@ def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
 
 
 def check_shipping(runs: list[Run]) -> None:
-    """Raise StudyError unless each role has one arm: else it is not clear which to ship."""
-    arms = {run.arm.name: run.arm.role for run in runs}
-    if len(set(arms.values())) < len(arms):
+    """Raise StudyError unless each folder to ship to has one arm: else it is not clear which to ship."""
+    arms = [run.arm for run in runs if run.recipe.seed == SHIPPED_SEED]
+    if len({shipped_as(arm) for arm in arms}) < len(arms):
         raise StudyError("--ship wants one arm a role: name the arms to ship with --arms")
+
+
+def shipped_as(arm: Arm) -> str:
+    """The folder of an arm's checkpoint among those that ship."""
+    return OMITTED_CLASS_FOLDER if arm.omitted_class else arm.role
 
 
 def ship(runs: list[Run], options: argparse.Namespace) -> None:
     """Store those of `SHIPPED_SEED` as the checkpoints of their roles, with what was recorded of them."""
     for run in runs:
-        folder = options.ship / run.arm.role
+        folder = options.ship / shipped_as(run.arm)
         if run.recipe.seed != SHIPPED_SEED or run.folder == folder or holds(folder, run) or not is_finished(run):
             continue
         precision = halve(run.folder, folder, options.data_dir)
-        if (run.folder / RECORDING).exists():
-            shutil.copyfile(run.folder / RECORDING, folder / RECORDING)
         print(f"{folder}: {run.title}, {precision['weights']}", flush=True)
 
 

@@ -1,7 +1,8 @@
 """A crowd at the page: how many are answered at once, how many may wait, and how many images one may bring.
 
-Whatever runs the networks on single photos (an upload, an example, a crop, the endpoint) stands in
-one queue, so that first come is first served, and as many are answered at once as there are cores.
+Whatever runs the networks on single photos (an upload, another crop) stands in one queue, from which more are let in
+than there are cores: they compute in turns, and those with a large photo, which takes as long to decode as fifty
+others, wait among themselves, so that they never hold up all the rest.
 Gradio could also gather waiting visitors into batches; then one bad file would fail the whole batch,
 and a batch's gain is small beside the time that Gradio itself needs for an upload. The many images of
 one visitor, where batches do pay, have a queue of their own, and so have programs, which may send lists. All of them
@@ -9,6 +10,7 @@ compute in turns of one photo or one batch, so that nobody's single photo waits 
 are done.
 """
 
+import ctypes
 import os
 import threading
 import time
@@ -18,6 +20,12 @@ from pathlib import Path
 QUEUE = 200  # requests that may wait; one more is told to come back later
 SESSIONS = 200  # whose state Gradio keeps, at 100 kB each; the page itself keeps nothing there
 MAX_IMAGES = 100  # in the tab of many images, and in one list for the endpoint
+# What stands where an answer should, when none came: the queue was full, or the connection was lost.
+NO_ANSWER = '() => ({problem: "No answer came: too many visitors, or the connection was lost. Please try again."})'
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
+ARENAS = 2  # that all threads share; else there are eight for each core, and each keeps what it once needed
+MAPPED = 4_000_000  # bytes from which on a block is mapped alone, and unmapped when it is free
 
 
 def cores() -> int:
@@ -28,6 +36,21 @@ def cores() -> int:
         return max(1, min(allowed, int(quota) // int(period)))
     except (OSError, ValueError):  # not Linux, or without a limit, which reads "max"
         return allowed
+
+
+def keep_no_free_memory() -> bool:
+    """Let what a large photo took go back to the system, instead of being kept for the thread that read it.
+
+    A setting of glibc's malloc (its manual, "Malloc Tunable Parameters"), best made before there are many threads.
+
+    Returns:
+        Whether it was made: False without glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    return all([mallopt(M_ARENA_MAX, ARENAS), mallopt(M_MMAP_THRESHOLD, MAPPED), mallopt(M_TRIM_THRESHOLD, MAPPED)])
 
 
 class Turns:
@@ -82,8 +105,9 @@ class Allowance:
 
 
 TURNS = Turns(cores())
+LARGE = Turns(max(1, cores() - 1))  # who reads a large photo takes one of these first: with two cores, one at a time
 
 # Settings of Gradio's events.
-SINGLE_PHOTO = {"concurrency_id": "single photo", "concurrency_limit": cores()}
+SINGLE_PHOTO = {"concurrency_id": "single photo", "concurrency_limit": 8 * cores()}
 ENDPOINT = {"concurrency_id": "endpoint", "concurrency_limit": 2 * cores()}
 MANY_IMAGES = {"concurrency_id": "many images", "concurrency_limit": 2}

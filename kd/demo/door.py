@@ -22,6 +22,7 @@ from gradio.route_utils import get_root_url
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,6 +38,7 @@ ROUTES = {
 }  # fmt: skip
 MAX_MESSAGE = 1_000_000  # bytes; a list of a hundred files is a tenth of that
 MAX_DEPTH = 20  # of what is nested in a message
+MAX_SESSION = 100  # characters of the name that a browser gives itself; Gradio's front end takes eleven
 # Bytes that one address may upload at once, a hundred ordinary photos, and then each second. A class of thirty fits in.
 UPLOAD_BURST, UPLOAD_RATE = 500_000_000, 10_000_000
 MAX_DRAINED = 50_000_000  # bytes of a refused request that are read and forgotten
@@ -83,8 +85,9 @@ HEADERS = {
 def behind_door(page: gr.Blocks) -> dict:
     """Put the door before a page; returns settings for its launch()."""
     page.api_open = False  # nobody goes past the queue
+    middleware = [Middleware(GZipMiddleware), Middleware(Door, page=page)]  # Gradio sends the page as it is, 250 kB
     return {
-        "app_kwargs": {"middleware": [Middleware(Door, page=page)], "docs_url": None, "redoc_url": None},
+        "app_kwargs": {"middleware": middleware, "docs_url": None, "redoc_url": None},
         "run_history": False,  # which sends a visitor's runs to a host of their choice
         "enable_monitoring": False,
     }
@@ -141,15 +144,18 @@ class Door:
             message = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise RefusalError(400, "This message is not JSON.") from error
+        message = only_uploads(message)
         if route.startswith(("queue/join", "call/")):
             session = message.get("session_hash") if isinstance(message, dict) else None
             self.check_places(session, address_of(scope))
+        if route.startswith("queue/join"):
+            check_form(message, self.page)
         # Written anew in any case, so that Gradio reads what was checked.
-        return json.dumps(only_uploads(message)).encode()
+        return json.dumps(message).encode()
 
     def check_places(self, session: object, address: str) -> None:
         """Refuse who waits already: a visitor with `PLACES` places, and an address with half of all."""
-        waiting = [event for queue in self.page._queue.event_queue_per_concurrency_id.values() for event in queue.queue]
+        waiting = events_waiting(self.page)
         if sum(event.session_hash == session for event in waiting) >= PLACES:
             raise RefusalError(429, "Your last requests are still waiting. Please wait for their answers first.")
         if sum(address_of(event.request.scope) == address for event in waiting) >= QUEUE // 2:
@@ -172,7 +178,7 @@ class Door:
         finally:
             if time.monotonic() - self.swept > SWEEP_PAUSE:
                 self.swept = time.monotonic()
-                await run_in_threadpool(sweep, kept_files(self.page))
+                await run_in_threadpool(sweep)
 
 
 def check_route(route: str) -> None:
@@ -182,6 +188,41 @@ def check_route(route: str) -> None:
             raise RefusalError(403, NO_UPLOAD)
     elif route.partition("/")[0] not in ROUTES:
         raise RefusalError(404, "This page has no such route.")
+
+
+def events_waiting(page: gr.Blocks) -> list:
+    """The events in the page's queue, each with its `session_hash` and `request`.
+
+    Gradio has no public way to see who waits (`/queue/status` tells a number alone), so this, and nothing else, reads
+    what Gradio 6.31 keeps in private. A test asks the real page for it and fails where it is kept elsewhere.
+    """
+    return [event for queue in page._queue.event_queue_per_concurrency_id.values() for event in queue.queue]
+
+
+def check_form(message: object, page: gr.Blocks) -> None:
+    """Refuse what asks for an event that the page does not have, or in a form in which nobody can answer it.
+
+    Gradio itself would break off the connection, or log a traceback and answer with no sentence.
+    """
+    if not isinstance(message, dict):
+        raise RefusalError(400, "This message is no JSON object.")
+    number, session, values = (message.get(key) for key in ("fn_index", "session_hash", "data"))
+    event = page.fns.get(number) if type(number) is int else None
+    if event is None or event.fn is None:
+        raise RefusalError(400, "This message asks for nothing that the page has.")
+    if not isinstance(session, str) or not 0 < len(session) <= MAX_SESSION:
+        raise RefusalError(400, "This message names no session.")
+    if type(message.get("trigger_id")) not in (int, type(None)):
+        raise RefusalError(400, "This message names no component.")
+    if not isinstance(values, list) or len(values) != len(event.inputs):
+        raise RefusalError(400, f"This message has to bring a list of {len(event.inputs)} values.")
+    for value, component in zip(values, event.inputs, strict=True):
+        form = getattr(component, "data_model", None)
+        if form and value is not None:
+            try:
+                form.model_validate(value)
+            except ValueError as error:  # pydantic's, too
+                raise RefusalError(400, NO_UPLOAD) from error
 
 
 def only_uploads(value: object, depth: int = 0) -> object:
@@ -211,11 +252,6 @@ def address_of(scope: Scope) -> str:
         proxy = False
     forwarded = Headers(scope=scope).get("x-forwarded-for", "") if proxy else ""
     return forwarded.rpartition(",")[2].strip() or address
-
-
-def kept_files(page: gr.Blocks) -> set[str]:
-    """The files of the page itself, which lie among the uploads."""
-    return {str(file) for block in page.blocks.values() for file in getattr(block, "keep_in_cache", ())}
 
 
 async def read_message(receive: Receive) -> bytes:

@@ -8,16 +8,19 @@ from PIL import Image
 from kd.demo.crowd import MAX_IMAGES, TURNS
 from kd.demo.uploads import path_of, photo_or_sentence, read_upload
 from kd.inference import BATCH, PhotoError, Trio, to_network_size
+from kd.losses import MAX_TEMPERATURE, MIN_TEMPERATURE
 
 # The API page runs it together into one paragraph.
 DESCRIPTION = f"""Classify an image, or a list of up to {MAX_IMAGES} images, with the three networks. An image is a \
-file of any size and nearly any format; the temperature T softens the answers, .01 to 1000. One image gets one \
-answer: the ten classes, the temperature, and under "models" for each of teacher, student and distilled its logits, \
-probabilities (at T = 1), softened probabilities (at T), label, confidence and milliseconds. A list \
-gets a list of such answers in its order, where an image that cannot be used has \
+file of any size and nearly any format; the temperature T, {MIN_TEMPERATURE} to {MAX_TEMPERATURE}, softens the \
+answers. One image gets one answer: the ten classes, the temperature, and under "models" for each of teacher, student \
+and distilled its logits, probabilities (at T = 1), softened probabilities (at T), label, confidence and milliseconds. \
+A list gets a list of such answers in its order, where an image that cannot be used has \
 {{"error": "Image 2 of 3: ..."}} in its place. \
 For one image: client.predict(handle_file("cat.jpg"), 4.0, api_name="/classify"); for two: \
 client.predict([handle_file("cat.jpg"), handle_file("dog.jpg")], 4.0, api_name="/classify")."""
+
+MAX_REASON = 100  # characters of a sentence that come from what a program sent
 
 
 def endpoint(trio: Trio) -> Callable:
@@ -63,5 +66,5 @@ def answers(trio: Trio, seen: list[Image.Image], temperature: object) -> list[di
             with TURNS:
                 answered += trio.classify_all(seen[first : first + BATCH], temperature)
         return answered
-    except (TypeError, ValueError) as error:
-        raise gr.Error(f"The temperature is wrong: {error}.", print_exception=False) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise gr.Error(f"The temperature is wrong: {str(error)[:MAX_REASON]}.", print_exception=False) from error

@@ -1,13 +1,16 @@
-"""The examples beside the photo: ten images of CIFAR-10's test set, chosen by `python -m train.choose_examples`."""
+"""Images of CIFAR-10's test set, chosen by `python -m train.choose_examples`: the ten examples and the game's six."""
 
+import json
 from pathlib import Path
 
 import torch
 
+from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES
 from kd.losses import soft_targets
 
-EXAMPLES = [Path(__file__).parent / "examples" / f"{name}.png" for name in CLASSES]  # one of each class
+FOLDER = Path(__file__).parent / "examples"
+EXAMPLES = [FOLDER / f"{name}.png" for name in CLASSES]  # one of each class
 CERTAIN = 0.95  # what the teacher gives its answer to the first example, at T = 1, at least
 
 
@@ -26,3 +29,21 @@ def first_example(teacher_logits: list[list[float]], temperature: float) -> int:
     targets = soft_targets(logits, temperature)
     entropy = -(targets * targets.log()).sum(dim=1)
     return int((entropy.where(sure >= CERTAIN, -1) if (sure >= CERTAIN).any() else sure).argmax())
+
+
+def game_pictures(name: str) -> tuple[str, list[Path]]:
+    """By which rule the pictures of the game were chosen, and where they lie.
+
+    Args:
+        name: the class that one student never saw.
+
+    Raises:
+        CheckpointError: the pictures that ship are of another class.
+    """
+    game = json.loads((FOLDER / "examples.json").read_text("utf-8"))["game"]
+    if game["label"] != name:
+        raise CheckpointError(
+            f"the student without a class was never shown the class {name}, but the game's pictures are of the class "
+            f"{game['label']}: choose others with python -m train.choose_examples --omitted-class {name}"
+        )
+    return game["chosen"], [FOLDER / picture["file"] for picture in game["pictures"]]

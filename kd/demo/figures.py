@@ -6,7 +6,7 @@ light and dark alike. Series go out as lists: NumPy arrays would be packed as ba
 
 import plotly.graph_objects as go
 
-from kd.results import ROLE_NAMES
+from kd.models import ROLE_NAMES
 
 MARGINS = {"l": 60, "r": 20, "t": 30, "b": 50}  # pixels
 # With its top fixed: on a phone it has many rows, which would else grow up over the axis's title.
@@ -20,12 +20,14 @@ PALETTE = (
 # As in stage/stage.css, in the light theme.
 ROLE_COLOURS = {"teacher": "#3b6fd4", "student": "#c9741a", "distilled": "#14866d"}
 
+CURVE_KEYS = ("epoch", "accuracy", "validation_accuracy")  # of a line of history.jsonl
+
 
 def training_curves(histories: dict[str, list[dict]]) -> go.Figure:
     """Validation accuracy over the epochs, a line for each network; training accuracy dotted.
 
     Args:
-        histories: by role, the epochs of its history.jsonl.
+        histories: by role, the epochs of its history.jsonl that have `CURVE_KEYS`.
     """
     figure = go.Figure()
     for role, history in histories.items():

@@ -1,4 +1,4 @@
-// Many images at once. `props.value` is null, the progress {done, total}, or the answers (gallery.py).
+// Many images at once; Gradio calls this behind stage/tabs.js. `props.value` is null, the progress {done, total}, or the answers (gallery.py).
 // All texts are set as text, file names above all: no markup in them is ever read as such.
 
 const $ = (selector) => element.querySelector(selector);
@@ -9,31 +9,41 @@ const make = (tag, properties = {}, ...children) => {
 };
 const percent = (share) => (share * 100).toFixed(1) + " %";
 
-function answerCell(role, { label, confidence }) {
-  const cell = make("td", {}, make("span", { className: "label", textContent: label }),
+// A sign where the class is known by the name of the folder.
+function answerCell(role, { label, confidence }, known) {
+  const sign = known ? (label === known ? " ✓" : " ✗") : "";
+  const cell = make("td", {}, make("span", { className: "label", textContent: label + sign }),
     make("span", { className: "confidence", textContent: percent(confidence) }));
   cell.dataset.model = role;
   return cell;
 }
 
-function buildRow({ name, picture, answers, differ, fits_no_class, problem }, roles) {
-  const file = make("th", { scope: "row", textContent: name });
+function buildRow({ name, label, file: path, picture, answers, differ, fits_no_class, problem }, roles) {
+  const file = make("th", { scope: "row" });
+  if (problem) file.textContent = name;
+  else {
+    const open = make("button", { type: "button", className: "open", title: "Open on the stage", textContent: name });
+    open.addEventListener("click", () => { trigger("open", { file: path }); openTab(props.stage_tab); });
+    file.append(open);
+  }
   if (problem) {
     return make("tr", { className: "problem" }, make("td"), file,
       make("td", { colSpan: roles.length, textContent: problem }));
   }
   if (fits_no_class) file.append(make("span", { className: "none", textContent: "may be none of the ten" }));
   return make("tr", { className: differ ? "differs" : "agrees" }, make("td", {}, make("img", { src: picture, alt: "" })),
-    file, ...roles.map((role) => answerCell(role, answers[role])));
+    file, ...roles.map((role) => answerCell(role, answers[role], label)));
 }
 
-function buildAnswers({ roles, rows, agreement, left_out }) {
+function buildAnswers({ roles, rows, agreement, right, left_out }) {
   $(".left-out").textContent = left_out ? `${left_out} more files were left out: fewer at once, please.` : "";
   $(".shares").replaceChildren(...Object.entries(agreement).map(([role, { same, of }]) => {
     const share = make("dd", { textContent: of ? `${percent(same / of)} (${same} of ${of})` : "no image" });
     share.dataset.agreement = role;
     return make("div", {}, make("dt", { textContent: `${roles[role]} agrees with the teacher` }), share);
   }));
+  $(".shares").append(...Object.entries(right).map(([role, { right: n, of }]) => (
+    make("div", {}, make("dt", { textContent: `${roles[role]}, right by the folders' names` }), make("dd", { textContent: `${percent(n / of)} (${n} of ${of})` })))));
   const heads = ["Seen", "File", ...Object.values(roles)];
   $("thead").replaceChildren(make("tr", {}, ...heads.map((text) => make("th", { scope: "col", textContent: text }))));
   $("tbody").replaceChildren(...rows.map((row) => buildRow(row, Object.keys(roles))));
@@ -57,6 +67,17 @@ function show() {
   }
   if (value && value.rows) buildAnswers(value);
 }
+
+// Gradio sends no folder's name: here it becomes a part of the file's, before Gradio takes the files.
+document.addEventListener("change", ({ target }) => {
+  if (!target.matches?.("input[type=file][webkitdirectory]")) return;
+  const named = new DataTransfer();
+  for (const file of target.files) {
+    const path = file.webkitRelativePath.split("/").slice(-2).join("/");
+    named.items.add(path ? new File([file], path, { type: file.type, lastModified: file.lastModified }) : file);
+  }
+  target.files = named.files;
+}, true);
 
 $("#gallery-csv").addEventListener("click", saveCsv);
 show();

@@ -8,16 +8,17 @@ import csv
 import io
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import gradio as gr
 
+from kd.cifar10 import CLASSES
 from kd.demo.crowd import MANY_IMAGES, MAX_IMAGES, TURNS
 from kd.demo.seen import picture_url
+from kd.demo.stage_view import script
 from kd.demo.uploads import path_of, read_upload
 from kd.inference import BATCH, PhotoError, Trio, to_network_size
-from kd.recipe import ROLES
-from kd.results import ROLE_NAMES
+from kd.models import ROLE_NAMES, ROLES
 
 HERE = Path(__file__).parent
 MAX_NAME = 100  # characters of a file name that are shown
@@ -25,11 +26,16 @@ MAX_NAME = 100  # characters of a file name that are shown
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 INTRODUCTION = f"""Choose up to {MAX_IMAGES} images, or a folder of them. Each is answered by all three networks from \
-its centre square; where they differ stands first."""
+its centre square; where they differ stands first. A file's name opens it on the stage. In a folder, what lies in a \
+folder named as a class counts as of that class."""
 
 
-def build_gallery(trio: Trio) -> None:
-    """The tab of many images: layout and events."""
+def build_gallery(trio: Trio, stage_tab: str) -> gr.HTML:
+    """The tab of many images: layout and events; triggers `open` with the {"file"} of a row.
+
+    Args:
+        stage_tab: the label of the stage's tab, which the view shows when a row is opened.
+    """
     gr.Markdown(INTRODUCTION)
     files = gr.File(file_count="multiple", file_types=["image"], height=160, label="Images", elem_id="gallery-files")
     folder = gr.UploadButton("Choose a folder", file_count="directory", elem_id="gallery-folder")
@@ -37,9 +43,10 @@ def build_gallery(trio: Trio) -> None:
         None,
         html_template=(HERE / "gallery.html").read_text("utf-8"),
         css_template=(HERE / "gallery.css").read_text("utf-8"),
-        js_on_load=(HERE / "gallery.js").read_text("utf-8"),
+        js_on_load=script("tabs") + (HERE / "gallery.js").read_text("utf-8"),
         apply_default_css=False,
         elem_id="gallery",
+        stage_tab=stage_tab,
     )
     for chosen in (files, folder):
         # Unprocessed, so that our own reader judges each file; the view shows the progress itself.
@@ -49,6 +56,7 @@ def build_gallery(trio: Trio) -> None:
             **MANY_IMAGES,
         )  # fmt: skip
     files.clear(lambda: None, None, view, queue=False, show_progress="hidden", api_visibility="private")
+    return view
 
 
 def answer_files(trio: Trio, uploads: list | None) -> Iterator[dict]:
@@ -67,7 +75,7 @@ def answer_files(trio: Trio, uploads: list | None) -> Iterator[dict]:
         batch = chosen[len(rows) : len(rows) + BATCH]
         new = {path_of(upload): upload for upload in batch if path_of(upload) not in answered}
         answered |= zip(new, answer_batch(trio, list(new.values())), strict=True)
-        rows += [{**answered[path_of(upload)], "name": file_name(upload)} for upload in batch]
+        rows += [{**answered[path_of(upload)], **named(upload)} for upload in batch]
     yield gallery_value(rows, left_out=len(uploads) - len(chosen))
 
 
@@ -75,10 +83,10 @@ def answer_batch(trio: Trio, uploads: list) -> list[dict]:
     """A row for each upload, in their order.
 
     Returns:
-        {"name": str, "picture": URL, "answers": {role: {"label", "confidence"}}, "differ": bool,
-        "fits_no_class": bool}, or {"name": str, "problem": sentence} where a file cannot be used.
+        {"name": str, "label": class or None, "file": path, "picture": URL, "answers": {role: {"label", "confidence"}},
+        "differ": bool, "fits_no_class": bool}, or with "problem": sentence where a file cannot be used.
     """
-    rows, seen = [{"name": file_name(upload)} for upload in uploads], []
+    rows, seen = [{**named(upload), "file": path_of(upload)} for upload in uploads], []
     for row, upload in zip(rows, uploads, strict=True):
         try:
             seen.append(to_network_size(read_upload(upload)))
@@ -88,11 +96,11 @@ def answer_batch(trio: Trio, uploads: list) -> list[dict]:
     good = [row for row in rows if "problem" not in row]
     with TURNS:
         answers = trio.classify_all(seen, temperature=1.0)
-    for row, answer in zip(good, answers, strict=True):
+    for row, picture, answer in zip(good, seen, answers, strict=True):
         models = answer["models"]
         row["answers"] = {role: {key: models[role][key] for key in ("label", "confidence")} for role in ROLES}
         row["differ"] = len({models[role]["label"] for role in ROLES}) > 1
-        row["fits_no_class"] = trio.fits_no_class(models["teacher"]["logits"])
+        row["fits_no_class"] = trio.fits_no_class(models["teacher"]["logits"], picture)
     return rows
 
 
@@ -103,6 +111,7 @@ def gallery_value(rows: list[dict], left_out: int = 0) -> dict:
         "roles": {role: ROLE_NAMES[role] for role in ROLES},
         "rows": rows,
         "agreement": agreement_with_teacher(rows),
+        "right": right_by_folder(rows),
         "left_out": left_out,
         "csv": as_csv(rows),
     }
@@ -121,12 +130,23 @@ def agreement_with_teacher(rows: list[dict]) -> dict[str, dict[str, int]]:
     }
 
 
+def right_by_folder(rows: list[dict]) -> dict[str, dict[str, int]]:
+    """By network, how many of the answered images of a known class it has right; empty where none is known."""
+    known = [(row["label"], row["answers"]) for row in rows if row.get("label") and "answers" in row]
+    if not known:
+        return {}
+    return {
+        role: {"right": sum(answers[role]["label"] == label for label, answers in known), "of": len(known)}
+        for role in ROLES
+    }
+
+
 def as_csv(rows: list[dict]) -> str:
     """The rows as CSV (RFC 4180), every cell quoted; a text that a spreadsheet would compute is made plain."""
     text = io.StringIO()
     table = csv.writer(text, quoting=csv.QUOTE_ALL)
     heads = [head for role in ROLES for head in (ROLE_NAMES[role], f"{ROLE_NAMES[role]}: confidence")]
-    table.writerow(["file", *heads, "answers differ", "may be none of the classes", "problem"])
+    table.writerow(["file", *heads, "answers differ", "may be none of the classes", "class by folder", "problem"])
     for row in rows:
         answers = row.get("answers", {})
         cells = [
@@ -135,13 +155,21 @@ def as_csv(rows: list[dict]) -> str:
             for cell in ((answers[role]["label"], f"{answers[role]['confidence']:.4f}") if answers else ("", ""))
         ]
         marks = ["yes" if row.get(mark) else "no" if answers else "" for mark in ("differ", "fits_no_class")]
-        table.writerow([plain_cell(cell) for cell in (row["name"], *cells, *marks, row.get("problem", ""))])
+        marks += [row.get("label") or "", row.get("problem", "")]
+        table.writerow([plain_cell(cell) for cell in (row["name"], *cells, *marks)])
     return text.getvalue()
 
 
 def plain_cell(text: str) -> str:
     """A text that no spreadsheet takes for a formula: an apostrophe goes before what looks like one."""
     return "'" + text if text.lstrip(" ").startswith(FORMULA_STARTS) else text
+
+
+def named(upload: object) -> dict:
+    """A row's name, and the class by which its folder is named, or None."""
+    name = file_name(upload)
+    folder = PurePosixPath(name).parent.name.lower()
+    return {"name": name, "label": folder if folder in CLASSES else None}
 
 
 def file_name(upload: object) -> str:

@@ -10,27 +10,26 @@ from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE
-from kd.demo.crowd import ENDPOINT, QUEUE, SESSIONS, SINGLE_PHOTO, cores
+from kd.demo.crowd import ENDPOINT, NO_ANSWER, QUEUE, SESSIONS, SINGLE_PHOTO, cores, keep_no_free_memory
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
 from kd.demo.gallery import build_gallery
+from kd.demo.omitted_class import TAB, OmittedClass, build_game, read_omitted_class
+from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
-from kd.demo.seen import WARNING, chosen_crop, crop_value, picture_url, preview_url
+from kd.demo.seen import crop_value, picture_url, preview_url, question, warning
 from kd.demo.stage_view import stage_view
-from kd.demo.unseen_tab import build_unseen
 from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, photo_or_sentence
+from kd.demo.use_tab import build_use
 from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
-from kd.models import ARCHITECTURES
-from kd.recipe import ROLES
-from kd.results import ROLE_NAMES, read_results, training_sentences
+from kd.models import ARCHITECTURES, ROLE_NAMES, ROLES
+from kd.results import read_results
 
 HERE = Path(__file__).parent
 
-TITLE = """# Dark Knowledge
-What a large network knows beyond its answer, and a small one learns from it"""
-# What stands where an answer should, when none came: the queue was full, or the connection was lost.
-NO_ANSWER = '() => ({problem: "No answer came: too many visitors, or the connection was lost. Please try again."})'
+TITLE = "<h1>Dark Knowledge</h1> <p>What a large network knows beyond its answer, and a small one learns from it</p>"
+STAGE_TAB = "One photo"
 
 
 def build_page(checkpoints: str | Path) -> gr.Blocks:
@@ -42,17 +41,16 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     # One image is too little work to share out: on a busy machine the threads wait for each other
     # longer than they compute. Visitors share the cores instead, one each.
     torch.set_num_threads(1)
+    keep_no_free_memory()
     trio = Trio(checkpoints)
-    examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
-    taught_at = trio.configs["distilled"]["recipe"]["temperature"]
-    first = first_example([example["models"]["teacher"]["logits"] for example in examples], taught_at)
-
+    omitted = read_omitted_class(Path(checkpoints))
     with gr.Blocks(
         title="Dark Knowledge", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, CACHE_SECONDS)
     ) as page:
-        gr.Markdown(TITLE, elem_id="title")
-        with gr.Tab("One photo"):
-            with stage_view(examples, first, taught_at, what_to_expect(Path(checkpoints))) as stage:
+        gr.HTML(TITLE, elem_id="title")
+        with gr.Tab(STAGE_TAB):
+            stage, recorded = stage_of(trio, omitted)
+            with stage:
                 image = gr.Image(
                     type="filepath",
                     sources=["upload", "clipboard", "webcam"],
@@ -61,22 +59,41 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
                     elem_id="image",
                 )
         with gr.Tab("Many images"):
-            build_gallery(trio)
-        with gr.Tab("Results"):
-            build_results(Path(checkpoints))
-        build_unseen(trio, Path(checkpoints))
-        gr.Markdown("How these networks were trained. " + training_sentences(trio.configs), elem_id="trained")
+            gallery = build_gallery(trio, STAGE_TAB)
+        build_results(Path(checkpoints))
+        if omitted:
+            build_game(omitted)
+        build_use(trio, Path(checkpoints))
 
-        connect(trio, image, stage)
+        connect(trio, image, stage, gallery)
+        stage.recordings(
+            lambda: gr.update(recordings=recorded.views), None, stage,
+            queue=False, trigger_mode="multiple", show_progress="hidden", api_visibility="private",
+        )  # fmt: skip
         gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **ENDPOINT)
     return page.queue(max_size=QUEUE, default_concurrency_limit=cores())
+
+
+def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, Recorded]:
+    """The stage with the answers to the examples, and what it shows of recordings when it asks for them.
+
+    It is the page's, and that of the page without a server (`kd.site`), which has no game about an omitted class.
+    """
+    examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
+    taught_at = trio.configs["distilled"]["recipe"]["temperature"]
+    recorded = read_recorded(trio.folder, examples)
+    for sentence in recorded.missing:
+        print(sentence, flush=True)
+    first = first_example([example["models"]["teacher"]["logits"] for example in examples], taught_at)
+    game = {"omitted_class": omitted.name, "game_tab": TAB} if omitted else {}
+    return stage_view(examples, first, taught_at, what_to_expect(trio.folder), recorded, **game), recorded
 
 
 def what_to_expect(checkpoints: Path) -> str:
     """The sentences under the photo: what the networks see, and how often they are right, where it was measured."""
     results = read_results(checkpoints)
     seen = f"{IMAGE_SIZE} × {IMAGE_SIZE} pixels are all that the networks see."
-    if not results:
+    if not results or not results["models"].keys() >= set(ROLES):
         return seen
     accuracy = {role: results["models"][role]["accuracy"] for role in ROLES}
     return (
@@ -86,8 +103,11 @@ def what_to_expect(checkpoints: Path) -> str:
     )
 
 
-def connect(trio: Trio, image: gr.Image, stage: gr.HTML) -> None:
-    """Let an upload and another crop of it be answered on the stage. Temperature and examples need no event."""
+def connect(trio: Trio, image: gr.Image, stage: gr.HTML, gallery: gr.HTML) -> None:
+    """Let an upload, another crop of it and a row of the gallery be answered on the stage.
+
+    Temperature and examples need no event.
+    """
     settings = {"show_progress": "hidden", "api_visibility": "private"}
     uploaded = image.input(
         or_problem(partial(show_upload, trio)), image, stage, preprocess=False, trigger_mode="always_last",
@@ -95,7 +115,9 @@ def connect(trio: Trio, image: gr.Image, stage: gr.HTML) -> None:
     )  # fmt: skip
     # The stage itself waits for an answer before it asks for another crop, but not until Gradio is done with it.
     cropped = stage.crop(crop_shower(trio), None, stage, trigger_mode="multiple", **settings, **SINGLE_PHOTO)
-    for event in (uploaded, cropped):
+    opened = gallery.open(opener(trio), None, stage, trigger_mode="always_last", **settings, **SINGLE_PHOTO)
+    gallery.open(None, None, image, js="() => null", **settings)
+    for event in (uploaded, cropped, opened):
         event.failure(None, None, stage, js=NO_ANSWER, api_visibility="private")
     image.clear(None, None, stage, js="() => null", **settings)
     stage.example(None, None, image, js="() => null", **settings)
@@ -105,7 +127,7 @@ def launch(page: gr.Blocks, **settings) -> None:
     """Serve the page; `settings` go to Gradio's launch()."""
     theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     page.launch(
-        theme=theme, css_paths=[HERE / "page.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False,
+        theme=theme, css_paths=[HERE / "page.css", HERE / "claims.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False,
         state_session_capacity=SESSIONS, **behind_door(page), **settings,
     )  # fmt: skip
 
@@ -128,8 +150,11 @@ def show(
     """
     seen = to_network_size(photo, crop)
     answer = trio.classify(seen, temperature=1.0)
+    # Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
+    strange = trio.fits_no_class(answer["models"]["teacher"]["logits"], seen if crop else to_network_size(photo))
     for role, model in answer["models"].items():
         config = trio.configs[role]
+        del model["probabilities"], model["softened"]  # the stage computes them
         model |= {
             "name": ROLE_NAMES[role],
             "architecture": ARCHITECTURES[config["architecture"]],
@@ -144,7 +169,7 @@ def show(
         "height": photo.height,
         "crop": crop_value(crop),
         "picture": picture_url(seen),
-        "warning": WARNING if trio.fits_no_class(answer["models"]["teacher"]["logits"]) else None,
+        "warning": warning(trio.out_of_class) if strange else None,
         "soft_weight": trio.configs["distilled"]["recipe"]["soft_weight"],
     }
 
@@ -158,12 +183,21 @@ def crop_shower(trio: Trio) -> Callable:
     """Makes what answers another part of an upload. (Gradio reads its annotation: no partial.)"""
 
     def show_crop(chosen: gr.EventData) -> dict:
-        question = chosen._data if isinstance(chosen._data, dict) else {}
-        file, crop = question.get("file"), chosen_crop(question)
-        answer = show(trio, photo_or_sentence({"path": file}), crop, file=file, with_photo=False)
-        return answer | {"number": question.get("number")}  # by which the stage knows its question
+        asked = question(chosen._data)
+        photo = photo_or_sentence({"path": asked.file})
+        return show(trio, photo, asked.crop, file=asked.file, with_photo=False) | {"number": asked.number}
 
     return or_problem(show_crop)
+
+
+def opener(trio: Trio) -> Callable:
+    """Makes what answers a row of the gallery."""
+
+    def show_row(chosen: gr.EventData) -> dict:
+        question = chosen._data if isinstance(chosen._data, dict) else {}
+        return show_upload(trio, {"path": question.get("file")})
+
+    return or_problem(show_row)
 
 
 def or_problem(answer: Callable) -> Callable:

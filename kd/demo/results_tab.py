@@ -1,40 +1,152 @@
-"""The results tab: what was measured, read from the files that the commands wrote."""
+"""The results tab: what was measured, read from the files that the commands wrote.
 
+A file may be missing, damaged, of another version, or name what is gone since. Then its own table or figure is
+replaced by a sentence, the log says why, and all else is shown.
+"""
+
+import html
+import logging
+from collections.abc import Callable
+from numbers import Real
 from pathlib import Path
+from typing import TypeVar
 
 import gradio as gr
 
 from kd import checkpoint
 from kd.demo import figures, study_figures
-from kd.recipe import ROLES
-from kd.results import read_results, results_table
-from kd.studies import is_short, read_studies, study_table
+from kd.demo.study_figures import Drawing
+from kd.models import ROLE_NAMES, ROLES
+from kd.results import RESULTS, load_results, provenance, results_table
+from kd.studies.claims import Claim, claims
+from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
+from kd.studies.report import is_short, study_table
 
+FIGURE_HEIGHT = 280  # pixels, of the figure beside a claim
+LESS_ON_PHOTOS = (
+    "How often the networks are right on CIFAR-10's test images. On your own photos they are right less often: they "
+    "were trained on these tiny pictures alone."
+)
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
+
+Shown = TypeVar("Shown")
+_log = logging.getLogger(__name__)
 
 
 def build_results(checkpoints: Path) -> None:
-    """The results tab: the table and the training curves, read from the checkpoints' files."""
-    results = read_results(checkpoints)
-    scrollable(results_table(results) if results else NO_RESULTS, elem_id="results")
-    for study in sorted(read_studies(checkpoints).values(), key=lambda study: study["study"] != "main"):
-        if not is_short(study):
-            build_study(study)
-    histories = {role: checkpoint.read_history(checkpoints / role) for role in ROLES}
-    gr.Markdown("## Accuracy while training")
-    gr.Plot(figures.training_curves(histories), show_label=False, elem_id="training-curves")
+    """The results tab. What is in it comes when it is opened: the first picture does not wait for it."""
+    with gr.Tab("Results") as tab:
+        gr.render(triggers=[tab.select])(lambda: show_results(checkpoints))
 
 
-def build_study(study: dict) -> None:
-    """A study's question, its table with the verdicts, and the figures that its measurements allow."""
-    gr.Markdown(f"## {study['question']}")
-    scrollable(study_table(study))
-    for _, title, figure in study_figures.figures_of(study):
-        gr.Markdown(f"### {title}")
-        gr.Plot(figure, show_label=False)
+def show_results(checkpoints: Path) -> None:
+    """How often the networks are right, what the studies claim, and folded below it all that was measured."""
+    gr.Markdown(LESS_ON_PHOTOS)
+    table, how = attempt(RESULTS, lambda: results_of(checkpoints)) or (sentence(RESULTS), None)
+    scrollable(table, elem_id="results")
+    if how:
+        with gr.Accordion("How they were trained and measured", open=False):
+            gr.Markdown(how)
+    studies = {
+        path: attempt(path.name, lambda path=path: read_study(path))
+        for path in study_files(checkpoints / STUDIES_FOLDER)
+    }
+    read = {path.stem: study for path, study in studies.items() if study}
+    told = attempt("what the studies claim", lambda: claims(read)) or []
+    for claim in told:
+        show_claim(claim)
+    claimed = {claim.study.study for claim in told}
+    for path, study in studies.items():
+        if study is None:
+            gr.Markdown(sentence(path.name))
+        elif study.study not in claimed and not is_short(study):
+            show_details(study, study.question)
+    with gr.Accordion("Accuracy while training", open=False):
+        histories = {role: history_of(checkpoints / role, role) for role in ROLES}
+        gr.Plot(figures.training_curves(histories), show_label=False, elem_id="training-curves")
+
+
+def results_of(checkpoints: Path) -> tuple[str, str | None]:
+    """The table of the three networks and where it comes from; a sentence and nothing where none has been measured."""
+    results = load_results(checkpoints)
+    return (results_table(results), provenance(results)) if results else (NO_RESULTS, None)
+
+
+def show_claim(claim: Claim) -> None:
+    """A claim with its verdict and its figure side by side, and the study's tables folded below the sentence."""
+    study, drawn = claim.study, drawings(claim.study)
+    with gr.Row(elem_classes="claim"):
+        with gr.Column(min_width=320):
+            gr.HTML(f"<p>{chip(claim)}</p>")
+            show_details(study, "Details", drawn[1:])
+        with gr.Column(min_width=320):
+            for drawing in drawn[:1]:
+                show_figure(study, drawing, FIGURE_HEIGHT)
+
+
+def chip(claim: Claim) -> str:
+    """HTML: the verdict in a frame, and the sentence after it."""
+    kind = claim.verdict.lower().replace(" ", "-")
+    return f'<span class="chip {kind}">{claim.verdict}</span> {html.escape(claim.sentence)}'
+
+
+def show_details(study: MeasuredStudy, title: str, drawn: list[Drawing] | None = None) -> None:
+    """A study's table with the verdicts and the figures that its measurements allow, folded."""
+    file = f"{study.study}.json"
+    with gr.Accordion(title, open=False):
+        if title != study.question:
+            gr.Markdown(f"**{study.question}**")
+        scrollable(attempt(f"{file}, its table", lambda: study_table(study)) or sentence(file))
+        for drawing in drawings(study) if drawn is None else drawn:
+            gr.Markdown(f"**{drawing.title}**")
+            show_figure(study, drawing)
+        gr.Markdown(f"More in docs/studies.md; all numbers in checkpoints/{STUDIES_FOLDER}/{file}.")
+
+
+def show_figure(study: MeasuredStudy, drawing: Drawing, height: int | None = None) -> None:
+    """A figure, or why there is none."""
+    file = f"{study.study}.json"
+    figure = attempt(f"{file}, the figure {drawing.name}", lambda: drawing.figure(study))
+    if figure is None:
+        gr.Markdown(sentence(file))
+    else:
+        gr.Plot(figure.update_layout(height=height) if height else figure, show_label=False)
+
+
+def drawings(study: MeasuredStudy) -> list[Drawing]:
+    """The figures that a study's measurements allow."""
+    return attempt(f"{study.study}.json, its figures", lambda: study_figures.drawings_of(study)) or []
+
+
+def history_of(folder: Path, role: str) -> list[dict]:
+    """The epochs of a run that tell their accuracies; where others do not, the page says so."""
+    file = f"{role}/{checkpoint.HISTORY}"
+    history = attempt(file, lambda: checkpoint.read_history(folder))
+    told = [epoch for epoch in history or [] if all(isinstance(epoch.get(key), Real) for key in figures.CURVE_KEYS)]
+    if history is None:
+        gr.Markdown(sentence(file))
+    elif len(told) < len(history):
+        untold = f"{len(history) - len(told)} of {len(history)} epochs do not tell how they went"
+        _log.warning("%s: %s", file, untold)
+        gr.Markdown(f"{ROLE_NAMES[role]}: {untold}.")
+    return told
+
+
+def attempt(what: str, make: Callable[[], Shown]) -> Shown | None:
+    """What `make` returns; None where a file that it reads does not allow it, which the log then explains."""
+    try:
+        return make()
+    except Exception as error:  # what an old or damaged file may lead to has no end; nothing of it may stop the page
+        _log.warning("%s cannot be shown: %r", what, error)
+        return None
+
+
+def sentence(file: str) -> str:
+    """What the page shows in place of what a file does not allow."""
+    return f"*What stands in `{file}` cannot be shown here: it is damaged, or of another version of this program.*"
 
 
 def scrollable(markdown: str, elem_id: str | None = None) -> gr.Markdown:
     """Tables that a phone scrolls sideways, and that take the focus, so that the keyboard can scroll them too."""
-    html = f'<div tabindex="0">\n\n{markdown}\n</div>'
-    return gr.Markdown(html, sanitize_html=False, elem_id=elem_id, elem_classes="scrollable")
+    focusable = f'<div tabindex="0">\n\n{markdown}\n</div>'
+    return gr.Markdown(focusable, sanitize_html=False, elem_id=elem_id, elem_classes="scrollable")

@@ -9,31 +9,52 @@ from pathlib import Path
 import gradio as gr
 
 from kd.cifar10 import CLASSES, IMAGE_SIZE
+from kd.demo.recordings import Recorded
 from kd.inference import Crop
 
 STAGE = Path(__file__).parent / "stage"
 # In this order they are one function: each file declares functions, and stage.js calls them all.
 SCRIPTS = (
     "mathematics", "sentence", "source", "chart", "temperature", "photo", "pulls", "words", "address", "saving",
-    "connection", "stage",
+    "connection", "tabs", "tour", "confusion", "places", "map", "replay", "recordings", "stage",
 )  # fmt: skip
+STYLES = ("stage", "tour", "recordings")
 MIN_TEMPERATURE, MAX_TEMPERATURE, START_TEMPERATURE = 0.5, 20.0, 1.0  # of the slider
 
 
-def stage_view(examples: list[dict], first_example: int, taught_at: float, note: str) -> gr.HTML:
-    """The component, around what is built within it; triggers `crop` (file, whole, across, down, side) and `example`.
+def script(name: str) -> str:
+    return (STAGE / f"{name}.js").read_text("utf-8") + "\n"
+
+
+def stage_view(
+    examples: list[dict],
+    first_example: int,
+    taught_at: float,
+    note: str,
+    recorded: Recorded,
+    omitted_class: str | None = None,
+    game_tab: str | None = None,
+) -> gr.HTML:
+    """The component, around what is built within it; triggers `crop` (file, whole, across, down, side), `example` and
+    `recordings`.
 
     Args:
         examples: the answers to the examples (`page.show`), one of each class, in class order.
         first_example: the position of the one that is shown first.
         taught_at: the temperature at which the distilled student was taught.
         note: what stands under the photo.
+        recorded: what the views over recordings show; sent when the component asks for it, by triggering `recordings`.
+        omitted_class: which one student was never shown, where there is a game about it.
+        game_tab: the label of that game's tab.
     """
+    views = [name for name, view in recorded.views.items() if view]
+    folded = "".join((STAGE / f"{name}.html").read_text("utf-8") for name in views)
+    section = f'<section id="recordings" aria-label="Recordings of the networks">\n{folded}</section>' if views else ""
     return gr.HTML(
         None,
-        html_template=(STAGE / "stage.html").read_text("utf-8"),
-        css_template=(STAGE / "stage.css").read_text("utf-8"),
-        js_on_load="\n".join((STAGE / f"{name}.js").read_text("utf-8") for name in SCRIPTS),
+        html_template=(STAGE / "stage.html").read_text("utf-8").replace("<!-- recordings -->", section),
+        css_template="\n".join((STAGE / f"{name}.css").read_text("utf-8") for name in STYLES),
+        js_on_load="".join(map(script, SCRIPTS)),
         apply_default_css=False,
         elem_id="stage",
         classes=CLASSES,
@@ -44,6 +65,9 @@ def stage_view(examples: list[dict], first_example: int, taught_at: float, note:
         start_temperature=START_TEMPERATURE,
         taught_at=taught_at,
         note=note,
+        omitted_class=omitted_class,
+        game_tab=game_tab,
         examples=examples,
         first_example=first_example,
+        recordings=None,
     )

@@ -8,73 +8,103 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from kd.demo.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, ROLE_COLOURS, styled
-from kd.findings import accuracy_by_epochs, trials
-from kd.results import ROLE_NAMES
-from kd.studies import PUBLISHED, in_short
+from kd.models import ROLE_NAMES
+from kd.studies.declared import STUDENT
+from kd.studies.findings import accuracy_by_epochs, trials
+from kd.studies.ledger import MeasuredArm, MeasuredStudy
+from kd.studies.omitted_class import runs_of
+from kd.studies.report import in_short
+from kd.studies.words import images_and_teacher, name_of, way_of_teaching
 
 
-class StudyFigure(NamedTuple):
-    """A figure of a study, with the name that its file in the README has and the heading that it has on the page."""
+class PublishedNetwork(NamedTuple):
+    """What others report for a network trained on CIFAR-10 from scratch.
+
+    Attributes:
+        accuracy: on the test images, 0 to 1.
+        macs: multiply-accumulates of one image.
+        training: how it was trained.
+        source: where that is reported.
+    """
+
+    name: str
+    accuracy: float
+    macs: int
+    training: str
+    source: str
+
+
+PUBLISHED = (
+    PublishedNetwork(
+        "ResNet-50, CIFAR stem", 0.9536, 1_298_000_000, "200 epochs, 3 seeds", "umutonuryasar/kd-capacity-gap"
+    ),
+    PublishedNetwork(
+        "ResNet-50, ImageNet stem", 0.8986, 83_400_000, "200 epochs, 3 seeds", "umutonuryasar/kd-capacity-gap"
+    ),
+    PublishedNetwork("MobileNetV2, CIFAR stem", 0.9379, 88_000_000, "200 epochs", "chenyaofo/pytorch-cifar-models"),
+)
+
+
+class Drawing(NamedTuple):
+    """A figure that a study's measurements allow: its name in files, its heading on the page, and what draws it."""
 
     name: str
     title: str
-    figure: go.Figure
+    draw: Callable[[MeasuredStudy], go.Figure]
+
+    def figure(self, study: MeasuredStudy) -> go.Figure:
+        """The figure, with a line that says how the study's networks were trained."""
+        return captioned(rounded(self.draw(study)), study)
 
 
-def figures_of(study: dict) -> list[StudyFigure]:
-    """The figures that a study's measurements allow, each saying how its networks were trained."""
-    return [
-        StudyFigure(name, title, captioned(rounded(draw(study)), study))
-        for name, (title, draw) in _suited_to(study).items()
-    ]
-
-
-def _suited_to(study: dict) -> dict[str, tuple[str, Callable[[dict], go.Figure]]]:
-    if study.get("never_seen"):
-        return {"unseen": ("The class it never saw", unseen_class_recognised)}
-    if study.get("human_doubt"):
-        return {"doubt": ("Distance from people's doubts", doubt_over_temperature)}
+def drawings_of(study: MeasuredStudy) -> list[Drawing]:
+    """The figures that a study's measurements allow."""
+    if runs_of(study):
+        return [Drawing("recognised", "The omitted class, recognised", omitted_class_recognised)]
+    if study.human_labels:
+        doubt = Drawing("doubt", "Distance from people's doubts", doubt_over_temperature)
+        inherited = Drawing("inherited", "How well a student's doubts follow its teacher's", doubts_inherited)
+        return [inherited, doubt] if study.human_labels.get("inherited") else [doubt]
     if accuracy_by_epochs(study):
-        return {"accuracy": ("Accuracy over the epochs of the schedule", accuracy_over_epochs)}
-    if any("label_fraction" in arm["withheld"] for arm in study["arms"]):
-        return {
-            "accuracy": ("Accuracy over the labels that are known", accuracy_over_labels),
-            "calibration": ("Calibration error over the labels that are known", calibration_over_labels),
-        }
-    if selected := {trial.field: trial.field.replace("_", " ") for trial in trials(study)}:
-        return {
-            field.replace("_", "-"): (
-                f"Validation accuracy over the {words}",
+        return [Drawing("accuracy", "Accuracy over the epochs of the schedule", accuracy_over_epochs)]
+    if any(arm.label_fraction < 1 for arm in study.arms):
+        return [
+            Drawing("accuracy", "Accuracy over the labels that are known", accuracy_over_labels),
+            Drawing("calibration", "Calibration error over the labels that are known", calibration_over_labels),
+        ]
+    if selected := trials(study):
+        return [
+            Drawing(
+                field.replace("_", "-"),
+                f"Validation accuracy over the {field.replace('_', ' ')}",
                 partial(validation_accuracy_over, field=field),
             )
-            for field, words in selected.items()
-        }
-    accuracy = {"accuracy": ("Accuracy: every seed, mean and standard deviation", accuracy_of_arms)}
-    if study["measured_on"] == "validation":
-        return accuracy
-    work = {"work": ("Accuracy against multiply-accumulates", accuracy_against_work)}
-    return (
-        accuracy
-        | {
-            "calibration": ("Calibration: how often it is right when it is that sure", reliability_diagram),
-            "agreement": ("Agreement with the teacher", agreement_with_teacher),
-        }
-        | (work if _one_arm_a_role(study) else {})  # else many arms would share a point's place
-    )
+            for field in selected
+        ]
+    drawings = [Drawing("accuracy", "Accuracy: every seed, mean and standard deviation", accuracy_of_arms)]
+    if study.measured_on == "validation":
+        return drawings
+    drawings += [
+        Drawing("calibration", "Calibration: how often it is right when it is that sure", reliability_diagram),
+        Drawing("agreement", "Agreement with the teacher", agreement_with_teacher),
+    ]
+    if _one_arm_a_role(study):  # else many arms would share a point's place
+        drawings.append(Drawing("work", "Accuracy against multiply-accumulates", accuracy_against_work))
+    return drawings
 
 
-def accuracy_of_arms(study: dict) -> go.Figure:
+def accuracy_of_arms(study: MeasuredStudy) -> go.Figure:
     """A row an arm: each run's accuracy as a dot, the mean with its standard deviation as a diamond with a bar."""
-    metric = "accuracy" if study["measured_on"] == "test" else "validation_accuracy"
+    metric = "accuracy" if study.measured_on == "test" else "validation_accuracy"
     figure = go.Figure()
-    for arm in _carried_out(study):
-        colour, spread = ROLE_COLOURS[arm["role"]], arm["mean"][metric]
+    for arm in study.carried_out:
+        colour, spread = ROLE_COLOURS[arm.role], arm.mean[metric]
         figure.add_scatter(
-            x=[run[metric] for run in arm["runs"]],
-            y=[_in_two_lines(arm)] * len(arm["runs"]),
+            x=[run[metric] for run in arm.runs],
+            y=[_in_two_lines(arm)] * len(arm.runs),
             mode="markers",
             marker={"color": colour, "size": 9, "opacity": 0.45},
-            customdata=[run["seed"] for run in arm["runs"]],
+            customdata=[run["seed"] for run in arm.runs],
             hovertemplate="seed %{customdata}: %{x:.2%}<extra></extra>",
         )
         figure.add_scatter(
@@ -90,27 +120,27 @@ def accuracy_of_arms(study: dict) -> go.Figure:
         xaxis={"title": "test accuracy" if metric == "accuracy" else "validation accuracy", "tickformat": ".1%"},
         yaxis={"autorange": "reversed", "automargin": True},
         showlegend=False,
-        height=110 + 50 * len(_carried_out(study)),
+        height=110 + 50 * len(study.carried_out),
     )
 
 
-def reliability_diagram(study: dict) -> go.Figure:
+def reliability_diagram(study: MeasuredStudy) -> go.Figure:
     """Accuracy over confidence, an interval a point, pooled over an arm's seeds; on the diagonal it is calibrated."""
     figure = go.Figure(
         go.Scatter(
             x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line={"color": GRID, "dash": "dash"}, hoverinfo="skip"
         )
     )
-    for colour, arm in zip(_colours(study), _carried_out(study), strict=True):
+    for colour, arm in zip(_colours(study), study.carried_out, strict=True):
         intervals = [
-            [sum(values) for values in zip(*(run["reliability"][key] for run in arm["runs"]), strict=True)]
+            [sum(values) for values in zip(*(run["reliability"][key] for run in arm.runs), strict=True)]
             for key in ("images", "confidence", "right")
         ]
         points = [(sure / n, right / n, n) for n, sure, right in zip(*intervals, strict=True) if n]
         figure.add_scatter(
             x=[sure for sure, _, _ in points],
             y=[right for _, right, _ in points],
-            name=f"{_in_two_lines(arm)}, calibration error {arm['mean']['ece']['mean']:.2%}",
+            name=f"{_in_two_lines(arm)}, calibration error {arm.mean['ece']['mean']:.2%}",
             mode="lines+markers",
             line={"color": colour, "width": 2},
             customdata=[n for _, _, n in points],
@@ -118,23 +148,23 @@ def reliability_diagram(study: dict) -> go.Figure:
         )
     return styled(
         figure,
-        height=440 + 20 * len(_carried_out(study)),  # the legend below takes a line an arm
+        height=440 + 20 * len(study.carried_out),  # the legend below takes a line an arm
         xaxis={"title": "mean confidence", "tickformat": ".0%", "range": [0, 1]},
         yaxis={"title": "accuracy", "tickformat": ".0%", "range": [0, 1]},
         legend=LEGEND_BELOW,
     )
 
 
-def agreement_with_teacher(study: dict) -> go.Figure:
+def agreement_with_teacher(study: MeasuredStudy) -> go.Figure:
     """The share of test images on which an arm gives its teacher's answer, with the standard deviation over seeds."""
-    arms = [arm for arm in _carried_out(study) if "agreement" in arm["mean"]]
-    spreads = [arm["mean"]["agreement"] for arm in arms]
+    arms = [arm for arm in study.carried_out if "agreement" in arm.mean]
+    spreads = [arm.mean["agreement"] for arm in arms]
     figure = go.Figure(
         go.Bar(
             x=[spread["mean"] for spread in spreads],
             y=[_in_two_lines(arm) for arm in arms],
             orientation="h",
-            marker={"color": [ROLE_COLOURS[arm["role"]] for arm in arms]},
+            marker={"color": [ROLE_COLOURS[arm.role] for arm in arms]},
             error_x={"type": "data", "array": [spread["sd"] or 0 for spread in spreads], "color": "gray"},
             hovertemplate="%{x:.2%}<extra></extra>",
         )
@@ -147,14 +177,14 @@ def agreement_with_teacher(study: dict) -> go.Figure:
     )
 
 
-def accuracy_against_work(study: dict) -> go.Figure:
+def accuracy_against_work(study: MeasuredStudy) -> go.Figure:
     """Accuracy over multiply-accumulates: this study's arms, and networks that others have published."""
     figure = go.Figure()
-    for colour, arm in zip(_colours(study), _carried_out(study), strict=True):
+    for colour, arm in zip(_colours(study), study.carried_out, strict=True):
         figure.add_scatter(
-            x=[arm["macs"] / 1e6],
-            y=[arm["mean"]["accuracy"]["mean"]],
-            name=arm["name"],
+            x=[arm.macs / 1e6],
+            y=[arm.mean["accuracy"]["mean"]],
+            name=name_of(arm),
             mode="markers",
             marker={"color": colour, "size": 12},
             hovertemplate="%{x:.1f} million multiply-accumulates: %{y:.2%}",
@@ -176,14 +206,14 @@ def accuracy_against_work(study: dict) -> go.Figure:
     )
 
 
-def doubt_over_temperature(study: dict) -> go.Figure:
+def doubt_over_temperature(study: MeasuredStudy) -> go.Figure:
     """Kullback-Leibler divergence from people's distribution to each arm's, over the temperature of its softmax."""
-    found, figure = study["human_doubt"], go.Figure()
-    for colour, (name, arm) in zip(_colours(study), found["arms"].items(), strict=True):
+    found, figure = study.human_labels, go.Figure()
+    for colour, arm in zip(_colours(study), found["arms"], strict=True):
         figure.add_scatter(
             x=found["temperatures"],
             y=arm["kl"],
-            name=name,
+            name=name_of(study.arms[arm["arm"]]),
             mode="lines",
             line={"color": colour, "width": 2},
             hovertemplate="T = %{x:.2f}: %{y:.3f} nats",
@@ -196,7 +226,28 @@ def doubt_over_temperature(study: dict) -> go.Figure:
     )
 
 
-def accuracy_over_epochs(study: dict) -> go.Figure:
+def doubts_inherited(study: MeasuredStudy) -> go.Figure:
+    """A dot a seed: the rank correlation of a student's entropies with its teacher's, on images that all have right."""
+    inherited, figure = study.human_labels["inherited"], go.Figure()
+    for role, values in inherited["rank_correlation"].items():
+        figure.add_scatter(
+            x=values,
+            y=[ROLE_NAMES[role]] * len(values),
+            mode="markers",
+            marker={"color": ROLE_COLOURS[role], "size": 11, "opacity": 0.7},
+            customdata=inherited["seeds"],
+            hovertemplate="seed %{customdata}: %{x:.3f}<extra></extra>",
+        )
+    return styled(
+        figure,
+        xaxis={"title": "rank correlation with the teacher's entropy", "range": [0, 1]},
+        yaxis={"autorange": "reversed", "automargin": True},
+        showlegend=False,
+        height=220,
+    )
+
+
+def accuracy_over_epochs(study: MeasuredStudy) -> go.Figure:
     """Test accuracy of both students over the epochs of their schedules: mean and standard deviation over the seeds."""
     figure = go.Figure()
     for role, schedules in accuracy_by_epochs(study).items():
@@ -216,15 +267,18 @@ def accuracy_over_epochs(study: dict) -> go.Figure:
     return styled(figure, xaxis, {"title": "test accuracy", "tickformat": ".0%"})
 
 
-def unseen_class_recognised(study: dict) -> go.Figure:
-    """A bar a run: the share of the class it never saw that it recognises, before and after the bias correction."""
-    runs = study["never_seen"]["runs"]
-    taught = ["alone" if run["temperature"] is None else f"T = {run['temperature']:g}" for run in runs]
+def omitted_class_recognised(study: MeasuredStudy) -> go.Figure:
+    """A bar a run: the share of the omitted class that it recognises, before and after the bias correction."""
+    runs = runs_of(study)
+    taught = ["alone" if run.temperature is None else f"T = {run.temperature:g}" for run in runs]
     figure = go.Figure()
-    for key, name, colour in (("before", "before the correction", PALETTE[7]), ("after", "after it", PALETTE[2])):
+    for name, found, colour in (
+        ("before the correction", [run.before for run in runs], PALETTE[7]),
+        ("after it", [run.after for run in runs], PALETTE[2]),
+    ):
         figure.add_bar(
-            x=[[f"no {run['unseen']}" for run in runs], taught],
-            y=[run[key]["unseen"] for run in runs],
+            x=[[f"no {run.arm.omitted_class}" for run in runs], taught],
+            y=[accuracy["omitted"] for accuracy in found],
             name=name,
             marker={"color": colour},
             hovertemplate="%{y:.1%}",
@@ -232,38 +286,34 @@ def unseen_class_recognised(study: dict) -> go.Figure:
     return styled(
         figure,
         xaxis={},
-        yaxis={"title": "accuracy on the unseen class", "tickformat": ".0%", "range": [0, 1]},
+        yaxis={"title": "accuracy on the omitted class", "tickformat": ".0%", "range": [0, 1]},
         legend=LEGEND_BELOW,
         barmode="group",
     )
 
 
-def accuracy_over_labels(study: dict) -> go.Figure:
+def accuracy_over_labels(study: MeasuredStudy) -> go.Figure:
     """Accuracy over the share of labels, a line a way of teaching, with the standard deviation over the seeds."""
     return _over_labels(study, "accuracy", "test accuracy", ".0%")
 
 
-def calibration_over_labels(study: dict) -> go.Figure:
+def calibration_over_labels(study: MeasuredStudy) -> go.Figure:
     """Calibration error over the share of labels, a line a way of teaching, with the standard deviation."""
     return _over_labels(study, "ece", "calibration error", ".1%")
 
 
-def validation_accuracy_over(study: dict, field: str) -> go.Figure:
+def validation_accuracy_over(study: MeasuredStudy, field: str) -> go.Figure:
     """Validation accuracy over a field of the recipe that a study varies: a line a network or loss, a point a trial."""
     words, figure = field.replace("_", " "), go.Figure()
-    lines: dict[str, list[dict]] = {}
-    for trial in trials(study):
-        if trial.field == field:
-            lines.setdefault(trial.who, []).append(trial.arm)
-    for number, (who, arms) in enumerate(lines.items()):
-        spreads = [arm["mean"]["validation_accuracy"] for arm in arms]
+    for number, (who, arms) in enumerate(trials(study)[field].items()):
+        spreads = [arm.mean["validation_accuracy"] for arm in arms]
         figure.add_scatter(
-            x=[arm["recipe"][field] for arm in arms],
+            x=[arm.changes[field] for arm in arms],
             y=[spread["mean"] for spread in spreads],
             error_y={"type": "data", "array": [spread["sd"] or 0 for spread in spreads]},
-            name={"alone": "student alone"}.get(who, who),
+            name=name_of(STUDENT) if arms[0].role == "student" else who,
             mode="lines+markers",
-            line={"color": _COLOUR_OF_WHO.get(who, PALETTE[number % len(PALETTE)]), "width": 2},
+            line={"color": _colour_of_network(arms[0], number), "width": 2},
             hovertemplate="%{x:g}: %{y:.2%}",
         )
     values = sorted({x for trace in figure.data for x in trace.x})
@@ -285,7 +335,7 @@ def rounded(figure: go.Figure) -> go.Figure:
     return figure
 
 
-def captioned(figure: go.Figure, study: dict) -> go.Figure:
+def captioned(figure: go.Figure, study: MeasuredStudy) -> go.Figure:
     """The figure with a line above it that says by which recipe, how long and on what the networks were trained."""
     return figure.update_layout(
         title={"text": in_short(study), "font": {"size": 11}, "x": 0, "xanchor": "left", "y": 1, "yanchor": "top",
@@ -294,19 +344,16 @@ def captioned(figure: go.Figure, study: dict) -> go.Figure:
     )  # fmt: skip
 
 
-_COLOUR_OF_WHO = {"alone": ROLE_COLOURS["student"], "distilled": ROLE_COLOURS["distilled"]}
+def _colour_of_network(arm: MeasuredArm, number: int) -> str:
+    """A role's own colour for the recipe's loss, one of the palette for each other loss."""
+    return PALETTE[number % len(PALETTE)] if arm.loss else ROLE_COLOURS[arm.role]
 
-# Where all labels are known, the same ways of teaching have other names.
-_WITH_ALL_LABELS = {"student alone": "alone", "distilled": "all images, full teacher"}
 
-
-def _over_labels(study: dict, metric: str, title: str, form: str) -> go.Figure:
+def _over_labels(study: MeasuredStudy, metric: str, title: str, form: str) -> go.Figure:
     lines: dict[str, list[tuple[float, dict]]] = {}
-    for arm in _carried_out(study):
-        name = arm["name"]
-        way = name.partition(", ")[2] if "label_fraction" in arm["withheld"] else _WITH_ALL_LABELS.get(name, name)
-        share = arm["withheld"].get("label_fraction", 1.0)
-        lines.setdefault(way, []).append((share, arm["mean"][metric]))
+    for arm in study.carried_out:
+        way = images_and_teacher(arm) if arm.role == "distilled" else way_of_teaching(arm)
+        lines.setdefault(way, []).append((arm.label_fraction, arm.mean[metric]))
     figure = go.Figure()
     for number, (way, points) in enumerate(lines.items()):
         figure.add_scatter(
@@ -332,23 +379,18 @@ def _over_labels(study: dict, metric: str, title: str, form: str) -> go.Figure:
     )
 
 
-def _in_two_lines(arm: dict) -> str:
+def _in_two_lines(arm: MeasuredArm) -> str:
     """An arm's name with its settings below it: a phone has no room for both side by side."""
-    return arm["name"].replace(" (", "<br>(")
+    return name_of(arm, before_settings="<br>")
 
 
-def _carried_out(study: dict) -> list[dict]:
-    return [arm for arm in study["arms"] if arm["runs"]]
-
-
-def _colours(study: dict) -> list[str]:
+def _colours(study: MeasuredStudy) -> list[str]:
     """A colour for each arm: its role's where every role has one arm, else one of the palette."""
-    arms = _carried_out(study)
+    arms = study.carried_out
     if _one_arm_a_role(study):
-        return [ROLE_COLOURS[arm["role"]] for arm in arms]
+        return [ROLE_COLOURS[arm.role] for arm in arms]
     return [PALETTE[number % len(PALETTE)] for number in range(len(arms))]
 
 
-def _one_arm_a_role(study: dict) -> bool:
-    arms = _carried_out(study)
-    return len({arm["role"] for arm in arms}) == len(arms)
+def _one_arm_a_role(study: MeasuredStudy) -> bool:
+    return len({arm.role for arm in study.carried_out}) == len(study.carried_out)

@@ -2,15 +2,15 @@
 
 import os
 import time
-from collections.abc import Collection
+from contextlib import nullcontext
 from pathlib import Path
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from kd.demo.crowd import TURNS
-from kd.inference import PhotoError, read_photo
+from kd.demo.crowd import LARGE, TURNS
+from kd.inference import PhotoError, read_photo, takes_long
 
 NO_UPLOAD = "This is not an uploaded file. Please upload an image."
 SWEEP_SECONDS, CACHE_SECONDS = 300, 1800  # how often old uploads are removed, and how old that is
@@ -50,7 +50,9 @@ def read_upload(upload: object) -> Image.Image:
     path = path_of(upload)
     if not is_upload(path):
         raise PhotoError(NO_UPLOAD)
-    with TURNS:
+    with TURNS:  # to look at the header as well: of some formats it means to load all of the file
+        long = takes_long(path)
+    with LARGE if long else nullcontext(), TURNS:
         return read_photo(path)
 
 
@@ -62,13 +64,10 @@ def photo_or_sentence(upload: object) -> Image.Image:
         raise gr.Error(str(error), print_exception=False) from error
 
 
-def sweep(keep: Collection[str] = ()) -> None:
+def sweep() -> None:
     """Remove uploads that are too old, and the oldest of those that are too many or too large together.
 
     Gradio removes what it knows of by age; this also finds what is left of an upload that broke off.
-
-    Args:
-        keep: paths that stay.
     """
     now, stored, size = time.time(), [], 0
     for folder, below, names in os.walk(get_upload_folder()):
@@ -78,8 +77,7 @@ def sweep(keep: Collection[str] = ()) -> None:
                 about = os.stat(path)
             except FileNotFoundError:  # swept by Gradio
                 continue
-            if path not in keep:
-                stored.append((about.st_mtime, about.st_size, path))
+            stored.append((about.st_mtime, about.st_size, path))
         if not below and not names and now - os.stat(folder).st_mtime > SWEEP_SECONDS:
             os.rmdir(folder)
     for number, (changed, length, path) in enumerate(sorted(stored, reverse=True)):

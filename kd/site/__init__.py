@@ -1,8 +1,11 @@
-"""The page without a server: what the visitor's own browser needs to read a photo and to run the networks.
+"""The page without a server: the visitor's own browser computes.
 
-It does without Gradio. The scripts are modules that any file server serves as they are:
+`build.py` writes it, around the stage of `kd.demo`; the scripts are modules that any file server serves as they are:
 
-    shrink.js     a photo's square as 32 x 32 pixels, as Pillow shrinks it on the server
-    photo.js      an image file to pixels, or a sentence that says why it is none
-    networks.js   a worker that runs exported networks by ONNX Runtime Web, which `runtime.py` fetches
+    site.js             gives the stage what Gradio gives it elsewhere; ways in for photos, and how far the networks are
+    photo.js            an image file to pixels, or a sentence that says why it is none
+    shrink.js           a photo's square as 32 x 32 pixels, as Pillow shrinks it on the server
+    answers.js          the three networks, students first, asked together
+    networks.js         a worker that runs exported networks by ONNX Runtime Web, which `runtime.py` fetches
+    service-worker.js   keeps all of it in the browser, for visits without a connection
 """

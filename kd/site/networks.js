@@ -1,13 +1,15 @@
 // A worker that runs exported networks (python -m train.export) in the visitor's browser, by ONNX Runtime Web.
 //
 // It is told
-//   {load: role, parts: [addresses], bytes}   the model's file, whole or cut into parts, and its size
-//   {ask: number, pixels}                     pixels: 32 x 32 in RGB, bytes, row by row, as shrink.js returns them
+//   {runtime: {parts, bytes}}     the runtime's .wasm, compressed by gzip, and its size: first; where it is not told,
+//                                 the file lies beside the runtime's scripts
+//   {load: role, parts, bytes}    the model's file, whole or cut into parts, and its size
+//   {ask: number, pixels}         pixels: 32 x 32 in RGB, bytes, row by row, as shrink.js returns them
 // and tells
-//   {loading: role, received}                 bytes so far
+//   {loading: role, received}     bytes so far, also of "runtime"
 //   {ready: role}
 //   {answer: number, role, logits, milliseconds}
-//   {failed: role, problem}                   a sentence; the other networks go on
+//   {failed: role, problem}       a sentence; the other networks go on
 //
 // Every network that is ready answers the latest question, and one that becomes ready later answers it then. A question
 // that is overtaken by the next one may go without answers.
@@ -16,19 +18,22 @@ const RUNTIME = "./runtime/ort.wasm.min.mjs"; // what kd/site/runtime.py fetches
 // The smallest module with an instruction of SIMD: () -> v128 that is i8x16.popcnt(i8x16.splat(0)).
 const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
 
-const NO_SIMD = "This browser lacks WebAssembly SIMD, which the networks need. Please use a newer browser.";
-const UNREACHABLE = "The network could not be fetched. Please check the connection and reload the page.";
-const UNUSABLE = "The network could not be started: its file is damaged, or memory is short. Please reload the page.";
+const TOO_OLD = "This browser lacks WebAssembly SIMD or gzip streams, which the networks need. Please use a newer browser.";
+const UNREACHABLE = "The network could not be fetched. Please check the connection and try again.";
+const UNUSABLE = "The network could not be started: its file is damaged, or memory is short. Please try again.";
 const NO_ANSWER = "The network failed to answer: memory may be short. Please close other pages and reload this one.";
 
 class Problem extends Error {}
 
 const networks = new Map(); // sessions by role
+let compressed = null; // the runtime's .wasm: {parts, bytes}
+let binary = null; // a promise of it, as it is
 let latest = null; // the question: {ask, input}
 let turn = Promise.resolve(); // the runtime does one thing at a time
 
 onmessage = ({ data }) => {
-  if (data.load) load(data);
+  if (data.runtime) compressed = data.runtime;
+  else if (data.load) load(data);
   else {
     latest = { ask: data.ask, input: asInput(data.pixels) };
     for (const role of networks.keys()) answer(role);
@@ -44,31 +49,44 @@ function asInput(pixels) {
   return input;
 }
 
-function inTurn(role, problem, task) {
-  turn = turn.then(task).catch((error) => {
-    console.error(error);
-    postMessage({ failed: role, problem: error instanceof Problem ? error.message : problem });
-  });
+function tellProblem(role, problem, error) {
+  console.error(error);
+  postMessage({ failed: role, problem: error instanceof Problem ? error.message : problem });
 }
 
-function load({ load: role, parts, bytes }) {
-  const fetched = fetchAll(role, parts, bytes); // while others answer
-  fetched.catch(() => {}); // it is looked at in turn
-  inTurn(role, UNUSABLE, async () => {
-    if (!WebAssembly.validate(Uint8Array.from(SIMD))) throw new Problem(NO_SIMD);
-    const { InferenceSession } = await runtime();
-    networks.set(role, await InferenceSession.create(await fetched, { executionProviders: ["wasm"] }));
-    postMessage({ ready: role });
-    if (latest) answer(role);
-  });
+function inTurn(role, problem, task) {
+  turn = turn.then(task).catch((error) => tellProblem(role, problem, error));
+}
+
+async function load({ load: role, parts, bytes }) {
+  try {
+    const newEnough = WebAssembly.validate(Uint8Array.from(SIMD)) && "DecompressionStream" in globalThis;
+    if (!newEnough) throw new Problem(TOO_OLD);
+    if (compressed) binary ??= fetchAll("runtime", compressed.parts, compressed.bytes).then(unzip);
+    const [model] = await Promise.all([fetchAll(role, parts, bytes), binary]); // while others answer
+    inTurn(role, UNUSABLE, async () => {
+      const { InferenceSession } = await runtime();
+      networks.set(role, await InferenceSession.create(model, { executionProviders: ["wasm"] }));
+      postMessage({ ready: role });
+      if (latest) answer(role);
+    });
+  } catch (error) {
+    tellProblem(role, UNUSABLE, error);
+  }
 }
 
 async function runtime() {
   try {
-    return await import(RUNTIME);
+    const runtime = await import(RUNTIME);
+    if (binary) runtime.env.wasm.wasmBinary = await binary;
+    return runtime;
   } catch {
     throw new Problem(UNREACHABLE);
   }
+}
+
+function unzip(bytes) {
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
 async function fetchAll(role, parts, bytes) {

@@ -52,7 +52,8 @@ def fetch_runtime(folder: Path) -> None:
     if npm is None:
         raise RuntimeFetchError("npm is needed to fetch ONNX Runtime Web: install Node.js, which has it")
     with tempfile.TemporaryDirectory() as place:
-        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--pack-destination", place, "--silent"]
+        # npm keeps what it has fetched: the next time no connection is needed.
+        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--pack-destination", place, "--silent", "--prefer-offline"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         except subprocess.TimeoutExpired as error:

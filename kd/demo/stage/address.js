@@ -15,6 +15,8 @@ function buildAddress(stage) {
       order: asked.get("order") === "class" ? "class" : "teacher",
       log: asked.get("scale") === "log",
       ghost: asked.get("ghost") === "on",
+      large: asked.get("type") === "large",
+      tour: stage.tour.has(Number(asked.get("tour"))) ? Number(asked.get("tour")) : 0,
     };
   }
 
@@ -23,19 +25,21 @@ function buildAddress(stage) {
     const url = new URL(location.href), { example } = stage.value;
     const say = (name, text) => (text ? url.searchParams.set(name, text) : url.searchParams.delete(name));
     say("example", example !== FIRST_EXAMPLE && example);
-    say("T", stage.T !== START_T && stage.T.toFixed(2));
+    say("T", !stage.tour.step && stage.T !== START_T && stage.T.toFixed(2)); // a step has its own
+    say("type", options.large && "large");
+    say("tour", stage.tour.step);
     say("order", options.order === "class" && "class");
     say("scale", options.log && "log");
     say("ghost", options.ghost && "on");
     return url;
   }
 
-  // A new image is a new entry in the browser's history; anything else changes the present one.
+  // A new image, or step of the tour, is a new entry in the browser's history; anything else changes the present one.
   function write() {
     if (!stage.value?.models) return;
     const { file, example } = stage.value, url = addressOfView(), entry = { ...history.state, file }, before = wanted();
     if (file) photos.set(file, stage.value);
-    if (before.file !== file || (!file && before.example !== example)) history.pushState(entry, "", url);
+    if (before.file !== file || (!file && before.example !== example) || before.tour !== stage.tour.step) history.pushState(entry, "", url);
     else if (url.href !== location.href) history.replaceState(entry, "", url);
     else return;
     // A Space shows the page inside a frame: its own address follows when told.
@@ -48,12 +52,14 @@ function buildAddress(stage) {
     // After a reload a photo is gone: its entry becomes that of the example which its address shows.
     if (view.file && !photo) history.replaceState({ ...history.state, file: null }, "");
     stage.show(photo ?? source.examples[names.indexOf(view.example)]);
-    stage.setOptions({ order: view.order, log: view.log, ghost: view.ghost });
-    stage.setTemperature(view.T);
+    stage.setOptions({ order: view.order, log: view.log, ghost: view.ghost, large: view.large });
+    if (!view.tour) stage.setTemperature(view.T);
+    stage.tour.go(view.tour);
   }
 
   window.addEventListener("popstate", follow);
   if (source.first?.file) photos.set(source.first.file, source.first); // the component came back with it
   follow();
+  stage.writeAddress = write;
   stage.views.push({ settle: write });
 }

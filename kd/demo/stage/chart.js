@@ -1,11 +1,14 @@
 // ---- the chart: a table whose rows hold the teacher's bar and a mark for each student -----------------
 
 const LOG_DECADES = 4; // of the logarithmic scale: .01 % to 100 %
+// For a projector: the size by which the page measures its texts, so far as the slider stays in the first view.
+const LARGE_TYPE = "clamp(100%, 2.9vh, 125%)";
 const AXES = { linear: ["0", "25", "50", "75", "100 %"], log: ["≤ .01", "0.1", "1", "10", "100 %"] };
 
 function buildChart(stage) {
   const { $, options, logP } = stage, table = $("#soft-targets-table"), ghostP = new Float64Array(stage.classes.length);
-  const orderSwitch = $("#order"), logSwitch = $("#log-scale"), ghostSwitch = $("#ghost"), numbersSwitch = $("#all-numbers");
+  const orderSwitch = $("#order"), logSwitch = $("#log-scale"), ghostSwitch = $("#ghost"), numbersSwitch = $("#all-numbers"), largeSwitch = $("#large-type");
+  const wide = window.matchMedia("(min-width: 761px)"); // as stage.css has it
 
   const lengthOf = (p) => (options.log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);
   // Marks are pushed along their room (100cqw), bars are scaled: nothing is laid out anew when they move.
@@ -41,6 +44,8 @@ function buildChart(stage) {
     orderSwitch.value = options.order;
     logSwitch.checked = options.log;
     ghostSwitch.checked = options.ghost;
+    largeSwitch.checked = options.large;
+    document.documentElement.style.fontSize = options.large && wide.matches ? LARGE_TYPE : "";
   }
 
   function draw() {
@@ -66,9 +71,10 @@ function buildChart(stage) {
     arrange();
   }
 
-  for (const control of [orderSwitch, logSwitch, ghostSwitch]) {
+  for (const control of [orderSwitch, logSwitch, ghostSwitch, largeSwitch]) {
     control.addEventListener("change", () => {
-      stage.setOptions({ order: orderSwitch.value, log: logSwitch.checked, ghost: ghostSwitch.checked });
+      const [log, ghost, large] = [logSwitch, ghostSwitch, largeSwitch].map(({ checked }) => checked);
+      stage.setOptions({ order: orderSwitch.value, log, ghost, large });
     });
   }
   numbersSwitch.addEventListener("change", () => stage.element.classList.toggle("numbers", numbersSwitch.checked));
@@ -101,6 +107,12 @@ function buildAnswers(stage) {
   });
 }
 
+// How much of the teacher's order of the classes but its answer a student shares: a rank correlation.
+function orderShared(models, role) {
+  const others = descending(models.teacher.logits).slice(1), ofOthers = ({ logits }) => others.map((k) => logits[k]);
+  return rankCorrelation(ofOthers(models.teacher), ofOthers(models[role]));
+}
+
 // Entropy and divergences of the distributions shown, in nats; and how much of the teacher's order of the classes but
 // its answer a student shares, which no temperature changes.
 function buildMeasures(stage) {
@@ -110,9 +122,7 @@ function buildMeasures(stage) {
   stage.views.push({
     show(value) {
       if (!value?.models) return;
-      const { teacher } = value.models, others = descending(teacher.logits).slice(1);
-      const ofOthers = ({ logits }) => others.map((k) => logits[k]);
-      for (const role of STUDENTS) shared[role].data = rankCorrelation(ofOthers(teacher), ofOthers(value.models[role])).toFixed(2);
+      for (const role of STUDENTS) shared[role].data = orderShared(value.models, role).toFixed(2);
     },
     draw() {
       if (!stage.value?.models) return;

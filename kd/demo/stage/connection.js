@@ -4,6 +4,7 @@ const ASK_SECONDS = 10, ASK_AGAIN_SECONDS = 3; // while it is there, while it is
 const LOST = "The server cannot be reached: the temperature and the examples go on working, a new photo must wait.";
 
 function buildConnection(stage) {
+  if (!window.gradio_config) return; // a page without a server has none to lose
   const signOfLife = `${window.gradio_config.root}${window.gradio_config.api_prefix}/app_id`;
   let lost = false, asking = null;
 

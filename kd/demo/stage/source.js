@@ -1,6 +1,8 @@
-// ---- where logits come from: the only place that knows of Gradio ---------------------------------------
+// ---- where logits come from: the only place that asks for them -----------------------------------------
 
-// A page without a server puts another source in this one's place: an object with these.
+const PATIENCE_SECONDS = 20; // with what was recorded
+
+// A page without a server gives the same component its answers by itself: kd/site/site.js.
 function gradioSource(props, trigger, watch) {
   // One question at a time, numbered; of those that wait, the last one counts. An answer may be announced twice.
   let asked = 0, answered = 0, next = null;
@@ -19,6 +21,25 @@ function gradioSource(props, trigger, watch) {
     // An example is shown: the component of uploads holds none any more.
     leaveUpload() {
       trigger("example");
+    },
+    // Show the tab of the class that one student never saw, and its first control as soon as it is there.
+    openGame() {
+      openTab(props.game_tab);
+      const look = (frames) => {
+        const first = document.querySelector("#game input");
+        if (first) first.focus();
+        else if (frames) requestAnimationFrame(() => look(frames - 1));
+      };
+      look(120);
+    },
+    // What was recorded of the networks, as kd/demo/recordings.py describes it; asked for when it is first wanted.
+    recordings() {
+      if (props.recordings) return Promise.resolve(props.recordings);
+      return new Promise((come, fail) => {
+        watch("recordings", () => props.recordings && come(props.recordings));
+        setTimeout(fail, PATIENCE_SECONDS * 1000);
+        trigger("recordings");
+      });
     },
     // Call `listen` with every answer: {classes, models: {role: {logits, ...}}, example, file, photo, width, height,
     // crop, picture, warning, ...}, or {problem} with a sentence, or null. `photo` is null in the answer to a crop.

@@ -21,7 +21,7 @@ const stage = {
   previous: null, // the answer to the image before
   order: [], // the teacher's: class positions, the likeliest first
   logP: Object.fromEntries(ROLES.map((role) => [role, new Float64Array(props.classes.length)])), // at the present T
-  options: { order: "teacher", log: false, ghost: false },
+  options: { order: "teacher", log: false, ghost: false, large: false },
   views: [], // of each what it has: show(value) at a new image, arrange() at new options, draw() at a new T, settle() after the hand
 
   $: (selector) => element.querySelector(selector),
@@ -82,7 +82,7 @@ stage.views.push({
   settle() { stage.$("#spoken").textContent = stage.value?.models ? spokenSummary(stage) : ""; },
 });
 
-for (const build of [buildTemperature, buildChart, buildAnswers, buildMeasures, buildSentence, buildPhoto, buildExamples, buildPulls, buildWords, buildSaving]) {
+for (const build of [buildTemperature, buildChart, buildAnswers, buildMeasures, buildSentence, buildPhoto, buildExamples, buildPulls, buildWords, buildSaving, buildRecordings, buildTour]) {
   build(stage);
 }
 buildAddress(stage); // it shows the first image

@@ -10,8 +10,8 @@ function buildTemperature(stage) {
   const TICKS = [...new Set([MIN_T, 1, 2, TAUGHT_AT, 8, MAX_T])].sort((a, b) => a - b);
   const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-  // The sliders' own value is log2 T, so that each doubling of T takes the same way. The second one stands below.
-  const sliders = [$("#temperature-slider"), $("#lower-slider")], number = $("#temperature-number"), play = $("#play");
+  // The sliders' own value is log2 T, so that each doubling of T takes the same way. The others stand below.
+  const sliders = [$("#temperature-slider"), $("#lower-slider"), ...stage.element.querySelectorAll("#recordings .temperature")], number = $("#temperature-number"), play = $("#play");
   const texts = [...stage.element.querySelectorAll(".temperature-text")].map((node) => node.appendChild(document.createTextNode("")));
   const placeOf = (t) => Math.log2(t / MIN_T) / Math.log2(MAX_T / MIN_T);
 

@@ -1,0 +1,123 @@
+// The game of the class that one student never saw. Gradio calls this, behind the stage's mathematics, with `element`,
+// `props` and `watch`. The six cards' answers come with the page; its value is the answer to a visitor's own picture
+// (omitted_class.py), {"problem": a sentence}, or null.
+
+const { classes, omitted, cards, measured } = props, OMITTED = classes.indexOf(omitted);
+const NETWORKS = ["student", "control"];
+const $ = (selector) => element.querySelector(selector);
+const make = (tag, properties = {}, ...children) => {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
+};
+const one = (/^[aeiou]/.test(omitted) ? "an " : "a ") + omitted;
+const many = omitted === "deer" ? omitted : `${omitted}s`;
+const signed = (bias) => (bias < 0 ? "−" : "+") + Math.abs(bias).toFixed(2);
+const share = (x) => `${(x * 100).toFixed(1)}\u00a0%`;
+const withControl = cards.every(({ logits }) => logits.control);
+
+let turned = 0, bet = null;
+
+// What a network says of a card: its class and how sure it is; with the correction where that is switched on.
+function answerOf(network, { logits: { [network]: plain } }) {
+  const logits = [...plain];
+  if ($("#corrected").checked) logits[OMITTED] += measured[network]?.bias ?? 0;
+  const [first] = descending(logits);
+  return { label: classes[first], right: first === OMITTED, sure: Math.exp(logSoftmax(logits, 1, [])[first]) };
+}
+
+const networksOf = (card) => NETWORKS.filter((network) => card.logits[network]);
+const named = (network) => cards.slice(0, turned).filter((card) => answerOf(network, card).right).length;
+
+// `judged`: whether the card is known to show the class; nobody knows it of a visitor's picture.
+function saidBy(network, card, judged) {
+  const { label, right, sure } = answerOf(network, card), sign = judged ? (right ? " ✓" : " ✗") : "";
+  return make("div", { className: judged && !right ? "said wrong" : "said" },
+    make("span", { className: `mark ${network}`, ariaHidden: "true" }), make("b", { textContent: label + sign }),
+    make("small", { textContent: `${network}, ${percent(sure)}` }));
+}
+
+function faceUp(card, judged) {
+  const face = make("div", { className: "face" }, make("img", { src: card.picture, alt: judged ? one : "Your picture at 32 x 32 pixels" }));
+  return [face, ...networksOf(card).map((network) => saidBy(network, card, judged))];
+}
+
+function drawCards() {
+  $("#cards").replaceChildren(...cards.map((card, place) => (
+    place < turned
+      ? make("li", { className: place === turned - 1 ? "up" : "" }, ...faceUp(card, true))
+      : make("li", { className: "down" }, make("div", { className: "face" },
+        make("span", { textContent: "?", ariaHidden: "true" }), make("span", { className: "spoken", textContent: `Card ${place + 1}, face down` })))
+  )));
+}
+
+function drawOwn() {
+  const { value } = props;
+  if (value?.problem) $("#own-answer").replaceChildren(value.problem);
+  else $("#own-answer").replaceChildren(...(value ? faceUp(value, false) : []));
+}
+
+function score() {
+  if (!turned) return "";
+  const so = `The student ${$("#corrected").checked ? "with the correction " : ""}named ${named("student")} of ${turned}`;
+  const control = withControl ? `, the control ${named("control")}` : "";
+  if (turned < cards.length) return `${so}${control}. You bet ${bet} of ${cards.length}.`;
+  return `${so}${control}: ${named("student") === bet ? "as you bet" : `you bet ${bet}`}.`;
+}
+
+function draw() {
+  drawCards();
+  drawOwn();
+  $("#score").textContent = score();
+  const over = turned === cards.length;
+  $("#bet fieldset").disabled = turned > 0;
+  $("#turn").hidden = over;
+  $("#turn").textContent = turned ? "Turn the next card" : "Turn the first card";
+  $("#bet-again").hidden = $("#measured").hidden = !over;
+}
+
+function turn() {
+  bet = Number(new FormData($("#bet")).get("bet") ?? bet); // a form without its disabled fields, once it is made
+  turned += 1;
+  draw();
+  const card = cards[turned - 1];
+  const said = networksOf(card).map((network) => {
+    const { label, sure } = answerOf(network, card);
+    return `the ${network} says ${label}, ${percent(sure)}`;
+  });
+  $("#card-told").textContent = `Card ${turned} of ${cards.length}: ${said.join("; ")}. ${score()}`;
+  (turned < cards.length ? $("#turn") : $("#bet-again")).focus({ preventScroll: true });
+}
+
+function startAgain() {
+  turned = 0;
+  bet = null;
+  $("#bet").reset();
+  draw();
+  $("#card-told").textContent = "";
+  $("#bet input").focus();
+}
+
+// What does not change.
+$("#game-story").textContent = `One student was never shown ${one}. It learnt from the teacher's shares for pictures of the nine other classes, where ${one} is never more than a doubt.` +
+  (withControl ? ` Its control, the same network, saw the same pictures with their labels alone.` : "");
+$("#bet legend").textContent = `Here lie ${cards.length} ${many}, face down. How many will it name?`;
+$(".bets").append(...Array.from({ length: cards.length + 1 }, (_, n) => (
+  make("label", {}, make("input", { type: "radio", name: "bet", value: n, required: true }), make("span", { textContent: n })))));
+const { student, control } = measured;
+$("#measured").textContent = `Measured on all of CIFAR-10's test images of ${many}: as it was trained, the student names ${share(student.before)} of them, with the correction of its bias ${share(student.after)}.` +
+  (control ? ` The control, taught by the labels alone: ${share(control.before)} and ${share(control.after)}.` : "");
+$("#bias-story").textContent = `From the teacher the student learns what ${one} looks like, but also that there are none. The correction adds ${signed(student.bias)} to its logit of that class` +
+  (control ? `, ${signed(control.bias)} to the control's` : "") +
+  `: as much as makes it answer "${omitted}" as often as its teacher does, on validation images of the nine other classes. No picture of ${one} is needed for it (Hinton, Vinyals and Dean, 2015, section 3).`;
+$("#chosen").textContent = `The pictures were chosen by a rule, and no network was asked: ${props.chosen}.`;
+
+$("#bet").addEventListener("submit", (event) => { event.preventDefault(); turn(); });
+$("#bet-again").addEventListener("click", startAgain);
+$("#cards").addEventListener("click", ({ target }) => { if (target.closest(".down")) $("#bet").requestSubmit(); });
+$("#corrected").addEventListener("change", () => {
+  draw();
+  if (turned) $("#card-told").textContent = score();
+});
+draw();
+watch("value", drawOwn);

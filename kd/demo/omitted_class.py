@@ -1,0 +1,132 @@
+"""The tab "The class it never saw", a game: how many images of a class will a student name that was never shown one?
+
+The view itself is in game/. The networks answer its six images once, here; bets, cards and the correction of the bias
+need no server.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import gradio as gr
+import numpy as np
+import torch
+from PIL import Image
+
+from kd.checkpoint import CheckpointError
+from kd.demo.crowd import NO_ANSWER, SINGLE_PHOTO, TURNS
+from kd.demo.examples import game_pictures
+from kd.demo.seen import picture_url
+from kd.demo.stage_view import script
+from kd.demo.uploads import read_upload
+from kd.hub import Classifier
+from kd.inference import PhotoError, read_photo, to_network_size
+from kd.studies.ledger import read_studies
+from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, study_of
+
+GAME = Path(__file__).parent / "game"
+TAB = "The class it never saw"
+
+
+class OmittedClass(NamedTuple):
+    """A student that was never shown a class, and the control that had the labels alone.
+
+    Attributes:
+        name: the class.
+        student, control: the networks; the control may not ship.
+        found: what a study measured of both; the control may not have been run.
+    """
+
+    name: str
+    student: Classifier
+    control: Classifier | None
+    found: Found
+
+
+def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
+    """What the folder holds of a student without a class; None where none ships, or no study has measured it.
+
+    Raises:
+        CheckpointError: a network is damaged, or the control saw the class.
+    """
+    if not (checkpoints / FOLDER).is_dir():
+        return None
+    student = Classifier.from_pretrained(checkpoints / FOLDER)
+    name = student.config["data"]["omitted_class"]
+    found = study_of(student.config, read_studies(checkpoints))
+    if found is None:
+        return None
+    control = None
+    if (checkpoints / CONTROL_FOLDER).is_dir():
+        control = Classifier.from_pretrained(checkpoints / CONTROL_FOLDER)
+        if control.config["data"].get("omitted_class") != name:
+            raise CheckpointError(
+                f"{checkpoints / CONTROL_FOLDER} was not trained without the class {name}: put it right"
+            )
+    return OmittedClass(name, student, control, found)
+
+
+def measured(run: OmittedClassRun | None) -> dict | None:
+    """What the game tells of a run: the share of the omitted class's test images that it names before and after the
+    correction of its bias, and the bias."""
+    return run and {"before": run.before["omitted"], "after": run.after["omitted"], "bias": run.bias}
+
+
+def build_game(omitted: OmittedClass) -> None:
+    """The tab: the six cards, and a place for one's own pictures."""
+    chosen, pictures = game_pictures(omitted.name)
+    with gr.Tab(TAB):
+        with gr.HTML(
+            None,
+            html_template=(GAME / "game.html").read_text("utf-8"),
+            css_template=(GAME / "game.css").read_text("utf-8"),
+            js_on_load=script("mathematics") + (GAME / "game.js").read_text("utf-8"),
+            apply_default_css=False,
+            elem_id="game",
+            classes=omitted.student.config["classes"],
+            omitted=omitted.name,
+            measured={"student": measured(omitted.found.run), "control": measured(omitted.found.control)},
+            chosen=chosen,
+            cards=answer_pictures(omitted, [to_network_size(read_photo(picture)) for picture in pictures]),
+        ) as view:
+            image = gr.Image(
+                type="filepath", sources=["upload", "clipboard"], height=200, label="Your own picture",
+                elem_id="game-image",
+            )  # fmt: skip
+        shown = image.input(
+            lambda upload: answer_upload(omitted, upload), image, view,
+            preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
+            **SINGLE_PHOTO,
+        )  # fmt: skip
+        shown.failure(None, None, view, js=NO_ANSWER, api_visibility="private")
+        image.clear(None, None, view, js="() => null", show_progress="hidden", api_visibility="private")
+
+
+@torch.inference_mode()
+def answer_pictures(omitted: OmittedClass, seen: list[Image.Image]) -> list[dict]:
+    """What the game shows of images.
+
+    Args:
+        seen: RGB, 32 x 32.
+
+    Returns:
+        For each {"picture": URL, "logits": {"student": [10], "control": [10], where it ships}}.
+    """
+    pixels = torch.from_numpy(np.stack([np.array(image) for image in seen])).permute(0, 3, 1, 2).float() / 255
+    networks = {"student": omitted.student, "control": omitted.control}
+    logits = {name: network(pixels).tolist() for name, network in networks.items() if network}
+    return [
+        {"picture": picture_url(image), "logits": {name: rows[place] for name, rows in logits.items()}}
+        for place, image in enumerate(seen)
+    ]
+
+
+def answer_upload(omitted: OmittedClass, upload: dict | None) -> dict | None:
+    """The answers to a visitor's own picture, or {"problem": a sentence}."""
+    if not upload:
+        return None
+    try:
+        seen = to_network_size(read_upload(upload))
+    except PhotoError as error:
+        return {"problem": str(error)}
+    with TURNS:
+        return answer_pictures(omitted, [seen])[0]

@@ -1,0 +1,110 @@
+"""What the page shows of the recordings beside the checkpoints (see `kd.recording`): the map of classes, the replay.
+
+The map is drawn from the last moment of any network's recording. The replay wants both students', of the same moments.
+Either is left out where its recordings are missing, and the page's log says which command makes them.
+"""
+
+import base64
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kd.cifar10 import CLASSES
+from kd.models import ROLES
+from kd.recording import RECORDING, read_recording
+
+STUDENTS = ("student", "distilled")
+LEAST_MOMENTS = 3  # of a replay
+# Total variation (0 to 1) of a network's answers to the examples and those that were recorded of it, on average, from
+# which on they are another network's. Half precision and the rounding of what is stored move it by hundredths.
+ANOTHER = 0.1
+
+
+class Recorded(NamedTuple):
+    """What is shown, and what is not.
+
+    Attributes:
+        views: goes to the browser when it is first wanted: {"map": {role: {"logits", "scale"}}, "replay": {"epochs":
+            [M], "students": {role: {"logits", "scales": [M], "accuracy": [M], "of_recorded": [M]}}} or None}. `logits`
+            are signed bytes, base64: of the map (500, 10), of the replay (M, 10, 10), moments by examples. `accuracy`
+            is that on all validation images, None within an epoch; `of_recorded` is that on the recorded ones.
+        missing: a sentence for each thing that cannot be shown, with the way out.
+    """
+
+    views: dict
+    missing: list[str]
+
+
+def read_recorded(checkpoints: Path, examples: list[dict]) -> Recorded:
+    """Read the recordings of the three networks.
+
+    Args:
+        checkpoints: the folder that holds teacher/, student/ and distilled/.
+        examples: the networks' answers to the ten examples (`page.show`), in class order.
+    """
+    found, missing = {}, []
+    for role in ROLES:
+        folder = checkpoints / role
+        recording = read_recording(folder / RECORDING)
+        if recording is None or not _is_whole(recording):
+            missing.append(f"The map of classes lacks the {role}: python -m train.record {folder}")
+        elif _apart(recording, [example["models"][role]["logits"] for example in examples]) > ANOTHER:
+            missing.append(
+                f"{folder / RECORDING} does not fit the network beside it: it was recorded of another one, or on other "
+                f"images than the page's examples. Delete it, and python -m train.record {folder}"
+            )
+        else:
+            found[role] = recording
+    replay = _replay(found)
+    if replay is None:
+        missing.append(
+            f"There is no replay of the training: it wants the same {LEAST_MOMENTS} moments or more of both students, "
+            "as python -m train.student --record and python -m train.distill --record store them"
+        )
+    last = {role: _last_moment(recording) for role, recording in found.items()}
+    return Recorded({"map": last, "replay": replay}, missing)
+
+
+def _is_whole(recording: dict[str, Tensor]) -> bool:
+    """Whether the tensors are those of a recording: as many moments of each, ten examples, as many images a class."""
+    moments, images, *classes = recording["logits"].shape
+    return (
+        recording["logits"].dtype == torch.int8 and classes == [len(CLASSES)] and moments > 0
+        and images > len(CLASSES) and images % len(CLASSES) == 0
+        and all(recording[name].shape == (moments,) for name in ("scale", "epoch", "accuracy"))
+    )  # fmt: skip
+
+
+def _apart(recording: dict[str, Tensor], logits: list[list[float]]) -> float:
+    """Mean total variation of the last moment's distributions of the examples and these logits', at T = 1."""
+    recorded = recording["logits"][-1, : len(CLASSES)] * recording["scale"][-1]
+    return (recorded.softmax(dim=1) - torch.tensor(logits).softmax(dim=1)).abs().sum(dim=1).mean().item() / 2
+
+
+def _last_moment(recording: dict[str, Tensor]) -> dict:
+    return {"logits": _bytes(recording["logits"][-1, len(CLASSES) :]), "scale": recording["scale"][-1].item()}
+
+
+def _replay(found: dict[str, dict[str, Tensor]]) -> dict | None:
+    """The replay's part of the views; None where the students were not recorded at the same moments."""
+    epochs = [found[role]["epoch"].tolist() for role in STUDENTS if role in found]
+    if len(epochs) < len(STUDENTS) or epochs[0] != epochs[1] or len(epochs[0]) < LEAST_MOMENTS:
+        return None
+    return {"epochs": epochs[0], "students": {role: _moments(found[role]) for role in STUDENTS}}
+
+
+def _moments(recording: dict[str, Tensor]) -> dict:
+    examples, rest = recording["logits"].split([len(CLASSES), recording["logits"].shape[1] - len(CLASSES)], dim=1)
+    labels = torch.arange(len(CLASSES)).repeat_interleave(rest.shape[1] // len(CLASSES))
+    return {
+        "logits": _bytes(examples),
+        "scales": recording["scale"].tolist(),
+        "accuracy": [None if share != share else share for share in recording["accuracy"].tolist()],
+        "of_recorded": (rest.argmax(dim=2) == labels).double().mean(dim=1).tolist(),
+    }
+
+
+def _bytes(logits: Tensor) -> str:
+    return base64.b64encode(logits.contiguous().numpy().tobytes()).decode()

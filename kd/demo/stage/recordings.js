@@ -1,0 +1,34 @@
+// ---- what was recorded of the networks: loaded when one of its two views is first opened -----------------
+
+const LOADING = "Loading what was recorded …", NOT_LOADED = "It did not come. Please try again, or reload the page.";
+
+// Calls `draw` at most once a frame, and only while the node is in sight; returns what asks for it.
+function drawnInSight(node, draw) {
+  let inSight = false, frame = null;
+  function ask() {
+    if (inSight) frame ??= requestAnimationFrame(() => { frame = null; draw(); });
+  }
+  new IntersectionObserver((entries) => { inSight = entries.at(-1).isIntersecting; ask(); }).observe(node);
+  return ask;
+}
+
+function buildRecordings(stage) {
+  for (const [name, build] of [["map", buildMap], ["replay", buildReplay]]) {
+    const view = stage.$(`#${name}`);
+    if (!view) continue; // nothing was recorded for it
+    const waiting = view.querySelector(".waiting"), panel = view.querySelector(".panel");
+    let coming = null;
+    view.addEventListener("toggle", () => {
+      if (!view.open || coming) return;
+      waiting.textContent = LOADING;
+      coming = stage.source.recordings().then((views) => {
+        waiting.textContent = "";
+        panel.hidden = false;
+        build(stage, views[name]);
+      }, () => {
+        waiting.textContent = NOT_LOADED;
+        coming = null;
+      });
+    });
+  }
+}

@@ -1,0 +1,136 @@
+// ---- the tour: steps over the same stage, each with an address of its own (address.js) ------------------
+
+const GLIDE_SECONDS = 1.4; // from the temperature shown to that of a step
+const SWIPE_PIXELS = 48; // that a finger has to go sideways
+
+// The steps: at which T, whether the students are to be seen, and what the caption says of the image shown, from
+// its numbers at that T.
+function tourSteps({ props, classes }) {
+  const HOT = props.max_temperature, TAUGHT_AT = props.taught_at, omitted = classes.indexOf(props.omitted_class);
+  const steps = [
+    { T: 1, title: "One answer", caption: ({ p, order: [first] }) => {
+      const rest = p[first] < 0.9 ? "here it doubts aloud." : "what it thinks of each is squeezed in there.";
+      return `At T = 1 the teacher gives ${classes[first]} ${percent(p[first])}. The other nine share ${percent(1 - p[first])}: ${rest}`;
+    } },
+    { T: TAUGHT_AT, title: "The ranking", caption: ({ p, order: [first, second, third, ...others] }) => {
+      const last = others.at(-1);
+      return `T = ${TAUGHT_AT} brings all nearer and keeps their order: after ${classes[first]} come ${classes[second]} (${percent(p[second])}) and ${classes[third]} (${percent(p[third])}), last ${classes[last]} (${percent(p[last])}).`;
+    } },
+    { T: HOT, title: "Too hot", caption: ({ p, order }) => (
+      `At T = ${HOT} all ten lie between ${percent(p[order.at(-1)])} and ${percent(p[order[0]])}: the order is lost to the eye.`
+    ) },
+    { T: TAUGHT_AT, title: "The students", students: true, caption: ({ models }) => {
+      const shared = (role) => orderShared(models, role).toFixed(2);
+      return `Of the teacher's order of the other nine the student alone (ring) shares ${shared("student")}, the distilled one (disc) ${shared("distilled")}. 1 is the same order, 0 none of it.`;
+    } },
+  ];
+  if (omitted >= 0) {
+    steps.push({ T: TAUGHT_AT, title: "The class it never saw", students: true, leadsOn: true, caption: ({ p, order: [first] }) => (
+      first === omitted
+        ? `One student was never shown ${article(classes[omitted])}: what it knows of one are the teacher's shares for other pictures.`
+        : `To this picture the teacher gives ${classes[omitted]} ${percent(p[omitted])}. From such shares alone one student knows ${article(classes[omitted])}: it was never shown one.`
+    ) });
+  }
+  return steps;
+}
+
+function buildTour(stage) {
+  const { $, element } = stage, card = $("#tour"), begin = $("#begin-tour"), text = $("#tour-text"), steps = tourSteps(stage);
+  const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)"), logP = new Float64Array(stage.classes.length);
+  let step = 0; // from 1; 0 while there is no tour
+  let gliding = null; // the frame of a glide
+
+  function stop() {
+    cancelAnimationFrame(gliding);
+    gliding = null;
+  }
+
+  function glideTo(t) {
+    stop();
+    stage.pause();
+    if (reducedMotion.matches) { stage.setTemperature(t); return; }
+    const from = stage.T, began = performance.now();
+    const goOn = (now) => {
+      const share = Math.min(1, Math.max(0, now - began) / (GLIDE_SECONDS * 1000)), eased = share * share * (3 - 2 * share);
+      stage.setTemperature(share < 1 ? from * (t / from) ** eased : t);
+      gliding = share < 1 ? requestAnimationFrame(goOn) : null;
+    };
+    gliding = requestAnimationFrame(goOn);
+  }
+
+  // The caption is of the step's own T, wherever the hand has taken the slider.
+  function tell() {
+    const { T, title, caption, leadsOn } = steps[step - 1], { models } = stage.value;
+    const p = Array.from(logSoftmax(models.teacher.logits, T, logP), Math.exp);
+    text.replaceChildren(make("b", { textContent: `${step} of ${steps.length}: ${title}. ` }), caption({ p, order: stage.order, models }));
+    $("#tour-back").disabled = step === 1;
+    $("#tour-next").textContent = step < steps.length ? "Next" : leadsOn ? "Bet on it" : "End";
+  }
+
+  // As an address asks for it: step 0 ends the tour.
+  function go(to) {
+    if (!to && card.contains(document.activeElement)) { begin.focus(); }
+    if (gliding !== null) { stop(); stage.setTemperature(steps[step - 1].T); }
+    step = stage.value?.models ? to : 0;
+    element.classList.toggle("touring", step > 0);
+    element.classList.toggle("teacher-alone", step > 0 && !steps[step - 1].students);
+    card.hidden = !step;
+    if (!step) return;
+    tell();
+    glideTo(steps[step - 1].T);
+  }
+
+  // As the visitor asks for it: a new entry in the browser's history.
+  function visit(to) {
+    go(to);
+    stage.writeAddress();
+  }
+
+  function end() {
+    visit(0);
+    begin.focus();
+  }
+
+  function goOn() {
+    if (step < steps.length) { visit(step + 1); return; }
+    const { leadsOn } = steps[step - 1];
+    end();
+    if (leadsOn) stage.source.openGame();
+  }
+
+  begin.addEventListener("click", () => { visit(1); card.focus(); });
+  $("#tour-back").addEventListener("click", () => visit(step - 1));
+  $("#tour-next").addEventListener("click", goOn);
+  $("#tour-end").addEventListener("click", end);
+
+  document.addEventListener("keydown", (event) => {
+    const { key, target } = event;
+    if (!step || event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey || !card.checkVisibility()) return;
+    if (key === "Escape") { if (!$("#word").matches(":popover-open")) end(); return; }
+    if (target.closest?.("input, select, textarea, [role=tab], #seen")) return; // which have another use for arrows
+    if (key === "ArrowRight" && step < steps.length) visit(step + 1);
+    else if (key === "ArrowLeft" && step > 1) visit(step - 1);
+  });
+
+  // A finger sideways, on the card or the chart.
+  let touch = null;
+  element.addEventListener("pointerdown", (event) => {
+    touch = step && event.pointerType === "touch" && event.target.closest("#tour, #soft-targets") ? event : null;
+  });
+  element.addEventListener("pointerup", (event) => {
+    if (!step || event.pointerId !== touch?.pointerId) return;
+    const across = event.clientX - touch.clientX, down = event.clientY - touch.clientY;
+    touch = null;
+    if (Math.abs(across) < SWIPE_PIXELS || Math.abs(across) < 2 * Math.abs(down)) return;
+    if (across < 0 && step < steps.length) visit(step + 1);
+    else if (across > 0 && step > 1) visit(step - 1);
+  });
+
+  // The hand goes first: it ends a glide, and the tour waits where it is.
+  for (const sign of ["pointerdown", "keydown", "input"]) {
+    element.addEventListener(sign, ({ target }) => { if (target.closest("#temperature, #lower-slider")) stop(); });
+  }
+
+  stage.tour = { get step() { return step; }, has: (n) => n - 1 in steps, go };
+  stage.views.push({ show() { if (step) stage.value?.models ? tell() : go(0); } });
+}

@@ -1,0 +1,83 @@
+"""The tab "Use the student": code that runs as it is shown, what the network weighs, and what it cannot."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from kd.cifar10 import CLASSES, IMAGE_SIZE
+from kd.demo.crowd import MAX_IMAGES
+from kd.inference import Trio
+from kd.models import ARCHITECTURES
+from kd.results import read_results
+
+ADDRESS = "http://127.0.0.1:7860/"  # in the code, until the browser puts the page's own in its place
+
+CODE = f"""### In Python
+
+In a folder with this project's files, after `pip install .` there:
+
+```python
+from kd.hub import Classifier
+
+student = Classifier.from_pretrained("checkpoints/distilled")
+print(student.classify("kd/demo/examples/frog.png"))
+```
+
+### From this page, in Python
+
+All three networks answer, with `pip install gradio_client` alone; a list of up to {MAX_IMAGES} pictures gets a list of answers.
+
+```python
+from gradio_client import Client, handle_file
+
+page = Client("{ADDRESS}")
+answer = page.predict(handle_file("kd/demo/examples/frog.png"), 4.0, api_name="/classify")
+print(answer["models"]["distilled"]["label"])
+```
+
+### From this page, with curl
+
+```sh
+file=$(curl -s -F files=@kd/demo/examples/frog.png {ADDRESS}gradio_api/upload | cut -d '"' -f 2)
+event=$(curl -s {ADDRESS}gradio_api/call/classify -H "Content-Type: application/json" \\
+    -d "{{\\"data\\": [{{\\"path\\": \\"$file\\", \\"meta\\": {{\\"_type\\": \\"gradio.FileData\\"}}}}, 4.0]}}" | cut -d '"' -f 4)
+curl -s -N {ADDRESS}gradio_api/call/classify/$event
+```
+
+### Without Python
+
+`python -m train.export checkpoints/distilled --output student` writes it as ONNX, which runs in a browser, on a phone and
+in most languages; docs/export.md has the options.
+"""  # noqa: E501 (a paragraph of Markdown is a line)
+
+
+def build_use(trio: Trio, checkpoints: Path) -> None:
+    """The tab; its code names the address that the visitor's browser has of this page."""
+    with gr.Tab("Use the student") as tab:
+        text = gr.Markdown(f"{facts(trio, checkpoints)}\n\n{CODE}", elem_id="use")
+    tab.select(
+        None, text, text, api_visibility="private",
+        js=f"(text) => text.replaceAll('{ADDRESS}', location.origin + location.pathname)",
+    )  # fmt: skip
+
+
+def facts(trio: Trio, checkpoints: Path) -> str:
+    """What the distilled student is, weighs and knows, in a paragraph; measured figures where they were measured."""
+    config, results = trio.configs["distilled"], read_results(checkpoints)
+    weighs = f"{trio.parameters['distilled'] / 1e6:.1f} million parameters"
+    measured = ""
+    if results:
+        model = results["models"]["distilled"]
+        weighs += (
+            f", {model['macs'] / 1e6:.1f} million multiply-accumulates an image, {model['bytes'] / 1e6:.1f} MB on disk"
+        )
+        measured = (
+            f" It has {model['accuracy']:.1%} of CIFAR-10's test images right and takes {model['latency_ms']:.1f} ms "
+            f"for one on one core ({results['machine']})."
+        )
+    return (
+        f"The distilled student is a {ARCHITECTURES[config['architecture']]}: {weighs}.{measured} It sees "
+        f"{IMAGE_SIZE} × {IMAGE_SIZE} pixels and answers with one of ten classes whatever they show "
+        f"({', '.join(CLASSES)}); of photographs from elsewhere it has fewer right than of CIFAR-10's. Code and "
+        f"weights are under the MIT licence."
+    )

@@ -1,0 +1,78 @@
+// The three networks as the page uses them: fetched by the worker of networks.js, and asked together.
+
+const GROUPS = [["student", "distilled"], ["teacher"]]; // the large one is fetched when the small ones are there
+const ROLES = GROUPS.flat();
+const NO_WORKER = "The networks could not be started. Please check the connection and try again.";
+
+// site: {runtime: {parts, bytes}, networks: {role: {parts, bytes}}}, as networks.js takes them.
+// changed: called without arguments whenever there is more to tell.
+export function threeNetworks({ runtime, networks }, changed) {
+  const total = [runtime, ...Object.values(networks)].reduce((sum, { bytes }) => sum + bytes, 0);
+  let worker = null, received = {}, ready = new Set(), problems = {};
+  let question = null, asked = 0; // {ask, pixels, answers: {role: {logits, milliseconds}}, done}
+
+  function tell() {
+    if (question) worker?.postMessage({ ask: question.ask, pixels: question.pixels });
+  }
+
+  function load(roles) {
+    for (const role of roles) worker.postMessage({ load: role, ...networks[role] });
+  }
+
+  function hear({ data }) {
+    if (data.loading) received[data.loading] = data.received;
+    if (data.ready) ready.add(data.ready);
+    if (data.failed) {
+      ready.delete(data.failed);
+      problems[data.failed] = data.problem;
+    }
+    if (data.answer !== undefined && data.answer === question?.ask) {
+      question.answers[data.role] = { logits: data.logits, milliseconds: data.milliseconds };
+      if (ROLES.every((role) => role in question.answers)) end(question.answers);
+    }
+    if (data.ready || data.failed) {
+      const [first, ...others] = GROUPS, settled = (role) => ready.has(role) || role in problems;
+      if (first.includes(data.ready ?? data.failed) && first.every(settled)) others.forEach(load);
+    }
+    changed();
+  }
+
+  function end(answers) {
+    question?.done(answers);
+    question = null;
+  }
+
+  return {
+    // Fetch the networks, or fetch and start them anew after a problem.
+    start() {
+      worker?.terminate();
+      [received, ready, problems] = [{}, new Set(), {}];
+      worker = new Worker(new URL("./networks.js", import.meta.url), { type: "module" });
+      worker.onmessage = hear;
+      worker.onerror = () => {
+        for (const role of ROLES) problems[role] ??= NO_WORKER;
+        changed();
+      };
+      worker.postMessage({ runtime });
+      load(GROUPS[0]);
+      tell();
+      changed();
+    },
+    get started() { return worker !== null; },
+    // Ask all three, whenever they are there. Returns a promise of {role: {logits, milliseconds}}, or of null if the
+    // next question comes before the answers.
+    ask(pixels) {
+      end(null);
+      return new Promise((done) => {
+        question = { ask: ++asked, pixels, answers: {}, done };
+        tell();
+      });
+    },
+    forget() { end(null); },
+    get total() { return total; }, // bytes
+    get received() { return Object.values(received).reduce((sum, bytes) => sum + bytes, 0); },
+    get ready() { return ready.size === ROLES.length; },
+    get problem() { return Object.values(problems)[0] ?? null; }, // a sentence
+    get answered() { return question?.answers ?? null; }, // to a question that waits for the rest
+  };
+}

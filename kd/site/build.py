@@ -1,0 +1,220 @@
+"""The page without a server, written to a folder: `python -m train.export --site DIR`.
+
+The stage is the Gradio page's own component, taken apart again; around it stand this folder's files, and the networks
+as ONNX, cut into parts under 10 MB, so that plain git to a Space works.
+"""
+
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from markdown_it import MarkdownIt
+from PIL import Image
+
+from kd import checkpoint, export
+from kd.checkpoint import MAX_SHARD_BYTES, write_atomically
+from kd.demo.examples import EXAMPLES
+from kd.demo.page import HERE as PAGE_FOLDER
+from kd.demo.page import TITLE, stage_of
+from kd.demo.results_tab import LESS_ON_PHOTOS, chip
+from kd.demo.seen import warning
+from kd.demo.study_figures import Drawing, drawings_of
+from kd.export import ExportError
+from kd.inference import TrainedNetwork, Trio
+from kd.models import ROLES, first_layer
+from kd.out_of_class import FLOOR, packed
+from kd.results import read_results, results_table, training_sentences
+from kd.site.runtime import FILES, fetch_runtime
+from kd.studies.claims import claims
+from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, MeasuredStudy, read_studies
+from kd.studies.report import is_short, study_table
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+HERE = Path(__file__).parent
+SCRIPTS = ("site.js", "answers.js", "photo.js", "shrink.js", "warning.js", "networks.js")
+PAGE, SERVICE_WORKER, RECORDINGS = "index.html", "service-worker.js", "recordings.json"
+NETWORKS, RUNTIME, FIGURES = "networks", "runtime", "figures"  # folders; all of these are written anew each time
+WEB_ASSEMBLY = FILES[-1]  # the runtime's large file
+MAX_APART = 0.05  # of any logit of the examples between a network and its export
+
+
+def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
+    """Write the page, and say after each step what was done.
+
+    Args:
+        checkpoints: of the three networks, with their results.
+        folder: an empty one, or one that this function wrote.
+
+    Raises:
+        CheckpointError: a checkpoint or a result is missing or damaged.
+        ExportError: the folder holds other files; a package is missing; or an exported network answers differently.
+        RuntimeFetchError: the runtime cannot be had.
+        OSError: the folder cannot be written to.
+    """
+    export.require_packages()
+    make_room(folder)
+    with tempfile.TemporaryDirectory() as place:
+        fetch_runtime(Path(place))
+        (folder / RUNTIME).mkdir(parents=True)
+        for name in FILES:
+            if name != WEB_ASSEMBLY:
+                shutil.copyfile(Path(place) / name, folder / RUNTIME / name)
+        web_assembly = (Path(place) / WEB_ASSEMBLY).read_bytes()
+    # A quarter of its size, and no matter whether the file server compresses.
+    data = {"runtime": store(gzip.compress(web_assembly, mtime=0), RUNTIME, folder), "networks": {}}
+    yield f"{folder / RUNTIME}: ONNX Runtime Web, {data['runtime']['bytes'] / 1e6:.1f} MB"
+
+    trio = Trio(checkpoints)
+    stage, recorded = stage_of(trio)
+    write(folder / RECORDINGS, json.dumps(recorded.views, separators=(",", ":")))
+    for role in ROLES:
+        content, apart = exported(trio, role)
+        data["networks"][role] = store(content, role, folder)
+        parts = len(data["networks"][role]["parts"])
+        yield (
+            f"{folder / NETWORKS}: {role}, {len(content) / 1e6:.1f} MB in {parts} file{'s' * (parts > 1)}, "
+            f"logits of the examples within {apart:.3f} of PyTorch's"
+        )
+
+    data |= {"props": stage.props | {"value": None}, "warner": None, "warning": None}
+    if trio.warner:
+        data |= {"warner": browser_warner(trio), "warning": warning(trio.out_of_class)}
+    write_page(folder, stage, data, results_of(Path(checkpoints), folder), training_sentences(trio.configs))
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    kept = [part for stored in (data["runtime"], *data["networks"].values()) for part in stored["parts"]]
+    files = ["./", *(name for name in names if name not in (*kept, SERVICE_WORKER, "README.md"))]
+    lists = f"const FILES = {json.dumps(files)};\nconst KEPT = {json.dumps(kept)};\n\n"
+    write(folder / SERVICE_WORKER, lists + (HERE / SERVICE_WORKER).read_text("utf-8"))
+    size = sum((folder / name).stat().st_size for name in names)
+    yield f"{folder}: {size / 1e6:.1f} MB; any file server serves it: python -m http.server --directory {folder}"
+
+
+def make_room(folder: Path) -> None:
+    """Make the folder, without what an earlier call has put into its folders.
+
+    Raises:
+        ExportError: it holds what this module did not write, or cannot be written to.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / SERVICE_WORKER).is_file():
+        raise ExportError(f"{folder} holds other files: name a folder that is empty, or one that --site wrote")
+    for below in (NETWORKS, RUNTIME, FIGURES):
+        shutil.rmtree(folder / below, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / SERVICE_WORKER, "")  # by which the folder is known, if this is interrupted
+
+
+def store(content: bytes, name: str, folder: Path) -> dict:
+    """Write a large file in parts; a part is named by its content, so that a browser need not ask for it again.
+
+    Returns:
+        {"parts": addresses relative to the folder, "bytes": of all}, as networks.js takes it.
+    """
+    parts = []
+    for start in range(0, len(content), MAX_SHARD_BYTES):
+        part = content[start : start + MAX_SHARD_BYTES]
+        parts.append(f"{NETWORKS}/{name}-{len(parts) + 1}-{hashlib.sha256(part).hexdigest()[:12]}.bin")
+        write_atomically(folder / parts[-1], lambda path, part=part: path.write_bytes(part))
+    return {"parts": parts, "bytes": len(content)}
+
+
+@torch.inference_mode()
+def exported(trio: Trio, role: str) -> tuple[bytes, float]:
+    """A network as ONNX with its weights in half precision, and how far its logits of the examples are from PyTorch's.
+
+    Raises:
+        ExportError: they are too far.
+    """
+    classifier = TrainedNetwork(*checkpoint.load(trio.folder / role))  # the trio's own are changed for answering
+    content = export.with_float16_weights(export.to_onnx(classifier)).SerializeToString()
+    pictures = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in EXAMPLES])
+    images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    apart = (export.answering(content)(images) - classifier(images)).abs().max().item()
+    if not apart <= MAX_APART:  # true for NaN as well
+        raise ExportError(f"{trio.folder / role} cannot be exported in half precision: logits change by {apart:.2g}")
+    return content, apart
+
+
+def browser_warner(trio: Trio) -> dict:
+    """What warning.js needs: thresholds, what contrasts are compared with, and the teacher's first layer."""
+    teacher = trio.networks["teacher"]
+    convolution, _ = first_layer(teacher.network)  # with its norm inside
+    normalisation = checkpoint.normalisation_of(teacher.config)
+    return trio.warner.to_json() | {
+        "floor": FLOOR, "mean": normalisation.mean, "std": normalisation.std, "side": convolution.kernel_size[0],
+        "stride": convolution.stride[0], "padding": convolution.padding[0],
+        "filters": packed(convolution.weight.detach().contiguous()), "biases": packed(convolution.bias.detach()),
+    }  # fmt: skip
+
+
+def write_page(folder: Path, stage: "gr.HTML", data: dict, results: str, trained: str) -> None:
+    """Write the page's own files: all but what is large."""
+    above, below = stage.html_template.split("@children")
+    # No text of the JSON may end the element that holds it.
+    filled = {
+        "title": TITLE, "stage: above": above, "stage: below": below, "results": results,
+        "footer": MarkdownIt().render("How these networks were trained. " + trained),
+        "site": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
+    }  # fmt: skip
+    page = (HERE / PAGE).read_text("utf-8")
+    for marker, text in filled.items():
+        before, after = page.split(f"<!-- {marker} -->")
+        page = before + text + after
+    write(folder / PAGE, page)
+    # As Gradio calls the script and confines the rules.
+    write(folder / "stage.js", f"export default function (element, trigger, props, watch) {{\n{stage.js_on_load}\n}}\n")
+    write(folder / "stage.css", f"#stage {{\n{stage.css_template}\n}}\n")
+    for name in (*SCRIPTS, "site.css", "README.md"):
+        write(folder / name, (HERE / name).read_text("utf-8"))
+    write(folder / "claims.css", (PAGE_FOLDER / "claims.css").read_text("utf-8"))
+
+
+def results_of(checkpoints: Path, folder: Path) -> str:
+    """The results and what the studies claim as HTML, as in the results tab; their figures go to the folder."""
+    markdown = MarkdownIt().enable("table")
+
+    def image_of(study: MeasuredStudy, drawing: Drawing) -> str:
+        drawn = checkpoints / STUDIES_FOLDER / FIGURES_FOLDER / f"{study.study}-{drawing.name}.svg"
+        if not drawn.is_file():
+            return ""
+        write(folder / FIGURES / drawn.name, svg := drawn.read_text("utf-8"))
+        size = " ".join(re.findall(r'(?:width|height)="\d+"', svg)[:2])  # so that the page keeps room for it
+        return f'<img src="{FIGURES}/{drawn.name}" alt="{escape(drawing.title)}" {size} loading="lazy">'
+
+    def details(study: MeasuredStudy, title: str, drawings: list[Drawing]) -> str:
+        figures = "\n".join(image_of(study, drawing) for drawing in drawings)
+        table = scrollable(markdown.render(study_table(study)))
+        return f"<details><summary>{escape(title)}</summary>\n{table}\n{figures}</details>"
+
+    results, studies = read_results(checkpoints), read_studies(checkpoints)
+    table = scrollable(markdown.render(results_table(results))) if results else ""
+    parts = ["<h2>Results</h2>", f"<p>{LESS_ON_PHOTOS}</p>", table] if results else []
+    told = claims(studies)
+    for claim in told:
+        drawn = drawings_of(claim.study)
+        parts += [f"<p>{chip(claim)}</p>", *(image_of(claim.study, drawing) for drawing in drawn[:1])]
+        parts.append(details(claim.study, "Details", drawn[1:]))
+    claimed = [claim.study for claim in told]
+    for study in studies.values():
+        if study not in claimed and not is_short(study):
+            parts.append(details(study, study.question, drawings_of(study)))
+    return "\n".join(parts)
+
+
+def scrollable(html: str) -> str:
+    """HTML whose tables a phone scrolls sideways, by keyboard too."""
+    return html.replace("<table>", '<div class="scrollable" tabindex="0"><table>').replace("</table>", "</table></div>")
+
+
+def write(path: Path, text: str) -> None:
+    write_atomically(path, lambda place: place.write_text(text, "utf-8"))

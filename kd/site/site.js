@@ -1,0 +1,251 @@
+// The page without a server. The stage is the one of kd/demo/stage, joined to one function: it gets what Gradio gives it
+// there, `element`, `trigger`, `props` and `watch`, and its questions are answered here, by networks in a worker.
+
+import { threeNetworks } from "./answers.js";
+import { PhotoError, readPhoto } from "./photo.js";
+import { toNetworkSize } from "./shrink.js";
+import stage from "./stage.js";
+import { warnerOf } from "./warning.js";
+
+const PREVIEW_SIDE = 576; // pixels, as in kd/demo/seen.py
+const PRIVATE = "Your own browser computes all of this: no photo leaves it.";
+const COMING = "Your photo is being answered. The students come first, the teacher needs longer on a first visit: its network is the largest.";
+const MISSING = "These are the answers that your photo has: a network is missing, as said above. The examples go on working.";
+const NO_CAMERA = "The camera cannot be used: there is none, or the browser does not allow it. Please choose a file.";
+const CONTROL_MILLISECONDS = 3000; // to wait for the service worker, without which the page works too
+
+const $ = (selector) => document.querySelector(selector);
+const { props, runtime, networks, warner, warning } = JSON.parse($("#site").textContent);
+const [example] = props.examples, roles = Object.keys(example.models);
+const warns = warnerOf(warner);
+const three = threeNetworks({ runtime, networks }, showNetworks);
+const element = $("#stage"), input = $("#image input"), video = $("#image video");
+
+// ---- light and dark, as the visitor's system has it ----------------------------------------------------------
+
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const followScheme = () => document.body.classList.toggle("dark", dark.matches);
+dark.addEventListener("change", followScheme);
+followScheme();
+
+// ---- what Gradio gives the stage -----------------------------------------------------------------------------
+
+const watching = []; // who wants to know when the value changes
+
+// The stage's value: an answer, {problem}, or null.
+function show(value) {
+  props.value = value;
+  announce("value");
+}
+
+function announce(name) {
+  for (const { names, callback } of watching) if (names.includes(name)) callback();
+}
+
+async function readRecordings() {
+  props.recordings = await (await fetch("recordings.json")).json();
+  announce("recordings");
+}
+
+function trigger(name, data) {
+  if (name === "crop") answerCrop(data);
+  if (name === "recordings") readRecordings();
+}
+const watch = (names, callback) => watching.push({ names: [names].flat(), callback });
+
+// ---- photos --------------------------------------------------------------------------------------------------
+
+const files = new Map(); // every photo of this visit, by a name of its own
+let latest = { name: null, photo: null }; // the one that is decoded
+let brought = 0; // a photo that comes while another one is being read overtakes it
+
+async function decoded(name) {
+  if (latest.name !== name) latest = { name, photo: await readPhoto(files.get(name)) };
+  return latest.photo;
+}
+
+async function bring(file) {
+  const number = ++brought, name = `photo ${Date.now()} ${number}`;
+  closeCamera();
+  three.forget();
+  files.set(name, file);
+  try {
+    const photo = await decoded(name), preview = await previewOf(photo);
+    if (number !== brought) return;
+    $("#arriving img").src = preview;
+    if (!three.started) three.start();
+    if (!three.ready) show(null); // what is there meanwhile is shown in the stage's place
+    const answers = ask(photo, { across: 0.5, down: 0.5, side: 1 });
+    showNetworks();
+    const answer = await answers;
+    if (answer) show({ ...answer, file: name, photo: preview });
+  } catch (error) {
+    if (number === brought) show({ problem: sentenceOf(error) });
+  }
+  showNetworks();
+}
+
+async function answerCrop({ file, whole, across, down, side, number }) {
+  try {
+    const answer = await ask(await decoded(file), whole ? null : { across, down, side });
+    show(answer && { ...answer, file, photo: null, number });
+  } catch (error) {
+    show({ problem: sentenceOf(error) });
+  }
+}
+
+function sentenceOf(error) {
+  if (error instanceof PhotoError) return error.message;
+  console.error(error);
+  return "The photo could not be read: memory may be short. Please choose a smaller one.";
+}
+
+// What `show` of kd/demo/page.py makes of a photo and a crop; null if another question came before the answers.
+async function ask(photo, crop) {
+  const seen = toNetworkSize(photo, crop), answers = await three.ask(seen.data);
+  if (!answers) return null;
+  const { classes, soft_weight } = example;
+  return {
+    classes, soft_weight, crop, temperature: 1, example: null, width: photo.width, height: photo.height,
+    models: Object.fromEntries(roles.map((role) => [role, described(role, answers[role])])),
+    picture: pictureOf(seen),
+    // Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
+    warning: warns(answers.teacher.logits, (crop ? seen : toNetworkSize(photo)).data) ? warning : null,
+  };
+}
+
+function described(role, { logits, milliseconds }) {
+  const { name, architecture, parameters, size } = example.models[role], logSum = energyScore(logits);
+  const probabilities = logits.map((z) => Math.exp(z - logSum)), confidence = Math.max(...probabilities);
+  const label = example.classes[probabilities.indexOf(confidence)];
+  return {
+    name, architecture, parameters, size, logits, probabilities, softened: probabilities, label, confidence, milliseconds,
+  };
+}
+
+// log sum exp z, as in kd/evaluation.py
+function energyScore(logits) {
+  const largest = Math.max(...logits);
+  return largest + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - largest), 0));
+}
+
+function pictureOf({ data, width, height }) {
+  const canvas = Object.assign(document.createElement("canvas"), { width, height }), context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  for (let at = 0; at < width * height; at++) image.data.set([...data.subarray(at * 3, at * 3 + 3), 255], at * 4);
+  context.putImageData(image, 0, 0);
+  return canvas.toDataURL();
+}
+
+async function previewOf(photo) {
+  const scale = Math.min(1, PREVIEW_SIDE / Math.max(photo.width, photo.height));
+  const [width, height] = [photo.width, photo.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const small = await createImageBitmap(photo, { resizeWidth: width, resizeHeight: height, resizeQuality: "high" });
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  canvas.getContext("2d").drawImage(small, 0, 0);
+  small.close();
+  return canvas.toDataURL("image/jpeg", 0.85);
+}
+
+// ---- ways in: a file, a drop anywhere, the clipboard, the camera -------------------------------------------------
+
+function bringFirst(list) {
+  if (list?.length) bring(list[0]);
+}
+
+input.addEventListener("change", () => {
+  bringFirst(input.files);
+  input.value = ""; // so that the same file can be chosen again
+});
+$("#image .choose").addEventListener("click", () => input.click());
+document.addEventListener("paste", ({ clipboardData }) => bringFirst(clipboardData.files));
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  if (event.defaultPrevented) return; // the stage hands what is dropped on the photo to the input
+  event.preventDefault();
+  bringFirst(event.dataTransfer.files);
+});
+$("#image .remove").addEventListener("click", () => show(null));
+// An example that is chosen overtakes a photo that waits for its answers.
+document.addEventListener("click", ({ target }) => {
+  if (!target.closest?.("#examples button")) return;
+  brought += 1;
+  three.forget();
+  closeCamera();
+});
+
+$("#image .camera").addEventListener("click", async () => {
+  try {
+    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
+    await video.play();
+  } catch (error) {
+    console.error(error);
+    closeCamera();
+    show({ problem: NO_CAMERA });
+    return;
+  }
+  $("#image").classList.add("filming");
+});
+$("#image .take").addEventListener("click", () => {
+  const { videoWidth: width, videoHeight: height } = video;
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  canvas.toBlob(bring);
+});
+$("#image .cancel").addEventListener("click", closeCamera);
+
+function closeCamera() {
+  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+  video.srcObject = null;
+  $("#image").classList.remove("filming");
+  element.classList.remove("camera");
+}
+
+// ---- how far the networks are, and what those that are there answer meanwhile --------------------------------------
+
+function showNetworks() {
+  const { ready, problem, started, answered } = three, megabytes = (bytes) => (bytes / 1e6).toFixed(0);
+  const progress = $("#networks progress"), coming = started && !ready && !problem;
+  progress.hidden = !coming;
+  progress.value = three.received / three.total;
+  $("#networks .megabytes").textContent = coming ? `${megabytes(three.received)} of ${megabytes(three.total)} MB` : "";
+  $("#networks button").hidden = !problem;
+  const text = problem ?? (coming ? "The networks for photos of your own are coming." : PRIVATE);
+  if ($("#networks [role=status]").textContent !== text) $("#networks [role=status]").textContent = text;
+
+  $("#arriving").hidden = !answered || (ready && !problem);
+  $("#arriving p").textContent = problem ? MISSING : COMING;
+  const known = roles.filter((role) => answered && role in answered);
+  $("#arriving ul").replaceChildren(...known.map(cardOf));
+}
+
+function cardOf(role) {
+  const { name, label, confidence } = described(role, three.answered[role]);
+  const card = $("#card").content.cloneNode(true).firstElementChild;
+  card.classList.add(role);
+  card.querySelector(".mark").classList.add(role);
+  card.querySelector(".name").textContent = name;
+  card.querySelector(".confidence").textContent = `${(confidence * 100).toFixed(1)}\u00a0%`;
+  card.querySelector(".label").textContent = label;
+  return card;
+}
+
+$("#networks button").addEventListener("click", () => three.start());
+
+// ---- start: the stage at once, the networks after it ---------------------------------------------------------
+
+// The service worker keeps all that comes from here on, so that the page works without a connection next time.
+async function controlled() {
+  try {
+    await navigator.serviceWorker.register("./service-worker.js");
+    if (navigator.serviceWorker.controller) return;
+    await new Promise((done) => navigator.serviceWorker.addEventListener("controllerchange", done, { once: true }));
+  } catch (error) {
+    console.warn(error); // none in a private window, nor where the address is not secure
+  }
+}
+
+stage(element, trigger, props, watch);
+showNetworks();
+await Promise.race([controlled(), new Promise((done) => setTimeout(done, CONTROL_MILLISECONDS))]);
+if (!navigator.connection?.saveData && !three.started) three.start();

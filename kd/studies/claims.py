@@ -1,0 +1,150 @@
+"""The results in short: what each study was to show, as one sentence with its verdict.
+
+What a study is to show was fixed with its declaration; whether it is shown, its numbers say.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from kd.recipe import Recipe
+from kd.significance import judged
+from kd.studies.findings import TOLD_SHARE
+from kd.studies.ledger import MeasuredStudy
+from kd.studies.omitted_class import runs_of
+from kd.studies.report import is_short
+from kd.studies.words import share
+
+SHOWN, NOT_SHOWN, WORSE, ONE_SEED = "SHOWN", "NOT SHOWN", "WORSE", "ONE SEED"
+
+# The words of `judged`, of a difference that was to be more than nothing.
+_CHIPS = {"BETTER": SHOWN, "WORSE": WORSE, "UNPROVED": ONE_SEED}
+
+
+class Claim(NamedTuple):
+    """A sentence, and whether the study's numbers show it.
+
+    Attributes:
+        verdict: SHOWN where the difference is more than chance after Holm's correction within the study, WORSE where
+            its opposite is, ONE SEED where nothing is known of the spread, else NOT SHOWN.
+        sentence: what was to be shown, and what was measured.
+        study: the study that measured it.
+    """
+
+    verdict: str
+    sentence: str
+    study: MeasuredStudy
+
+
+def claims(studies: Mapping[str, MeasuredStudy]) -> list[Claim]:
+    """The claims of the studies that have been carried out with runs long enough to be shown, in a fixed order."""
+    found = []
+    for name, make in _CLAIMS.items():
+        study = studies.get(name)
+        claim = make(study) if study and not is_short(study) else None
+        if claim:
+            found.append(claim)
+    return found
+
+
+def teaching_helps(study: MeasuredStudy) -> Claim | None:
+    """Whether the distilled student is more often right than the student alone."""
+    for found in judged(study.comparisons):
+        arm, baseline = study.arms[found["arm"]], study.arms[found["baseline"]]
+        ours, theirs = (each.mean["accuracy"]["mean"] for each in (arm, baseline))
+        return Claim(
+            _CHIPS.get(found["verdict"], NOT_SHOWN),
+            f"A student that learns from the teacher's soft targets is more often right than the same network taught "
+            f"by the labels alone: {ours:.1%} of the test images against {theirs:.1%}{_interval(found)}.",
+            study,
+        )
+    return None
+
+
+def teaching_saves_epochs(study: MeasuredStudy) -> Claim | None:
+    """Whether a teacher is worth more the shorter the schedule is: the gain of the shortest one."""
+    judgements = judged(study.comparisons)
+    if not judgements:
+        return None
+    found = min(judgements, key=lambda found: study.arms[found["arm"]].recipe["epochs"])
+    arm, baseline = study.arms[found["arm"]], study.arms[found["baseline"]]
+    ours, theirs = (each.mean["accuracy"]["mean"] for each in (arm, baseline))
+    return Claim(
+        _CHIPS.get(found["verdict"], NOT_SHOWN),
+        f"A teacher saves training: after {arm.recipe['epochs']} epochs the distilled student has {ours:.1%} of the "
+        f"test images right, the student alone {theirs:.1%}{_interval(found)}.",
+        study,
+    )
+
+
+def teaching_replaces_labels(study: MeasuredStudy) -> Claim | None:
+    """Whether soft targets for all images make up for labels that are missing, where the teacher has all of them."""
+    for found in judged(study.comparisons):
+        arm, baseline = study.arms[found["arm"]], study.arms[found["baseline"]]
+        full_teacher = arm.teacher is not None and arm.teacher.label_fraction == 1
+        if arm.label_fraction == TOLD_SHARE and arm.keep_unlabelled and full_teacher:
+            ours, theirs = (each.mean["accuracy"]["mean"] for each in (arm, baseline))
+            return Claim(
+                _CHIPS.get(found["verdict"], NOT_SHOWN),
+                f"A teacher replaces labels: with {share(TOLD_SHARE)} of them, a student that gets soft targets for "
+                f"all images has {ours:.1%} of the test images right, one alone {theirs:.1%}{_interval(found)}.",
+                study,
+            )
+    return None
+
+
+def omitted_class_is_known(study: MeasuredStudy) -> Claim | None:
+    """Whether a student recognises a class that was omitted from its training; told as in `omitted_class_sentence`."""
+    runs = runs_of(study)
+    taught = [run for run in runs if run.temperature is not None]
+    temperatures = {run.temperature for run in taught}
+    temperature = next(iter(temperatures)) if len(temperatures) == 1 else Recipe.temperature
+    for run in taught:
+        name = run.arm.omitted_class
+        controls = [each for each in runs if each.temperature is None and each.arm.omitted_class == name]
+        if run.temperature == temperature and controls:
+            return Claim(
+                ONE_SEED,
+                f"A student knows a class that no image of its training showed: it recognises "
+                f"{run.after['omitted']:.1%} of the {name} images in the test set, once its bias is corrected; the "
+                f"control, taught by the labels alone, {controls[0].after['omitted']:.1%}.",
+                study,
+            )
+    return None
+
+
+def doubts_are_inherited(study: MeasuredStudy) -> Claim | None:
+    """Whether the distilled student is unsure of the images of which its teacher is, more than the student alone."""
+    inherited = (study.human_labels or {}).get("inherited")
+    if not inherited:
+        return None
+    alone, distilled = (
+        sum(inherited["rank_correlation"][role]) / inherited["n"] for role in ("student", "distilled")
+    )  # fmt: skip
+    (found,) = judged([inherited], margin=None)
+    return Claim(
+        _CHIPS.get(found["verdict"], NOT_SHOWN),
+        f"A student inherits its teacher's doubts: on images that all three have right, its entropy goes with the "
+        f"teacher's at a rank correlation of {distilled:.2f}, that of the student alone at {alone:.2f}"
+        f"{_interval(found, scale=1, unit='', form='.2f')}.",
+        study,
+    )
+
+
+# In the order in which they are told.
+_CLAIMS: dict[str, Callable[[MeasuredStudy], Claim | None]] = {
+    "main": teaching_helps,
+    "epochs": teaching_saves_epochs,
+    "few-labels": teaching_replaces_labels,
+    "omitted-class-longer": omitted_class_is_known,
+    "human-doubt": doubts_are_inherited,
+}
+
+
+def _interval(found: Mapping, scale: int = 100, unit: str = " points", form: str = ".1f") -> str:
+    """In brackets: the mean difference, its 95 % interval and the number of seeds."""
+    mean, *interval = (
+        None if found[key] is None else format(found[key] * scale, "+" + form) for key in ("mean", "low", "high")
+    )
+    if found["n"] == 1:
+        return f" ({mean}{unit}, one seed)"
+    return f" ({mean}{unit}, 95 % interval {interval[0]} to {interval[1]}, {found['n']} seeds)"

@@ -1,0 +1,239 @@
+"""What the studies found beyond accuracy, in sentences and tables made of their JSON's fields."""
+
+import math
+import statistics
+from collections.abc import Mapping
+
+from kd.recipe import Recipe
+from kd.results import markdown_table
+from kd.significance import judged, paired_difference
+from kd.studies.ledger import MeasuredArm, MeasuredStudy
+from kd.studies.omitted_class import OmittedClassRun, runs_of
+from kd.studies.words import name_of, setting, share, way_of_teaching
+
+TOLD_SHARE = 0.04  # of the labels: fixed beforehand, like the T that is told
+
+
+def findings(study: MeasuredStudy) -> list[str]:
+    """The paragraphs (Markdown) of a study's own analysis; none where it has none."""
+    paragraphs = [*few_labels_sentence(study), *epochs_sentences(study), *selection_sentences(study)]
+    if runs := runs_of(study):
+        paragraphs += [omitted_class_sentence(study), omitted_class_table(runs)]
+    if study.human_labels:
+        paragraphs += [human_labels_table(study), *human_labels_sentences(study)]
+    return paragraphs
+
+
+def few_labels_sentence(study: MeasuredStudy) -> list[str]:
+    """What soft targets for all images add to `TOLD_SHARE` of the labels; empty where those arms have not been run."""
+    told, alone = [], None
+    for found in judged(study.comparisons):
+        arm = study.arms[found["arm"]]
+        if arm.label_fraction == TOLD_SHARE and arm.keep_unlabelled and arm.teacher:
+            alone = study.arms[found["baseline"]]
+            starved = arm.teacher.label_fraction < 1
+            teacher = "a teacher that has no other labels itself" if starved else "the full teacher"
+            gain = f"{found['mean'] * 100:+.1f} points where {teacher} gives them"
+            told.append(f"{gain} ({_verdict(found, 100, '.1f')})")
+    if not told:
+        return []
+    return [
+        f"With {share(TOLD_SHARE)} of the labels a student alone has {alone.mean['accuracy']['mean']:.1%} of the test "
+        f"images right; soft targets for all training images, labelled or not, add {' and '.join(told)}."
+    ]
+
+
+def accuracy_by_epochs(study: MeasuredStudy) -> dict[str, dict[int, dict[int, float]]]:
+    """Test accuracy by role, epochs of the schedule and seed; empty unless both students had several schedules."""
+    if study.measured_on != "test":
+        return {}
+    found: dict[str, dict[int, dict[int, float]]] = {"student": {}, "distilled": {}}
+    for arm in study.carried_out:
+        if arm.role in found and not arm.withheld:
+            found[arm.role][arm.recipe["epochs"]] = {run["seed"]: run["accuracy"] for run in arm.runs}
+    return found if min(map(len, found.values())) > 1 else {}
+
+
+def epochs_for(accuracy: float, measured: Mapping[int, float]) -> float | None:
+    """How many epochs reach an accuracy, between the measured schedules along a line over the logarithm of epochs.
+
+    Args:
+        accuracy: what is to be reached, 0 to 1.
+        measured: accuracy by epochs.
+
+    Returns:
+        None where no measured schedule reaches it; the shortest one's epochs where that does already.
+    """
+    epochs = sorted(measured)
+    if measured[epochs[0]] >= accuracy:
+        return float(epochs[0])
+    for few, more in zip(epochs, epochs[1:], strict=False):
+        if measured[more] >= accuracy:
+            share = (accuracy - measured[few]) / (measured[more] - measured[few])
+            return math.exp((1 - share) * math.log(few) + share * math.log(more))
+    return None
+
+
+def epochs_sentences(study: MeasuredStudy) -> list[str]:
+    """For each schedule with a teacher, how many epochs the labels alone take for as much."""
+    found = accuracy_by_epochs(study)
+    if not found:
+        return []
+    told, longest = [], max(found["student"])
+    for epochs, by_seed in sorted(found["distilled"].items()):
+        seeds = [seed for seed in by_seed if all(seed in schedule for schedule in found["student"].values())]
+        needed = [
+            epochs_for(by_seed[seed], {each: found["student"][each][seed] for each in found["student"]})
+            for seed in seeds
+        ]
+        reached = [value for value in needed if value is not None]
+        if not reached:
+            worth = f"more than the {longest} that were tried"
+        elif len(reached) < len(needed):
+            worth = f"{min(reached):.1f} or more; {len(needed) - len(reached)} of {len(needed)} seeds never get there"
+        elif len(reached) == 1:
+            worth = f"{reached[0]:.1f}, with one seed"
+        else:
+            worth = f"{statistics.fmean(reached):.1f} ± {statistics.stdev(reached):.1f} ({len(reached)} seeds)"
+        told.append(f"{epochs} epochs with the teacher give {statistics.fmean(by_seed.values()):.1%}: alone {worth}")
+    return [f"Epochs that the labels alone take for as much, between the measured schedules: {'; '.join(told)}."]
+
+
+def trials(study: MeasuredStudy) -> dict[str, dict[str, list[MeasuredArm]]]:
+    """The arms that try a value of a field of the recipe, by that field and by who is taught how.
+
+    Empty where the study chooses nothing.
+    """
+    found: dict[str, dict[str, list[MeasuredArm]]] = {}
+    for arm in study.carried_out if study.measured_on == "validation" else ():
+        if arm.varies:
+            found.setdefault(arm.varies, {}).setdefault(way_of_teaching(arm), []).append(arm)
+    return found
+
+
+def selection_sentences(study: MeasuredStudy) -> list[str]:
+    """Which setting of each field was best on the validation images, a line for each network; one paragraph or none."""
+    lines: dict[str, list[str]] = {}
+    for field, networks in trials(study).items():
+        for who, arms in networks.items():
+            best = max(arms, key=lambda arm: arm.mean["validation_accuracy"]["mean"])
+            accuracy = best.mean["validation_accuracy"]["mean"]
+            lines.setdefault(who, []).append(f"{setting(field, best.changes[field])} ({accuracy:.2%})")
+    told = [f"- {who}: {', '.join(settings)}" for who, settings in lines.items()]
+    return ["\n".join(["Best on the validation images, one setting changed at a time:", "", *told])] if told else []
+
+
+def omitted_class_table(runs: list[OmittedClassRun]) -> str:
+    """A row a run: its accuracy on the omitted class and on the nine others, before and after the correction."""
+    headings = (
+        "omitted class", "taught by", "accuracy on it, before", "after correction", "on the others, before", "after",
+        "bias",
+    )  # fmt: skip
+    rows = []
+    for run in runs:
+        before, after = run.before, run.after
+        taught = "the labels alone" if run.temperature is None else f"the teacher, T = {run.temperature:g}"
+        shares = (before["omitted"], after["omitted"], before["others"], after["others"])
+        rows.append([run.arm.omitted_class, taught, *(f"{each:.1%}" for each in shares), f"{run.bias:+.2f}"])
+    return markdown_table(headings, rows, names=2)
+
+
+def omitted_class_sentence(study: MeasuredStudy, omitted: str | None = None) -> str:
+    """What students know of the classes that were omitted from their training, next to their controls.
+
+    Every class is told, with the student distilled at the recipes' own T, or at the only T that was run: the test
+    images may not choose.
+
+    Args:
+        omitted: the class to tell of; None for all.
+    """
+    told, runs = [], runs_of(study)
+    for name in dict.fromkeys(run.arm.omitted_class for run in runs):
+        by_temperature = {run.temperature: run for run in runs if run.arm.omitted_class == name}
+        alone = by_temperature.pop(None, None)
+        temperature = next(iter(by_temperature)) if len(by_temperature) == 1 else Recipe.temperature
+        if temperature not in by_temperature or omitted not in (None, name):
+            continue
+        control = f"; taught by the labels alone {alone.after['omitted']:.1%}" if alone else ""
+        run = by_temperature[temperature]
+        told.append(
+            f"{run.after['omitted']:.1%} of the {name} images at T = {temperature:g} "
+            f"({run.before['omitted']:.1%} before{control})"
+        )
+    rule = (
+        "Bias correction: the omitted class's logit is raised until, on the validation images of the nine others, the "
+        "student answers with that class as often as its teacher does."
+    )
+    if not told:
+        return rule
+    return (
+        "A distilled student from whose training a class was omitted recognises, after the correction of its bias, "
+        f"{', '.join(told)}. {rule}"
+    )
+
+
+def human_labels_table(study: MeasuredStudy) -> str:
+    """A row an arm: how near its doubts come to people's, and at which T."""
+    found = study.human_labels
+    softened = (
+        ["KL at the fitted T", "fitted T"] if found["temperature_from"] == "validation" else ["least KL", "at T ="]
+    )
+    headings = ["network", "KL from people at T = 1 (nats)", *softened, "rank correlation of its entropy with people's"]
+    at_one, rows = found["temperatures"].index(1.0), []
+    for arm in found["arms"]:
+        numbers = (arm["kl"][at_one], arm["kl_at_temperature"], arm["temperature"], arm["rank_correlation"])
+        rows.append([name_of(study.arms[arm["arm"]]), *(f"{number:.3f}" for number in numbers)])
+    return markdown_table(headings, rows)
+
+
+def human_labels_sentences(study: MeasuredStudy) -> list[str]:
+    """Who doubts most like people, and whether the distilled student has its teacher's doubts."""
+    found = study.human_labels
+    nearness = ", ".join(f"{name_of(study.arms[arm['arm']])} {arm['kl_at_temperature']:.3f}" for arm in found["arms"])
+    if found["temperature_from"] == "validation":
+        softened = "Each softened by the T at which the labels of its validation images are likeliest"
+        rule = "CIFAR-10H labels the test images alone: no T is fitted to people."
+    else:
+        softened = "Each softened by the T at which it comes nearest to people"
+        rule = "These T were chosen on the same images, so that each figure is the best case of its network."
+    sentences = [
+        f"{softened}, the networks are so far from them, in nats: {nearness}; people's own entropy is "
+        f"{found['people_entropy']:.3f}. {rule}"
+    ]
+    runs = {
+        study.arms[arm["arm"]].role: {run["seed"]: run["kl_at_temperature"] for run in arm["runs"]}
+        for arm in found["arms"]
+    }
+    ours, theirs = (runs.get(role, {}) for role in ("distilled", "student"))
+    if seeds := sorted(ours.keys() & theirs.keys()):
+        difference = paired_difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+        (judgement,) = judged([difference._asdict()], margin=None)
+        told = {"BETTER": "is farther from people than", "WORSE": "is nearer to people than"}  # less is nearer
+        nearer = told.get(judgement["verdict"], "is not shown to differ from")
+        sentences.append(
+            f"The distilled student {nearer} the student alone in this: "
+            f"{difference.mean:+.3f} nats{_interval(judgement, 1, '.3f')}."
+        )
+    inherited = found.get("inherited")
+    if inherited:
+        alone, distilled = (statistics.fmean(inherited["rank_correlation"][role]) for role in ("student", "distilled"))
+        sentences.append(
+            f"On images that all three networks have right, the distilled student's entropy goes with the teacher's at "
+            f"a rank correlation of {distilled:.3f}, the student's alone at {alone:.3f}: {inherited['mean']:+.3f} "
+            f"({_verdict(judged([inherited], margin=None)[0], 1, '.3f')})."
+        )
+    return sentences
+
+
+def _verdict(difference: dict, scale: int, form: str) -> str:
+    """A judged difference's verdict with its interval (in points where the scale is 100) and the number of seeds."""
+    if difference["n"] == 1:
+        return "one seed, which proves nothing"
+    return f"{difference['verdict']}{_interval(difference, scale, form)}"
+
+
+def _interval(difference: dict, scale: int, form: str) -> str:
+    if difference["n"] == 1:
+        return " with one seed"
+    low, high = (format(difference[end] * scale, "+" + form) for end in ("low", "high"))
+    return f", 95 % interval {low} to {high}, {difference['n']} seeds"

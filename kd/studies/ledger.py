@@ -1,0 +1,188 @@
+"""A study's JSON: NAME.json in the folder `studies` beside the checkpoints.
+
+The file is a ledger: a run that stands in it is measured, for good. It is not looked at again, so that the test images
+are asked once, and its checkpoint may be gone: a study can go on elsewhere with the file alone.
+
+docs/architecture.md describes the fields. An arm refers to its teacher and its baseline by their positions in "arms".
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from numbers import Real
+from pathlib import Path
+
+from kd import checkpoint
+from kd.checkpoint import CheckpointError
+from kd.models import ROLES
+from kd.studies.declared import Arm
+from kd.studies.schema_1 import upgraded
+
+STUDIES_FOLDER = "studies"
+FIGURES_FOLDER = "figures"  # in it; what the documentation shows
+SCHEMA = 2  # the version of the file's fields
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredArm(Arm):
+    """An arm with what was measured of it; all is empty where it has not been run.
+
+    Attributes:
+        architecture, macs: of its network; multiply-accumulates of one image.
+        recipe: as config.json has it, without the seed. Fields that recipes no longer have may stand in it.
+        runs: for each its seed, how it came about, and its metrics.
+        mean: mean, sd and n of each metric over the runs.
+    """
+
+    architecture: str | None = None
+    macs: int | None = None
+    recipe: Mapping[str, object] = field(default_factory=dict)
+    runs: tuple[dict, ...] = ()
+    mean: Mapping[str, dict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredStudy:
+    """What a study's JSON holds.
+
+    Attributes:
+        arms: those that teach, and those that others are compared with, come before those others.
+        comparisons: dicts with the positions of `arm` and `baseline`, `metric`, and the paired difference.
+        data: what it was measured on.
+        machine, versions: where and with what it was measured.
+        command: what wrote the file.
+        human_labels: the comparison with people, where the study asks for it (see `kd.studies.human_labels`).
+    """
+
+    study: str
+    question: str
+    measured_on: str
+    arms: tuple[MeasuredArm, ...]
+    comparisons: tuple[dict, ...]
+    data: dict
+    machine: str
+    versions: dict
+    command: str
+    human_labels: dict | None = None
+
+    @property
+    def carried_out(self) -> list[MeasuredArm]:
+        """The arms that have been run."""
+        return [arm for arm in self.arms if arm.runs]
+
+
+def read_studies(checkpoints: str | Path) -> dict[str, MeasuredStudy]:
+    """The studies beside the checkpoints, by name; a file that cannot be read is logged and left out."""
+    found = {}
+    for path in study_files(Path(checkpoints) / STUDIES_FOLDER):
+        try:
+            found[path.stem] = read_study(path)
+        except CheckpointError as error:
+            _log.warning("%s", error)
+    return found
+
+
+def study_files(folder: Path) -> list[Path]:
+    """The studies' files in a folder, in the order of their names."""
+    return sorted(folder.glob("*.json"), key=lambda path: path.stem)
+
+
+def read_study(path: Path) -> MeasuredStudy:
+    """A study's JSON, of this version or of the first, which had no number.
+
+    Raises:
+        CheckpointError: it is missing, damaged or of another version.
+    """
+    try:
+        return from_json(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error!r}): write it anew with python -m train.study {path.stem}"
+        ) from error
+
+
+def write_study(study: MeasuredStudy, path: Path) -> None:
+    """Write a study's JSON, atomically."""
+    checkpoint.write_json(path, as_json(study))
+
+
+def as_json(study: MeasuredStudy) -> dict:
+    """The content of a study's JSON."""
+    content = {"schema": SCHEMA} | {entry.name: getattr(study, entry.name) for entry in fields(MeasuredStudy)}
+    arms = [
+        {entry.name: getattr(arm, entry.name) for entry in fields(MeasuredArm) if entry.name != "seeds"}
+        | {key: position(getattr(arm, key), study.arms) for key in ("teacher", "baseline")}
+        | {"runs": list(arm.runs)}
+        for arm in study.arms
+    ]
+    return content | {"arms": arms, "comparisons": list(study.comparisons)}
+
+
+def position(arm: Arm | None, arms: tuple[Arm, ...]) -> int | None:
+    """Where an arm stands among a study's; None for none."""
+    return None if arm is None else next(number for number, other in enumerate(arms) if other is arm)
+
+
+def from_json(content: dict) -> MeasuredStudy:
+    """The study that a JSON holds.
+
+    Raises:
+        ValueError, LookupError or TypeError: it is damaged, or of another version.
+    """
+    if "schema" not in content:
+        content = upgraded(content)
+    if content["schema"] != SCHEMA:
+        raise ValueError(f"it is of version {content['schema']}, this program reads version {SCHEMA}")
+    kinds = {"study": str, "question": str, "data": dict, "machine": str, "versions": dict, "command": str}
+    _check(content, kinds, "the study")
+    metric = {"test": "accuracy", "validation": "validation_accuracy"}[content["measured_on"]]
+    arms: list[MeasuredArm] = []
+    for stored in content["arms"]:
+        arms.append(_arm(stored, arms, metric))
+    for found in content["comparisons"]:
+        _check(found, {"metric": str, "n": int, "mean": Real}, "a comparison")
+        for key in ("arm", "baseline"):
+            _at(found[key], arms)
+    if people := content["human_labels"]:
+        _check(people, {"temperatures": list, "people_entropy": Real, "temperature_from": str}, "human_labels")
+        for found in people["arms"]:
+            _at(found["arm"], arms)
+    return MeasuredStudy(
+        **{key: content[key] for key in kinds},
+        measured_on=content["measured_on"],
+        arms=tuple(arms),
+        comparisons=tuple(content["comparisons"]),
+        human_labels=people,
+    )
+
+
+def _arm(stored: dict, before: list[MeasuredArm], metric: str) -> MeasuredArm:
+    """An arm, whose teacher and baseline are among those before it."""
+    kinds = {"role": str, "label_fraction": Real, "keep_unlabelled": bool, "changes": dict, "label": str, "runs": list,
+             "recipe": dict, "mean": dict}  # fmt: skip
+    _check(stored, kinds, "an arm")
+    if stored["role"] not in ROLES:
+        raise ValueError(f"an arm has the unknown role {stored['role']!r}")
+    for run in stored["runs"]:
+        _check(run, {"seed": int, "epochs_done": int, "trained_on": int, "machine": str, metric: Real}, "a run")
+    if stored["runs"]:
+        _check(stored["recipe"], {"name": str, "stem": str}, "a recipe")
+        _check(stored["mean"].get(metric, {}), {"mean": Real}, f"the mean {metric}")
+    values = {entry.name: stored[entry.name] for entry in fields(MeasuredArm) if entry.name != "seeds"}
+    referred = {key: None if stored[key] is None else _at(stored[key], before) for key in ("teacher", "baseline")}
+    return MeasuredArm(**values | referred | {"runs": tuple(stored["runs"])})
+
+
+def _at(place: int, arms: list[MeasuredArm]) -> MeasuredArm:
+    if not 0 <= place < len(arms):
+        raise ValueError(f"{place} is the position of no arm that comes before")
+    return arms[place]
+
+
+def _check(found: dict, kinds: dict[str, type], what: str) -> None:
+    wrong = [key for key, kind in kinds.items() if not isinstance(found.get(key), kind)]
+    if wrong:
+        raise ValueError(f"{what} is without a usable {', '.join(wrong)}")

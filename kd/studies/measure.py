@@ -1,0 +1,281 @@
+"""Measure the runs of a study and put them side by side: what goes into its JSON (`kd.studies.ledger`)."""
+
+import base64
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor
+
+from kd import checkpoint, evaluation, models
+from kd.cifar10 import read_split, read_test_set
+from kd.corruptions import corrupted
+from kd.device import machine
+from kd.recipe import RecipeError, as_config, from_config
+from kd.significance import mcnemar, paired_difference
+from kd.studies import human_labels, omitted_class
+from kd.studies.declared import CORRUPTIONS, HUMAN_LABELS, Arm, Study
+from kd.studies.ledger import MeasuredArm, MeasuredStudy, position
+from kd.studies.runs import Run, StudyError, teacher_of
+from kd.studies.words import name_of
+
+METRICS = ("accuracy", "nll", "ece", "agreement", "validation_accuracy", "validation_loss", "corrupted_accuracy")
+
+
+def summarise(
+    name: str,
+    study: Study,
+    runs: list[Run],
+    data_dir: Path,
+    device: torch.device,
+    *,
+    command: str,
+    cifar10h: Path | None = None,
+    ledger: MeasuredStudy | None = None,
+) -> MeasuredStudy:
+    """Measure every run that the ledger lacks, and compare the arms.
+
+    A student with an omitted class gets its bias written into its own config.json.
+
+    Args:
+        name: of the study.
+        runs: finished, or in the ledger; those of an arm in the order of their seeds.
+        data_dir: where the test images are; not looked at where the study is measured on validation.
+        command: what carries the study out.
+        cifar10h: CIFAR-10H's counts, for a study that asks for them.
+        ledger: what the study's JSON holds so far.
+
+    Raises:
+        CheckpointError: a run is missing or damaged.
+        DataError: the test set or the counts are missing or damaged.
+    """
+    known = [recorded(run, runs, study, ledger) for run in runs]
+    fresh = [run for run, found in zip(runs, known, strict=True) if not found]
+    asked = {run.folder for run in fresh} | {folder for run in fresh if (folder := teacher_of(run, runs))}
+    asked_runs = [run for run in runs if run.folder in asked]
+    on_test = study.measured_on == "test"
+    on_validation = study.analysis == HUMAN_LABELS or (on_test and any(run.arm.omitted_class for run in fresh))
+    test = read_test_set(data_dir) if on_test else None
+    validation = read_split(data_dir)[1] if on_validation else None
+    answers = {run.folder: evaluation.logits_of(run.folder, test, device) for run in asked_runs} if test else {}
+    validated = (
+        {run.folder: evaluation.logits_of(run.folder, validation, device) for run in asked_runs} if validation else {}
+    )
+
+    def measured(run: Run) -> dict:
+        found, teacher = describe_run(run), teacher_of(run, runs)
+        if test:
+            found |= metrics(answers[run.folder], test.labels, answers[teacher] if teacher else None)
+        if test and run.arm.omitted_class and teacher:
+            found["omitted_class"] = omitted_class.measure(
+                run.arm.omitted_class, answers[run.folder], test.labels,
+                validated[run.folder], validated[teacher], validation.labels,
+            )  # fmt: skip
+            bias = {omitted_class.BIAS: found["omitted_class"]["bias"]}
+            checkpoint.write_json(run.folder / checkpoint.CONFIG, checkpoint.load_config(run.folder) | bias)
+        if study.analysis == CORRUPTIONS:
+            found |= measure_corrupted(run, data_dir, device)
+        return found
+
+    arms: list[MeasuredArm] = []
+    for arm in study.arms:
+        own = [(run, found or measured(run)) for run, found in zip(runs, known, strict=True) if run.arm == arm]
+        arms.append(describe_arm(arm, study.arms, arms, own))
+    if test:
+        data = test.description
+    else:
+        data = checkpoint.load_config(fresh[0].folder)["data"] if fresh else ledger.data
+    compared_with_people = None
+    if study.analysis == HUMAN_LABELS:
+        compared_with_people = human_labels.analyse(
+            study.arms, runs, answers, test.labels, validated, validation.labels, cifar10h
+        )
+    return MeasuredStudy(
+        study=name,
+        question=study.question,
+        measured_on=study.measured_on,
+        arms=tuple(arms),
+        comparisons=tuple(compare(study.measured_on, arms)),
+        data=data,
+        machine=machine(device),
+        versions={"torch": torch.__version__, "torchvision": torchvision.__version__},
+        command=command,
+        human_labels=compared_with_people,
+    )
+
+
+def to_measure(runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> list[Run]:
+    """The runs that the ledger lacks, and the teachers whose answers these are compared with."""
+    fresh = [run for run in runs if not recorded(run, runs, study, ledger)]
+    needed = {run.folder for run in fresh} | {teacher_of(run, runs) for run in fresh}
+    return [run for run in runs if run.folder in needed]
+
+
+def check_nothing_is_lost(runs: list[Run], ledger: MeasuredStudy | None, path: Path) -> None:
+    """Raise StudyError if the ledger holds runs that this command does not ask for: writing would drop them."""
+    dropped = [
+        f"{name_of(arm)}, seed {found['seed']}"
+        for arm in (ledger.arms if ledger else ())
+        for found in arm.runs
+        if not any(arm.trains_like(run.arm) and same_recipe(arm, found, run) for run in runs)
+    ]
+    if dropped:
+        raise StudyError(
+            f"{path} holds runs of other settings, seeds or arms, {dropped[0]} first of {len(dropped)}: ask for them "
+            "too (what is measured costs nothing), choose another --output-dir, or replace them with --afresh"
+        )
+
+
+def recorded(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> dict | None:
+    """What the ledger says of this very run: the same recipe, seed, data and teacher; None where it does not.
+
+    A study that compares the networks with people needs all their answers, and reads no ledger.
+    """
+    if not ledger or study.analysis == HUMAN_LABELS or ledger.measured_on != study.measured_on:
+        return None
+    for arm in ledger.arms:
+        for found in arm.runs if arm.trains_like(run.arm) else ():
+            taught_alike = "weights" in found and found["taught_by"] == teachers_digest(run, runs, study, ledger)
+            if taught_alike and same_recipe(arm, found, run):
+                return found
+    return None
+
+
+def same_recipe(arm: MeasuredArm, found: dict, run: Run) -> bool:
+    """Whether a run in the ledger has the recipe and the seed of one that is asked for."""
+    try:
+        return from_config(arm.recipe | {"seed": found["seed"]}) == (run.recipe_name, run.recipe)
+    except RecipeError:  # a setting that is gone
+        return False
+
+
+def teachers_digest(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy) -> str | None:
+    """Which weights teach a run: those in its teacher's folder or, where that is gone, those that the ledger names."""
+    if not run.teacher:
+        return None
+    if (run.teacher / checkpoint.CONFIG).exists():
+        return checkpoint.digest(checkpoint.load_config(run.teacher))
+    (teacher,) = [other for other in runs if other.folder == run.teacher and other.arm == run.arm.teacher]
+    found = recorded(teacher, runs, study, ledger)
+    return found["weights"] if found else "not there yet"
+
+
+def measure_corrupted(run: Run, data_dir: Path, device: torch.device) -> dict:
+    """A run's accuracy on the damaged validation images: corrupted_accuracy, and corruptions, by kind of damage."""
+    validation = read_split(data_dir)[1]
+    by_kind = {
+        name: evaluation.accuracy(
+            evaluation.logits_of(run.folder, replace(validation, images=images), device), validation.labels
+        )
+        for name, images in corrupted(validation.images)
+    }
+    return {"corrupted_accuracy": statistics.fmean(by_kind.values()), "corruptions": by_kind}
+
+
+def metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict:
+    """A run's metrics on the test images; agreement where there is a teacher to agree with."""
+    found = {
+        "accuracy": evaluation.accuracy(logits, labels),
+        "nll": evaluation.negative_log_likelihood(logits, labels),
+        "ece": evaluation.calibration_error(logits, labels),
+        "reliability": evaluation.reliability(logits, labels),
+        "right": packed(logits.argmax(dim=1) == labels),
+    }
+    if teacher_logits is not None:
+        found["agreement"] = evaluation.agreement(logits, teacher_logits)
+    return found
+
+
+def describe_run(run: Run) -> dict:
+    """How a run came about, and what was measured after its last epoch."""
+    config, history = checkpoint.load_config(run.folder), checkpoint.read_history(run.folder)
+    return {
+        "seed": run.recipe.seed,
+        "commit": config.get("commit"),
+        "weights": checkpoint.digest(config),
+        "taught_by": checkpoint.digest(checkpoint.load_config(run.teacher)) if run.teacher else None,
+        "epochs_done": config["epochs_done"],
+        "trained_on": config["data"]["trained_on"],
+        "machine": config["machine"],
+        "minutes": round(sum(epoch.get("seconds", 0) for epoch in history) / 60, 1),
+        **{key: config["metrics"][key] for key in ("validation_accuracy", "validation_loss")},
+    }
+
+
+def describe_arm(
+    arm: Arm, declared: Sequence[Arm], before: list[MeasuredArm], own: list[tuple[Run, dict]]
+) -> MeasuredArm:
+    """An arm with its runs and their means.
+
+    Args:
+        declared: all arms of the study.
+        before: those of them that come before this one, measured.
+        own: the arm's runs, each with what was measured of it.
+    """
+    values = {entry.name: getattr(arm, entry.name) for entry in fields(Arm)}
+    for key in ("teacher", "baseline"):
+        values[key] = before[declared.index(values[key])] if values[key] else None
+    if not own:
+        return MeasuredArm(**values)
+    architecture, (first, measured) = models.ARCHITECTURE_OF_ROLE[arm.role], own[0]
+    recipe = as_config(first.recipe_name, first.recipe)
+    return MeasuredArm(
+        **values,
+        architecture=architecture,
+        macs=models.count_macs(architecture, first.recipe.stem),
+        recipe={key: value for key, value in recipe.items() if key != "seed"},
+        runs=tuple(found for _, found in own),
+        mean={key: spread(found[key] for _, found in own) for key in METRICS if key in measured},
+    )
+
+
+def spread(values: Iterable[float]) -> dict:
+    """Mean, standard deviation (null for a single value) and number."""
+    values = list(values)
+    return {
+        "mean": statistics.fmean(values),
+        "sd": statistics.stdev(values) if len(values) > 1 else None,
+        "n": len(values),
+    }
+
+
+def compare(measured_on: str, arms: Sequence[MeasuredArm]) -> list[dict]:
+    """Each arm against its baseline: by seed (paired t-test) and, on the test images, by image (McNemar)."""
+    metric = "accuracy" if measured_on == "test" else "validation_accuracy"
+    comparisons = []
+    for place, arm in enumerate(arms):
+        if arm.baseline is None:
+            continue
+        ours, theirs = ({run["seed"]: run for run in each.runs} for each in (arm, arm.baseline))
+        pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+        if not pairs:
+            continue
+        difference = paired_difference(*zip(*((one[metric], other[metric]) for one, other in pairs), strict=True))
+        baseline = position(arm.baseline, arms)
+        comparisons.append({"arm": place, "baseline": baseline, "metric": metric, **difference._asdict()})
+        if measured_on == "test":
+            comparisons[-1]["by_image"] = [
+                {"seed": one["seed"], **by_image(unpacked(one["right"]), unpacked(other["right"]))}
+                for one, other in pairs
+            ]
+    return comparisons
+
+
+def packed(right: Tensor) -> str:
+    """Which images a run has right, bool, (N,): a bit an image, as base64 text."""
+    return base64.b64encode(np.packbits(right.numpy()).tobytes()).decode()
+
+
+def unpacked(text: str) -> Tensor:
+    """What `packed` has made a text of, up to zeros at the end that fill the last byte."""
+    return torch.from_numpy(np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8)).astype(bool))
+
+
+def by_image(ours: Tensor, theirs: Tensor) -> dict:
+    """McNemar's test of two runs; the arguments say which images each has right, bool, (N,)."""
+    only_ours, only_theirs = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    return {"only_arm_right": only_ours, "only_baseline_right": only_theirs, "p": mcnemar(only_ours, only_theirs)}

@@ -1,0 +1,147 @@
+"""What a student knows of a class that no image of its training showed (Hinton 2015, arXiv 1503.02531, section 3).
+
+A student from whom a class is omitted learns from the soft targets what its images would look like, but also that the
+class is rare. Adding a constant to that class's logit, the bias, corrects the second and leaves the first.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from kd.cifar10 import CLASSES
+from kd.recipe import RecipeError, from_config
+from kd.studies.ledger import MeasuredArm, MeasuredStudy
+
+FOLDER = "omitted-class"  # of the student that ships, beside teacher/, student/ and distilled/
+CONTROL_FOLDER = "omitted-class-control"  # of the student without that class that the labels alone taught
+BIAS = "omitted_class_bias"  # in such a student's config.json, once a study has measured it
+
+
+def answers_with_bias(logits: Tensor, omitted: int, bias: float) -> Tensor:
+    """The classes answered, int64, (N,), when `bias` is added to one class's logit; logits are (N, K)."""
+    corrected = logits.clone()
+    corrected[:, omitted] += bias
+    return corrected.argmax(dim=1)
+
+
+def bias_like_teachers(logits: Tensor, teacher_logits: Tensor, omitted: int) -> float:
+    """The bias with which a student answers the omitted class as often as its teacher does, on images of the others.
+
+    No image of the omitted class is needed: among images of the others each such answer is a false alarm, and the
+    student is allowed as many of them as the teacher, who knows the class, gives.
+
+    Args:
+        logits, teacher_logits: (N, K), of the same images, none of them of the omitted class.
+        omitted: the position of the class that was omitted from the student's training.
+
+    Returns:
+        What to add to the omitted class's logit; it may be negative.
+    """
+    false_alarms = int((teacher_logits.argmax(dim=1) == omitted).sum())
+    others = logits.clone()
+    others[:, omitted] = float("-inf")
+    # An image is answered with the omitted class once the bias exceeds how far its logit lies behind the best other.
+    behind = (others.max(dim=1).values - logits[:, omitted]).sort().values
+    if false_alarms == 0:
+        return behind[0].item() - 1
+    if false_alarms == len(behind):
+        return behind[-1].item() + 1
+    return (behind[false_alarms - 1] + behind[false_alarms]).item() / 2
+
+
+def measure(
+    name: str,
+    logits: Tensor,
+    labels: Tensor,
+    validation_logits: Tensor,
+    validation_teacher_logits: Tensor,
+    validation_labels: Tensor,
+) -> dict:
+    """A student's accuracy on its omitted class and on the others, before and after the correction of its bias.
+
+    The bias is found on the validation images of the other classes, and by nothing else.
+
+    Args:
+        name: of the omitted class.
+        logits, labels: of the test images, (N, 10) and (N,).
+        validation_logits, validation_teacher_logits, validation_labels: of the validation images.
+
+    Returns:
+        bias; `before` and `after` it, each with the test accuracy (0 to 1) on `omitted` and on `others`.
+    """
+    omitted = CLASSES.index(name)
+    others = validation_labels != omitted
+    bias = bias_like_teachers(validation_logits[others], validation_teacher_logits[others], omitted)
+    return {
+        "bias": bias,
+        "before": _accuracies(logits.argmax(dim=1), labels, omitted),
+        "after": _accuracies(answers_with_bias(logits, omitted, bias), labels, omitted),
+    }
+
+
+def _accuracies(answers: Tensor, labels: Tensor, omitted: int) -> dict:
+    right, of_class = answers == labels, labels == omitted
+    return {"omitted": right[of_class].double().mean().item(), "others": right[~of_class].double().mean().item()}
+
+
+class OmittedClassRun(NamedTuple):
+    """A run of an arm with an omitted class, and what was measured of that class (see `measure`)."""
+
+    arm: MeasuredArm
+    seed: int
+    bias: float
+    before: dict
+    after: dict
+
+    @property
+    def temperature(self) -> float | None:
+        """The T of its soft targets; None for a student alone."""
+        return self.arm.recipe["temperature"] if self.arm.role == "distilled" else None
+
+
+def runs_of(study: MeasuredStudy) -> list[OmittedClassRun]:
+    """The runs of a study that were measured on an omitted class, in the study's order."""
+    return [
+        OmittedClassRun(arm, run["seed"], **run["omitted_class"])
+        for arm in study.arms
+        for run in arm.runs
+        if arm.omitted_class and "omitted_class" in run
+    ]
+
+
+class Found(NamedTuple):
+    """What a study found for a student, and for its control.
+
+    Attributes:
+        study: the one that measured it.
+        run: the student's own.
+        control: the run of the same omitted class and seed that the labels alone taught; None where there is none.
+    """
+
+    study: MeasuredStudy
+    run: OmittedClassRun
+    control: OmittedClassRun | None
+
+
+def study_of(config: dict, studies: Mapping[str, MeasuredStudy]) -> Found | None:
+    """What the studies found for the student of this config.json: a run of the same recipe, seed and omitted class."""
+    for study in studies.values():
+        runs = runs_of(study)
+        for run in runs:
+            if (
+                (config["role"], config["data"].get("omitted_class")) == (run.arm.role, run.arm.omitted_class)
+                and _comparable(config["recipe"]) == _comparable(run.arm.recipe | {"seed": run.seed})
+            ):  # fmt: skip
+                alike = (other for other in runs if (other.temperature, other.seed) == (None, run.seed))
+                control = next((other for other in alike if other.arm.omitted_class == run.arm.omitted_class), None)
+                return Found(study, run, control)
+    return None
+
+
+def _comparable(recipe: dict) -> object:
+    """A recipe with the fields that were added after it; as it stands where it has fields that are gone."""
+    try:
+        return from_config(recipe)
+    except RecipeError:
+        return recipe

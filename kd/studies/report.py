@@ -1,0 +1,175 @@
+"""A study as people read it: its tables, its verdicts, and where they come from, made of its JSON's fields."""
+
+from dataclasses import asdict
+
+from kd.recipe import RECIPES
+from kd.results import markdown_table
+from kd.significance import MARGIN, judged
+from kd.studies.findings import findings
+from kd.studies.ledger import MeasuredArm, MeasuredStudy
+from kd.studies.omitted_class import runs_of
+from kd.studies.words import name_of
+
+_COLUMNS = {
+    "accuracy": ("test accuracy", "{:.2%}", 100),
+    "validation_accuracy": ("validation accuracy", "{:.2%}", 100),
+    "corrupted_accuracy": ("damaged validation images", "{:.2%}", 100),
+    "nll": ("NLL (nats)", "{:.3f}", 1),
+    "ece": ("calibration error", "{:.2%}", 100),
+    "agreement": ("agrees with teacher", "{:.2%}", 100),
+}
+
+_OF_VALIDATION = ("validation_accuracy", "corrupted_accuracy")
+
+_NAMED_AT_MOST = 3  # arms trained alike; of more, their number is told
+
+
+def is_short(study: MeasuredStudy) -> bool:
+    """Whether no student had more than 8 epochs of the recipe `original`: such runs are not shown on the page."""
+    runs = [(arm.recipe["name"], run) for arm in study.arms if arm.role != "teacher" for run in arm.runs]
+    return all(name == "original" and run["epochs_done"] <= 8 for name, run in runs)
+
+
+def study_table(study: MeasuredStudy) -> str:
+    """What a study found, its arms and comparisons, and a line that says where they come from.
+
+    A study that asks for something else than accuracy has tables of its own in place of the arms'.
+    """
+    comparisons = "\n".join(f"- {sentence}" for sentence in verdicts(study))
+    analysed = runs_of(study) or study.human_labels
+    tables = () if analysed else (arms_table(study), comparisons, rule_of_verdicts(study))
+    parts = [*findings(study), *tables, provenance(study)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def arms_table(study: MeasuredStudy) -> str:
+    """The arms with the mean and the standard deviation of each metric, as a Markdown table."""
+    metrics = [key for key in _columns_of(study) if any(key in arm.mean for arm in study.carried_out)]
+    published = any(arm.published_accuracy is not None for arm in study.arms)
+    headings = ["arm", "runs", *(["published"] if published else []), *(_COLUMNS[key][0] for key in metrics)]
+    rows = []
+    for arm in study.arms:
+        if not arm.runs and arm.published_accuracy is None:
+            continue
+        row = [name_of(arm), str(len(arm.runs)) if arm.runs else "not run"]
+        if published:
+            row.append("" if arm.published_accuracy is None else f"{arm.published_accuracy:.2%}")
+        rows.append(row + [_mean_and_sd(arm, key) for key in metrics])
+    return markdown_table(headings, rows)
+
+
+def verdicts(study: MeasuredStudy) -> list[str]:
+    """Each comparison as a sentence."""
+    sentences = []
+    for found in judged(study.comparisons):
+        arm, baseline = (name_of(study.arms[found[key]]) for key in ("arm", "baseline"))
+        text = (
+            f"**{arm}** against {baseline}: {found['verdict']}. "
+            f"{found['mean'] * 100:+.2f} points of {_COLUMNS[found['metric']][0]}"
+        )
+        if found["n"] > 1:
+            p = _probability(found["p"])
+            if found["p_corrected"] != found["p"]:
+                p += f", corrected {_probability(found['p_corrected']).removeprefix('= ')}"
+            text += (
+                f", 95 % interval {found['low'] * 100:+.2f} to {found['high'] * 100:+.2f}, "
+                f"p {p} (paired t-test, {found['n']} seeds)"
+            )
+        else:
+            text += " with one seed, which proves nothing"
+        if "by_image" in found:
+            each = ", ".join(f"p {_probability(seed['p'])}" for seed in found["by_image"])
+            text += f"; by image, seed by seed, {each} (McNemar)"
+        sentences.append(text + ".")
+    return sentences
+
+
+def rule_of_verdicts(study: MeasuredStudy) -> str:
+    """What the verdicts' words mean, where a study has more than one comparison; else nothing."""
+    tested = sum(found["n"] > 1 for found in study.comparisons)
+    if tested < 2:
+        return ""
+    return (
+        f"BETTER and WORSE: p under .05 after Holm's correction for the {tested} comparisons. NO DIFFERENCE: not so, "
+        f"and the whole interval within {MARGIN * 100:g} points of nothing. NOT SHOWN: neither."
+    )
+
+
+def provenance(study: MeasuredStudy) -> str:
+    """By which recipes, for how long, on which machine and data; then the command, in a paragraph of its own."""
+    trained_alike: dict[tuple[str, str], list[MeasuredArm]] = {}
+    for arm in study.carried_out:
+        settings = "".join(f", {field.replace('_', ' ')} {value}" for field, value in shared_changes(study, arm))
+        recipe = f"recipe `{arm.recipe['name']}` ({arm.recipe['stem']} stem{settings})"
+        machines = " and ".join(sorted({run["machine"] for run in arm.runs}))
+        seeds = f"seed{'s' * (len(arm.runs) > 1)} {', '.join(str(run['seed']) for run in arm.runs)}"
+        how = (f"({seeds}): {recipe}, {arm.runs[0]['epochs_done']} epochs", machines)
+        trained_alike.setdefault(how, []).append(arm)
+    sentences = []
+    for (how, machines), arms in sorted(trained_alike.items(), key=lambda alike: len(alike[1]) > _NAMED_AT_MOST):
+        names = "; ".join(map(name_of, arms[:_NAMED_AT_MOST]))
+        if len(arms) > _NAMED_AT_MOST:
+            names = f"{name_of(arms[0])} and {len(arms) - 1} more arms"
+        numbers = [f"{number:,}" for number in sorted({arm.runs[0]["trained_on"] for arm in arms})]
+        images = " or ".join([", ".join(numbers[:-1]), *numbers[-1:]] if len(numbers) > 1 else numbers)
+        # str.capitalize() would make the T of a temperature small.
+        sentences.append(f"{names[0].upper()}{names[1:]} {how} on {images} images, {machines}.")
+    data = study.data
+    copy = f" ({data['copy']})" if "copy" in data else ""
+    measured = (
+        f"Measured once, after the last epoch, on the {data['images']:,} test images of {data['name']}{copy}"
+        if study.measured_on == "test"
+        else f"Measured after the last epoch on the {data['validated_on']:,} validation images of {data['name']}"
+    )
+    left_out = len(study.arms) - len(study.carried_out)
+    not_run = f" {left_out} of the study's {len(study.arms)} arms have not been run." if left_out else ""
+    spread = "; mean ± standard deviation over the seeds" if any(len(arm.runs) > 1 for arm in study.arms) else ""
+    return f"{' '.join(sentences)} {measured}{spread}.{not_run}\n\n`{study.command}`"
+
+
+def shared_changes(study: MeasuredStudy, arm: MeasuredArm) -> list[tuple[str, object]]:
+    """The recipe's fields, epochs apart, that an arm and its like set otherwise than the preset.
+
+    What the arms of a role differ in, their names tell. The plain teacher, which studies share, stands by itself.
+    Of a preset that is gone nothing can be said.
+    """
+    changes = []
+    for other in study.carried_out:
+        presets = RECIPES.get(other.recipe["name"])
+        if (other.role, other.is_plain_teacher) == (arm.role, arm.is_plain_teacher) and presets:
+            preset = asdict(presets[other.role])
+            told = preset.keys() - {"epochs", "seed"}  # a field that recipes no longer have may stand in the file
+            changes.append({(field, other.recipe.get(field, preset[field])) for field in told} - preset.items())
+    return sorted(set.intersection(*changes)) if changes else []
+
+
+def in_short(study: MeasuredStudy) -> str:
+    """Recipe, epochs and machines of a study's students in a line or two, for its figures."""
+    students = [arm for arm in study.carried_out if arm.role != "teacher"] or study.carried_out
+    recipes = " and ".join(sorted({arm.recipe["name"] for arm in students}))
+    epochs = sorted({run["epochs_done"] for arm in students for run in arm.runs})
+    seeds = max(len(arm.runs) for arm in students)
+    machines = " and ".join(sorted({run["machine"] for arm in students for run in arm.runs}))
+    return (
+        f"Recipe {recipes}, {' to '.join(map(str, epochs[:1] + epochs[1:][-1:]))} epochs, "
+        f"{seeds} seed{'s' * (seeds > 1)}<br>{machines}"
+    )
+
+
+def _columns_of(study: MeasuredStudy) -> list[str]:
+    on_test = study.measured_on == "test"
+    return [key for key in _COLUMNS if (key in _OF_VALIDATION) != on_test]
+
+
+def _mean_and_sd(arm: MeasuredArm, key: str) -> str:
+    if key not in arm.mean:
+        return ""
+    spread, (_, form, scale) = arm.mean[key], _COLUMNS[key]
+    text = form.format(spread["mean"])
+    if spread["sd"] is None:
+        return text
+    return f"{text} ± " + (f"{spread['sd'] * scale:.2f}" if scale == 100 else f"{spread['sd']:.3f}")
+
+
+def _probability(p: float) -> str:
+    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"

@@ -1,0 +1,140 @@
+"""The runs of a study: what each one trains, in which folder, and whether it is finished."""
+
+import fnmatch
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from kd import checkpoint
+from kd.recipe import RECIPES, Recipe, from_config
+from kd.studies.declared import Arm, Study
+from kd.studies.words import name_of
+
+
+class StudyError(RuntimeError):
+    """The study cannot be carried out or is not complete; the message says what is missing and the way on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of an arm.
+
+    Attributes:
+        recipe: with the arm's changes and the run's seed put in.
+        folder: of its checkpoint; it follows from all that the run depends on.
+        teacher: the folder of its teacher's checkpoint.
+    """
+
+    arm: Arm
+    recipe_name: str
+    recipe: Recipe
+    folder: Path
+    teacher: Path | None = None
+
+    @property
+    def title(self) -> str:
+        return f"{name_of(self.arm)}, seed {self.recipe.seed}"
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_name(self.folder.name + ".log")
+
+
+def plan(
+    study: Study,
+    runs_dir: Path,
+    *,
+    recipe_name: str | None = None,
+    seeds: int | None = None,
+    settings: Mapping[str, object] | None = None,
+    teacher_precision: str | None = None,
+    only: list[str] | None = None,
+    teacher: Path | None = None,
+) -> list[Run]:
+    """The runs of a study, teachers first.
+
+    Args:
+        runs_dir: folder of the runs' checkpoints.
+        recipe_name, seeds: in place of the study's own.
+        settings: fields of the recipe that all arms set otherwise, where their own changes do not say more.
+        teacher_precision: what the teachers that it trains compute in.
+        only: the names of the arms to run, * standing for any text; None for all.
+        teacher: the checkpoint of the plain teacher, which is then not trained.
+
+    Raises:
+        CheckpointError: `teacher` is missing or damaged.
+        RecipeError: a setting is out of its range.
+        StudyError: there is no such arm, or an arm's teacher is left out.
+    """
+    names = [name_of(arm) for arm in study.arms]
+    wanted = only or ["*"]
+    if unknown := [pattern for pattern in wanted if not fnmatch.filter(names, pattern)]:
+        raise StudyError(f"the study has no arm {unknown[0]!r}: choose from {', '.join(map(repr, names))}")
+    preset, settings = recipe_name or study.recipe, dict(settings or {})
+    runs: list[Run] = []
+    for arm, name in zip(study.arms, names, strict=True):
+        if not any(fnmatch.fnmatch(name, pattern) for pattern in wanted):
+            continue
+        if arm.is_plain_teacher and teacher:
+            runs.append(Run(arm, *from_config(checkpoint.load_config(teacher)["recipe"]), teacher))
+            continue
+        taught_by = [run.folder for run in runs if run.arm == arm.teacher]
+        if arm.teacher and not taught_by:
+            raise StudyError(f"the arm {name!r} needs its teacher: add {name_of(arm.teacher)!r} to --arms")
+        given = settings | ({"precision": teacher_precision} if arm.role == "teacher" and teacher_precision else {})
+        for seed in range(arm.seeds or seeds or study.seeds):
+            recipe = RECIPES[preset][arm.role].changed(**given | arm.changes, seed=seed)
+            folder_of_teacher = taught_by[0] if arm.teacher else None
+            folder = runs_dir / folder_name(arm, preset, recipe, folder_of_teacher)
+            former = folder.with_name(folder.name.replace("omitted_class=", "without_class="))
+            if former.is_dir():  # a run from before the option had its name of today
+                folder = former
+            runs.append(Run(arm, preset, recipe, folder, folder_of_teacher))
+    return runs
+
+
+def folder_name(arm: Arm, recipe_name: str, recipe: Recipe, teacher: Path | None) -> str:
+    """What tells a run from all others; studies that have a run in common share its folder."""
+    marks = [f"{name}={value}" for name, value in differing(arm, recipe_name, recipe).items()]
+    if teacher:
+        marks.append(f"teacher={hashlib.sha256(teacher.name.encode()).hexdigest()[:8]}")  # two full names are too long
+    return "_".join([arm.role, recipe_name, *marks])
+
+
+def differing(arm: Arm, recipe_name: str, recipe: Recipe) -> dict:
+    """In what a run differs from its preset, by the names of the options: settings, the seed, what is withheld."""
+    preset = RECIPES[recipe_name][arm.role]
+    values = {entry.name: getattr(recipe, entry.name) for entry in fields(Recipe)}
+    changed = {name: value for name, value in values.items() if value != getattr(preset, name) or name == "seed"}
+    return changed | arm.withheld
+
+
+def teacher_of(run: Run, runs: list[Run]) -> Path | None:
+    """The folder of the network that taught a run; for one that learnt alone, of the study's plain teacher."""
+    if run.teacher or run.arm.role == "teacher":
+        return run.teacher
+    return next((other.folder for other in runs if other.arm.is_plain_teacher), None)
+
+
+def unique(runs: list[Run]) -> list[Run]:
+    """Each folder's run once: arms of equal recipes share theirs."""
+    return list({run.folder: run for run in runs}.values())
+
+
+def is_finished(run: Run) -> bool:
+    """Whether the run's folder holds exactly this run, all epochs of it."""
+    return holds(run.folder, run)
+
+
+def holds(folder: Path, run: Run) -> bool:
+    """Whether a folder holds exactly this run, all epochs of it, in whatever precision."""
+    if not (folder / checkpoint.CONFIG).exists():
+        return False
+    config = checkpoint.load_config(folder)
+    taught_by = config.get("teacher")
+    return (
+        from_config(config["recipe"]) == (run.recipe_name, run.recipe)
+        and config["epochs_done"] == run.recipe.epochs
+        and (not run.teacher or taught_by["weights"] == checkpoint.load_config(run.teacher)["weights"])
+    )

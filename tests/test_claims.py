@@ -1,0 +1,75 @@
+"""The results in short: what each study claims, by its own numbers."""
+
+import statistics
+from dataclasses import replace
+
+import pytest
+
+from kd.studies.claims import NOT_SHOWN, ONE_SEED, SHOWN, WORSE, claims
+from kd.studies.ledger import read_studies
+from tests.serving import ROOT
+
+
+@pytest.fixture(scope="module")
+def studies():
+    return read_studies(ROOT / "checkpoints")
+
+
+def compared(study, **difference):
+    """The study with another outcome of its only comparison."""
+    (found,) = study.comparisons
+    return replace(study, comparisons=(found | difference,))
+
+
+def mean_accuracy(study, role):
+    (arm,) = [arm for arm in study.arms if arm.role == role]
+    return statistics.fmean(run["accuracy"] for run in arm.runs)
+
+
+def test_the_first_claim_tells_both_students_mean_accuracies(studies):
+    claim = claims(studies)[0]
+    assert claim.study.study == "main"
+    for role in ("student", "distilled"):
+        assert f"{mean_accuracy(claim.study, role):.1%}" in claim.sentence
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"),
+    [
+        ({"mean": 0.02, "low": 0.01, "high": 0.03, "p": 0.01, "n": 3}, SHOWN),
+        ({"mean": 0.02, "low": -0.01, "high": 0.05, "p": 0.1, "n": 3}, NOT_SHOWN),
+        ({"mean": 0.0, "low": -0.001, "high": 0.001, "p": 0.9, "n": 3}, NOT_SHOWN),
+        ({"mean": -0.02, "low": -0.03, "high": -0.01, "p": 0.01, "n": 3}, WORSE),
+        ({"mean": 0.02, "low": None, "high": None, "p": None, "n": 1}, ONE_SEED),
+    ],
+)
+def test_a_claim_is_shown_only_where_the_difference_is_more_than_chance(studies, difference, verdict):
+    (claim,) = claims({"main": compared(studies["main"], **difference)})
+    assert claim.verdict == verdict
+    assert f"{difference['mean'] * 100:+.1f} points" in claim.sentence
+    assert ("one seed" in claim.sentence) == (verdict == ONE_SEED)
+
+
+def test_a_class_that_was_omitted_is_told_with_its_control_and_as_one_seed(studies):
+    (claim,) = claims({"omitted-class-longer": studies["omitted-class-longer"]})
+    runs = [(arm, run) for arm in claim.study.arms for run in arm.runs if "omitted_class" in run]
+    told = {arm.role: f"{run['omitted_class']['after']['omitted']:.1%}" for arm, run in runs}
+    assert claim.verdict == ONE_SEED
+    assert told["distilled"] in claim.sentence and told["student"] in claim.sentence
+
+
+def test_inherited_doubts_are_told_by_their_rank_correlations(studies):
+    (claim,) = claims({"human-doubt": studies["human-doubt"]})
+    for values in claim.study.human_labels["inherited"]["rank_correlation"].values():
+        assert f"{statistics.fmean(values):.2f}" in claim.sentence
+    assert claim.verdict == SHOWN
+
+
+def test_short_runs_and_studies_that_are_missing_claim_nothing(studies):
+    assert claims({"few-labels": studies["few-labels"]}) == []
+    assert claims({}) == []
+
+
+def test_a_study_without_its_comparison_claims_nothing(studies):
+    assert claims({"main": replace(studies["main"], comparisons=())}) == []
+    assert claims({"human-doubt": replace(studies["human-doubt"], human_labels=None)}) == []

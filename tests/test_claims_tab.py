@@ -1,0 +1,36 @@
+"""The results as the page shows them, in real Chromium: claims with verdicts and figures, everything else folded."""
+
+import pytest
+
+from kd.studies.claims import claims
+from kd.studies.ledger import read_studies
+from tests.browser import PATIENCE
+from tests.serving import ROOT
+
+
+@pytest.fixture
+def tab(visit):
+    page = visit()
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.get_by_role("tab", name="Results").click()
+    page.wait_for_selector(".claim .js-plotly-plot .main-svg", state="attached", timeout=PATIENCE)
+    return page
+
+
+def test_each_claim_stands_with_its_verdict_beside_a_figure(tab):
+    expected = claims(read_studies(ROOT / "checkpoints"))
+    tab.wait_for_function("(n) => document.querySelectorAll('.claim').length === n", arg=len(expected))
+    for row, claim in zip(tab.locator(".claim").all(), expected, strict=True):
+        assert row.locator(".chip").inner_text() == claim.verdict
+        assert claim.sentence in row.inner_text()
+        row.locator(".js-plotly-plot .main-svg").first.wait_for(state="attached", timeout=PATIENCE)
+
+
+def test_all_of_it_takes_less_than_three_screens_until_it_is_unfolded(tab):
+    height = "document.documentElement.scrollHeight"
+    tab.wait_for_function(f"{height} > 720")
+    folded = tab.evaluate(height)
+    assert folded < 3 * 720
+    tab.locator(".claim").first.get_by_role("button", name="Details").click()
+    tab.wait_for_selector(".claim .scrollable table", timeout=PATIENCE)
+    assert tab.evaluate(height) > folded

@@ -1,0 +1,159 @@
+"""The game of the class that a student never saw: what is measured of it, and the cards in real Chromium."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from kd.checkpoint import CheckpointError
+from kd.cifar10 import CLASSES
+from kd.demo.examples import game_pictures
+from kd.demo.omitted_class import TAB, answer_pictures, read_omitted_class
+from kd.hub import Classifier
+from kd.inference import read_photo, to_network_size
+from kd.studies.ledger import STUDIES_FOLDER, read_studies
+from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, runs_of, study_of
+from tests.browser import EXAMPLES, PATIENCE
+from tests.serving import ROOT
+
+CHECKPOINTS = ROOT / "checkpoints"
+
+
+@pytest.fixture(scope="module")
+def student():
+    return Classifier.from_pretrained(CHECKPOINTS / FOLDER)
+
+
+@pytest.fixture(scope="module")
+def name(student):
+    """The class that it never saw."""
+    return student.config["data"]["omitted_class"]
+
+
+@pytest.fixture(scope="module")
+def found(student):
+    """What the studies found for the student, and for its control."""
+    return study_of(student.config, read_studies(CHECKPOINTS))
+
+
+def logits_of(student, path):
+    pixels = torch.from_numpy(np.array(to_network_size(read_photo(path)))).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        return student(pixels)[0]
+
+
+def answers_of(student, name, bias=0.0):
+    """Its answers to the six cards: labels and certainties."""
+    logits = torch.stack([logits_of(student, picture) for picture in game_pictures(name)[1]])
+    logits[:, CLASSES.index(name)] += bias
+    sure, labels = logits.softmax(dim=1).max(dim=1)
+    return [CLASSES[label] for label in labels], sure.tolist()
+
+
+def test_a_study_measured_the_student_that_ships_and_its_control(student, name, found):
+    assert found.run in runs_of(found.study) and found.control in runs_of(found.study)
+    assert found.run.temperature == student.config["recipe"]["temperature"]
+    assert found.control.temperature is None and found.control.arm.omitted_class == name
+
+
+@pytest.mark.parametrize("change", [{"temperature": 1.5}, {"seed": 99}, {"epochs": 3}])
+def test_no_other_students_figures_are_taken(student, change):
+    config = student.config | {"recipe": student.config["recipe"] | change}
+    assert study_of(config, read_studies(CHECKPOINTS)) is None
+
+
+@pytest.fixture
+def with_control(tmp_path):
+    """A folder of checkpoints in which a control ships too: here the student itself stands in for it."""
+    for folder in (FOLDER, STUDIES_FOLDER):
+        (tmp_path / folder).symlink_to(CHECKPOINTS / folder)
+    shutil.copytree(CHECKPOINTS / FOLDER, tmp_path / CONTROL_FOLDER)
+    return tmp_path
+
+
+def test_both_networks_answer_where_the_control_ships_and_the_student_alone_where_it_does_not(with_control, student):
+    picture = to_network_size(read_photo(EXAMPLES / "ship.png"))
+    (both,) = answer_pictures(read_omitted_class(with_control), [picture])
+    assert both["logits"].keys() == {"student", "control"}
+    assert both["logits"]["control"] == pytest.approx(logits_of(student, EXAMPLES / "ship.png").tolist(), abs=1e-4)
+    (alone,) = answer_pictures(read_omitted_class(CHECKPOINTS), [picture])
+    ships = (CHECKPOINTS / CONTROL_FOLDER).is_dir()
+    assert alone["logits"].keys() == ({"student", "control"} if ships else {"student"})
+
+
+def test_a_control_that_saw_the_class_is_refused(with_control):
+    config = json.loads((with_control / CONTROL_FOLDER / "config.json").read_text())
+    del config["data"]["omitted_class"]
+    (with_control / CONTROL_FOLDER / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="was not trained without the class"):
+        read_omitted_class(with_control)
+
+
+@pytest.fixture
+def game(visit):
+    page = visit(reduced_motion="reduce")
+    page.get_by_role("tab", name=TAB).click()
+    page.wait_for_selector("#cards li")
+    return page
+
+
+def percent(share):
+    """As the page writes it."""
+    return "> 99.9 %" if share > 0.9995 else f"{share * 100:.1f} %"
+
+
+def told(page):
+    return page.locator("#card-told").inner_text().replace("\xa0", " ")
+
+
+def test_after_a_bet_enter_turns_card_by_card_and_each_result_is_told(game, student, name, found):
+    labels, sure = answers_of(student, name)
+    game.locator("#turn").click()
+    assert game.locator("#cards .down").count() == 6, "without a bet no card is turned"
+    game.locator("#bet input").first.focus()
+    for _ in range(3):
+        game.keyboard.press("ArrowRight")
+    for turned, (label, certainty) in enumerate(zip(labels, sure, strict=True), 1):
+        assert game.locator("#cards .down").count() == 7 - turned and not game.locator("#measured").is_visible()
+        game.keyboard.press("Enter")
+        assert f"Card {turned} of 6: the student says {label}, {percent(certainty)}" in told(game)
+        assert f"named {labels[:turned].count(name)} of {turned}" in told(game)
+    shown = [card.locator(".said b").first.inner_text() for card in game.locator("#cards li").all()]
+    assert shown == [f"{label} {'✓' if label == name else '✗'}" for label in labels]
+    assert ("as you bet" in told(game)) == (labels.count(name) == 3)
+    line = game.locator("#measured").inner_text().replace("\xa0", " ")
+    for share in (each["omitted"] for run in (found.run, found.control) for each in (run.before, run.after)):
+        assert f"{share * 100:.1f} %" in line
+    game.keyboard.press("Enter")  # start again
+    assert game.locator("#cards .down").count() == 6 and game.locator("#bet input:checked").count() == 0
+
+
+def test_the_correction_behind_how_is_the_studys_and_can_be_taken_away(game, student, name, found):
+    game.locator("#bet label").first.click()
+    for _ in range(6):
+        game.locator("#turn").click()
+    game.get_by_text("How?").click()
+    for bias in (found.run.bias, 0.0):
+        game.get_by_label("With the correction").set_checked(bias != 0)
+        labels, sure = answers_of(student, name, bias)
+        said = [card.locator(".said").first.inner_text() for card in game.locator("#cards li").all()]
+        cards = [text.replace("\xa0", " ") for text in said]
+        assert [text.split()[0] for text in cards] == labels
+        for text, certainty in zip(cards, sure, strict=True):
+            assert percent(certainty) in text
+        assert f"named {labels.count(name)} of 6" in told(game)
+
+
+def test_a_visitors_picture_is_answered_and_a_bad_file_gets_a_sentence_in_its_place(game, student, tmp_path):
+    game.locator("#game-image input[type=file]").set_input_files(EXAMPLES / "ship.png")
+    game.wait_for_selector("#own-answer img", timeout=PATIENCE)
+    logits = logits_of(student, EXAMPLES / "ship.png")
+    assert game.locator("#own-answer b").first.inner_text() == CLASSES[logits.argmax()]
+    game.locator("#game-image").get_by_role("button", name="Remove").click()
+    game.wait_for_selector("#own-answer img", state="detached")
+    (tmp_path / "bad.png").write_text("no image")
+    game.locator("#game-image input[type=file]").set_input_files(tmp_path / "bad.png")
+    game.get_by_text("This file is not an image that can be read").wait_for()
+    assert game.locator("#own-answer img").count() == 0

@@ -1,0 +1,151 @@
+"""The warning outside the classes: strange images, what the scores are made of, and what is counted."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kd.cifar10 import NORMALISATIONS, read_test_set
+from kd.demo.page import show
+from kd.evaluation import predict
+from kd.models import build
+from kd.out_of_class import Responses, Warner, compared, distance, fit_distance, responses
+from kd.results import warning_rates
+from kd.strange_images import DEVELOPMENT_SEED, KINDS, TEST_SEED, strange_images
+
+
+def looked(count, mean=0.0, seed=0, scale=3.0):
+    """Responses as of `count` images: logits of this scale, contrasts of two correlated filters around a mean."""
+    random = torch.Generator().manual_seed(seed)
+    contrasts = torch.randn(count, 2, generator=random) @ torch.tensor([[1.0, 0.9], [0.0, 0.3]]) + mean
+    return Responses(
+        scale * torch.randn(count, 10, generator=random), torch.rand(count, 5, generator=random), contrasts
+    )
+
+
+# The images
+
+
+def test_strange_images_are_drawn_from_their_seed_and_differ_between_seeds():
+    first, again, other = (strange_images(seed, 2) for seed in (DEVELOPMENT_SEED, DEVELOPMENT_SEED, TEST_SEED))
+    assert list(first) == list(KINDS)
+    for kind in KINDS:
+        assert first[kind].shape == (2, 3, 32, 32) and first[kind].dtype == torch.uint8
+        assert torch.equal(first[kind], again[kind])
+        assert not torch.equal(first[kind], other[kind]) and not torch.equal(first[kind][0], first[kind][1])
+
+
+def test_a_kind_is_what_its_name_says():
+    images = {kind: drawn.numpy().astype(int) for kind, drawn in strange_images(7, 8).items()}
+    assert all(np.ptp(image, axis=(1, 2)).max() == 0 for image in images["flat colours"])
+    steps = {kind: np.abs(np.diff(drawn, axis=3)).max() for kind, drawn in images.items()}
+    assert steps["gradients"] < 30 < steps["cells"]
+    neighbours = {kind: np.abs(np.diff(drawn, axis=3)).mean() for kind, drawn in images.items()}
+    assert max(neighbours, key=neighbours.get) in ("noise", "checkers", "stripes")
+    assert neighbours["clouds"] < neighbours["cells"]
+
+
+# The scores
+
+
+@pytest.mark.parametrize("architecture", ["resnet50", "mobilenet_v2"])
+@pytest.mark.parametrize("stem", ["imagenet", "cifar"])
+def test_responses_have_the_networks_own_logits(architecture, stem):
+    torch.manual_seed(0)
+    network = build(architecture, stem).eval()
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    found = responses(network, images, NORMALISATIONS["cifar10"], batch_size=2)
+    expected = predict(network, images, NORMALISATIONS["cifar10"])
+    torch.testing.assert_close(found.logits, expected, rtol=1e-4, atol=1e-5)
+    last = network.fc if architecture == "resnet50" else network.classifier[-1]
+    with torch.inference_mode():
+        torch.testing.assert_close(last(found.features), expected, rtol=1e-4, atol=1e-5)
+    assert found.contrasts.shape == (5, 64 if architecture == "resnet50" else 32)
+
+
+def test_a_flat_image_has_the_least_contrast():
+    network = build("mobilenet_v2", "imagenet").eval()
+    flat = torch.full((1, 3, 32, 32), 90, dtype=torch.uint8)
+    noise = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = responses(network, torch.cat([flat, noise]), NORMALISATIONS["cifar10"])
+    assert (found.contrasts[0] < found.contrasts[1]).all()
+
+
+def test_the_distance_is_mahalanobis_and_counts_the_standard_deviations_along_any_direction():
+    values = looked(20_000).contrasts
+    centre, precision = fit_distance(values)
+    covariance = np.cov(values.double().numpy().T)
+    apart = values[:50].double().numpy() - values.double().numpy().mean(axis=0)
+    expected = [row @ np.linalg.inv(covariance) @ row for row in apart]
+    assert distance(values[:50], centre, precision).tolist() == pytest.approx(expected, rel=0.02)
+    assert distance(values, centre, precision).mean().item() == pytest.approx(2, rel=0.02)
+
+
+def test_what_all_images_have_alike_can_still_be_inverted():
+    values = torch.cat([looked(100).contrasts, looked(100).contrasts], dim=1)
+    centre, precision = fit_distance(values)
+    assert torch.isfinite(precision).all() and torch.isfinite(distance(values, centre, precision)).all()
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_each_score_warns_of_half_of_the_share_of_validation_images(share):
+    validation = looked(4000)
+    warner = Warner.fit(validation, share)
+    dull, far = validation._replace(logits=validation.logits - 50), looked(100, mean=9.0)
+    assert warner.share(dull) == 1 and warner.share(far) == 1
+    normal = validation._replace(contrasts=warner.centre.expand(4000, 2).float())
+    assert warner.share(normal) == pytest.approx(share / 2, abs=5e-4)
+    sure = validation._replace(logits=validation.logits + 50)
+    assert warner.share(sure) == pytest.approx(share / 2, abs=5e-4)
+    assert share / 2 < warner.share(validation) <= share
+
+
+def test_a_warner_comes_back_from_its_json_and_warns_of_the_same():
+    warner, images = Warner.fit(looked(500)), looked(500, mean=1.0, seed=1)
+    again = Warner.from_json(warner.to_json())
+    assert torch.equal(again.warns(images.logits, images.contrasts), warner.warns(images.logits, images.contrasts))
+
+
+def test_without_a_class_its_logit_counts_for_nothing():
+    images = looked(50)
+    only = images._replace(logits=images.logits.index_fill(1, torch.tensor([6]), 100.0))
+    assert only.without(6).logits.shape == (50, 9)
+    assert torch.equal(only.without(6).logits, images.without(6).logits)
+
+
+def test_scores_are_compared_at_the_same_share_of_false_alarms(data_dir):
+    validation, labels = looked(2000), torch.arange(2000) % 10
+    same = {"photos": looked(2000, seed=3)}
+    assert all(share == pytest.approx(0.05, abs=0.025) for share in compared(validation, labels, same).values())
+    far = compared(validation, labels, {"far": looked(100, mean=9.0), "photos": looked(2000, seed=3)})
+    assert far["first layer"] == pytest.approx(0.525, abs=0.02)
+    assert far["energy"] < 0.2
+
+
+def test_the_sentence_names_both_rates_and_the_class_left_out():
+    measured = {"false_alarms": 0.051, "mean_detected": 0.97, "left_out": {"class": "frog", "detected": 0.2}}
+    said = warning_rates(measured)
+    assert "5% of test images" in said and "97%" in said and "20% of frogs" in said
+    assert "frog" not in warning_rates(measured | {"left_out": None})
+
+
+def test_the_shipped_networks_tell_test_images_from_patterns(trio, data_dir):
+    """A sound first layer tells nearly all; random weights would not."""
+    images = strange_images(11, 5)
+    normalisation = NORMALISATIONS[trio.configs["teacher"]["normalisation"]["name"]]
+    caught = [
+        trio.warner.share(responses(trio.networks["teacher"].network, each, normalisation)) for each in images.values()
+    ]
+    spared = trio.warner.share(
+        responses(trio.networks["teacher"].network, read_test_set(data_dir).images, normalisation)
+    )
+    assert np.mean(caught) > 0.8 and spared < 0.13
+
+
+def test_the_margins_around_a_whole_photo_are_not_judged(trio, monkeypatch):
+    judged = []
+    monkeypatch.setattr(trio, "fits_no_class", lambda logits, seen: judged.append(seen))
+    photo = Image.new("RGB", (640, 320), "red")
+    show(trio, photo, None)
+    show(trio, photo)
+    assert [image.getcolors() for image in judged] == [[(32 * 32, (255, 0, 0))]] * 2

@@ -1,0 +1,296 @@
+"""The two views over recordings: the map of classes under the temperature, the replay of the training, in Chromium."""
+
+import shutil
+
+import pytest
+import torch
+
+from kd.cifar10 import CLASSES
+from kd.demo.recordings import read_recorded
+from kd.models import ROLES
+from kd.recording import RECORDING, moment, read_recording, write_recording
+from tests.browser import EXAMPLES, PATIENCE, softmax, table, upload
+from tests.serving import ROOT, serve
+from tests.test_accessibility import SETTINGS, findings
+
+CHECKPOINTS = ROOT / "checkpoints"
+STUDENTS = ROLES[1:]
+EPOCHS = [0, 0.25, 1, 2, 3]
+VALUES = "cells => cells.map((cell) => +cell.dataset.value)"
+PIXELS = 100  # of a line's thickness, for a probability of 1
+
+
+def last_logits(role):
+    """What is recorded of a shipped network as it is, float, (510, 10)."""
+    recording = read_recording(CHECKPOINTS / role / RECORDING)
+    return (recording["logits"][-1] * recording["scale"][-1]).double()
+
+
+def written(folder, role, epochs=EPOCHS, seed=0):
+    """Write a recording of a training that ends with the shipped network; each moment's logits are noise before."""
+    generator, last, moments = torch.Generator().manual_seed(seed), last_logits(role), []
+    for epoch in epochs:
+        logits = last if epoch == epochs[-1] else 3 * torch.randn(last.shape, generator=generator)
+        moments.append(moment(logits, epoch, torch.nan if epoch < 1 else epoch / 10 + seed / 100))
+    write_recording(moments, folder / role / RECORDING)
+
+
+def means(role, temperature):
+    """What a network gives to each class on the images of each, float, (10, 10)."""
+    return (last_logits(role)[10:] / temperature).softmax(dim=1).view(10, -1, 10).mean(dim=1)
+
+
+def thickness(role, temperature):
+    """The pixels of each line, by the two classes."""
+    mean = means(role, temperature)
+    both = (mean + mean.T) / 2
+    return {f"{CLASSES[i]}-{CLASSES[j]}": both[i, j].item() * PIXELS for i in range(10) for j in range(i + 1, 10)}
+
+
+# What there is to show
+
+
+@pytest.fixture
+def answered():
+    """Answers of the shipped networks to the examples, as the page has them."""
+    logits = {role: last_logits(role)[:10].tolist() for role in ROLES}
+    return [{"models": {role: {"logits": logits[role][k]} for role in ROLES}} for k in range(10)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for role in ROLES:
+        (tmp_path / role).mkdir()
+        shutil.copyfile(CHECKPOINTS / role / RECORDING, tmp_path / role / RECORDING)
+    return tmp_path
+
+
+def test_a_replay_wants_the_same_moments_of_both_students(folder, answered):
+    written(folder, "student")
+    for epochs in ([0, 0.25, 1, 2, 4], EPOCHS[1:], [3]):
+        written(folder, "distilled", epochs)
+        recorded = read_recorded(folder, answered)
+        assert recorded.views["map"].keys() == set(ROLES)
+        assert recorded.views["replay"] is None
+        assert "python -m train.distill --record" in recorded.missing[-1]
+    written(folder, "distilled")
+    recorded = read_recorded(folder, answered)
+    assert recorded.views["replay"]["epochs"] == EPOCHS
+    assert recorded.missing == []
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut off", "too few images"])
+def test_without_a_recording_that_can_be_used_the_log_says_which_command_makes_it(folder, answered, damage):
+    path = folder / "student" / RECORDING
+    found = read_recording(path)
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut off":
+        path.write_bytes(path.read_bytes()[:900])
+    else:
+        write_recording(
+            [{name: tensor[0][:12] if name == "logits" else tensor[0] for name, tensor in found.items()}], path
+        )
+    recorded = read_recorded(folder, answered)
+    assert recorded.views["map"].keys() == {"teacher", "distilled"}
+    assert f"python -m train.record {folder / 'student'}" in recorded.missing[0]
+
+
+def test_a_recording_of_another_network_is_not_shown_for_this_one(folder, answered):
+    shutil.copyfile(folder / "teacher" / RECORDING, folder / "student" / RECORDING)
+    recorded = read_recorded(folder, answered)
+    assert recorded.views["map"].keys() == {"teacher", "distilled"}
+    assert "does not fit the network beside it" in recorded.missing[0]
+
+
+# The map
+
+
+def opened(page, view):
+    page.locator(f"#{view} > summary").click()
+    page.wait_for_selector(f"#{view} .panel", timeout=PATIENCE)
+    page.locator(f"#{view}").evaluate("(node) => node.scrollIntoView()")
+    return page
+
+
+def drawn(page, temperature):
+    """The pixels of each line on the map, once it is drawn at this temperature."""
+    page.wait_for_function(
+        "(t) => document.querySelector('#map-sentence').textContent.includes(`T = ${t}`)", arg=f"{temperature:.2f}"
+    )
+    return page.locator("#map-picture .lines line").evaluate_all(
+        "lines => Object.fromEntries(lines.map((line) => [line.dataset.pair, +line.getAttribute('stroke-width')]))"
+    )
+
+
+def test_lines_are_as_thick_as_two_classes_are_taken_for_one_another_at_any_temperature(visit):
+    page = opened(visit(), "map")
+    said = {1: "are islands", 4: "kinship shows", 20: "one grey ball"}
+    for temperature in (1, 4, 20):
+        page.locator("#temperature-number").fill(str(temperature))
+        expected = thickness("teacher", temperature)
+        assert drawn(page, temperature) == pytest.approx(expected, abs=2e-3)
+        assert said[temperature] in page.locator("#map-sentence").inner_text()
+        thickest = max(expected, key=expected.get).replace("-", " – ")
+        assert thickest in page.locator("#map-sentence").inner_text()
+    for name, role in (("Alone", "student"), ("Distilled", "distilled")):
+        page.locator("#map-networks").get_by_role("button", name=name).click()
+        page.wait_for_function("(role) => document.querySelector('#map').dataset.role === role", arg=role)
+        table(page)  # two frames later
+        assert drawn(page, 20) == pytest.approx(thickness(role, 20), abs=2e-3)
+
+
+def test_dragging_the_maps_own_slider_moves_the_chart_too_and_asks_the_server_nothing(visit):
+    page = opened(visit(viewport={"width": 390, "height": 844}), "map")
+    drawn(page, 1)
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    box = page.locator("#map-slider").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.2, middle)
+    page.mouse.down()
+    for share in (0.4, 0.6, 0.8):
+        page.mouse.move(box["x"] + box["width"] * share, middle, steps=8)
+        temperature = table(page)["temperature"]
+        assert drawn(page, temperature) == pytest.approx(thickness("teacher", temperature), abs=2e-3)
+    page.mouse.up()
+    assert requests == []
+    assert page.locator("#map-picture").bounding_box()["y"] > box["y"]  # the slider stays above it, in sight
+    assert temperature > 8
+
+
+def test_a_line_opens_the_figures_of_its_two_classes_and_the_table_holds_them_all(visit):
+    page = visit("?T=4")
+    upload(page, EXAMPLES / "ship.png")
+    opened(page, "map")
+    drawn(page, 4)
+    assert page.locator("#photo.own").count() == 1  # the photo and its answers stay when the recordings arrive
+    assert page.locator("#answers .label").count() == 3
+    page.wait_for_function("document.querySelectorAll('#map-pair option').length === 46")
+    page.locator("#map-pair").select_option(index=1)
+    i, j = CLASSES.index("cat"), CLASSES.index("dog")
+    assert page.locator("#map-line .told").inner_text().startswith("Cat – dog")
+    table(page)
+    shown = page.locator("#map-line tbody tr").evaluate_all(
+        "rows => rows.map((row) => [...row.querySelectorAll('[data-value]')].map((cell) => +cell.dataset.value))"
+    )
+    answers = page.locator("#map-line tbody tr td:last-child").all_inner_texts()
+    for role, cells, counted in zip(ROLES, shown, answers, strict=True):
+        mean, said = means(role, 4), last_logits(role)[10:].argmax(dim=1).view(10, -1)
+        there, back = mean[i, j].item(), mean[j, i].item()
+        assert cells == pytest.approx([there, back, (there + back) / 2], abs=1e-6)
+        assert counted == f"{((said[i] == j).sum() + (said[j] == i).sum()).item()} of {2 * said.shape[1]}"
+    page.locator("#map-numbers > summary").click()
+    cells = page.locator("#map-table tbody td").evaluate_all(VALUES)
+    assert cells == pytest.approx(means("teacher", 4).flatten().tolist(), abs=1e-6)
+    picture = page.locator("#map-picture")
+    ends = picture.locator("line[data-pair=automobile-truck]").evaluate(
+        "l => ['x1','x2','y1','y2'].map((e) => +l.getAttribute(e))"
+    )
+    picture.click(position={"x": (ends[0] + ends[1]) / 2, "y": (ends[2] + ends[3]) / 2})
+    assert page.locator("#map-line .told").inner_text().startswith("Automobile – truck")
+
+
+# The replay
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory):
+    """The address of a page whose students have recordings of a training, and one of a page without recordings."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    for role in ROLES:
+        shutil.copytree(CHECKPOINTS / role, root / "recorded" / role)
+        shutil.copytree(CHECKPOINTS / role, root / "plain" / role, ignore=shutil.ignore_patterns(RECORDING))
+    for seed, role in enumerate(STUDENTS, start=1):
+        written(root / "recorded", role, seed=seed)
+    with serve(root / "recorded") as (address, _):
+        yield address, root
+
+
+@pytest.fixture
+def replay(browser, replayed):
+    """Opens the page with the replay, in a window of its own."""
+    contexts = []
+
+    def open_page(query="", **settings):
+        contexts.append(browser.new_context(**settings))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(replayed[0] + query)
+        page.wait_for_selector("#soft-targets-table tbody tr")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def shown_at(page, moment):
+    """The numbers of both students in the replay's table, once it is drawn at this moment."""
+    page.wait_for_function("(m) => document.querySelector('#replay-table').dataset.moment === String(m)", arg=moment)
+    rows = page.locator("#replay-table tbody")
+    return {role: rows.locator(f"[data-model={role}]").evaluate_all(VALUES) for role in ROLES}
+
+
+def test_the_replay_scrubs_to_what_both_students_said_at_that_moment(replay, replayed, classify):
+    sizes = []
+    page = replay("?example=cat&T=2")
+    page.on("response", lambda response: sizes.append(int(response.headers.get("content-length", 0))))
+    opened(page, "replay")
+    k = CLASSES.index("cat")
+    recordings = {role: read_recording(replayed[1] / "recorded" / role / RECORDING) for role in STUDENTS}
+    for position in (4, 0, 1, 3):
+        page.locator("#replay-slider").fill(str(position))
+        shown = shown_at(page, position)
+        for role, recording in recordings.items():
+            logits = (recording["logits"][position, k] * recording["scale"][position]).tolist()
+            assert shown[role] == pytest.approx(softmax(logits, 2), abs=1e-6)
+            widths = page.locator(f"#replay-table .bar.{role}").evaluate_all(
+                "bars => bars.map((bar) => parseFloat(bar.style.width) / 100)"
+            )
+            assert widths == pytest.approx(shown[role], abs=1e-4)
+        told = page.locator("#replay-sentence").inner_text()
+        assert ["Before the first step", "After 25.0", "", "After epoch 2 of 3", "After epoch 3 of 3"][position] in told
+        right = recordings["student"]["logits"][position, :10].argmax(dim=1) == torch.arange(10)
+        assert f"right on {right.sum().item()}," in told
+    accuracy = page.locator("#replay figcaption .number").all_inner_texts()
+    assert accuracy == ["Alone 21.0\xa0%", "Distilled 22.0\xa0%"]
+    assert 0 < sum(sizes) < 400_000
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_play_goes_from_the_start_to_the_end_by_itself_but_never_starts_by_itself(replay, motion):
+    page = opened(replay(reduced_motion=motion), "replay")
+    shown_at(page, 4)
+    page.locator("#replay-play").click()
+    shown_at(page, 0)
+    gliding = page.locator("#replay .bar.student").first.evaluate("(bar) => getComputedStyle(bar).transitionDuration")
+    assert (gliding == "0s") == (motion == "reduce")
+    shown_at(page, 4)
+    page.wait_for_function("document.querySelector('#replay-play').textContent === 'Play'")
+
+
+@pytest.mark.parametrize("setting", ["light", "dark", "phone"])
+def test_axe_finds_nothing_serious_in_the_open_views_and_they_fit_the_width(replay, setting):
+    page = replay("?T=4", **SETTINGS[setting])
+    for view in ("map", "replay"):
+        opened(page, view)
+        table(page)
+    page.wait_for_function("document.querySelectorAll('#map-pair option').length === 46")
+    page.locator("#map-pair").select_option(index=1)
+    page.locator("#map-numbers > summary").click()
+    assert findings(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def test_without_recordings_there_is_no_shell_of_the_views(browser, replayed):
+    with serve(replayed[1] / "plain") as (address, _):
+        page = browser.new_page()
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector("#soft-targets-table tbody tr")
+        assert page.locator("#recordings").count() == 0
+        assert page.locator("#map, #replay").count() == 0
+        assert errors == []
+        page.close()

@@ -1,0 +1,180 @@
+"""The results tab: a file that is old or damaged costs its own table or figure a sentence, and nothing else."""
+
+import json
+import logging
+import shutil
+
+import gradio as gr
+import pytest
+
+from kd.demo.page import what_to_expect
+from kd.demo.results_tab import NO_RESULTS, show_results
+from kd.demo.study_figures import drawings_of
+from kd.results import load_results, read_results, results_table
+from kd.studies.ledger import as_json, read_studies, write_study
+from kd.studies.report import study_table
+from tests.serving import ROOT
+from tests.test_findings import make_few_labels
+
+SHIPPED = ROOT / "checkpoints"
+REPLACED = "cannot be shown here: it is damaged, or of another version of this program"
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """A copy of all that the tab reads."""
+    for name in ("results.json", *(f"{role}/history.jsonl" for role in ("teacher", "student", "distilled"))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(SHIPPED / name, tmp_path / name)
+    shutil.copytree(SHIPPED / "studies", tmp_path / "studies", ignore=shutil.ignore_patterns("figures"))
+    return tmp_path
+
+
+@pytest.fixture
+def shown(checkpoints, caplog):
+    """Builds the tab; returns its texts, the number of its figures, and what the log says."""
+
+    def build():
+        with caplog.at_level(logging.WARNING), gr.Blocks() as page:
+            show_results(checkpoints)
+        blocks = page.blocks.values()
+        texts = "\n".join(
+            block.label if isinstance(block, gr.Accordion) else block.value
+            for block in blocks
+            if isinstance(block, (gr.Markdown, gr.HTML, gr.Accordion))
+        )
+        return texts, sum(isinstance(block, gr.Plot) for block in blocks), "\n".join(caplog.messages)
+
+    return build
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(change(content)))
+
+
+def test_everything_is_shown_of_what_ships(shown):
+    texts, figures, log = shown()
+    main = read_studies(SHIPPED)["main"]
+    assert results_table(read_results(SHIPPED)) in texts and study_table(main) in texts
+    assert figures > len(drawings_of(main)) and log == "" and REPLACED not in texts
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_text("{"),
+        lambda path: edit(path, lambda study: study | {"schema": 99}),
+        lambda path: edit(path, lambda study: study | {"arms": [{"name": "of whatever version"}]}),
+    ],
+    ids=["damaged", "another version", "other fields"],
+)
+def test_a_study_that_cannot_be_read_costs_its_own_section(checkpoints, shown, damage):
+    before, figures, _ = shown()
+    damage(checkpoints / "studies" / "main.json")
+    texts, fewer, log = shown()
+    main = read_studies(SHIPPED)["main"]
+    assert f"`main.json` {REPLACED}" in texts and "main.json cannot be" in log
+    assert study_table(main) not in texts and study_table(read_studies(SHIPPED)["human-doubt"]) in texts
+    assert fewer == figures - len(drawings_of(main))
+
+
+def test_one_figure_that_cannot_be_drawn_costs_itself_alone(checkpoints, shown):
+    _, figures, _ = shown()
+
+    def without_reliability(study):
+        for arm in study["arms"]:
+            for run in arm["runs"]:
+                del run["reliability"]
+        return study
+
+    edit(checkpoints / "studies" / "main.json", without_reliability)
+    texts, fewer, log = shown()
+    assert fewer == figures - 1 and f"`main.json` {REPLACED}" in texts
+    assert "main.json, the figure calibration cannot be shown" in log
+    assert study_table(read_studies(SHIPPED)["main"]) in texts
+
+
+def test_a_study_of_a_retired_name_preset_and_field_is_shown_like_any_other(checkpoints, shown):
+    content = as_json(make_few_labels())
+    for arm in content["arms"]:
+        arm["changes"] = {"ema": 0.99}
+    path = checkpoints / "studies" / "abandoned.json"
+    path.write_text(json.dumps(content | {"study": "abandoned", "question": "What was that?"}))
+    texts, _, log = shown()
+    assert "What was that?" in texts and "Recipe" not in log and log == ""
+    assert "recipe `seed`" in texts
+
+
+def test_missing_results_and_studies_are_no_damage(checkpoints, shown):
+    (checkpoints / "results.json").unlink()
+    shutil.rmtree(checkpoints / "studies")
+    texts, figures, log = shown()
+    assert NO_RESULTS in texts and figures == 1 and log == ""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda results: [],
+        lambda results: results | {"models": {"oracle": results["models"]["teacher"]}},
+        lambda results: results | {"models": {"teacher": {"accuracy": 0.5}}},
+        lambda results: results | {"models": {"teacher": results["models"]["teacher"] | {"architecture": "gone"}}},
+    ],
+    ids=["a list", "an unknown role", "no numbers", "an unknown network"],
+)
+def test_results_that_cannot_be_read_cost_their_table_and_the_page_goes_without(checkpoints, shown, change):
+    edit(checkpoints / "results.json", change)
+    texts, figures, log = shown()
+    assert f"`results.json` {REPLACED}" in texts and "results.json cannot be" in log
+    assert study_table(read_studies(SHIPPED)["main"]) in texts and figures > 1
+    assert read_results(checkpoints) is None
+    assert "are all that the networks see" in what_to_expect(checkpoints)
+
+
+def test_results_of_a_preset_that_is_gone_are_shown(checkpoints, shown):
+    def of_another(results):
+        for model in results["models"].values():
+            model["recipe"] = model["recipe"] | {"name": "golden", "ema": 0.9}
+        return results
+
+    edit(checkpoints / "results.json", of_another)
+    texts, _, log = shown()
+    assert "recipe `golden`" in texts and log == ""
+    assert load_results(checkpoints)
+
+
+def test_results_of_one_network_alone_tell_nobody_what_to_expect_of_three(checkpoints):
+    edit(checkpoints / "results.json", lambda results: results | {"models": {"teacher": results["models"]["teacher"]}})
+    assert "teacher is right" not in what_to_expect(checkpoints)
+
+
+def test_a_history_whose_lines_lack_keys_is_shown_as_far_as_it_goes(checkpoints, shown):
+    path = checkpoints / "student" / "history.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(['{"epoch": 1, "loss": 2.0}', '{"epoch": 2, "accuracy": null}', *lines[2:]]))
+    texts, figures, log = shown()
+    said = f"2 of {len(lines)} epochs do not tell how they went"
+    assert f"Student alone: {said}." in texts and f"student/history.jsonl: {said}" in log
+    assert figures == shown()[1]
+
+
+def test_a_damaged_history_costs_its_own_lines(checkpoints, shown):
+    _, figures, _ = shown()
+    (checkpoints / "student" / "history.jsonl").write_text('{"epoch')
+    texts, as_many, log = shown()
+    assert f"`student/history.jsonl` {REPLACED}" in texts and "student/history.jsonl cannot be shown" in log
+    assert as_many == figures
+
+
+def test_a_study_of_few_epochs_is_not_on_the_page(checkpoints, shown):
+    study = make_few_labels()
+    write_study(study, checkpoints / "studies" / "made.json")
+    assert "By hand?" in shown()[0]
+    content = as_json(study)
+    for arm in content["arms"]:
+        arm["recipe"] = arm["recipe"] | {"name": "original"} if arm["runs"] else {}
+        for run in arm["runs"]:
+            run["epochs_done"] = 4
+    (checkpoints / "studies" / "made.json").write_text(json.dumps(content))
+    assert "By hand?" not in shown()[0]

@@ -1,0 +1,63 @@
+"""The tab "Use the student": its code runs as the page shows it, and gets the answers of the page's own networks."""
+
+import contextlib
+import io
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from kd.demo.use_tab import ADDRESS, CODE
+from kd.hub import Classifier
+from tests.browser import EXAMPLES, PATIENCE
+from tests.serving import ROOT
+
+
+@pytest.fixture
+def shown(visit, server):
+    """The blocks of code in the tab, in the browser."""
+    page = visit()
+    page.get_by_role("tab", name="Use the student").click()
+    page.wait_for_function(
+        "(address) => document.querySelector('#use')?.innerText.includes(address)", arg=server, timeout=PATIENCE
+    )
+    return page.locator("#use pre code").all_inner_texts()
+
+
+def run_python(code, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(compile(code, "shown", "exec"), {})
+    return said.getvalue().strip()
+
+
+def test_the_code_in_the_tab_names_this_page(shown, server):
+    assert len(shown) == 3
+    assert ADDRESS not in "".join(shown)
+    assert [server in code for code in shown] == [False, True, True]
+
+
+def test_the_code_for_a_program_of_ones_own_runs(shown, monkeypatch):
+    expected = Classifier.from_pretrained(ROOT / "checkpoints" / "distilled").classify(EXAMPLES / "frog.png")
+    assert run_python(shown[0], monkeypatch) == str(expected)
+
+
+def test_the_code_for_the_client_gets_the_students_answer(shown, monkeypatch, classify):
+    answer = classify(EXAMPLES / "frog.png")
+    assert run_python(shown[1], monkeypatch).splitlines()[-1] == answer["models"]["distilled"]["label"]
+
+
+@pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="bash or curl is not installed")
+def test_the_code_for_curl_gets_the_endpoints_answer(shown, classify):
+    done = subprocess.run(["bash", "-euc", shown[2]], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert "event: complete" in done.stdout, done.stderr
+    (answer,) = json.loads(done.stdout.split("data: ")[1])
+    expected = classify(EXAMPLES / "frog.png")["models"]["distilled"]
+    assert answer["models"]["distilled"]["softened"] == pytest.approx(expected["softened"], abs=1e-6)
+
+
+def test_the_command_for_other_languages_is_one_that_there_is():
+    (command,) = re.findall(r"`python -m (train\.\w+) checkpoints/distilled --output \w+`", CODE)
+    assert (ROOT / (command.replace(".", "/") + ".py")).is_file()

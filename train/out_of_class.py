@@ -1,0 +1,94 @@
+"""How well the page's warning does: measured for results.json by `python -m train.evaluate`."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kd import checkpoint
+from kd.cifar10 import CLASSES, LabelledImages, Normalisation
+from kd.corruptions import corrupted
+from kd.out_of_class import Responses, Warner, compared, rates, responses
+from kd.strange_images import DEVELOPMENT_SEED, EACH, TEST_SEED, strange_images
+from kd.studies.omitted_class import FOLDER
+
+DAMAGED = 1000  # validation images, at most, that are damaged to see whether bad photos are warned of
+
+
+def measure_warning(
+    network: nn.Module,
+    normalisation: Normalisation,
+    images: Tensor,
+    labels: Tensor,
+    on_test: Responses,
+    left_out: dict | None,
+) -> dict:
+    """Set the warning's thresholds by the validation images, and count how often it is right and wrong.
+
+    Args:
+        network: the teacher, in evaluation mode.
+        images, labels: the validation images, uint8, (N, 3, 32, 32), on the network's device, and their labels.
+        on_test: what it made of the test images.
+        left_out: of a network that was trained without a class, as `measure_left_out` returns it; null without one.
+
+    Returns:
+        What results.json holds as "out_of_class" (docs/architecture.md). `compared` is of the strange images of the
+        development seed, `detected` of those of the other: so what chose the score does not measure it.
+    """
+    each = min(EACH, len(labels))  # of few validation images no threshold comes that more strange ones would judge
+    on_validation = responses(network, images, normalisation)
+    warner = Warner.fit(on_validation)
+    development, test = (
+        {
+            kind: responses(network, drawn.to(images.device), normalisation)
+            for kind, drawn in strange_images(seed, each).items()
+        }
+        for seed in (DEVELOPMENT_SEED, TEST_SEED)
+    )
+    return {
+        "scores": "energy of the teacher's logits, and distance of its first layer's contrasts",
+        **warner.to_json(),
+        "validation_images": len(labels),
+        "validation_warned": warner.share(on_validation),
+        **rates(warner, on_test, test),
+        "images_of_a_kind": each,
+        "false_alarms_damaged": {
+            kind: warner.share(responses(network, damaged, normalisation))
+            for kind, damaged in corrupted(images[:DAMAGED])
+        },
+        "compared": compared(on_validation, labels, development),
+        "left_out": left_out,
+    }
+
+
+def measure_left_out(
+    checkpoints: Path, validation: LabelledImages, test: LabelledImages, device: torch.device
+) -> dict | None:
+    """How the same warning does by a network that was trained without a class, on test images of that class.
+
+    The network keeps no logit for the class; its thresholds are set by the validation images of the others. What its
+    teacher's soft targets told it of the class stays in its features, so a class that nobody spoke of may be harder or
+    easier to tell.
+
+    Returns:
+        {"class", "detected", "false_alarms"}: shares of the class's test images and of the other test images; None
+        where `checkpoints` has no such network.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    if not (checkpoints / FOLDER).is_dir():
+        return None
+    network, config = checkpoint.load(checkpoints / FOLDER)
+    network.to(device, memory_format=torch.channels_last)
+    name, normalisation = config["data"]["omitted_class"], checkpoint.normalisation_of(config)
+    label = CLASSES.index(name)
+    on_validation, on_test = (
+        responses(network, images.images.to(device), normalisation).without(label) for images in (validation, test)
+    )
+    warner = Warner.fit(on_validation.part(validation.labels != label))
+    return {
+        "class": name,
+        "detected": warner.share(on_test.part(test.labels == label)),
+        "false_alarms": warner.share(on_test.part(test.labels != label)),
+    }

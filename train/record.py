@@ -1,0 +1,35 @@
+"""Record finished networks that were trained without --record: what the page's map of classes is drawn from.
+
+    python -m train.record checkpoints/teacher checkpoints/student checkpoints/distilled
+
+Each folder gets a recording of one moment, the network as it is (see `kd.recording`).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from kd.checkpoint import CheckpointError
+from kd.cifar10 import DataError, example_positions, read_split, read_test_set
+from kd.recording import RECORDING, RecordingError, record_finished
+from train.options import add_data_dir
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m train.record", description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT", help="folder of a network")
+    add_data_dir(parser)
+    options = parser.parse_args(arguments)
+    try:
+        test, (_, validation) = read_test_set(options.data_dir), read_split(options.data_dir)
+        examples = test[example_positions(test.labels)]
+        for folder in options.checkpoints:
+            accuracy = record_finished(folder, examples, validation)
+            size = (folder / RECORDING).stat().st_size
+            print(f"{folder / RECORDING}: {size / 1000:.1f} kB; validation accuracy {accuracy:.2%}", flush=True)
+    except (CheckpointError, RecordingError, DataError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
+
+
+if __name__ == "__main__":
+    main()
