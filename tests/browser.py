@@ -46,7 +46,7 @@ def example_shown(page):
 
 
 def share(text):
-    """A share as the page writes it, "12.3 %" (or "> 99.9 %"), as a number from 0 to 1."""
+    """A share as the page writes it, "12.3%" (or "> 99.9%"), as a number from 0 to 1."""
     return float(re.search(r"[\d.]+", text)[0]) / 100
 
 

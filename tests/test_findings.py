@@ -119,7 +119,7 @@ def test_human_labels_are_told_with_what_was_shown_of_nearness_and_what_was_inhe
     assert "student alone 0.250, distilled 0.200" in nearness and "no T is fitted to people" in nearness
     assert "The distilled student is nearer to people than the student alone" in compared  # by as much for every seed
     assert (
-        "correlation of 0.750, the student's alone at 0.550: +0.200 (BETTER, 95 % interval +0.100 to +0.300, 2 seeds)"
+        "correlation of 0.750, the student's alone at 0.550: +0.200 (BETTER, 95% interval +0.100 to +0.300, 2 seeds)"
         in inherited
     )
     _, _, compared, inherited = findings(make_human_labels(seeds=1))
@@ -145,7 +145,7 @@ def test_few_labels_are_told_at_the_share_fixed_beforehand_for_both_teachers():
     (sentence,) = findings(make_few_labels())
     assert "With 4% of the labels a student alone has 45.0% of the test images right" in sentence
     assert (
-        "add +25.0 points where the full teacher gives them (BETTER, 95 % interval +24.0 to +26.0, 3 seeds)" in sentence
+        "add +25.0 points where the full teacher gives them (BETTER, 95% interval +24.0 to +26.0, 3 seeds)" in sentence
     )
     assert "and +2.0 points where a teacher that has no other labels itself gives them (BETTER" in sentence
 

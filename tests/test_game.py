@@ -101,7 +101,7 @@ def game(visit):
 
 def percent(share):
     """As the page writes it."""
-    return "> 99.9 %" if share > 0.9995 else f"{share * 100:.1f} %"
+    return "> 99.9%" if share > 0.9995 else f"{share * 100:.1f}%"
 
 
 def told(page):
@@ -125,7 +125,7 @@ def test_after_a_bet_enter_turns_card_by_card_and_each_result_is_told(game, stud
     assert ("as you bet" in told(game)) == (labels.count(name) == 3)
     line = game.locator("#measured").inner_text().replace("\xa0", " ")
     for share in (each["omitted"] for run in (found.run, found.control) for each in (run.before, run.after)):
-        assert f"{share * 100:.1f} %" in line
+        assert f"{share * 100:.1f}%" in line
     game.keyboard.press("Enter")  # start again
     assert game.locator("#cards .down").count() == 6 and game.locator("#bet input:checked").count() == 0
 

@@ -25,7 +25,7 @@ def test_an_uploaded_photo_gets_the_three_answers_that_the_endpoint_gives(visit,
         answer = page.locator(f"#answers [data-model={role}]")
         assert answer.locator(".label").inner_text() == expected[role]["label"]
         shown = answer.locator(".confidence").inner_text()
-        assert share(shown) == pytest.approx(expected[role]["confidence"], abs=1e-3)  # "> 99.9 %"
+        assert share(shown) == pytest.approx(expected[role]["confidence"], abs=1e-3)  # "> 99.9%"
         assert answer.locator(".verdict").count() == 0  # nobody knows what a visitor's photo shows
     assert re.search(r"\d+(\.\d)? M parameters, [\d.]+ MB, \d+ ms", page.locator("#costs").inner_text())
     assert page.locator("#seen img").get_attribute("src").startswith("data:image/png;base64,")

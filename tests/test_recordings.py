@@ -254,7 +254,7 @@ def test_the_replay_scrubs_to_what_both_students_said_at_that_moment(replay, rep
         right = recordings["student"]["logits"][position, :10].argmax(dim=1) == torch.arange(10)
         assert f"right on {right.sum().item()}," in told
     accuracy = page.locator("#replay figcaption .number").all_inner_texts()
-    assert accuracy == ["Alone 21.0\xa0%", "Distilled 22.0\xa0%"]
+    assert accuracy == ["Alone 21.0%", "Distilled 22.0%"]
     assert 0 < sum(sizes) < 400_000
 
 

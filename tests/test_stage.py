@@ -78,7 +78,7 @@ def test_the_sentence_says_what_the_numbers_say_at_each_temperature(visit, class
                 assert ("out of the question" in headline) == (p["teacher"][last] < 0.01)
             else:
                 assert CLASSES[first] in headline
-                numbers = [share(text) for text in re.findall(r"[\d.]+ %", headline.replace("\xa0", " "))]
+                numbers = [share(text) for text in re.findall(r"[\d.]+%", headline.replace("\xa0", " "))]
                 assert any(number == pytest.approx(p["teacher"][first], abs=1e-3) for number in numbers), headline
             if "dark knowledge" in more:
                 others = share(re.search(r"hold (.*?%)", more)[1])

@@ -37,11 +37,11 @@ def test_the_tour_goes_through_its_steps_by_arrow_keys_with_figures_of_the_examp
         assert step_of(page) == step
         assert table(page)["temperature"] == temperature  # at once: motion is to be reduced
         p = sorted(table(page)["teacher"], reverse=True)
-        said, shares = caption(page), [share(text) for text in re.findall(r"[\d.]+ %", caption(page))]
+        said, shares = caption(page), [share(text) for text in re.findall(r"[\d.]+%", caption(page))]
         assert said.startswith(f"{step} of {len(OF_STEP)}: ")
         expected = {1: [p[0], 1 - p[0]], 2: [p[1], p[2], p[9]], 3: [p[9], p[0]], 4: []}.get(step)
         if expected is not None:
-            assert shares == pytest.approx(expected, abs=1.1e-3)  # "> 99.9 %"
+            assert shares == pytest.approx(expected, abs=1.1e-3)  # "> 99.9%"
         if step == 2:
             assert [name for name in re.findall(r"[a-z]+", said) if name in names] == [*names[:3], names[9]]
         if step == 4:

@@ -7,7 +7,7 @@ const make = (tag, properties = {}, ...children) => {
   node.append(...children);
   return node;
 };
-const percent = (share) => (share * 100).toFixed(1) + " %";
+const percent = (share) => (share * 100).toFixed(1) + "%";
 
 // A sign where the class is known by the name of the folder.
 function answerCell(role, { label, confidence }, known) {

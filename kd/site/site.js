@@ -225,7 +225,7 @@ function cardOf(role) {
   card.classList.add(role);
   card.querySelector(".mark").classList.add(role);
   card.querySelector(".name").textContent = name;
-  card.querySelector(".confidence").textContent = `${(confidence * 100).toFixed(1)}\u00a0%`;
+  card.querySelector(".confidence").textContent = `${(confidence * 100).toFixed(1)}%`;
   card.querySelector(".label").textContent = label;
   return card;
 }

@@ -141,10 +141,10 @@ _CLAIMS: dict[str, Callable[[MeasuredStudy], Claim | None]] = {
 
 
 def _interval(found: Mapping, scale: int = 100, unit: str = " points", form: str = ".1f") -> str:
-    """In brackets: the mean difference, its 95 % interval and the number of seeds."""
+    """In brackets: the mean difference, its 95% interval and the number of seeds."""
     mean, *interval = (
         None if found[key] is None else format(found[key] * scale, "+" + form) for key in ("mean", "low", "high")
     )
     if found["n"] == 1:
         return f" ({mean}{unit}, one seed)"
-    return f" ({mean}{unit}, 95 % interval {interval[0]} to {interval[1]}, {found['n']} seeds)"
+    return f" ({mean}{unit}, 95% interval {interval[0]} to {interval[1]}, {found['n']} seeds)"

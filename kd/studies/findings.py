@@ -236,4 +236,4 @@ def _interval(difference: dict, scale: int, form: str) -> str:
     if difference["n"] == 1:
         return " with one seed"
     low, high = (format(difference[end] * scale, "+" + form) for end in ("low", "high"))
-    return f", 95 % interval {low} to {high}, {difference['n']} seeds"
+    return f", 95% interval {low} to {high}, {difference['n']} seeds"

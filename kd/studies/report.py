@@ -72,7 +72,7 @@ def verdicts(study: MeasuredStudy) -> list[str]:
             if found["p_corrected"] != found["p"]:
                 p += f", corrected {_probability(found['p_corrected']).removeprefix('= ')}"
             text += (
-                f", 95 % interval {found['low'] * 100:+.2f} to {found['high'] * 100:+.2f}, "
+                f", 95% interval {found['low'] * 100:+.2f} to {found['high'] * 100:+.2f}, "
                 f"p {p} (paired t-test, {found['n']} seeds)"
             )
         else:

@@ -13,7 +13,7 @@ const make = (tag, properties = {}, ...children) => {
 const one = (/^[aeiou]/.test(omitted) ? "an " : "a ") + omitted;
 const many = omitted === "deer" ? omitted : `${omitted}s`;
 const signed = (bias) => (bias < 0 ? "−" : "+") + Math.abs(bias).toFixed(2);
-const share = (x) => `${(x * 100).toFixed(1)}\u00a0%`;
+const share = (x) => `${(x * 100).toFixed(1)}%`;
 const withControl = cards.every(({ logits }) => logits.control);
 
 let turned = 0, bet = null;

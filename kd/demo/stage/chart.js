@@ -3,7 +3,7 @@
 const LOG_DECADES = 4; // of the logarithmic scale: .01 % to 100 %
 // For a projector: the size by which the page measures its texts, so far as the slider stays in the first view.
 const LARGE_TYPE = "clamp(100%, 2.9vh, 125%)";
-const AXES = { linear: ["0", "25", "50", "75", "100 %"], log: ["≤ .01", "0.1", "1", "10", "100 %"] };
+const AXES = { linear: ["0", "25", "50", "75", "100%"], log: ["≤ .01", "0.1", "1", "10", "100%"] };
 
 function buildChart(stage) {
   const { $, options, logP } = stage, table = $("#soft-targets-table"), ghostP = new Float64Array(stage.classes.length);

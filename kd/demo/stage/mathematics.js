@@ -46,9 +46,9 @@ function rankCorrelation(a, b) {
   return 1 - (6 * squares) / (n * (n * n - 1));
 }
 
-// Never "100 %" of what is not certain, nor "0 %" of what is not impossible.
+// Never "100%" of what is not certain, nor "0%" of what is not impossible.
 function percent(p) {
-  if (p > 0.9995) return "> 99.9\u00a0%";
-  if (p < 0.00005) return "< .01\u00a0%";
-  return (p * 100).toFixed(p < 0.0995 ? 2 : 1) + "\u00a0%";
+  if (p > 0.9995) return "> 99.9%";
+  if (p < 0.00005) return "< .01%";
+  return (p * 100).toFixed(p < 0.0995 ? 2 : 1) + "%";
 }

@@ -52,7 +52,7 @@ function buildReplay(stage, { epochs, students }) {
   const ways = {}, ends = {};
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
     curve.append(svgNode("line", { class: "grid", x1: left, x2: width - right, y1: up(share), y2: up(share) }),
-      svgNode("text", { x: left - 5, y: up(share) + 4, "text-anchor": "end" }, share === 1 ? "100 %" : String(share * 100)));
+      svgNode("text", { x: left - 5, y: up(share) + 4, "text-anchor": "end" }, share === 1 ? "100%" : String(share * 100)));
   }
   const firstEpoch = epochs.indexOf(1);
   for (const m of new Set([0, ...(firstEpoch > 0 && firstEpoch < last ? [firstEpoch] : []), last])) {
