@@ -13,13 +13,13 @@ from kd.significance import judged, paired_difference
 from kd.studies.declared import CORRUPTIONS, DISTILLED, STUDENT, TEACHER, Arm, Study
 from kd.studies.ledger import as_json
 from kd.studies.measure import summarise
-from kd.studies.omitted_class import BIAS, runs_of
+from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, runs_of
 from kd.studies.report import arms_table, in_short, provenance, rule_of_verdicts, study_table, verdicts
 from kd.studies.runs import StudyError
 from kd.studies.words import name_of
 from tests.test_study import TINY, write_run
 from train.document import write_section, write_studies
-from train.study import check_shipping, make_parser, planned, ship
+from train.study import check_shipping, make_parser, planned, ship, shipped_as
 
 LIGHTER = Arm("student", changes={"weight_decay": 1e-4})
 
@@ -186,6 +186,13 @@ def test_seed_0_of_each_arm_is_shipped_as_the_checkpoint_of_its_role_with_its_re
     before = (tmp_path / "student" / "config.json").stat().st_mtime_ns
     ship(runs, options)  # what is there stays
     assert (tmp_path / "student" / "config.json").stat().st_mtime_ns == before
+
+
+def test_a_student_without_a_class_and_its_control_are_shipped_side_by_side():
+    alone = replace(STUDENT, omitted_class="cat")
+    assert shipped_as(replace(DISTILLED, omitted_class="cat", baseline=alone)) == FOLDER
+    assert shipped_as(alone) == CONTROL_FOLDER
+    assert shipped_as(STUDENT) == "student"
 
 
 def test_study_with_two_arms_of_a_role_does_not_know_which_to_ship(tmp_path):

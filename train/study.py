@@ -24,10 +24,10 @@ from kd.cifar10 import DataError
 from kd.device import DeviceError, process_device
 from kd.models import ARCHITECTURE_OF_ROLE, SCRIPT_OF_ROLE, count_macs
 from kd.recipe import RECIPES, RecipeError, option_name
+from kd.studies import omitted_class
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Arm, Study
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, read_study, study_files, write_study
 from kd.studies.measure import check_nothing_is_lost, summarise, to_measure
-from kd.studies.omitted_class import FOLDER as OMITTED_CLASS_FOLDER
 from kd.studies.report import study_table
 from kd.studies.runs import Run, StudyError, differing, holds, is_finished, plan, unique
 from kd.training import cost_left, duration
@@ -245,7 +245,9 @@ def check_shipping(runs: list[Run]) -> None:
 
 def shipped_as(arm: Arm) -> str:
     """The folder of an arm's checkpoint among those that ship."""
-    return OMITTED_CLASS_FOLDER if arm.omitted_class else arm.role
+    if arm.omitted_class:
+        return omitted_class.FOLDER if arm.role == "distilled" else omitted_class.CONTROL_FOLDER
+    return arm.role
 
 
 def ship(runs: list[Run], options: argparse.Namespace) -> None:
