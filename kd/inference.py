@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
 from kd.losses import check_temperature
-from kd.models import ROLES, count_parameters, fuse_norms
+from kd.models import ROLES, count_parameters, first_layer, fuse_norms
 from kd.out_of_class import Warner, contrasts
-from kd.results import RESULTS, read_results, results_of, training_sentences
+from kd.results import RESULTS, read_results, results_of, training_sentences, warning_rates
 
 _log = logging.getLogger(__name__)
 
@@ -301,7 +301,7 @@ class Trio:
             fuse_norms(network.network)
             network.to(memory_format=torch.channels_last)
         self.out_of_class = _out_of_class(self.folder, self.configs["teacher"])
-        self.warner = _warner(self.folder, self.out_of_class) if self.out_of_class else None
+        self.warner = _warner(self.folder, self.out_of_class, self.networks["teacher"]) if self.out_of_class else None
         self.answer(Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)))  # the first pass is the slowest: have it behind us
 
     def answer(self, image: Image.Image) -> dict[str, Answer]:
@@ -397,14 +397,18 @@ def _out_of_class(folder: Path, teacher: dict) -> dict:
     """What the results in `folder` say of the warning by the teacher of this config.json; older ones say nothing."""
     results = read_results(folder)
     measured = results_of(results, teacher) if results else None
-    found = (measured or {}).get("out_of_class") or {}
-    return found if "precision" in found else {}
+    found = (measured or {}).get("out_of_class")
+    return found if isinstance(found, dict) and "precision" in found else {}
 
 
-def _warner(folder: Path, measured: dict) -> Warner | None:
+def _warner(folder: Path, measured: dict, teacher: TrainedNetwork) -> Warner | None:
     """What warns, as it was measured; without it nobody is warned, and the page goes on."""
     try:
-        return Warner.from_json(measured)
+        warning_rates(measured)  # which the page tells with the warning
+        warner = Warner.from_json(measured)
+        if len(warner.centre) != (filters := first_layer(teacher.network)[0].out_channels):
+            raise ValueError(f"a centre of {len(warner.centre)} values does not go with {filters} filters")
+        return warner
     except (LookupError, TypeError, ValueError) as error:
         _log.warning(
             "%s has a damaged out_of_class (%s: %s): write it anew with python -m train.evaluate --checkpoints %s "

@@ -4,7 +4,9 @@ Either score may warn. The energy of the logits asks whether the network knows t
 asks whether the image looks like a photo at all, which the logits cannot tell: a network is often as sure of stripes as
 of a ship. For that the variances of the first convolution's responses are compared with those of validation images by
 the Mahalanobis distance (Lee 2018, arXiv 1807.03888, use it at every layer; the first is enough for this, and costs
-nothing). Each score may warn of half of the `SHARE` of validation images that are warned of for nothing.
+nothing). Of patterns and noise the first layer alone catches most (`compared`); the energy stays beside it for photos
+of other things, which look like any photo to a first layer. Each score may warn of half of the `SHARE` of validation
+images that are warned of for nothing.
 """
 
 import base64

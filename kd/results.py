@@ -80,7 +80,9 @@ def warning_rates(out_of_class: dict) -> str:
     """How often the page's warning is right and wrong, in a sentence, from what results.json has as "out_of_class"."""
     false, caught, left_out = (out_of_class[key] for key in ("false_alarms", "mean_detected", "left_out"))
     unknown = left_out["class"] if left_out else None
-    others = f", but {left_out['detected']:.0%} of {unknown}s where no {unknown} was trained on" if left_out else ""
+    others = (
+        f", but {left_out['detected']:.0%} of the images of a {unknown} where none was trained on" if left_out else ""
+    )
     return (
         f"It comes for nothing with {false:.0%} of test images; "
         f"it catches {caught:.0%} of noise, patterns and text{others}."

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 import pytest
+from PIL import Image
 
 from kd.demo.use_tab import ADDRESS, CODE
 from kd.hub import Classifier
@@ -26,8 +27,16 @@ def shown(visit, server):
     return page.locator("#use pre code").all_inner_texts()
 
 
-def run_python(code, monkeypatch):
-    monkeypatch.chdir(ROOT)
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A folder with nothing but a visitor's photo."""
+    with Image.open(EXAMPLES / "frog.png") as picture:
+        picture.resize((200, 200)).save(tmp_path / "photo.jpg")
+    return tmp_path
+
+
+def run_python(code, folder, monkeypatch):
+    monkeypatch.chdir(folder)
     with contextlib.redirect_stdout(io.StringIO()) as said:
         exec(compile(code, "shown", "exec"), {})
     return said.getvalue().strip()
@@ -41,20 +50,20 @@ def test_the_code_in_the_tab_names_this_page(shown, server):
 
 def test_the_code_for_a_program_of_ones_own_runs(shown, monkeypatch):
     expected = Classifier.from_pretrained(ROOT / "checkpoints" / "distilled").classify(EXAMPLES / "frog.png")
-    assert run_python(shown[0], monkeypatch) == str(expected)
+    assert run_python(shown[0], ROOT, monkeypatch) == str(expected)
 
 
-def test_the_code_for_the_client_gets_the_students_answer(shown, monkeypatch, classify):
-    answer = classify(EXAMPLES / "frog.png")
-    assert run_python(shown[1], monkeypatch).splitlines()[-1] == answer["models"]["distilled"]["label"]
+def test_the_code_for_the_client_gets_the_students_answer(shown, elsewhere, monkeypatch, classify):
+    answer = classify(elsewhere / "photo.jpg")
+    assert run_python(shown[1], elsewhere, monkeypatch).splitlines()[-1] == answer["models"]["distilled"]["label"]
 
 
 @pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="bash or curl is not installed")
-def test_the_code_for_curl_gets_the_endpoints_answer(shown, classify):
-    done = subprocess.run(["bash", "-euc", shown[2]], cwd=ROOT, capture_output=True, text=True, timeout=60)
+def test_the_code_for_curl_gets_the_endpoints_answer(shown, elsewhere, classify):
+    done = subprocess.run(["bash", "-euc", shown[2]], cwd=elsewhere, capture_output=True, text=True, timeout=60)
     assert "event: complete" in done.stdout, done.stderr
     (answer,) = json.loads(done.stdout.split("data: ")[1])
-    expected = classify(EXAMPLES / "frog.png")["models"]["distilled"]
+    expected = classify(elsewhere / "photo.jpg")["models"]["distilled"]
     assert answer["models"]["distilled"]["softened"] == pytest.approx(expected["softened"], abs=1e-6)
 
 

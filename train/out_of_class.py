@@ -81,7 +81,11 @@ def measure_left_out(
         return None
     network, config = checkpoint.load(checkpoints / FOLDER)
     network.to(device, memory_format=torch.channels_last)
-    name, normalisation = config["data"]["omitted_class"], checkpoint.normalisation_of(config)
+    name, normalisation = config["data"].get("omitted_class"), checkpoint.normalisation_of(config)
+    if name not in CLASSES:
+        raise checkpoint.CheckpointError(
+            f"{checkpoints / FOLDER} was shown every class: put a student there that was not"
+        )
     label = CLASSES.index(name)
     on_validation, on_test = (
         responses(network, images.images.to(device), normalisation).without(label) for images in (validation, test)

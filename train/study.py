@@ -29,7 +29,7 @@ from kd.studies.declared import HUMAN_LABELS, STUDIES, Arm, Study
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, read_study, study_files, write_study
 from kd.studies.measure import check_nothing_is_lost, summarise, to_measure
 from kd.studies.report import study_table
-from kd.studies.runs import Run, StudyError, differing, holds, is_finished, plan, unique
+from kd.studies.runs import Run, StudyError, differing, holds, is_finished, plan, teacher_of, unique
 from kd.training import cost_left, duration
 from train.document import write_studies
 from train.halve import halve
@@ -64,7 +64,10 @@ def main(arguments: list[str] | None = None) -> None:
         def measure() -> None:
             """Write down what is done: should the machine be lost, the file is enough to go on with."""
             nonlocal ledger
-            done = [run for run in runs if run not in missing or is_finished(run)]
+            ended = [run for run in runs if run not in missing or is_finished(run)]
+            # What is measured beside a teacher waits for it: a run that stands in the file is not looked at again.
+            folders = {run.folder for run in ended} | {options.teacher}
+            done = [run for run in ended if teacher_of(run, runs) in (None, *folders)]
             ledger = summarise(
                 options.study, study, done, options.data_dir, device,
                 command=command, cifar10h=options.cifar10h, ledger=ledger,

@@ -1,4 +1,4 @@
-"""The page. Importing this package imports Gradio; nothing else in `kd` does."""
+"""The page. Importing this package imports Gradio; in `kd` only `kd.site.build`, which takes it apart, does so too."""
 
 import os
 import tempfile

@@ -12,7 +12,7 @@ MARGINS = {"l": 60, "r": 20, "t": 30, "b": 50}  # pixels
 # With its top fixed: on a phone it has many rows, which would else grow up over the axis's title.
 LEGEND_BELOW = {"orientation": "h", "y": -0.25, "yanchor": "top"}
 GRID = "rgba(128, 128, 128, .25)"
-# Ten colours that can be told apart on white and on black (D3's category10, in class order).
+# Ten colours that can be told apart on white and on black (D3's category10).
 PALETTE = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd",
     "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",

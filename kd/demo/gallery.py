@@ -96,11 +96,13 @@ def answer_batch(trio: Trio, uploads: list) -> list[dict]:
     good = [row for row in rows if "problem" not in row]
     with TURNS:
         answers = trio.classify_all(seen, temperature=1.0)
-    for row, picture, answer in zip(good, seen, answers, strict=True):
+        logits = [answer["models"]["teacher"]["logits"] for answer in answers]
+        strange = [trio.fits_no_class(*each) for each in zip(logits, seen, strict=True)]
+    for row, answer, fits_no_class in zip(good, answers, strange, strict=True):
         models = answer["models"]
         row["answers"] = {role: {key: models[role][key] for key in ("label", "confidence")} for role in ROLES}
         row["differ"] = len({models[role]["label"] for role in ROLES}) > 1
-        row["fits_no_class"] = trio.fits_no_class(models["teacher"]["logits"], picture)
+        row["fits_no_class"] = fits_no_class
     return rows
 
 

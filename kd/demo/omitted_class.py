@@ -51,16 +51,19 @@ def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
     if not (checkpoints / FOLDER).is_dir():
         return None
     student = Classifier.from_pretrained(checkpoints / FOLDER)
-    name = student.config["data"]["omitted_class"]
+    name = student.config["data"].get("omitted_class")
+    if name not in student.config["classes"]:
+        raise CheckpointError(f"{checkpoints / FOLDER} was shown every class: put a student there that was not")
     found = study_of(student.config, read_studies(checkpoints))
     if found is None:
         return None
     control = None
     if (checkpoints / CONTROL_FOLDER).is_dir():
         control = Classifier.from_pretrained(checkpoints / CONTROL_FOLDER)
-        if control.config["data"].get("omitted_class") != name:
+        if (control.config["role"], control.config["data"].get("omitted_class")) != ("student", name):
             raise CheckpointError(
-                f"{checkpoints / CONTROL_FOLDER} was not trained without the class {name}: put it right"
+                f"{checkpoints / CONTROL_FOLDER} was not trained without the class {name} by the labels alone: put it "
+                "right"
             )
     return OmittedClass(name, student, control, found)
 

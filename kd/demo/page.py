@@ -10,7 +10,7 @@ from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE
-from kd.demo.crowd import ENDPOINT, NO_ANSWER, QUEUE, SESSIONS, SINGLE_PHOTO, cores, keep_no_free_memory
+from kd.demo.crowd import ENDPOINT, NO_ANSWER, QUEUE, SESSIONS, SINGLE_PHOTO, TURNS, cores, keep_no_free_memory
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
@@ -149,9 +149,10 @@ def show(
         with_photo: whether the stage needs the photo itself; it has it when it asks for another part.
     """
     seen = to_network_size(photo, crop)
-    answer = trio.classify(seen, temperature=1.0)
-    # Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
-    strange = trio.fits_no_class(answer["models"]["teacher"]["logits"], seen if crop else to_network_size(photo))
+    with TURNS:
+        answer = trio.classify(seen, temperature=1.0)
+        # Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
+        strange = trio.fits_no_class(answer["models"]["teacher"]["logits"], seen if crop else to_network_size(photo))
     for role, model in answer["models"].items():
         config = trio.configs[role]
         del model["probabilities"], model["softened"]  # the stage computes them

@@ -24,8 +24,8 @@ from kd.studies.report import is_short, study_table
 
 FIGURE_HEIGHT = 280  # pixels, of the figure beside a claim
 LESS_ON_PHOTOS = (
-    "How often the networks are right on CIFAR-10's test images. On your own photos they are right less often: they "
-    "were trained on these tiny pictures alone."
+    "The table says how often the networks are right on CIFAR-10's test images. On your own photos they are right less "
+    "often: they were trained on these tiny pictures alone."
 )
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
 
@@ -52,7 +52,7 @@ def show_results(checkpoints: Path) -> None:
         for path in study_files(checkpoints / STUDIES_FOLDER)
     }
     read = {path.stem: study for path, study in studies.items() if study}
-    told = attempt("what the studies claim", lambda: claims(read)) or []
+    told = claims(read)
     for claim in told:
         show_claim(claim)
     claimed = {claim.study.study for claim in told}
@@ -147,6 +147,9 @@ def sentence(file: str) -> str:
 
 
 def scrollable(markdown: str, elem_id: str | None = None) -> gr.Markdown:
-    """Tables that a phone scrolls sideways, and that take the focus, so that the keyboard can scroll them too."""
-    focusable = f'<div tabindex="0">\n\n{markdown}\n</div>'
+    """Tables that a phone scrolls sideways, and that take the focus, so that the keyboard can scroll them too.
+
+    What a results file says is text: no markup in it is read as such.
+    """
+    focusable = f'<div tabindex="0">\n\n{html.escape(markdown, quote=False)}\n</div>'
     return gr.Markdown(focusable, sanitize_html=False, elem_id=elem_id, elem_classes="scrollable")

@@ -1,5 +1,6 @@
 """What visitors and programs send: a photo, or a sentence that says why it is none; and how much of it is stored."""
 
+import contextlib
 import os
 import time
 from contextlib import nullcontext
@@ -78,8 +79,9 @@ def sweep() -> None:
             except FileNotFoundError:  # swept by Gradio
                 continue
             stored.append((about.st_mtime, about.st_size, path))
-        if not below and not names and now - os.stat(folder).st_mtime > SWEEP_SECONDS:
-            os.rmdir(folder)
+        with contextlib.suppress(OSError):  # swept by Gradio, or in use again
+            if not below and not names and now - os.stat(folder).st_mtime > SWEEP_SECONDS:
+                os.rmdir(folder)
     for number, (changed, length, path) in enumerate(sorted(stored, reverse=True)):
         size += length
         if size > MAX_STORED or number >= MAX_STORED_FILES or now - changed > CACHE_SECONDS:

@@ -25,20 +25,21 @@ print(student.classify("kd/demo/examples/frog.png"))
 
 ### From this page, in Python
 
-All three networks answer, with `pip install gradio_client` alone; a list of up to {MAX_IMAGES} pictures gets a list of answers.
+All three networks answer `photo.jpg`, a picture of yours, with `pip install gradio_client` alone; a list of up to {MAX_IMAGES}
+pictures gets a list of answers.
 
 ```python
 from gradio_client import Client, handle_file
 
 page = Client("{ADDRESS}")
-answer = page.predict(handle_file("kd/demo/examples/frog.png"), 4.0, api_name="/classify")
+answer = page.predict(handle_file("photo.jpg"), 4.0, api_name="/classify")
 print(answer["models"]["distilled"]["label"])
 ```
 
 ### From this page, with curl
 
 ```sh
-file=$(curl -s -F files=@kd/demo/examples/frog.png {ADDRESS}gradio_api/upload | cut -d '"' -f 2)
+file=$(curl -s -F files=@photo.jpg {ADDRESS}gradio_api/upload | cut -d '"' -f 2)
 event=$(curl -s {ADDRESS}gradio_api/call/classify -H "Content-Type: application/json" \\
     -d "{{\\"data\\": [{{\\"path\\": \\"$file\\", \\"meta\\": {{\\"_type\\": \\"gradio.FileData\\"}}}}, 4.0]}}" | cut -d '"' -f 4)
 curl -s -N {ADDRESS}gradio_api/call/classify/$event
@@ -66,14 +67,13 @@ def facts(trio: Trio, checkpoints: Path) -> str:
     config, results = trio.configs["distilled"], read_results(checkpoints)
     weighs = f"{trio.parameters['distilled'] / 1e6:.1f} million parameters"
     measured = ""
-    if results:
-        model = results["models"]["distilled"]
+    if results and (model := results["models"].get("distilled")):
         weighs += (
             f", {model['macs'] / 1e6:.1f} million multiply-accumulates an image, {model['bytes'] / 1e6:.1f} MB on disk"
         )
         measured = (
             f" It has {model['accuracy']:.1%} of CIFAR-10's test images right and takes {model['latency_ms']:.1f} ms "
-            f"for one on one core ({results['machine']})."
+            f"for one on one core ({results.get('machine', 'of an unknown machine')})."
         )
     return (
         f"The distilled student is a {ARCHITECTURES[config['architecture']]}: {weighs}.{measured} It sees "

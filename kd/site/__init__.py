@@ -5,6 +5,7 @@
     site.js             gives the stage what Gradio gives it elsewhere; ways in for photos, and how far the networks are
     photo.js            an image file to pixels, or a sentence that says why it is none
     shrink.js           a photo's square as 32 x 32 pixels, as Pillow shrinks it on the server
+    warning.js          whether a photo may show none of the classes
     answers.js          the three networks, students first, asked together
     networks.js         a worker that runs exported networks by ONNX Runtime Web, which `runtime.py` fetches
     service-worker.js   keeps all of it in the browser, for visits without a connection

@@ -163,7 +163,7 @@ def write_page(folder: Path, stage: "gr.HTML", data: dict, results: str, trained
     # No text of the JSON may end the element that holds it.
     filled = {
         "title": TITLE, "stage: above": above, "stage: below": below, "results": results,
-        "footer": MarkdownIt().render("How these networks were trained. " + trained),
+        "footer": markdown().render("How these networks were trained. " + trained),
         "site": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
     }  # fmt: skip
     page = (HERE / PAGE).read_text("utf-8")
@@ -181,7 +181,6 @@ def write_page(folder: Path, stage: "gr.HTML", data: dict, results: str, trained
 
 def results_of(checkpoints: Path, folder: Path) -> str:
     """The results and what the studies claim as HTML, as in the results tab; their figures go to the folder."""
-    markdown = MarkdownIt().enable("table")
 
     def image_of(study: MeasuredStudy, drawing: Drawing) -> str:
         drawn = checkpoints / STUDIES_FOLDER / FIGURES_FOLDER / f"{study.study}-{drawing.name}.svg"
@@ -193,11 +192,11 @@ def results_of(checkpoints: Path, folder: Path) -> str:
 
     def details(study: MeasuredStudy, title: str, drawings: list[Drawing]) -> str:
         figures = "\n".join(image_of(study, drawing) for drawing in drawings)
-        table = scrollable(markdown.render(study_table(study)))
+        table = scrollable(markdown().render(study_table(study)))
         return f"<details><summary>{escape(title)}</summary>\n{table}\n{figures}</details>"
 
     results, studies = read_results(checkpoints), read_studies(checkpoints)
-    table = scrollable(markdown.render(results_table(results))) if results else ""
+    table = scrollable(markdown().render(results_table(results))) if results else ""
     parts = ["<h2>Results</h2>", f"<p>{LESS_ON_PHOTOS}</p>", table] if results else []
     told = claims(studies)
     for claim in told:
@@ -209,6 +208,11 @@ def results_of(checkpoints: Path, folder: Path) -> str:
         if study not in claimed and not is_short(study):
             parts.append(details(study, study.question, drawings_of(study)))
     return "\n".join(parts)
+
+
+def markdown() -> MarkdownIt:
+    """Renders Markdown; what a results file says is text, and no markup in it is read as such."""
+    return MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 def scrollable(html: str) -> str:

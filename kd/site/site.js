@@ -88,7 +88,7 @@ async function bring(file) {
 async function answerCrop({ file, whole, across, down, side, number }) {
   try {
     const answer = await ask(await decoded(file), whole ? null : { across, down, side });
-    show(answer && { ...answer, file, photo: null, number });
+    if (answer) show({ ...answer, file, photo: null, number }); // else it was overtaken
   } catch (error) {
     show({ problem: sentenceOf(error) });
   }

@@ -3,16 +3,20 @@
 What a study is to show was fixed with its declaration; whether it is shown, its numbers say.
 """
 
+import logging
+import statistics
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from kd.recipe import Recipe
-from kd.significance import judged
-from kd.studies.findings import TOLD_SHARE
+from kd.significance import judged, paired_difference
+from kd.studies.findings import TOLD_SHARE, human_labels_judged
 from kd.studies.ledger import MeasuredStudy
 from kd.studies.omitted_class import runs_of
 from kd.studies.report import is_short
 from kd.studies.words import share
+
+_log = logging.getLogger(__name__)
 
 SHOWN, NOT_SHOWN, WORSE, ONE_SEED = "SHOWN", "NOT SHOWN", "WORSE", "ONE SEED"
 
@@ -36,11 +40,18 @@ class Claim(NamedTuple):
 
 
 def claims(studies: Mapping[str, MeasuredStudy]) -> list[Claim]:
-    """The claims of the studies that have been carried out with runs long enough to be shown, in a fixed order."""
+    """The claims of the studies that have been carried out with runs long enough to be shown, in a fixed order.
+
+    A study whose file lacks what its claim is made of has none, and the log says why.
+    """
     found = []
     for name, make in _CLAIMS.items():
         study = studies.get(name)
-        claim = make(study) if study and not is_short(study) else None
+        try:
+            claim = make(study) if study and not is_short(study) else None
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            _log.warning("%s.json makes no claim: %r", name, error)
+            continue
         if claim:
             found.append(claim)
     return found
@@ -93,23 +104,31 @@ def teaching_replaces_labels(study: MeasuredStudy) -> Claim | None:
 
 
 def omitted_class_is_known(study: MeasuredStudy) -> Claim | None:
-    """Whether a student recognises a class that was omitted from its training; told as in `omitted_class_sentence`."""
+    """Whether a student recognises a class that was omitted from its training, better than its control.
+
+    Told of the study's first class, at the recipes' own T or the only T that was run, as in `omitted_class_sentence`.
+    """
     runs = runs_of(study)
-    taught = [run for run in runs if run.temperature is not None]
-    temperatures = {run.temperature for run in taught}
+    temperatures = {run.temperature for run in runs if run.temperature is not None}
     temperature = next(iter(temperatures)) if len(temperatures) == 1 else Recipe.temperature
-    for run in taught:
-        name = run.arm.omitted_class
-        controls = [each for each in runs if each.temperature is None and each.arm.omitted_class == name]
-        if run.temperature == temperature and controls:
-            return Claim(
-                ONE_SEED,
-                f"A student knows a class that no image of its training showed: it recognises "
-                f"{run.after['omitted']:.1%} of the {name} images in the test set, once its bias is corrected; the "
-                f"control, taught by the labels alone, {controls[0].after['omitted']:.1%}.",
-                study,
-            )
-    return None
+    name = runs[0].arm.omitted_class if runs else None
+    of_class = [run for run in runs if run.arm.omitted_class == name]
+    taught, control = (
+        {run.seed: run.after["omitted"] for run in of_class if run.temperature == each} for each in (temperature, None)
+    )
+    seeds = sorted(taught.keys() & control.keys())
+    if not seeds:
+        return None
+    difference = paired_difference([taught[seed] for seed in seeds], [control[seed] for seed in seeds])
+    (found,) = judged([difference._asdict()])
+    ours, theirs = (statistics.fmean(each[seed] for seed in seeds) for each in (taught, control))
+    return Claim(
+        _CHIPS.get(found["verdict"], NOT_SHOWN),
+        f"A student knows a class that no image of its training showed: it recognises {ours:.1%} of the {name} images "
+        f"in the test set, once its bias is corrected; the control, taught by the labels alone, {theirs:.1%}"
+        f"{_interval(found)}.",
+        study,
+    )
 
 
 def doubts_are_inherited(study: MeasuredStudy) -> Claim | None:
@@ -117,10 +136,8 @@ def doubts_are_inherited(study: MeasuredStudy) -> Claim | None:
     inherited = (study.human_labels or {}).get("inherited")
     if not inherited:
         return None
-    alone, distilled = (
-        sum(inherited["rank_correlation"][role]) / inherited["n"] for role in ("student", "distilled")
-    )  # fmt: skip
-    (found,) = judged([inherited], margin=None)
+    alone, distilled = (statistics.fmean(inherited["rank_correlation"][role]) for role in ("student", "distilled"))
+    *_, found = human_labels_judged(study)
     return Claim(
         _CHIPS.get(found["verdict"], NOT_SHOWN),
         f"A student inherits its teacher's doubts: on images that all three have right, its entropy goes with the "

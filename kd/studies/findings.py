@@ -200,29 +200,44 @@ def human_labels_sentences(study: MeasuredStudy) -> list[str]:
         f"{softened}, the networks are so far from them, in nats: {nearness}; people's own entropy is "
         f"{found['people_entropy']:.3f}. {rule}"
     ]
+    *nearness_judged, inherited_judged = human_labels_judged(study)
+    for found_nearer in nearness_judged:
+        told = {"BETTER": "is farther from people than", "WORSE": "is nearer to people than"}  # less is nearer
+        nearer = told.get(found_nearer["verdict"], "is not shown to differ from")
+        sentences.append(
+            f"The distilled student {nearer} the student alone in this: "
+            f"{found_nearer['mean']:+.3f} nats{_interval(found_nearer, 1, '.3f')}."
+        )
+    if inherited_judged:
+        correlations = found["inherited"]["rank_correlation"]
+        alone, distilled = (statistics.fmean(correlations[role]) for role in ("student", "distilled"))
+        sentences.append(
+            f"On images that all three networks have right, the distilled student's entropy goes with the teacher's at "
+            f"a rank correlation of {distilled:.3f}, the student's alone at {alone:.3f}: "
+            f"{inherited_judged['mean']:+.3f} "
+            f"({_verdict(inherited_judged, 1, '.3f')})."
+        )
+    return sentences
+
+
+def human_labels_judged(study: MeasuredStudy) -> list[dict | None]:
+    """What is compared between the two students, judged together.
+
+    Returns:
+        The distilled student's distance from people less that of the student alone (nats), where both have a seed in
+        common; and last how much better its doubts follow the teacher's, None where that was not measured.
+    """
+    found, compared = study.human_labels, []
     runs = {
         study.arms[arm["arm"]].role: {run["seed"]: run["kl_at_temperature"] for run in arm["runs"]}
         for arm in found["arms"]
     }
     ours, theirs = (runs.get(role, {}) for role in ("distilled", "student"))
     if seeds := sorted(ours.keys() & theirs.keys()):
-        difference = paired_difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
-        (judgement,) = judged([difference._asdict()], margin=None)
-        told = {"BETTER": "is farther from people than", "WORSE": "is nearer to people than"}  # less is nearer
-        nearer = told.get(judgement["verdict"], "is not shown to differ from")
-        sentences.append(
-            f"The distilled student {nearer} the student alone in this: "
-            f"{difference.mean:+.3f} nats{_interval(judgement, 1, '.3f')}."
-        )
+        compared.append(paired_difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])._asdict())
     inherited = found.get("inherited")
-    if inherited:
-        alone, distilled = (statistics.fmean(inherited["rank_correlation"][role]) for role in ("student", "distilled"))
-        sentences.append(
-            f"On images that all three networks have right, the distilled student's entropy goes with the teacher's at "
-            f"a rank correlation of {distilled:.3f}, the student's alone at {alone:.3f}: {inherited['mean']:+.3f} "
-            f"({_verdict(judged([inherited], margin=None)[0], 1, '.3f')})."
-        )
-    return sentences
+    together = judged([*compared, *([inherited] if inherited else [])], margin=None)
+    return together if inherited else [*together, None]
 
 
 def _verdict(difference: dict, scale: int, form: str) -> str:

@@ -103,7 +103,7 @@ class OmittedClassRun(NamedTuple):
 def runs_of(study: MeasuredStudy) -> list[OmittedClassRun]:
     """The runs of a study that were measured on an omitted class, in the study's order."""
     return [
-        OmittedClassRun(arm, run["seed"], **run["omitted_class"])
+        OmittedClassRun(arm, run["seed"], *(run["omitted_class"][key] for key in ("bias", "before", "after")))
         for arm in study.arms
         for run in arm.runs
         if arm.omitted_class and "omitted_class" in run
@@ -143,5 +143,5 @@ def _comparable(recipe: dict) -> object:
     """A recipe with the fields that were added after it; as it stands where it has fields that are gone."""
     try:
         return from_config(recipe)
-    except RecipeError:
+    except (RecipeError, TypeError):
         return recipe
