@@ -98,7 +98,7 @@ def test_evaluate_prints_one_json_object_and_then_writes_none(copied):
     assert warning["validation_images"] == 50
     assert 0 < warning["validation_warned"] <= 0.08
     assert set(warning["detected"]) == set(KINDS)
-    assert warning["left_out"] is None or warning["left_out"]["class"] == "frog"
+    assert warning["omitted_class"] is None or warning["omitted_class"]["class"] == "frog"
 
 
 def test_evaluate_prints_a_table_for_people_and_puts_it_into_a_readme(checkpoints, data_dir, tmp_path, capsys):

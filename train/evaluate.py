@@ -25,7 +25,7 @@ from kd.out_of_class import responses
 from kd.results import RESULTS, read_results, results_of, results_section
 from train.document import write_section
 from train.options import add_data_dir, add_device, add_document
-from train.out_of_class import measure_left_out, measure_warning
+from train.out_of_class import measure_omitted_class, measure_warning
 
 LATENCY_WARM_UP, LATENCY_RUNS = 10, 100
 
@@ -87,7 +87,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
             on_test = responses(network, images, normalisation)
             out_of_class = measure_warning(
                 network, normalisation, validation.images.to(device), validation.labels, on_test,
-                measure_left_out(checkpoints, validation, test, device),
+                measure_omitted_class(checkpoints, validation, test, device),
             )  # fmt: skip
             logits = teacher_logits = on_test.logits
         else:
@@ -135,7 +135,7 @@ def evaluate_warning(checkpoints: Path, test: LabelledImages, validation: Labell
         validation.images.to(device),
         validation.labels,
         responses(network, test.images.to(device), normalisation),
-        measure_left_out(checkpoints, validation, test, device),
+        measure_omitted_class(checkpoints, validation, test, device),
     )
     return results | {"out_of_class": warning}
 

@@ -21,7 +21,7 @@ def measure_warning(
     images: Tensor,
     labels: Tensor,
     on_test: Responses,
-    left_out: dict | None,
+    omitted_class: dict | None,
 ) -> dict:
     """Set the warning's thresholds by the validation images, and count how often it is right and wrong.
 
@@ -29,7 +29,7 @@ def measure_warning(
         network: the teacher, in evaluation mode.
         images, labels: the validation images, uint8, (N, 3, 32, 32), on the network's device, and their labels.
         on_test: what it made of the test images.
-        left_out: of a network that was trained without a class, as `measure_left_out` returns it; null without one.
+        omitted_class: of a network that was trained without a class, as `measure_omitted_class` returns it; null without one.
 
     Returns:
         What results.json holds as "out_of_class" (docs/architecture.md). `compared` is of the strange images of the
@@ -57,11 +57,11 @@ def measure_warning(
             for kind, damaged in corrupted(images[:DAMAGED])
         },
         "compared": compared(on_validation, labels, development),
-        "left_out": left_out,
+        "omitted_class": omitted_class,
     }
 
 
-def measure_left_out(
+def measure_omitted_class(
     checkpoints: Path, validation: LabelledImages, test: LabelledImages, device: torch.device
 ) -> dict | None:
     """How the same warning does by a network that was trained without a class, on test images of that class.
