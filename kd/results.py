@@ -78,13 +78,10 @@ def results_of(results: dict, config: dict) -> dict | None:
 
 def warning_rates(out_of_class: dict) -> str:
     """How often the page's warning is right and wrong, in a sentence, from what results.json has as "out_of_class"."""
-    false, caught, omitted_class = (out_of_class[key] for key in ("false_alarms", "mean_detected", "omitted_class"))
-    unknown = omitted_class["class"] if omitted_class else None
-    others = (
-        f", but {omitted_class['detected']:.0%} of the images of a {unknown} where none was trained on"
-        if omitted_class
-        else ""
-    )
+    false, caught, omitted = (out_of_class[key] for key in ("false_alarms", "mean_detected", "omitted_class"))
+    others = ""
+    if omitted:
+        others = f", but {omitted['detected']:.0%} of the images of a {omitted['class']} where none was trained on"
     return (
         f"It comes for nothing with {false:.0%} of test images; "
         f"it catches {caught:.0%} of noise, patterns and text{others}."

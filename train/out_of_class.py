@@ -29,7 +29,8 @@ def measure_warning(
         network: the teacher, in evaluation mode.
         images, labels: the validation images, uint8, (N, 3, 32, 32), on the network's device, and their labels.
         on_test: what it made of the test images.
-        omitted_class: of a network that was trained without a class, as `measure_omitted_class` returns it; null without one.
+        omitted_class: of a network that was trained without a class, as `measure_omitted_class` returns it; None where
+            there is none.
 
     Returns:
         What results.json holds as "out_of_class" (docs/architecture.md). `compared` is of the strange images of the
