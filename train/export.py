@@ -26,11 +26,13 @@ from torch import Tensor
 
 from kd import checkpoint, evaluation, export
 from kd.checkpoint import CheckpointError, write_atomically, write_json
-from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_training_set, split_indices
+from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_split
 from kd.device import machine
 from kd.export import ExportError
-from kd.hub import Classifier
+from kd.inference import TrainedNetwork
 from kd.models import ARCHITECTURES, ROLE_NAMES
+from kd.results import markdown_table
+from train.options import add_data_dir
 
 EXPORT = "export.json"
 FILES = {"float32": "model.onnx", "float16": "model-float16.onnx", "int8": "model-int8.onnx", "pt2": "model.pt2"}
@@ -53,8 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--int8", action="store_true",
                         help=f"write {FILES['int8']} too, if it keeps the accuracy: for students")  # fmt: skip
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
-                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
+    add_data_dir(parser)
     parser.add_argument("--record", type=Path, metavar="FILE",
                         help=f"put the content of {EXPORT} into this JSON file too, which gathers several networks', "
                         "and print the table of all of them")  # fmt: skip
@@ -82,8 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.format == "onnx":
             export.require_packages()
         make_writable(options.output)
-        classifier = Classifier(network, config).eval()
-        exported = export_all(classifier, forms, read_training_set(options.data_dir), options.output)
+        classifier = TrainedNetwork(network, config)
+        exported = export_all(classifier, forms, *read_split(options.data_dir), options.output)
         record |= {options.checkpoint.resolve().name: exported}
         if options.record:
             write_json(options.record, record)
@@ -109,11 +110,13 @@ def write_site(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
         sys.exit(f"{parser.prog}: {error}")
 
 
-def export_all(classifier: Classifier, forms: list[str], everything: LabelledImages, output: Path) -> dict:
+def export_all(
+    classifier: TrainedNetwork, forms: list[str], training: LabelledImages, validation: LabelledImages, output: Path
+) -> dict:
     """Write a network to `output` in several forms, keys of `FILES`, and compare each with the network itself.
 
     Args:
-        everything: the training images, of which the validation images are compared on and others calibrated on.
+        training, validation: images to calibrate on, and to compare on.
         output: a folder that exists; the files of a former export there are removed.
 
     Returns:
@@ -124,7 +127,6 @@ def export_all(classifier: Classifier, forms: list[str], everything: LabelledIma
     """
     for name in (EXPORT, *FILES.values()):
         (output / name).unlink(missing_ok=True)
-    training, validation = (everything[positions] for positions in split_indices(everything.labels))
     calibration = training.images[:: max(1, len(training) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
     contents = make(classifier, forms, calibration)
 
@@ -152,7 +154,7 @@ def export_all(classifier: Classifier, forms: list[str], everything: LabelledIma
     latency = latencies(single)
     exported = {
         **{key: config[key] for key in ("role", "architecture", "stem", "seed", "epochs_done", "weights")},
-        "data": {**everything.description, "compared_on": len(validation)},
+        "data": {**validation.description, "compared_on": len(validation)},
         "calibrated_on": len(calibration) if "int8" in forms else None,
         "machine": machine(torch.device("cpu")),
         "latency_runs": LATENCY_RUNS,
@@ -166,7 +168,7 @@ def export_all(classifier: Classifier, forms: list[str], everything: LabelledIma
     return exported
 
 
-def make(classifier: Classifier, forms: list[str], calibration: Tensor) -> dict[str, bytes]:
+def make(classifier: TrainedNetwork, forms: list[str], calibration: Tensor) -> dict[str, bytes]:
     """The content of the file of each form."""
     if forms == ["pt2"]:
         return {"pt2": export.to_pt2(classifier)}
@@ -233,9 +235,10 @@ def exports_table(record: dict[str, dict]) -> str:
     Args:
         record: the content of export.json by any name.
     """
-    lines = ["| network | form | file size | accuracy | agrees with PyTorch | largest difference of logits | latency |"]
-    lines.append("| --- | --- " + "| ---: " * 5 + "|")
-    notes = {}
+    headings = (
+        "network", "form", "file size", "accuracy", "agrees with PyTorch", "largest difference of logits", "latency",
+    )  # fmt: skip
+    rows, notes = [], {}
     for exported in record.values():
         network = f"{ROLE_NAMES[exported['role']]} ({ARCHITECTURES[exported['architecture']]})"
         forms = {"PyTorch": exported["pytorch"]}
@@ -244,19 +247,19 @@ def exports_table(record: dict[str, dict]) -> str:
             forms[f"{'ONNX' if file['format'] == 'onnx' else 'pt2'}, {file['weights']}{kept}"] = file
         for form, figures in forms.items():
             compared = "agreement" in figures
-            cells = (
+            row = (
                 network, form, f"{figures['bytes'] / 1e6:.1f} MB", f"{figures['accuracy']:.2%}",
                 f"{figures['agreement']:.2%}" if compared else "",
                 f"{figures['largest_difference']:.2g}" if compared else "", f"{figures['latency_ms']:.1f} ms",
             )  # fmt: skip
-            lines.append("| " + " | ".join(cells) + " |")
+            rows.append(row)
         versions = ", ".join(f"{name} {number}" for name, number in exported["versions"].items())
         notes[
             f"Compared on {exported['data']['compared_on']:,} validation images of {exported['data']['name']}; latency "
             f"on one core ({exported['machine']}), one image, median of {exported['latency_runs']} runs in turns; "
             f"{versions}."
         ] = None  # a dict keeps one of each, in order
-    return "\n".join([*lines, "", *notes]) + "\n"
+    return "\n".join([markdown_table(headings, rows, names=2), "", *notes]) + "\n"
 
 
 def not_kept(file: dict, own: dict) -> str:

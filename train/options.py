@@ -29,7 +29,5 @@ def add_compile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compile", action="store_true", help="run the networks through torch.compile")
 
 
-def add_document(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--document", "--readme", type=Path, metavar="FILE", help="write the table between this file's markers"
-    )
+def add_document(parser: argparse.ArgumentParser, what: str = "write the table between this file's markers") -> None:
+    parser.add_argument("--document", "--readme", type=Path, metavar="FILE", help=what)

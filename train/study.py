@@ -33,7 +33,7 @@ from kd.studies.runs import Run, StudyError, differing, holds, is_finished, plan
 from kd.training import cost_left, duration
 from train.document import write_studies
 from train.halve import halve
-from train.options import add_compile, add_data_dir, add_device
+from train.options import add_compile, add_data_dir, add_device, add_document
 
 POLL_SECONDS = 0.2
 SHIPPED_SEED = 0  # fixed beforehand: no run is chosen
@@ -132,8 +132,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ship", type=Path, metavar="DIR",
                         help=f"record each role's run of seed {SHIPPED_SEED} and store it there, in float16 where "
                         "accuracy allows")  # fmt: skip
-    parser.add_argument("--document", "--readme", type=Path, metavar="FILE",
-                        help="write the study's section of this file; without NAME, of all studies")  # fmt: skip
+    add_document(parser, "write the study's section of this file; without NAME, of all studies")
     add_device(parser)
     add_compile(parser)
     return parser
