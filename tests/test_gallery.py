@@ -13,7 +13,7 @@ from kd.demo.gallery import as_csv, file_name, gallery_value, named, plain_cell
 from kd.demo.seen import warning
 from kd.inference import to_network_size
 from kd.models import ROLE_NAMES, ROLES
-from tests.browser import EXAMPLES, choose_example, example_shown, upload
+from tests.browser import EXAMPLES, choose_example, example_shown, share, upload
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"
 FORMULA = "=HYPERLINK(1).png"
@@ -218,7 +218,7 @@ def test_the_tab_shows_what_the_endpoint_answers_where_they_differ_first(gallery
         for role in ROLES:
             cell = shown.locator(f"td[data-model={role}]")
             assert cell.locator(".label").inner_text() == answered[name][role]["label"]
-            assert float(cell.locator(".confidence").inner_text().split()[0]) / 100 == pytest.approx(
+            assert share(cell.locator(".confidence").inner_text()) == pytest.approx(
                 answered[name][role]["confidence"], abs=6e-4
             )
     differ = [len({model["label"] for model in answered[name].values()}) > 1 for name in names if name in answered]

@@ -70,6 +70,8 @@ def with_control(tmp_path):
     for folder in (FOLDER, STUDIES_FOLDER):
         (tmp_path / folder).symlink_to(CHECKPOINTS / folder)
     shutil.copytree(CHECKPOINTS / FOLDER, tmp_path / CONTROL_FOLDER)
+    path = tmp_path / CONTROL_FOLDER / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"role": "student"}))
     return tmp_path
 
 

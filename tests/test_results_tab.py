@@ -1,5 +1,6 @@
 """The results tab: a file that is old or damaged costs its own table or figure a sentence, and nothing else."""
 
+import html
 import json
 import logging
 import shutil
@@ -43,7 +44,7 @@ def shown(checkpoints, caplog):
             for block in blocks
             if isinstance(block, (gr.Markdown, gr.HTML, gr.Accordion))
         )
-        return texts, sum(isinstance(block, gr.Plot) for block in blocks), "\n".join(caplog.messages)
+        return html.unescape(texts), sum(isinstance(block, gr.Plot) for block in blocks), "\n".join(caplog.messages)
 
     return build
 
@@ -51,6 +52,16 @@ def shown(checkpoints, caplog):
 def edit(path, change):
     content = json.loads(path.read_text())
     path.write_text(json.dumps(change(content)))
+
+
+def test_markup_in_a_results_file_is_text(checkpoints):
+    markup = "<img src=x onerror=alert(1)>"
+    path = checkpoints / "studies" / "main.json"
+    edit(path, lambda study: study | {"command": markup, "machine": markup})
+    with gr.Blocks() as page:
+        show_results(checkpoints)
+    raw = "".join(str(block.value) for block in page.blocks.values() if isinstance(block, (gr.Markdown, gr.HTML)))
+    assert "<img" not in raw and html.escape(markup, quote=False) in raw
 
 
 def test_everything_is_shown_of_what_ships(shown):
