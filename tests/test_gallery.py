@@ -226,7 +226,7 @@ def test_the_tab_shows_what_the_endpoint_answers_where_they_differ_first(gallery
     for role in ("student", "distilled"):
         same = sum(models[role]["label"] == models["teacher"]["label"] for models in answered.values())
         text = page.locator(f"[data-agreement={role}]").inner_text()
-        assert text == f"{same / 7 * 100:.1f} % ({same} of 7)"
+        assert text == f"{same / 7 * 100:.1f}% ({same} of 7)"
     assert "0 of 9 images answered" in page.evaluate("window.progress")
     assert page.evaluate("window.broken") is None and page.locator("#gallery img[src=x]").count() == 0
 
