@@ -32,11 +32,11 @@ MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pill
 ENOUGH = 4_000_000  # pixels; a larger image is shrunk as soon as it is decoded, so that all else costs little
 REDUCED_GAIN = 8  # as many times more pixels of a JPEG are decoded in the same time at a reduced scale
 try:
-    import pillow_heif
+    import pi_heif  # pillow-heif without its encoder, which is GPL
 except ImportError:  # a photo from an iPhone is told that it cannot be read
     pass
 else:
-    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+    pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 Image.init()
 Image.MAX_IMAGE_PIXELS = MAX_REDUCED_PIXELS  # Pillow warns from there on, and refuses twice as many
 # No ICO: an image within one can be far larger than its header says.

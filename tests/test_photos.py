@@ -1,8 +1,11 @@
 """Any photo works, and what is no photo gets a sentence."""
 
+import importlib.util
 import io
 import random
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -277,12 +280,22 @@ def test_a_photo_that_takes_long_is_known_by_its_header(tmp_path, content, long)
 
 @pytest.fixture
 def heic(tmp_path):
-    """Saves an image as HEIC and returns its path; skips without what reads it."""
-    pytest.importorskip("pillow_heif")
+    """Saves an image as HEIC and returns its path; skips without what reads and writes it.
 
-    def save(image, **options):
-        path = tmp_path / "photo.heic"
-        image.save(path, "HEIF", **options)
+    The writer runs in a process of its own: it brings another copy of the reader's library.
+    """
+    pytest.importorskip("pi_heif")
+    if not importlib.util.find_spec("pillow_heif"):
+        pytest.skip("pillow-heif is not installed")
+    write = (
+        "import sys, pillow_heif; from PIL import Image; pillow_heif.register_heif_opener(); "
+        "Image.open(sys.argv[1]).save(sys.argv[2], 'HEIF', exif=bytes.fromhex(sys.argv[3]) or None)"
+    )
+
+    def save(image, exif=b""):
+        source, path = tmp_path / "source.png", tmp_path / "photo.heic"
+        image.save(source)
+        subprocess.run([sys.executable, "-c", write, source, path, exif.hex()], check=True)
         return path
 
     return save
