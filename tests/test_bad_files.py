@@ -164,7 +164,8 @@ def writes():
 
 
 def test_every_format_that_pillow_writes_takes_part():
-    assert len(WHOLE) > 25 and set(FORMATS) <= set(WHOLE) | {"AVIF"}
+    # HEIF has a reader and no writer here; tests/test_photos.py damages it.
+    assert len(WHOLE) > 25 and set(FORMATS) <= set(WHOLE) | {"AVIF", "HEIF"}
     assert len({mutant(number) for number in range(MUTANTS)}) > 0.95 * MUTANTS
 
 
