@@ -21,7 +21,7 @@ from kd.demo.uploads import read_upload
 from kd.hub import Classifier
 from kd.inference import PhotoError, read_photo, to_network_size
 from kd.studies.ledger import read_studies
-from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, study_of
+from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, study_of
 
 GAME = Path(__file__).parent / "game"
 TAB = "The class it never saw"
@@ -68,10 +68,13 @@ def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
     return OmittedClass(name, student, control, found)
 
 
-def measured(run: OmittedClassRun | None) -> dict | None:
+def measured(run: OmittedClassRun | None, network: Classifier | None) -> dict | None:
     """What the game tells of a run: the share of the omitted class's test images that it names before and after the
-    correction of its bias, and the bias."""
-    return run and {"before": run.before["omitted"], "after": run.after["omitted"], "bias": run.bias}
+    correction of its bias, and the bias, which the network's own config.json holds where it ships."""
+    if run is None:
+        return None
+    bias = network.config.get(BIAS, run.bias) if network else run.bias
+    return {"before": run.before["omitted"], "after": run.after["omitted"], "bias": bias}
 
 
 def build_game(omitted: OmittedClass) -> None:
@@ -87,7 +90,10 @@ def build_game(omitted: OmittedClass) -> None:
             elem_id="game",
             classes=omitted.student.config["classes"],
             omitted=omitted.name,
-            measured={"student": measured(omitted.found.run), "control": measured(omitted.found.control)},
+            measured={
+                "student": measured(omitted.found.run, omitted.student),
+                "control": measured(omitted.found.control, omitted.control),
+            },
             chosen=chosen,
             cards=answer_pictures(omitted, [to_network_size(read_photo(picture)) for picture in pictures]),
         ) as view:

@@ -60,10 +60,9 @@ def claims(studies: Mapping[str, MeasuredStudy]) -> list[Claim]:
 def teaching_helps(study: MeasuredStudy) -> Claim | None:
     """Whether the distilled student is more often right than the student alone."""
     for found in judged(study.comparisons):
-        arm, baseline = study.arms[found["arm"]], study.arms[found["baseline"]]
-        ours, theirs = (each.mean["accuracy"]["mean"] for each in (arm, baseline))
-        return Claim(
-            _CHIPS.get(found["verdict"], NOT_SHOWN),
+        ours, theirs = _accuracies(found, study)
+        return _claim(
+            found,
             f"A student that learns from the teacher's soft targets is more often right than the same network taught "
             f"by the labels alone: {ours:.1%} of the test images against {theirs:.1%}{_interval(found)}.",
             study,
@@ -77,11 +76,11 @@ def teaching_saves_epochs(study: MeasuredStudy) -> Claim | None:
     if not judgements:
         return None
     found = min(judgements, key=lambda found: study.arms[found["arm"]].recipe["epochs"])
-    arm, baseline = study.arms[found["arm"]], study.arms[found["baseline"]]
-    ours, theirs = (each.mean["accuracy"]["mean"] for each in (arm, baseline))
-    return Claim(
-        _CHIPS.get(found["verdict"], NOT_SHOWN),
-        f"A teacher saves training: after {arm.recipe['epochs']} epochs the distilled student has {ours:.1%} of the "
+    epochs = study.arms[found["arm"]].recipe["epochs"]
+    ours, theirs = _accuracies(found, study)
+    return _claim(
+        found,
+        f"A teacher saves training: after {epochs} epochs the distilled student has {ours:.1%} of the "
         f"test images right, the student alone {theirs:.1%}{_interval(found)}.",
         study,
     )
@@ -90,12 +89,12 @@ def teaching_saves_epochs(study: MeasuredStudy) -> Claim | None:
 def teaching_replaces_labels(study: MeasuredStudy) -> Claim | None:
     """Whether soft targets for all images make up for labels that are missing, where the teacher has all of them."""
     for found in judged(study.comparisons):
-        arm, baseline = study.arms[found["arm"]], study.arms[found["baseline"]]
+        arm = study.arms[found["arm"]]
         full_teacher = arm.teacher is not None and arm.teacher.label_fraction == 1
         if arm.label_fraction == TOLD_SHARE and arm.keep_unlabelled and full_teacher:
-            ours, theirs = (each.mean["accuracy"]["mean"] for each in (arm, baseline))
-            return Claim(
-                _CHIPS.get(found["verdict"], NOT_SHOWN),
+            ours, theirs = _accuracies(found, study)
+            return _claim(
+                found,
                 f"A teacher replaces labels: with {share(TOLD_SHARE)} of them, a student that gets soft targets for "
                 f"all images has {ours:.1%} of the test images right, one alone {theirs:.1%}{_interval(found)}.",
                 study,
@@ -122,8 +121,8 @@ def omitted_class_is_known(study: MeasuredStudy) -> Claim | None:
     difference = paired_difference([taught[seed] for seed in seeds], [control[seed] for seed in seeds])
     (found,) = judged([difference._asdict()])
     ours, theirs = (statistics.fmean(each[seed] for seed in seeds) for each in (taught, control))
-    return Claim(
-        _CHIPS.get(found["verdict"], NOT_SHOWN),
+    return _claim(
+        found,
         f"A student knows a class that no image of its training showed: it recognises {ours:.1%} of the {name} images "
         f"in the test set, once its bias is corrected; the control, taught by the labels alone, {theirs:.1%}"
         f"{_interval(found)}.",
@@ -138,8 +137,8 @@ def doubts_are_inherited(study: MeasuredStudy) -> Claim | None:
         return None
     alone, distilled = (statistics.fmean(inherited["rank_correlation"][role]) for role in ("student", "distilled"))
     *_, found = human_labels_judged(study)
-    return Claim(
-        _CHIPS.get(found["verdict"], NOT_SHOWN),
+    return _claim(
+        found,
         f"A student inherits its teacher's doubts: on images that all three have right, its entropy goes with the "
         f"teacher's at a rank correlation of {distilled:.2f}, that of the student alone at {alone:.2f}"
         f"{_interval(found, scale=1, unit='', form='.2f')}.",
@@ -155,6 +154,16 @@ _CLAIMS: dict[str, Callable[[MeasuredStudy], Claim | None]] = {
     "omitted-class-longer": omitted_class_is_known,
     "human-doubt": doubts_are_inherited,
 }
+
+
+def _claim(found: Mapping, sentence: str, study: MeasuredStudy) -> Claim:
+    """The claim with the chip of a difference that `judged` has judged."""
+    return Claim(_CHIPS.get(found["verdict"], NOT_SHOWN), sentence, study)
+
+
+def _accuracies(found: Mapping, study: MeasuredStudy) -> list[float]:
+    """The mean test accuracies, 0 to 1, of a comparison's arm and of its baseline."""
+    return [study.arms[found[key]].mean["accuracy"]["mean"] for key in ("arm", "baseline")]
 
 
 def _interval(found: Mapping, scale: int = 100, unit: str = " points", form: str = ".1f") -> str:
