@@ -3,7 +3,6 @@
 import functools
 import os
 import platform
-import statistics
 import time
 from dataclasses import dataclass
 
@@ -78,21 +77,22 @@ def chosen_precision(precision: str, device: torch.device, architecture: str, st
 
 @functools.cache
 def _bfloat16_is_faster() -> bool:
-    """Whether this CPU computes in bfloat16: such a product takes half of float32's time there, and a hundred times
-    as long where PyTorch has to emulate it, so one short measurement decides even on a busy machine."""
-    bfloat16, float32 = (matmul_seconds("cpu", dtype, side=256, runs=5) for dtype in (torch.bfloat16, torch.float32))
+    """Whether this CPU computes in bfloat16: such a product takes half of float32's time there or less, and a hundred
+    times as long where PyTorch has to emulate it, so one short measurement decides even on a busy machine."""
+    bfloat16, float32 = (matmul_seconds("cpu", dtype, side=512, runs=9) for dtype in (torch.bfloat16, torch.float32))
     return bfloat16 < float32
 
 
 def matmul_seconds(device: torch.device | str, dtype: torch.dtype, side: int, runs: int) -> float:
-    """What a product of two square matrices takes, in seconds: the median of the runs."""
+    """What a product of two square matrices takes, in seconds: the shortest of the runs, which no other process and
+    no first call has lengthened."""
     matrix = torch.randn(side, side, device=device, dtype=dtype)
     seconds = []
     for _ in range(runs):
         started = time.perf_counter()
         (matrix @ matrix)[0, 0].item()  # the look at a number waits for a GPU
         seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+    return min(seconds)
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

@@ -36,7 +36,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     """Load the three networks and build the page around them.
 
     Raises:
-        CheckpointError: a checkpoint or the results beside them are missing or damaged.
+        CheckpointError: a checkpoint is missing or damaged; results that are cost their own part of the page alone.
     """
     # One image is too little work to share out: on a busy machine the threads wait for each other
     # longer than they compute. Visitors share the cores instead, one each.
@@ -195,8 +195,8 @@ def opener(trio: Trio) -> Callable:
     """Makes what answers a row of the gallery."""
 
     def show_row(chosen: gr.EventData) -> dict:
-        question = chosen._data if isinstance(chosen._data, dict) else {}
-        return show_upload(trio, {"path": question.get("file")})
+        row = chosen._data if isinstance(chosen._data, dict) else {}
+        return show_upload(trio, {"path": row.get("file")})
 
     return or_problem(show_row)
 

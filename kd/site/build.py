@@ -183,6 +183,7 @@ def results_of(checkpoints: Path, folder: Path) -> str:
     """The results and what the studies claim as HTML, as in the results tab; their figures go to the folder."""
 
     def image_of(study: MeasuredStudy, drawing: Drawing) -> str:
+        """A figure that is drawn already, as `python -m tests.draw_figures` leaves it; nothing where it is not."""
         drawn = checkpoints / STUDIES_FOLDER / FIGURES_FOLDER / f"{study.study}-{drawing.name}.svg"
         if not drawn.is_file():
             return ""
@@ -191,6 +192,7 @@ def results_of(checkpoints: Path, folder: Path) -> str:
         return f'<img src="{FIGURES}/{drawn.name}" alt="{escape(drawing.title)}" {size} loading="lazy">'
 
     def details(study: MeasuredStudy, title: str, drawings: list[Drawing]) -> str:
+        """A study's table and further figures, folded."""
         figures = "\n".join(image_of(study, drawing) for drawing in drawings)
         table = scrollable(markdown().render(study_table(study)))
         return f"<details><summary>{escape(title)}</summary>\n{table}\n{figures}</details>"
@@ -203,9 +205,9 @@ def results_of(checkpoints: Path, folder: Path) -> str:
         drawn = drawings_of(claim.study)
         parts += [f"<p>{chip(claim)}</p>", *(image_of(claim.study, drawing) for drawing in drawn[:1])]
         parts.append(details(claim.study, "Details", drawn[1:]))
-    claimed = [claim.study for claim in told]
+    claimed = {claim.study.study for claim in told}
     for study in studies.values():
-        if study not in claimed and not is_short(study):
+        if study.study not in claimed and not is_short(study):
             parts.append(details(study, study.question, drawings_of(study)))
     return "\n".join(parts)
 
