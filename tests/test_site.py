@@ -739,7 +739,7 @@ def test_after_the_first_visit_all_of_it_works_without_a_connection(served, visi
     upload(page, EXAMPLES / "bird.png")
     assert apart(page, answering(EXAMPLES / "bird.png")) < 0.05
     opened(page, "map")
-    drawn(page, 2)
+    drawn(page, table(page)["temperature"])
     page.get_by_role("tab", name=TAB).click()
     bring_to_game(page, EXAMPLES / "ship.png")
     assert said_of_own(page) == game_answering(EXAMPLES / "ship.png")
