@@ -1,5 +1,6 @@
 """Exported networks answer as the network does, say what they are, and stay only where they are good enough."""
 
+import copy
 import io
 import json
 import shutil
@@ -122,13 +123,25 @@ def test_the_real_networks_come_through_whole(architecture, stem):
 
 @torch.inference_mode()
 def test_float16_weights_take_half_the_space_and_hardly_move_the_logits(classifier, model):
-    smaller = export.with_float16_weights(model)
+    smaller = export.with_float16_weights(model, classifier)
     onnx.checker.check_model(smaller, full_check=True)
     stored = {
         each.name: each.data_type for each in smaller.graph.initializer if len(each.dims) > 1 and each.dims[0] > 3
     }
+    stored = {name: kind for name, kind in stored.items() if not name.endswith(".factor")}
     assert set(stored.values()) == {onnx.TensorProto.FLOAT16} and len(stored) == 3  # two convolutions, one linear layer
     torch.testing.assert_close(export.answering(smaller)(images(7)), classifier(images(7)), atol=5e-3, rtol=0)
+
+
+@torch.inference_mode()
+def test_the_float16_model_of_a_checkpoint_in_float16_answers_as_the_checkpoint(classifier, subset):
+    half = copy.deepcopy(classifier)  # as kd.checkpoint.save stores it
+    for name, tensor in half.state_dict().items():
+        if tensor.ndim > 1:
+            half.state_dict()[name].copy_(tensor.half())
+    pixels = subset[1].images.float() / 255
+    smaller = export.with_float16_weights(export.to_onnx(half), half)
+    torch.testing.assert_close(export.answering(smaller)(pixels), half(pixels), atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
@@ -145,7 +158,7 @@ def test_quantised_weights_are_int8_and_the_logits_stay_near(classifier, model, 
 def test_every_form_carries_classes_temperature_and_provenance(classifier, model, subset):
     files = {export.METADATA: ""}
     torch.export.load(io.BytesIO(export.to_pt2(classifier)), extra_files=files)
-    forms = [model, export.with_float16_weights(model), export.quantised(model, subset[0].images[:50])]
+    forms = [model, export.with_float16_weights(model, classifier), export.quantised(model, subset[0].images[:50])]
     for carried in [json.loads(files[export.METADATA]), *({p.key: p.value for p in m.metadata_props} for m in forms)]:
         assert json.loads(carried["classes"]) == list(CLASSES)
         assert carried["temperature"] == "4"

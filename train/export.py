@@ -199,7 +199,7 @@ def make(classifier: TrainedNetwork, forms: list[str], calibration: Tensor) -> d
     if "float32" in forms:
         models = {"float32": export.to_onnx(classifier)}
         if "float16" in forms:
-            models["float16"] = export.with_float16_weights(models["float32"])
+            models["float16"] = export.with_float16_weights(models["float32"], classifier)
         if "int8" in forms:
             models["int8"] = export.quantised(models["float32"], calibration)
         contents = {form: model.SerializeToString() for form, model in models.items()}

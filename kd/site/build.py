@@ -170,7 +170,7 @@ def exported(checkpoint_folder: Path) -> tuple[bytes, float]:
         ExportError: they are too far.
     """
     classifier = TrainedNetwork(*checkpoint.load(checkpoint_folder))  # the page's own are changed for answering
-    content = export.with_float16_weights(export.to_onnx(classifier)).SerializeToString()
+    content = export.with_float16_weights(export.to_onnx(classifier), classifier).SerializeToString()
     pictures = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in EXAMPLES])
     images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
     apart = (export.answering(content)(images) - classifier(images)).abs().max().item()
