@@ -103,27 +103,57 @@ def to_onnx(classifier: TrainedNetwork) -> "ModelProto":
     return model
 
 
-def with_float16_weights(model: "ModelProto") -> "ModelProto":
+def with_float16_weights(model: "ModelProto", classifier: TrainedNetwork) -> "ModelProto":
     """The same model with its convolutions' and linear layers' weights stored in float16, in half the space.
 
-    It computes in float32 as before: a cast stands behind each weight, which ONNX Runtime carries out once, when it
-    loads the model. Biases, which are small and have the wider range, stay as they are (as in `kd.checkpoint.save`).
+    Stored are the network's own weights, which a checkpoint holds in float16 already, and behind each stands what turns
+    it into the model's: a cast to float32 and, where the exporter has folded a batch norm into a convolution, the
+    norm's factor of each output channel. To round the folded weights instead would move the logits of some images by
+    nearly 1. It computes in float32 as before: ONNX Runtime carries casts and factors out once, when it loads the
+    model. Biases, which are small and have the wider range, stay as they are (as in `kd.checkpoint.save`).
+
+    Args:
+        model: as `to_onnx` returns it.
+        classifier: the network that it was made of.
     """
     from onnx import ModelProto, TensorProto, helper, numpy_helper
 
     smaller = ModelProto()
     smaller.CopyFrom(model)
     multiplied_by = {node.input[1] for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")}
-    casts = []
+    own = {name: tensor.detach().numpy() for name, tensor in classifier.state_dict().items()}
+    restoring, factors = [], []
     for weight in smaller.graph.initializer:
-        if weight.name in multiplied_by:
-            name, stored = weight.name, f"{weight.name}.float16"
-            weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), stored))
-            casts.append(helper.make_node("Cast", [stored], [name], f"{name}.cast", to=TensorProto.FLOAT))
-    nodes = [*casts, *smaller.graph.node]  # a graph's nodes stand in the order of computation
+        if weight.name not in multiplied_by:
+            continue
+        name, folded = weight.name, numpy_helper.to_array(weight)
+        stored, factor = _unfolded(folded, own[name]) if name in own else (folded, None)
+        weight.CopyFrom(numpy_helper.from_array(stored.astype(np.float16), f"{name}.float16"))
+        target = name if factor is None else f"{name}.float32"
+        restoring.append(helper.make_node("Cast", [weight.name], [target], f"{name}.cast", to=TensorProto.FLOAT))
+        if factor is not None:
+            factors.append(numpy_helper.from_array(factor, f"{name}.factor"))
+            restoring.append(helper.make_node("Mul", [target, factors[-1].name], [name], f"{name}.restored"))
+    smaller.graph.initializer.extend(factors)
+    nodes = [*restoring, *smaller.graph.node]  # a graph's nodes stand in the order of computation
     del smaller.graph.node[:]
     smaller.graph.node.extend(nodes)
     return smaller
+
+
+def _unfolded(folded: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """A convolution's own weights, and the factor of each output channel that a norm folded into it has put on them.
+
+    Returns:
+        The weights and the factors, (C, 1, 1, 1); the folded weights and None where they are no such product.
+    """
+    if folded.shape != own.shape or folded.ndim != 4 or np.array_equal(folded, own):
+        return folded, None
+    axes = (1, 2, 3)
+    squares = (own.astype(np.float64) ** 2).sum(axes, keepdims=True)
+    products = (folded.astype(np.float64) * own).sum(axes, keepdims=True)
+    factor = np.divide(products, squares, out=np.zeros_like(products), where=squares > 0).astype(np.float32)
+    return (own, factor) if np.allclose(own * factor, folded, rtol=1e-5, atol=0) else (folded, None)
 
 
 def quantised(model: "ModelProto", images: Tensor, hidden: bool | None = None) -> "ModelProto":

@@ -1,5 +1,6 @@
 """Exported networks answer as the network does, say what they are, and stay only where they are good enough."""
 
+import copy
 import io
 import json
 import shutil
@@ -13,7 +14,8 @@ import train.export
 from kd import checkpoint, export, models
 from kd.cifar10 import CLASSES, NORMALISATIONS
 from kd.hub import Classifier
-from train.export import EXPORT, FILES
+from tests.serving import ROOT
+from train.export import EXPORT, FILES, exports_table, read_record
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 for package in ("onnxscript", "onnxruntime"):
@@ -121,13 +123,25 @@ def test_the_real_networks_come_through_whole(architecture, stem):
 
 @torch.inference_mode()
 def test_float16_weights_take_half_the_space_and_hardly_move_the_logits(classifier, model):
-    smaller = export.with_float16_weights(model)
+    smaller = export.with_float16_weights(model, classifier)
     onnx.checker.check_model(smaller, full_check=True)
     stored = {
         each.name: each.data_type for each in smaller.graph.initializer if len(each.dims) > 1 and each.dims[0] > 3
     }
+    stored = {name: kind for name, kind in stored.items() if not name.endswith(".factor")}
     assert set(stored.values()) == {onnx.TensorProto.FLOAT16} and len(stored) == 3  # two convolutions, one linear layer
     torch.testing.assert_close(export.answering(smaller)(images(7)), classifier(images(7)), atol=5e-3, rtol=0)
+
+
+@torch.inference_mode()
+def test_the_float16_model_of_a_checkpoint_in_float16_answers_as_the_checkpoint(classifier, subset):
+    half = copy.deepcopy(classifier)  # as kd.checkpoint.save stores it
+    for name, tensor in half.state_dict().items():
+        if tensor.ndim > 1:
+            half.state_dict()[name].copy_(tensor.half())
+    pixels = subset[1].images.float() / 255
+    smaller = export.with_float16_weights(export.to_onnx(half), half)
+    torch.testing.assert_close(export.answering(smaller)(pixels), half(pixels), atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
@@ -144,7 +158,7 @@ def test_quantised_weights_are_int8_and_the_logits_stay_near(classifier, model, 
 def test_every_form_carries_classes_temperature_and_provenance(classifier, model, subset):
     files = {export.METADATA: ""}
     torch.export.load(io.BytesIO(export.to_pt2(classifier)), extra_files=files)
-    forms = [model, export.with_float16_weights(model), export.quantised(model, subset[0].images[:50])]
+    forms = [model, export.with_float16_weights(model, classifier), export.quantised(model, subset[0].images[:50])]
     for carried in [json.loads(files[export.METADATA]), *({p.key: p.value for p in m.metadata_props} for m in forms)]:
         assert json.loads(carried["classes"]) == list(CLASSES)
         assert carried["temperature"] == "4"
@@ -180,6 +194,7 @@ def test_pt2_replaces_the_export_that_was_there(command, exported_before, small_
     exported = command(small_checkpoint, "--format", "pt2")
     output = small_checkpoint.parent / "exports"
     assert {path.name for path in output.iterdir()} == {FILES["pt2"], EXPORT}
+    assert set(exported["versions"]) == {"torch"}
     assert exported["files"][FILES["pt2"]]["largest_difference"] < 1e-5
 
 
@@ -205,6 +220,51 @@ def test_record_gathers_networks(command, exported_before, small_checkpoint, tmp
     second = command(other, "--record", record)
     assert json.loads(record.read_text()) == {"student": first, "other": second}
     assert capsys.readouterr().out.count("| ONNX, float32 |") == 2
+
+
+def test_one_command_exports_several_networks_in_every_form_and_writes_the_table_of_them(
+    exported_before, small_checkpoint, data_dir, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(train.export, "LATENCY_RUNS", 2)
+    teacher = shutil.copytree(small_checkpoint, tmp_path / "teacher")
+    config = checkpoint.load_config(teacher) | {"role": "teacher", "architecture": "resnet50"}
+    checkpoint.write_json(teacher / checkpoint.CONFIG, config)
+    document, record = tmp_path / "document.md", tmp_path / "exports.json"
+    document.write_text("before\n<!-- exports -->\nold\n<!-- end of exports -->\nafter\n")
+    arguments = [
+        teacher, small_checkpoint, "--output", tmp_path / "exports", "--data-dir", data_dir, "--float16", "--int8",
+        "--format", "onnx", "--format", "pt2", "--record", record, "--document", document,
+    ]  # fmt: skip
+    train.export.main([*map(str, arguments)])
+    found = json.loads(record.read_text())
+    assert list(found) == ["teacher", "student"]
+    for name, forms in (("teacher", {"float32", "float16", "pt2"}), ("student", set(FILES))):
+        assert set(found[name]["files"]) == {FILES[form] for form in forms}
+        kept = {file for file, figures in found[name]["files"].items() if figures["kept"]}
+        assert {path.name for path in (tmp_path / "exports" / name).iterdir()} == kept | {EXPORT}
+        assert json.loads((tmp_path / "exports" / name / EXPORT).read_text()) == found[name]
+    table = exports_table(found)
+    assert document.read_text() == f"before\n<!-- exports -->\n{table}<!-- end of exports -->\nafter\n"
+    assert "| Teacher (ResNet-50) | pt2, float32 |" in table and table in capsys.readouterr().out
+
+
+# The shipped networks' exports
+
+
+def test_the_documentation_shows_the_exports_as_their_file_has_them():
+    record = read_record(ROOT / "checkpoints" / "exports.json")
+    document = (ROOT / "docs" / "export.md").read_text("utf-8")
+    assert document.split("<!-- exports -->\n")[1].split("<!-- end of exports -->")[0] == exports_table(record)
+
+
+def test_the_exports_that_are_documented_are_those_of_the_shipped_networks_in_every_form():
+    record = read_record(ROOT / "checkpoints" / "exports.json")
+    assert list(record) == list(models.ROLES)
+    for role, exported in record.items():
+        assert exported["weights"] == checkpoint.load_config(ROOT / "checkpoints" / role)["weights"], role
+        forms = [form for form in FILES if form != "int8" or role != "teacher"]
+        assert set(exported["files"]) == {FILES[form] for form in forms}
+        assert exported["data"]["compared_on"] == 5_000
 
 
 # What is refused

@@ -5,8 +5,10 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -16,20 +18,37 @@ from PIL import Image
 import kd.site.runtime
 from kd import checkpoint, export
 from kd.cifar10 import CLASSES
+from kd.demo.examples import game_pictures
+from kd.demo.omitted_class import TAB, read_omitted_class
 from kd.demo.seen import warning
 from kd.hub import Classifier
 from kd.inference import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
 from kd.models import ROLES
 from kd.out_of_class import Warner, responses
+from kd.recording import RECORDING, moment, write_recording
+from kd.site.build import game_checkpoints
 from kd.site.runtime import FILES, VERSION, RuntimeFetchError, fetch_runtime
-from tests.browser import EXAMPLES, PATIENCE, answered_anew, choose_example, drag, example_shown, table, upload
+from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
+from tests.browser import (
+    EXAMPLES,
+    PATIENCE,
+    answered_anew,
+    choose_example,
+    drag,
+    example_shown,
+    softmax,
+    table,
+    upload,
+)
 from tests.serving import ROOT, FileServer
 from tests.test_accessibility import SETTINGS, findings
 from tests.test_photos import png_that_claims
+from tests.test_recordings import drawn, opened, shown_at
 from train.export import main
 
 SITE = ROOT / "kd" / "site"
 STUDENT = ROOT / "checkpoints" / "student"
+NEVER_SAW = checkpoint.load_config(ROOT / "checkpoints" / FOLDER)["data"]["omitted_class"]
 ANY_PLACE = Crop(across=0.3, down=0.71, side=0.37)
 CROPS = {"centre": CENTRE, "whole": None, "anywhere": ANY_PLACE}
 
@@ -279,15 +298,28 @@ def test_a_network_that_fails_gets_a_sentence_and_the_others_go_on(runtime, stud
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory, make_network, subset):
-    """Checkpoints of three tiny networks with the shipped ones' descriptions, which answer as surely as those."""
+    """Checkpoints of tiny networks with the shipped ones' descriptions, which answer as surely as those: the three
+    with recordings, and of the two that never saw a class the control too, whether that ships or not."""
     checkpoints = tmp_path_factory.mktemp("checkpoints")
-    for seed, role in enumerate(ROLES):
+    pictures = torch.stack([torch.from_numpy(np.array(Image.open(EXAMPLES / f"{name}.png"))) for name in CLASSES])
+    recorded = torch.cat([pictures.permute(0, 3, 1, 2), subset[0].images[:100]]).float() / 255
+    for seed, folder in enumerate([*ROLES, FOLDER, CONTROL_FOLDER]):
         network = make_network(seed)
         network[-1].weight.data *= 30
-        checkpoint.save(network, checkpoint.load_config(ROOT / "checkpoints" / role), checkpoints / role)
+        config = checkpoint.load_config(ROOT / "checkpoints" / (FOLDER if folder == CONTROL_FOLDER else folder))
+        if folder == CONTROL_FOLDER:
+            config["role"] = "student"
+        checkpoint.save(network, config, checkpoints / folder)
+        if folder in ROLES:
+            with torch.inference_mode():
+                logits = Classifier(network, config)(recorded)
+            moments = [moment(logits * epoch / 3, epoch, epoch / 10) for epoch in range(4)]
+            write_recording(moments, checkpoints / folder / RECORDING)
     (checkpoints / "studies" / "figures").mkdir(parents=True)
     for name in ("results.json", "studies/main.json", "studies/figures/main-accuracy.svg"):
         shutil.copyfile(ROOT / "checkpoints" / name, checkpoints / name)
+    for study in (ROOT / "checkpoints" / "studies").glob("omitted-class*.json"):
+        shutil.copyfile(study, checkpoints / "studies" / study.name)
     results = json.loads((checkpoints / "results.json").read_text())
     config = checkpoint.load_config(checkpoints / "teacher")
     results["models"]["teacher"]["bytes"] = checkpoint.weight_bytes(config)
@@ -332,6 +364,18 @@ def site(networks, tiny, runtime, tmp_path_factory):
         patch.setattr("kd.site.build.MAX_SHARD_BYTES", 1_500_000)
         main(["--site", str(folder), "--checkpoints", str(networks)])
     return folder
+
+
+@pytest.fixture(scope="module")
+def game_answering(networks, tiny):
+    """What the server's game would say of an image file: each network's most probable class."""
+    omitted = read_omitted_class(networks)
+
+    def answer(path):
+        return {name: CLASSES[int(torch.tensor(network.answer([to_network_size(read_photo(path))])[0].logits).argmax())]
+                for name, network in omitted.networks.items()}  # fmt: skip
+
+    return answer
 
 
 @pytest.fixture
@@ -407,6 +451,187 @@ def test_photos_of_all_kinds_get_the_servers_logits_and_warning(visit_site, answ
     assert {name: far for name, far in found.items() if far > 0.05} == {}
 
 
+def test_the_teacher_comes_after_the_students_and_a_bar_tells_how_much_is_there(visit_site):
+    held = []
+    page = visit_site(service_workers="block")  # through which no request could be held up
+    page.route("**/networks/teacher-*", lambda route: held.append(route))
+    asked = []
+    page.on("request", lambda request: asked.append(request.url.rpartition("/")[2].partition("-")[0]))
+    page.reload()
+    bar = page.locator("#networks progress")
+    while not held:
+        page.wait_for_timeout(50)
+    assert asked.index("teacher") > max(asked.index("student"), asked.index("distilled"))
+    page.wait_for_function("document.querySelector('#networks progress').value > 0.5")
+    assert bar.is_visible() and bar.evaluate("(bar) => bar.value") < 1
+    assert " MB" in page.locator("#networks .megabytes").inner_text()
+    for route in held:
+        route.continue_()
+    page.wait_for_function("document.querySelector('#networks').textContent.includes('no photo leaves')")
+    assert not bar.is_visible()
+
+
+def test_what_has_come_once_is_not_fetched_again(served, visit_site, answering):
+    page = visit_site()
+    upload(page, EXAMPLES / "cat.png")
+    served.withheld = "/networks/"
+    page.reload()
+    upload(page, EXAMPLES / "bird.png")
+    assert apart(page, answering(EXAMPLES / "bird.png")) < 0.05
+
+
+def test_a_picture_of_the_camera_is_answered_and_the_camera_given_back(visit_site):
+    page = visit_site()
+    page.evaluate(
+        """() => {
+            const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 48 });
+            const context = canvas.getContext("2d");
+            setInterval(() => { context.fillStyle = "#3060c0"; context.fillRect(0, 0, 64, 48); }, 20);
+            navigator.mediaDevices.getUserMedia = async () => (window.stream = canvas.captureStream());
+        }"""
+    )
+    page.get_by_role("button", name="Capture from camera").click()
+    page.wait_for_function("document.querySelector('#image video').videoWidth === 64")
+    answered_anew(page, page.get_by_role("button", name="Take it").click)
+    pixel = page.locator("#seen img").evaluate(
+        """async (image) => {
+            await image.decode();
+            const context = new OffscreenCanvas(32, 32).getContext("2d");
+            context.drawImage(image, 0, 0);
+            return [...context.getImageData(16, 16, 1, 1).data.slice(0, 3)];
+        }"""
+    )
+    assert pixel == pytest.approx([0x30, 0x60, 0xC0], abs=6)  # video has its own colours
+    assert page.evaluate("window.stream.getTracks().every((track) => track.readyState === 'ended')")
+    assert page.locator("#photo.own").is_visible() and not page.locator("#image video").is_visible()
+
+
+def test_map_and_replay_show_what_was_recorded(visit_site, tiny_trio, answering):
+    page = opened(visit_site("?T=4"), "map")
+    lines = drawn(page, 4)
+    assert len(lines) == 45 and max(lines.values()) > min(lines.values())
+    opened(page, "replay")
+    name = example_shown(page)
+    for position, share in ((3, 1), (1, 1 / 3)):
+        page.locator("#replay-slider").fill(str(position))
+        shown = shown_at(page, position)
+        for role in ROLES[1:]:
+            logits = np.array(answering(EXAMPLES / f"{name}.png")[role]) * share
+            assert shown[role] == pytest.approx(softmax(logits, 4), abs=0.02)  # stored in 8 bits
+
+
+def test_a_link_leads_into_the_tour_and_its_last_step_to_the_game(visit_site):
+    page = visit_site("?tour=4", reduced_motion="reduce")
+    assert page.locator("#tour-text").inner_text().startswith("4 of 5")
+    page.keyboard.press("ArrowRight")
+    assert f"5 of 5: {TAB}" in page.locator("#tour-text").inner_text()
+    page.get_by_role("button", name="Bet on it").click()
+    page.wait_for_function("document.activeElement.matches('#game input')")
+    assert page.get_by_role("tab", name=TAB).get_attribute("aria-selected") == "true"
+    assert not page.locator("#stage").is_visible()
+    page.get_by_role("tab", name=TAB).focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#results table").first.is_visible() and not page.locator("#game").is_visible()
+
+
+# The game
+
+
+@pytest.fixture
+def visit_game(visit_site):
+    """Opens the tab of the game."""
+
+    def open_page(**settings):
+        page = visit_site(reduced_motion="reduce", **settings)
+        page.get_by_role("tab", name=TAB).click()
+        page.wait_for_selector("#cards li")
+        return page
+
+    return open_page
+
+
+def said_of_own(page):
+    """What each network says of the visitor's own picture, by its name, once it is answered."""
+    page.wait_for_selector("#own-answer img")
+    said = page.locator("#own-answer .said")
+    names = [text.split(",")[0] for text in said.locator("small").all_inner_texts()]
+    return dict(zip(names, said.locator("b").all_inner_texts(), strict=True))
+
+
+def bring_to_game(page, path):
+    page.evaluate("document.querySelector('#own-answer').replaceChildren()")
+    page.locator("#game-image input[type=file]").set_input_files(path)
+
+
+def test_the_games_cards_need_no_network_and_say_what_the_server_says(served, visit_game, game_answering):
+    served.withheld = "/networks/"
+    page = visit_game()
+    _, pictures = game_pictures(NEVER_SAW)
+    page.locator("#bet label").nth(2).click()
+    for picture in pictures:
+        page.locator("#turn").click()
+        said = page.locator("#cards .up .said b").all_inner_texts()
+        expected = [game_answering(picture)[name] for name in ("student", "control")]
+        assert [text.split()[0] for text in said] == expected
+    assert page.locator("#measured").is_visible() and "you bet" in page.locator("#score").inner_text()
+
+
+def test_both_networks_of_the_game_answer_a_visitors_picture_in_the_browser(visit_game, game_answering, tmp_path):
+    page = visit_game()
+    picture((300, 200)).save(tmp_path / "photo.jpg")
+    for path in (EXAMPLES / "ship.png", tmp_path / "photo.jpg", EXAMPLES / "frog.png"):
+        bring_to_game(page, path)
+        assert said_of_own(page) == game_answering(path)
+    page.get_by_role("button", name="Remove the picture").click()
+    assert page.locator("#own-answer").inner_text() == ""
+    (tmp_path / "bad.png").write_text("no image")
+    bring_to_game(page, tmp_path / "bad.png")
+    page.get_by_text("This file is not an image that can be read").wait_for()
+    assert page.locator("#own-answer img").count() == 0
+    content = base64.b64encode((EXAMPLES / "cat.png").read_bytes()).decode()
+    paste(page, "paste", content)  # goes to the tab that is open
+    assert said_of_own(page) == game_answering(EXAMPLES / "cat.png")
+    assert page.locator("#game").is_visible()
+
+
+def test_where_the_control_does_not_ship_the_game_is_the_students_alone(browser, site, networks, tiny, tmp_path):
+    for name in (FOLDER, "studies"):
+        (tmp_path / name).symlink_to(networks / name)
+    alone = read_omitted_class(tmp_path)
+    assert game_checkpoints(alone, tmp_path) == {"student": tmp_path / FOLDER}
+    folder = shutil.copytree(site, tmp_path / "site")
+    before, data, after = re.split(
+        r'(?<=<script id="site" type="application/json">)(.*)(?=</script>)', (folder / "index.html").read_text("utf-8")
+    )
+    data = json.loads(data)
+    del data["game"]["networks"]["control"]
+    for card in data["game"]["props"]["cards"]:
+        del card["logits"]["control"]
+    (folder / "index.html").write_text(before + json.dumps(data).replace("<", "\\u003c") + after, "utf-8")
+    server = FileServer(folder)
+    page = browser.new_page(bypass_csp=True, service_workers="block")
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.address)
+    page.get_by_role("tab", name=TAB).click()
+    page.wait_for_selector("#cards li")
+    bring_to_game(page, EXAMPLES / "ship.png")
+    assert said_of_own(page).keys() == {"student"}
+    page.close()
+    server.stop()
+
+
+def test_a_network_of_the_game_that_does_not_come_gets_a_sentence_and_the_next_picture_tries_again(
+    served, visit_game, game_answering
+):
+    served.withheld = f"/networks/{CONTROL_FOLDER}"
+    page = visit_game()
+    bring_to_game(page, EXAMPLES / "ship.png")
+    page.locator("#own-answer", has_text="check the connection and try again").wait_for()
+    served.withheld = None
+    bring_to_game(page, EXAMPLES / "ship.png")
+    assert said_of_own(page) == game_answering(EXAMPLES / "ship.png")
+
+
 def test_another_square_of_a_photo_is_answered_as_on_the_server(visit_site, answering, tmp_path):
     picture((300, 200)).save(tmp_path / "photo.png")
     page = visit_site()
@@ -425,25 +650,27 @@ def test_a_link_shows_its_example_at_its_temperature(visit_site):
     assert table(page)["temperature"] == pytest.approx(3.5)
 
 
+def paste(page, kind, content):
+    """Paste a file, or drop it on the page; `kind` is the event's name, the content is in base64."""
+    page.evaluate(
+        """([kind, content]) => {
+            const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+            const data = new DataTransfer();
+            data.items.add(new File([bytes], "photo.png", { type: "image/png" }));
+            document.body.dispatchEvent(kind === "paste"
+                ? new ClipboardEvent(kind, { clipboardData: data, bubbles: true, cancelable: true })
+                : new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
+        }""",
+        [kind, content],
+    )
+
+
 def test_a_photo_can_be_pasted_or_dropped_anywhere(visit_site, answering):
     page = visit_site()
     page.wait_for_function("document.querySelector('#networks').textContent.includes('no photo leaves')")
     for kind, name in (("paste", "frog"), ("drop", "ship")):
         content = base64.b64encode((EXAMPLES / f"{name}.png").read_bytes()).decode()
-        answered_anew(
-            page,
-            lambda kind=kind, content=content: page.evaluate(
-                """([kind, content]) => {
-                    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-                    const data = new DataTransfer();
-                    data.items.add(new File([bytes], "photo.png", { type: "image/png" }));
-                    document.body.dispatchEvent(kind === "paste"
-                        ? new ClipboardEvent(kind, { clipboardData: data, bubbles: true, cancelable: true })
-                        : new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
-                }""",
-                [kind, content],
-            ),
-        )
+        answered_anew(page, lambda kind=kind, content=content: paste(page, kind, content))
         assert apart(page, answering(EXAMPLES / f"{name}.png")) < 0.05
 
 
@@ -470,6 +697,9 @@ def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_s
     page.reload()
     page.locator("#image input[type=file]").set_input_files(EXAMPLES / "cat.png")
     page.wait_for_selector("#photo.own")
+    page.get_by_role("tab", name=TAB).click()
+    page.locator("#game-image input[type=file]").set_input_files(EXAMPLES / "ship.png")
+    said_of_own(page)
     assert requests
     for request in requests:
         assert request.method == "GET" and not request.post_data
@@ -481,15 +711,39 @@ def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_s
     assert elsewhere.sent == 0
 
 
-def test_after_the_first_visit_all_of_it_works_without_a_connection(served, visit_site, answering):
+def wait_until_kept(page, names):
+    """Wait until the browser keeps these networks, the game's too, which come last."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while True:
+        kept = page.evaluate(
+            """async () => {
+                const names = await caches.keys(), kept = [];
+                for (const name of names) kept.push(...await (await caches.open(name)).keys());
+                return kept.map(({ url }) => url);
+            }"""
+        )
+        if all(any(f"/networks/{name}-1" in url for url in kept) for name in names):
+            return
+        assert time.monotonic() < deadline, kept
+        page.wait_for_timeout(100)
+
+
+def test_after_the_first_visit_all_of_it_works_without_a_connection(served, visit_site, answering, game_answering):
     page = visit_site()
     upload(page, EXAMPLES / "cat.png")
+    wait_until_kept(page, [*ROLES, FOLDER, CONTROL_FOLDER])
     served.stop()
     page.goto(served.address + "?example=dog&T=2.00")
     page.wait_for_selector("#soft-targets-table tbody tr")
     assert example_shown(page) == "dog" and table(page)["temperature"] == 2
     upload(page, EXAMPLES / "bird.png")
     assert apart(page, answering(EXAMPLES / "bird.png")) < 0.05
+    opened(page, "map")
+    drawn(page, table(page)["temperature"])
+    page.get_by_role("tab", name=TAB).click()
+    bring_to_game(page, EXAMPLES / "ship.png")
+    assert said_of_own(page) == game_answering(EXAMPLES / "ship.png")
+    page.get_by_role("tab", name="Results").click()
     page.locator("#results img").first.scroll_into_view_if_needed()  # which makes it load
     page.wait_for_function("document.querySelector('#results img').naturalWidth > 0")
 
@@ -547,6 +801,12 @@ def test_a_browser_that_is_too_old_gets_a_sentence_and_the_examples(visit_site, 
     page.get_by_text("Please use a newer browser").wait_for()
     choose_example(page, CLASSES.index("deer"))
     assert table(page)["teacher"]
+    page.get_by_role("tab", name=TAB).click()
+    bring_to_game(page, EXAMPLES / "ship.png")
+    page.locator("#own-answer", has_text="Please use a newer browser").wait_for()
+    page.locator("#bet label").first.click()
+    page.locator("#turn").click()
+    assert page.locator("#cards .up img").is_visible()
 
 
 def test_without_a_camera_a_sentence_says_so(visit_site):
@@ -563,6 +823,15 @@ def test_axe_finds_nothing_serious_on_the_page_without_a_server(visit_site, sett
     assert findings(page) == []
     upload(page, EXAMPLES / "ship.png")
     assert findings(page) == [], "a visitor's photo"
+    page.get_by_role("tab", name=TAB).click()
+    bring_to_game(page, EXAMPLES / "ship.png")
+    said_of_own(page)
+    page.locator("#bet label").first.click()
+    page.locator("#turn").click()
+    assert findings(page) == [], "the game"
+    page.get_by_role("tab", name="Results").click()
+    assert findings(page) == [], "the results"
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
 def test_the_folder_is_a_static_space_of_files_that_plain_git_takes(site):

@@ -1,8 +1,9 @@
-"""Write a trained network as ONNX or as PyTorch's exported program, and compare it with the network itself.
+"""Write trained networks as ONNX or as PyTorch's exported programs, and compare them with the networks themselves.
 
 python -m train.export checkpoints/student --output exports/student                    model.onnx
 python -m train.export checkpoints/student --output exports/student --float16 --int8   smaller ones beside it
 python -m train.export checkpoints/student --output exports/student --format pt2       model.pt2 instead
+python -m train.export checkpoints/student checkpoints/teacher --output exports        into exports/student, ...
 python -m train.export --site exports/site     the page, for visitors whose own browsers compute (see docs/hosting.md)
 
 Compared are the logits of the 5,000 validation images, and the latency of one image on one core. The int8 model, for
@@ -32,7 +33,8 @@ from kd.export import ExportError
 from kd.inference import TrainedNetwork
 from kd.models import ARCHITECTURES, ROLE_NAMES
 from kd.results import markdown_table
-from train.options import add_data_dir
+from train.document import write_section
+from train.options import add_data_dir, add_document
 
 EXPORT = "export.json"
 FILES = {"float32": "model.onnx", "float16": "model-float16.onnx", "int8": "model-int8.onnx", "pt2": "model.pt2"}
@@ -45,54 +47,77 @@ Answer = Callable[[Tensor], Tensor]  # images, float (N, 3, 32, 32) in [0, 1], t
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.export", description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path, nargs="?", metavar="CHECKPOINT", help="folder of the network")
+    parser.add_argument("checkpoints", type=Path, nargs="*", metavar="CHECKPOINT", help="folder of a network")
     parser.add_argument("--output", type=Path, metavar="DIR",
-                        help=f"folder for the models and {EXPORT}; an export that it holds is replaced")  # fmt: skip
-    parser.add_argument("--format", choices=("onnx", "pt2"), default="onnx",
-                        help="ONNX, or a program for torch.export.load (onnx)")  # fmt: skip
+                        help=f"folder for the models and {EXPORT}; an export that it holds is replaced. Of several "
+                        "networks each gets a folder of its name in it")  # fmt: skip
+    parser.add_argument("--format", choices=("onnx", "pt2"), action="append", dest="formats",
+                        help="ONNX, or a program for torch.export.load; give it twice for both (onnx)")  # fmt: skip
     parser.add_argument(
         "--float16", action="store_true", help=f"write {FILES['float16']} too: weights in half the space"
     )
     parser.add_argument("--int8", action="store_true",
-                        help=f"write {FILES['int8']} too, if it keeps the accuracy: for students")  # fmt: skip
+                        help=f"write {FILES['int8']} of the students too, where it keeps the accuracy")  # fmt: skip
     add_data_dir(parser)
     parser.add_argument("--record", type=Path, metavar="FILE",
                         help=f"put the content of {EXPORT} into this JSON file too, which gathers several networks', "
                         "and print the table of all of them")  # fmt: skip
+    add_document(parser)
     parser.add_argument("--site", type=Path, metavar="DIR",
                         help="instead: write the page that needs no server to this folder")  # fmt: skip
-    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), metavar="DIR",
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), metavar="DIR", dest="site_checkpoints",
                         help="folder of the three networks and their results, for --site (checkpoints)")  # fmt: skip
     options = parser.parse_args(arguments)
     if options.site:
-        if options.checkpoint or options.output:
+        if options.checkpoints or options.output:
             parser.error("--site takes all three networks of --checkpoints, and no CHECKPOINT or --output")
         write_site(parser, options)
         return
-    if not (options.checkpoint and options.output):
+    if not (options.checkpoints and options.output):
         parser.error("name a CHECKPOINT and its --output, or --site")
-    if options.format == "pt2" and (options.float16 or options.int8):
+    formats = options.formats or ["onnx"]
+    if "onnx" not in formats and (options.float16 or options.int8):
         parser.error("--float16 and --int8 are for --format onnx")
-    forms = ["pt2"] if options.format == "pt2" else ["float32"]
+    forms = ["float32"] if "onnx" in formats else []
     forms += [form for form in ("float16", "int8") if getattr(options, form)]
+    forms += ["pt2"] if "pt2" in formats else []
     try:
         record = read_record(options.record) if options.record else {}
-        network, config = checkpoint.load(options.checkpoint)
-        if options.int8 and config["role"] == "teacher":
-            raise ExportError(f"--int8 is for the students, and {options.checkpoint} holds a teacher: leave it out")
-        if options.format == "onnx":
+        outputs = outputs_of(options.checkpoints, options.output)
+        networks = {folder: TrainedNetwork(*checkpoint.load(folder)) for folder in outputs}
+        if options.int8 and all(network.config["role"] == "teacher" for network in networks.values()):
+            raise ExportError(f"--int8 is for the students, and {options.checkpoints[0]} holds a teacher: leave it out")
+        if "onnx" in formats:
             export.require_packages()
-        make_writable(options.output)
-        classifier = TrainedNetwork(network, config)
-        exported = export_all(classifier, forms, *read_split(options.data_dir), options.output)
-        record |= {options.checkpoint.resolve().name: exported}
-        if options.record:
-            write_json(options.record, record)
+        for output in outputs.values():
+            make_writable(output)
+        data = read_split(options.data_dir)
+        for folder, network in networks.items():
+            own_forms = [form for form in forms if form != "int8" or network.config["role"] != "teacher"]
+            exported = record[folder.resolve().name] = export_all(network, own_forms, *data, outputs[folder])
+            if options.record:
+                write_json(options.record, record)
+            for name, file in exported["files"].items():
+                print(outputs[folder] / name if file["kept"] else not_kept(file, exported["pytorch"]), flush=True)
+        if options.document:
+            write_section(options.document, "exports", exports_table(record))
     except (CheckpointError, DataError, ExportError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
-    print(exports_table(record))
-    for name, file in exported["files"].items():
-        print(f"{options.output / name}" if file["kept"] else not_kept(file, exported["pytorch"]))
+    print(exports_table(record), end="")
+
+
+def outputs_of(checkpoints: list[Path], output: Path) -> dict[Path, Path]:
+    """The folder for each checkpoint's export.
+
+    Raises:
+        ExportError: two would get the same one.
+    """
+    if len(checkpoints) == 1:
+        return {checkpoints[0]: output}
+    outputs = {folder: output / folder.resolve().name for folder in checkpoints}
+    if len(set(outputs.values())) < len(checkpoints):
+        raise ExportError("two of the networks would be written to one folder: export them one by one")
+    return outputs
 
 
 def write_site(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -104,7 +129,7 @@ def write_site(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
     except ExportError as error:
         sys.exit(f"{parser.prog}: {error}")
     try:
-        for step in build.write_site(options.checkpoints, options.site):
+        for step in build.write_site(options.site_checkpoints, options.site):
             print(step, flush=True)
     except (CheckpointError, ExportError, RuntimeFetchError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
@@ -158,7 +183,7 @@ def export_all(
         "calibrated_on": len(calibration) if "int8" in forms else None,
         "machine": machine(torch.device("cpu")),
         "latency_runs": LATENCY_RUNS,
-        "versions": {name: version(name) for name in ("torch", *(() if "pt2" in forms else export.PACKAGES))},
+        "versions": {name: version(name) for name in ("torch", *(export.PACKAGES if "float32" in forms else ()))},
         "pytorch": {
             "bytes": checkpoint.weight_bytes(config), "accuracy": own_accuracy, "latency_ms": latency.pop("PyTorch")
         },
@@ -170,14 +195,17 @@ def export_all(
 
 def make(classifier: TrainedNetwork, forms: list[str], calibration: Tensor) -> dict[str, bytes]:
     """The content of the file of each form."""
-    if forms == ["pt2"]:
-        return {"pt2": export.to_pt2(classifier)}
-    models = {"float32": export.to_onnx(classifier)}
-    if "float16" in forms:
-        models["float16"] = export.with_float16_weights(models["float32"])
-    if "int8" in forms:
-        models["int8"] = export.quantised(models["float32"], calibration)
-    return {form: model.SerializeToString() for form, model in models.items()}
+    contents = {}
+    if "float32" in forms:
+        models = {"float32": export.to_onnx(classifier)}
+        if "float16" in forms:
+            models["float16"] = export.with_float16_weights(models["float32"], classifier)
+        if "int8" in forms:
+            models["int8"] = export.quantised(models["float32"], calibration)
+        contents = {form: model.SerializeToString() for form, model in models.items()}
+    if "pt2" in forms:
+        contents["pt2"] = export.to_pt2(classifier)
+    return contents
 
 
 def answering(form: str, content: bytes, threads: int = 0) -> Answer:

@@ -1,7 +1,7 @@
 """The tab "The class it never saw", a game: how many images of a class will a student name that was never shown one?
 
 The view itself is in game/. The networks answer its six images once, here; bets, cards and the correction of the bias
-need no server.
+need no server. What asks for the answer to a visitor's own picture is `build_game` here, and elsewhere kd/site/own.js.
 """
 
 from pathlib import Path
@@ -41,6 +41,11 @@ class OmittedClass(NamedTuple):
     control: Classifier | None
     found: Found
 
+    @property
+    def networks(self) -> dict[str, Classifier]:
+        """Those that ship, by the names under which the game has their answers."""
+        return {"student": self.student} | ({"control": self.control} if self.control else {})
+
 
 def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
     """What the folder holds of a student without a class; None where none ships, or no study has measured it.
@@ -79,24 +84,8 @@ def measured(run: OmittedClassRun | None, network: Classifier | None) -> dict | 
 
 def build_game(omitted: OmittedClass) -> None:
     """The tab: the six cards, and a place for one's own pictures."""
-    chosen, pictures = game_pictures(omitted.name)
     with gr.Tab(TAB):
-        with gr.HTML(
-            None,
-            html_template=(GAME / "game.html").read_text("utf-8"),
-            css_template=(GAME / "game.css").read_text("utf-8"),
-            js_on_load=script("mathematics") + (GAME / "game.js").read_text("utf-8"),
-            apply_default_css=False,
-            elem_id="game",
-            classes=omitted.student.config["classes"],
-            omitted=omitted.name,
-            measured={
-                "student": measured(omitted.found.run, omitted.student),
-                "control": measured(omitted.found.control, omitted.control),
-            },
-            chosen=chosen,
-            cards=answer_pictures(omitted, [to_network_size(read_photo(picture)) for picture in pictures]),
-        ) as view:
+        with game_view(omitted) as view:
             image = gr.Image(
                 type="filepath", sources=["upload", "clipboard"], height=200, label="Your own picture",
                 elem_id="game-image",
@@ -110,6 +99,30 @@ def build_game(omitted: OmittedClass) -> None:
         image.clear(None, None, view, js="() => null", show_progress="hidden", api_visibility="private")
 
 
+def game_view(omitted: OmittedClass) -> gr.HTML:
+    """The component with the answers to the six cards, around a place for one's own pictures.
+
+    It is the page's, and that of the page without a server (`kd.site`).
+    """
+    chosen, pictures = game_pictures(omitted.name)
+    return gr.HTML(
+        None,
+        html_template=(GAME / "game.html").read_text("utf-8"),
+        css_template=(GAME / "game.css").read_text("utf-8"),
+        js_on_load=script("mathematics") + (GAME / "game.js").read_text("utf-8"),
+        apply_default_css=False,
+        elem_id="game",
+        classes=omitted.student.config["classes"],
+        omitted=omitted.name,
+        measured={
+            "student": measured(omitted.found.run, omitted.student),
+            "control": measured(omitted.found.control, omitted.control),
+        },
+        chosen=chosen,
+        cards=answer_pictures(omitted, [to_network_size(read_photo(picture)) for picture in pictures]),
+    )
+
+
 @torch.inference_mode()
 def answer_pictures(omitted: OmittedClass, seen: list[Image.Image]) -> list[dict]:
     """What the game shows of images.
@@ -121,8 +134,7 @@ def answer_pictures(omitted: OmittedClass, seen: list[Image.Image]) -> list[dict
         For each {"picture": URL, "logits": {"student": [10], "control": [10], where it ships}}.
     """
     pixels = torch.from_numpy(np.stack([np.array(image) for image in seen])).permute(0, 3, 1, 2).float() / 255
-    networks = {"student": omitted.student, "control": omitted.control}
-    logits = {name: network(pixels).tolist() for name, network in networks.items() if network}
+    logits = {name: network(pixels).tolist() for name, network in omitted.networks.items()}
     return [
         {"picture": picture_url(image), "logits": {name: rows[place] for name, rows in logits.items()}}
         for place, image in enumerate(seen)

@@ -77,7 +77,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
 def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, Recorded]:
     """The stage with the answers to the examples, and what it shows of recordings when it asks for them.
 
-    It is the page's, and that of the page without a server (`kd.site`), which has no game about an omitted class.
+    It is the page's, and that of the page without a server (`kd.site`).
     """
     examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
     taught_at = trio.configs["distilled"]["recipe"]["temperature"]

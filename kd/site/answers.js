@@ -1,12 +1,12 @@
-// The three networks as the page uses them: fetched by the worker of networks.js, and asked together.
+// Networks that are asked together: fetched and run by a worker of networks.js.
 
-const GROUPS = [["student", "distilled"], ["teacher"]]; // the large one is fetched when the small ones are there
-const ROLES = GROUPS.flat();
 const NO_WORKER = "The networks could not be started. Please check the connection and try again.";
 
-// site: {runtime: {parts, bytes}, networks: {role: {parts, bytes}}}, as networks.js takes them.
+// runtime: {parts, bytes}, and networks: {role: {parts, bytes}}, as networks.js takes them.
+// groups: lists of roles; those of the first are fetched together, all others when it is there.
 // changed: called without arguments whenever there is more to tell.
-export function threeNetworks({ runtime, networks }, changed) {
+export function networksOf(runtime, networks, groups, changed) {
+  const roles = groups.flat();
   const total = [runtime, ...Object.values(networks)].reduce((sum, { bytes }) => sum + bytes, 0);
   let worker = null, received = {}, ready = new Set(), problems = {};
   let question = null, asked = 0; // {ask, pixels, answers: {role: {logits, milliseconds}}, done}
@@ -15,8 +15,8 @@ export function threeNetworks({ runtime, networks }, changed) {
     if (question) worker?.postMessage({ ask: question.ask, pixels: question.pixels });
   }
 
-  function load(roles) {
-    for (const role of roles) worker.postMessage({ load: role, ...networks[role] });
+  function load(group) {
+    for (const role of group) worker.postMessage({ load: role, ...networks[role] });
   }
 
   function hear({ data }) {
@@ -28,10 +28,10 @@ export function threeNetworks({ runtime, networks }, changed) {
     }
     if (data.answer !== undefined && data.answer === question?.ask) {
       question.answers[data.role] = { logits: data.logits, milliseconds: data.milliseconds };
-      if (ROLES.every((role) => role in question.answers)) end(question.answers);
+      if (roles.every((role) => role in question.answers)) end(question.answers);
     }
     if (data.ready || data.failed) {
-      const [first, ...others] = GROUPS, settled = (role) => ready.has(role) || role in problems;
+      const [first, ...others] = groups, settled = (role) => ready.has(role) || role in problems;
       if (first.includes(data.ready ?? data.failed) && first.every(settled)) others.forEach(load);
     }
     changed();
@@ -50,16 +50,16 @@ export function threeNetworks({ runtime, networks }, changed) {
       worker = new Worker(new URL("./networks.js", import.meta.url), { type: "module" });
       worker.onmessage = hear;
       worker.onerror = () => {
-        for (const role of ROLES) problems[role] ??= NO_WORKER;
+        for (const role of roles) problems[role] ??= NO_WORKER;
         changed();
       };
       worker.postMessage({ runtime });
-      load(GROUPS[0]);
+      load(groups[0]);
       tell();
       changed();
     },
     get started() { return worker !== null; },
-    // Ask all three, whenever they are there. Returns a promise of {role: {logits, milliseconds}}, or of null if the
+    // Ask all of them, whenever they are there. Returns a promise of {role: {logits, milliseconds}}, or of null if the
     // next question comes before the answers.
     ask(pixels) {
       end(null);
@@ -71,7 +71,7 @@ export function threeNetworks({ runtime, networks }, changed) {
     forget() { end(null); },
     get total() { return total; }, // bytes
     get received() { return Object.values(received).reduce((sum, bytes) => sum + bytes, 0); },
-    get ready() { return ready.size === ROLES.length; },
+    get ready() { return ready.size === roles.length; },
     get problem() { return Object.values(problems)[0] ?? null; }, // a sentence
     get answered() { return question?.answers ?? null; }, // to a question that waits for the rest
   };

@@ -1,7 +1,7 @@
 """The page without a server, written to a folder: `python -m train.export --site DIR`.
 
-The stage is the Gradio page's own component, taken apart again; around it stand this folder's files, and the networks
-as ONNX, cut into parts under 10 MB, so that plain git to a Space works.
+The stage and the game are the Gradio page's own components, taken apart again; around them stand this folder's files,
+and the networks as ONNX, cut into parts under 10 MB, so that plain git to a Space works.
 """
 
 import gzip
@@ -23,8 +23,9 @@ from PIL import Image
 from kd import checkpoint, export
 from kd.checkpoint import MAX_SHARD_BYTES, write_atomically
 from kd.demo.examples import EXAMPLES
+from kd.demo.omitted_class import TAB, OmittedClass, game_view, read_omitted_class
 from kd.demo.page import HERE as PAGE_FOLDER
-from kd.demo.page import TITLE, stage_of
+from kd.demo.page import STAGE_TAB, TITLE, stage_of
 from kd.demo.results_tab import LESS_ON_PHOTOS, chip
 from kd.demo.seen import warning
 from kd.demo.study_figures import Drawing, drawings_of
@@ -36,14 +37,17 @@ from kd.results import read_results, results_table, training_sentences
 from kd.site.runtime import FILES, fetch_runtime
 from kd.studies.claims import claims
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, MeasuredStudy, read_studies
+from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
 from kd.studies.report import is_short, study_table
 
 if TYPE_CHECKING:
     import gradio as gr
 
 HERE = Path(__file__).parent
-SCRIPTS = ("site.js", "answers.js", "photo.js", "shrink.js", "warning.js", "networks.js")
-PAGE, SERVICE_WORKER, RECORDINGS = "index.html", "service-worker.js", "recordings.json"
+SCRIPTS = (
+    "site.js", "tabs.js", "component.js", "answers.js", "photo.js", "shrink.js", "warning.js", "own.js", "networks.js",
+)  # fmt: skip
+PAGE, GAME, SERVICE_WORKER, RECORDINGS = "index.html", "game.html", "service-worker.js", "recordings.json"
 NETWORKS, RUNTIME, FIGURES = "networks", "runtime", "figures"  # folders; all of these are written anew each time
 WEB_ASSEMBLY = FILES[-1]  # the runtime's large file
 MAX_APART = 0.05  # of any logit of the examples between a network and its export
@@ -57,7 +61,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         folder: an empty one, or one that this function wrote.
 
     Raises:
-        CheckpointError: a checkpoint or a result is missing or damaged.
+        CheckpointError: a checkpoint or a result is missing or damaged, or the game's pictures are of another class.
         ExportError: the folder holds other files; a package is missing; or an exported network answers differently.
         RuntimeFetchError: the runtime cannot be had.
         OSError: the folder cannot be written to.
@@ -76,23 +80,27 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
     yield f"{folder / RUNTIME}: ONNX Runtime Web, {data['runtime']['bytes'] / 1e6:.1f} MB"
 
     trio = Trio(checkpoints)
-    stage, recorded = stage_of(trio)
+    omitted = read_omitted_class(trio.folder)
+    stage, recorded = stage_of(trio, omitted)
     write(folder / RECORDINGS, json.dumps(recorded.views, separators=(",", ":")))
+    data["props"] = write_component(folder, "stage", stage)
     for role in ROLES:
-        content, apart = exported(trio, role)
-        data["networks"][role] = store(content, role, folder)
-        parts = len(data["networks"][role]["parts"])
-        yield (
-            f"{folder / NETWORKS}: {role}, {len(content) / 1e6:.1f} MB in {parts} file{'s' * (parts > 1)}, "
-            f"logits of the examples within {apart:.3f} of PyTorch's"
-        )
-
-    data |= {"props": stage.props | {"value": None}, "warner": None, "warning": None}
+        data["networks"][role], told = store_network(trio.folder / role, folder)
+        yield told
+    data |= {"warner": None, "warning": None, "game": None}
     if trio.warner:
         data |= {"warner": browser_warner(trio), "warning": warning(trio.out_of_class)}
-    write_page(folder, stage, data, results_of(Path(checkpoints), folder), training_sentences(trio.configs))
+    game = None
+    if omitted:
+        game = game_view(omitted)
+        data["game"] = {"props": write_component(folder, "game", game), "networks": {}}
+        for name, checkpoint_folder in game_checkpoints(omitted, trio.folder).items():
+            data["game"]["networks"][name], told = store_network(checkpoint_folder, folder)
+            yield told
+    write_page(folder, stage, game, data, results_of(trio.folder, folder), training_sentences(trio.configs))
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    kept = [part for stored in (data["runtime"], *data["networks"].values()) for part in stored["parts"]]
+    networks = [*data["networks"].values(), *(data["game"]["networks"].values() if omitted else ())]
+    kept = [part for stored in (data["runtime"], *networks) for part in stored["parts"]]
     files = ["./", *(name for name in names if name not in (*kept, SERVICE_WORKER, "README.md"))]
     lists = f"const FILES = {json.dumps(files)};\nconst KEPT = {json.dumps(kept)};\n\n"
     write(folder / SERVICE_WORKER, lists + (HERE / SERVICE_WORKER).read_text("utf-8"))
@@ -110,6 +118,8 @@ def make_room(folder: Path) -> None:
         raise ExportError(f"{folder} holds other files: name a folder that is empty, or one that --site wrote")
     for below in (NETWORKS, RUNTIME, FIGURES):
         shutil.rmtree(folder / below, ignore_errors=True)
+    for name in ("game.js", "game.css"):  # there may be no game now
+        (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / SERVICE_WORKER, "")  # by which the folder is known, if this is interrupted
 
@@ -128,20 +138,44 @@ def store(content: bytes, name: str, folder: Path) -> dict:
     return {"parts": parts, "bytes": len(content)}
 
 
+def game_checkpoints(omitted: OmittedClass, checkpoints: Path) -> dict[str, Path]:
+    """Where the game's networks lie, by the names under which it has their answers."""
+    folders = {"student": FOLDER, "control": CONTROL_FOLDER}
+    return {name: checkpoints / folders[name] for name in omitted.networks}
+
+
+def store_network(checkpoint_folder: Path, folder: Path) -> tuple[dict, str]:
+    """Write a network's parts.
+
+    Returns:
+        What networks.js takes (see `store`), and a sentence on what was written.
+
+    Raises:
+        ExportError: in half precision it answers differently.
+    """
+    content, apart = exported(checkpoint_folder)
+    stored = store(content, checkpoint_folder.name, folder)
+    parts = len(stored["parts"])
+    return stored, (
+        f"{folder / NETWORKS}: {checkpoint_folder.name}, {len(content) / 1e6:.1f} MB in {parts} "
+        f"file{'s' * (parts > 1)}, logits of the examples within {apart:.3f} of PyTorch's"
+    )
+
+
 @torch.inference_mode()
-def exported(trio: Trio, role: str) -> tuple[bytes, float]:
+def exported(checkpoint_folder: Path) -> tuple[bytes, float]:
     """A network as ONNX with its weights in half precision, and how far its logits of the examples are from PyTorch's.
 
     Raises:
         ExportError: they are too far.
     """
-    classifier = TrainedNetwork(*checkpoint.load(trio.folder / role))  # the trio's own are changed for answering
-    content = export.with_float16_weights(export.to_onnx(classifier)).SerializeToString()
+    classifier = TrainedNetwork(*checkpoint.load(checkpoint_folder))  # the page's own are changed for answering
+    content = export.with_float16_weights(export.to_onnx(classifier), classifier).SerializeToString()
     pictures = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in EXAMPLES])
     images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
     apart = (export.answering(content)(images) - classifier(images)).abs().max().item()
     if not apart <= MAX_APART:  # true for NaN as well
-        raise ExportError(f"{trio.folder / role} cannot be exported in half precision: logits change by {apart:.2g}")
+        raise ExportError(f"{checkpoint_folder} cannot be exported in half precision: logits change by {apart:.2g}")
     return content, apart
 
 
@@ -157,26 +191,47 @@ def browser_warner(trio: Trio) -> dict:
     }  # fmt: skip
 
 
-def write_page(folder: Path, stage: "gr.HTML", data: dict, results: str, trained: str) -> None:
+def write_component(folder: Path, name: str, component: "gr.HTML") -> dict:
+    """Write a component's script and rules; returns its props, without a value."""
+    # As Gradio calls the script and confines the rules.
+    script = f"export default function (element, trigger, props, watch) {{\n{component.js_on_load}\n}}\n"
+    write(folder / f"{name}.js", script)
+    write(folder / f"{name}.css", f"#{name} {{\n{component.css_template}\n}}\n")
+    return component.props | {"value": None}
+
+
+def write_page(folder: Path, stage: "gr.HTML", game: "gr.HTML | None", data: dict, results: str, trained: str) -> None:
     """Write the page's own files: all but what is large."""
     above, below = stage.html_template.split("@children")
     # No text of the JSON may end the element that holds it.
-    filled = {
-        "title": TITLE, "stage: above": above, "stage: below": below, "results": results,
-        "footer": markdown().render("How these networks were trained. " + trained),
-        "site": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-    }  # fmt: skip
-    page = (HERE / PAGE).read_text("utf-8")
-    for marker, text in filled.items():
-        before, after = page.split(f"<!-- {marker} -->")
-        page = before + text + after
+    page = filled(
+        PAGE,
+        {
+            "title": TITLE, "stage tab": STAGE_TAB, "stage: above": above, "stage: below": below,
+            "game": game_section(game) if game else "", "results": results,
+            "footer": markdown().render("How these networks were trained. " + trained),
+            "site": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
+        },
+    )  # fmt: skip
     write(folder / PAGE, page)
-    # As Gradio calls the script and confines the rules.
-    write(folder / "stage.js", f"export default function (element, trigger, props, watch) {{\n{stage.js_on_load}\n}}\n")
-    write(folder / "stage.css", f"#stage {{\n{stage.css_template}\n}}\n")
     for name in (*SCRIPTS, "site.css", "README.md"):
         write(folder / name, (HERE / name).read_text("utf-8"))
     write(folder / "claims.css", (PAGE_FOLDER / "claims.css").read_text("utf-8"))
+
+
+def game_section(game: "gr.HTML") -> str:
+    """The tab of the game, with a place for pictures of one's own."""
+    above, below = game.html_template.split("@children")
+    return filled(GAME, {"game tab": TAB, "game: above": above, "game: below": below})
+
+
+def filled(template: str, texts: dict[str, str]) -> str:
+    """A file of this folder with each marker, `<!-- name -->`, replaced by its text."""
+    html = (HERE / template).read_text("utf-8")
+    for marker, text in texts.items():
+        before, after = html.split(f"<!-- {marker} -->")
+        html = before + text + after
+    return html
 
 
 def results_of(checkpoints: Path, folder: Path) -> str:

@@ -38,6 +38,22 @@ export async function readPhoto(file) {
   }
 }
 
+// What to tell whoever chose a file that could not be answered.
+export function sentenceOf(error) {
+  if (error instanceof PhotoError) return error.message;
+  console.error(error);
+  return "The photo could not be read: memory may be short. Please choose a smaller one.";
+}
+
+// What the networks see, as shrink.js returns it, as an address that an <img> shows.
+export function pictureOf({ data, width, height }) {
+  const canvas = Object.assign(document.createElement("canvas"), { width, height }), context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  for (let at = 0; at < width * height; at++) image.data.set([...data.subarray(at * 3, at * 3 + 3), 255], at * 4);
+  context.putImageData(image, 0, 0);
+  return canvas.toDataURL();
+}
+
 // Width and height as the file's header says: an <img> knows them before anything is decoded, so that a small file
 // with a huge picture in it does no harm.
 async function sizeOf(file) {

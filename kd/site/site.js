@@ -1,10 +1,12 @@
-// The page without a server. The stage is the one of kd/demo/stage, joined to one function: it gets what Gradio gives it
-// there, `element`, `trigger`, `props` and `watch`, and its questions are answered here, by networks in a worker.
+// The page without a server. The stage is the one of kd/demo/stage, joined to one function; its questions are answered
+// here, by networks in a worker. The game about a class that one student never saw, where there is one, is own.js.
 
-import { threeNetworks } from "./answers.js";
-import { PhotoError, readPhoto } from "./photo.js";
+import { networksOf } from "./answers.js";
+import { component } from "./component.js";
+import { pictureOf, readPhoto, sentenceOf } from "./photo.js";
 import { toNetworkSize } from "./shrink.js";
 import stage from "./stage.js";
+import { tabsOf } from "./tabs.js";
 import { warnerOf } from "./warning.js";
 
 const PREVIEW_SIDE = 576; // pixels, as in kd/demo/seen.py
@@ -15,10 +17,10 @@ const NO_CAMERA = "The camera cannot be used: there is none, or the browser does
 const CONTROL_MILLISECONDS = 3000; // to wait for the service worker, without which the page works too
 
 const $ = (selector) => document.querySelector(selector);
-const { props, runtime, networks, warner, warning } = JSON.parse($("#site").textContent);
+const { props, runtime, networks, warner, warning, game } = JSON.parse($("#site").textContent);
 const [example] = props.examples, roles = Object.keys(example.models);
 const warns = warnerOf(warner);
-const three = threeNetworks({ runtime, networks }, showNetworks);
+const three = networksOf(runtime, networks, [["student", "distilled"], ["teacher"]], follow); // the large one last
 const element = $("#stage"), input = $("#image input"), video = $("#image video");
 
 // ---- light and dark, as the visitor's system has it ----------------------------------------------------------
@@ -28,30 +30,22 @@ const followScheme = () => document.body.classList.toggle("dark", dark.matches);
 dark.addEventListener("change", followScheme);
 followScheme();
 
-// ---- what Gradio gives the stage -----------------------------------------------------------------------------
+// ---- the tabs, and the stage in the first of them ----------------------------------------------------------------
 
-const watching = []; // who wants to know when the value changes
+const tabs = tabsOf($("#tabs"), [...document.querySelectorAll("main > section")]);
+const set = component(stage, element, props, (name, data) => {
+  if (name === "crop") answerCrop(data);
+  if (name === "recordings") readRecordings().catch(console.warn); // the stage itself says that they did not come
+});
 
 // The stage's value: an answer, {problem}, or null.
 function show(value) {
-  props.value = value;
-  announce("value");
-}
-
-function announce(name) {
-  for (const { names, callback } of watching) if (names.includes(name)) callback();
+  set("value", value);
 }
 
 async function readRecordings() {
-  props.recordings = await (await fetch("recordings.json")).json();
-  announce("recordings");
+  set("recordings", await (await fetch("recordings.json")).json());
 }
-
-function trigger(name, data) {
-  if (name === "crop") answerCrop(data);
-  if (name === "recordings") readRecordings();
-}
-const watch = (names, callback) => watching.push({ names: [names].flat(), callback });
 
 // ---- photos --------------------------------------------------------------------------------------------------
 
@@ -66,6 +60,7 @@ async function decoded(name) {
 
 async function bring(file) {
   const number = ++brought, name = `photo ${Date.now()} ${number}`;
+  tabs.open($("#one-photo"));
   closeCamera();
   three.forget();
   files.set(name, file);
@@ -92,12 +87,6 @@ async function answerCrop({ file, whole, across, down, side, number }) {
   } catch (error) {
     show({ problem: sentenceOf(error) });
   }
-}
-
-function sentenceOf(error) {
-  if (error instanceof PhotoError) return error.message;
-  console.error(error);
-  return "The photo could not be read: memory may be short. Please choose a smaller one.";
 }
 
 // What `show` of kd/demo/page.py makes of a photo and a crop; null if another question came before the answers.
@@ -129,14 +118,6 @@ function energyScore(logits) {
   return largest + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - largest), 0));
 }
 
-function pictureOf({ data, width, height }) {
-  const canvas = Object.assign(document.createElement("canvas"), { width, height }), context = canvas.getContext("2d");
-  const image = context.createImageData(width, height);
-  for (let at = 0; at < width * height; at++) image.data.set([...data.subarray(at * 3, at * 3 + 3), 255], at * 4);
-  context.putImageData(image, 0, 0);
-  return canvas.toDataURL();
-}
-
 async function previewOf(photo) {
   const scale = Math.min(1, PREVIEW_SIDE / Math.max(photo.width, photo.height));
   const [width, height] = [photo.width, photo.height].map((side) => Math.max(1, Math.round(side * scale)));
@@ -149,12 +130,15 @@ async function previewOf(photo) {
 
 // ---- ways in: a file, a drop anywhere, the clipboard, the camera -------------------------------------------------
 
+let own = null; // the place for pictures in the game, as soon as that is there
+
+// What is dropped or pasted goes to the game where that is open.
 function bringFirst(list) {
-  if (list?.length) bring(list[0]);
+  if (list?.length) (own && !$("#omitted-class").hidden ? own.bring : bring)(list[0]);
 }
 
 input.addEventListener("change", () => {
-  bringFirst(input.files);
+  if (input.files.length) bring(input.files[0]);
   input.value = ""; // so that the same file can be chosen again
 });
 $("#image .choose").addEventListener("click", () => input.click());
@@ -203,6 +187,11 @@ function closeCamera() {
 
 // ---- how far the networks are, and what those that are there answer meanwhile --------------------------------------
 
+function follow() {
+  showNetworks();
+  if (three.ready && game && !saving) keepGame();
+}
+
 function showNetworks() {
   const { ready, problem, started, answered } = three, megabytes = (bytes) => (bytes / 1e6).toFixed(0);
   const progress = $("#networks progress"), coming = started && !ready && !problem;
@@ -245,7 +234,15 @@ async function controlled() {
   }
 }
 
-stage(element, trigger, props, watch);
+// So does what the game needs, which comes when all else is there; it is read when the first picture asks for it.
+let kept = null;
+function keepGame() {
+  const parts = Object.values(game.networks).flatMap((network) => network.parts);
+  kept ??= Promise.all(parts.map(async (part) => (await fetch(part)).arrayBuffer())).catch(console.warn);
+}
+
+const saving = Boolean(navigator.connection?.saveData); // then networks come when they are asked for
 showNetworks();
+if (game) import("./own.js").then(({ gameOf }) => { own = gameOf($("#game"), game, runtime); }, console.error);
 await Promise.race([controlled(), new Promise((done) => setTimeout(done, CONTROL_MILLISECONDS))]);
-if (!navigator.connection?.saveData && !three.started) three.start();
+if (!saving && !three.started) three.start();

@@ -1,6 +1,6 @@
 // The game of the class that one student never saw. Gradio calls this, behind the stage's mathematics, with `element`,
-// `props` and `watch`. The six cards' answers come with the page; its value is the answer to a visitor's own picture
-// (omitted_class.py), {"problem": a sentence}, or null.
+// `props` and `watch`; a page without a server does the same. The six cards' answers come with the page; its value is the
+// answer to a visitor's own picture (omitted_class.py, kd/site/own.js), {"problem": a sentence}, or null.
 
 const { classes, omitted, cards, measured } = props, OMITTED = classes.indexOf(omitted);
 const NETWORKS = ["student", "control"];
