@@ -68,6 +68,15 @@ class Visitor:
                 return message["output"]["data"]
         raise RefusalError("the stream ended without an answer")
 
+    def wait_for_all(self, places: list[str]) -> None:
+        """Wait until each of these places has been answered, in whatever way."""
+        left = set(places)
+        for message in self.messages():
+            left -= {message.get("event_id")} if message["msg"] == "process_completed" else set()
+            if not left:
+                return
+        raise RefusalError(f"the stream ended before {len(left)} answers")
+
     def messages(self):
         """All that the server tells this session, until it closes the stream."""
         with self.http.stream("GET", "gradio_api/queue/data", params={"session_hash": self.session}) as stream:
