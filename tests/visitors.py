@@ -15,12 +15,19 @@ class RefusalError(Exception):
 
 
 class Visitor:
-    """One visitor with a session of their own."""
+    """One visitor with a session of their own.
 
-    def __init__(self, address: str) -> None:
-        self.http = httpx.Client(base_url=address, timeout=PATIENCE)
+    Args:
+        address: of the page.
+        comes_from: the visitor's own address, where the server believes a proxy on this machine.
+        config: what the page says of itself, where another visitor has asked for it.
+    """
+
+    def __init__(self, address: str, comes_from: str | None = None, config: dict | None = None) -> None:
+        headers = {"X-Forwarded-For": comes_from} if comes_from else {}
+        self.http = httpx.Client(base_url=address, timeout=PATIENCE, headers=headers)
         self.session = secrets.token_hex(8)
-        self.config = self.http.get("config").json()
+        self.config = config or self.http.get("config").json()
 
     def upload(self, content: bytes, name: str = "photo.png") -> dict:
         """Upload a file; returns Gradio's description of it."""

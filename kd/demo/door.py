@@ -17,7 +17,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import gradio as gr
@@ -153,11 +153,11 @@ class Door:
             await self.take_upload(scope, receive, send, address)
         else:
             content = await checked_message(receive, route, self.page)
-            joining = self.joining if route.startswith(("queue/join", "call/")) else Counter()
-            if joining is self.joining:
+            queued = route.startswith(("queue/join", "call/"))
+            if queued:
                 events = (address_of(event.request.scope.get("client")) for event in events_of(self.page))
-                check_place(Counter(events) + joining, address, QUEUE)
-            with held(joining, address):
+                check_place(Counter(events) + self.joining, address, QUEUE)
+            with held(self.joining, address) if queued else nullcontext():
                 await self.app(scope, replay(content, receive), with_sentence(send))
 
     async def take_upload(self, scope: Scope, receive: Receive, send: Send, address: str) -> None:

@@ -7,6 +7,7 @@ of the connection's. It reads their addresses and networks, with commas between 
 
 import ipaddress
 import os
+from functools import lru_cache
 
 from gradio.context import LocalContext
 
@@ -22,7 +23,8 @@ def name_proxies() -> None:
     os.environ.setdefault(PROXIES, PROXIES_OF_A_SPACE if os.environ.get("SPACE_ID") else "")
 
 
-def address_of(client: object) -> str:
+@lru_cache(maxsize=4096)
+def address_of(client: tuple | None) -> str:
     """Whose a connection is: its IPv4 address, or its IPv6 network.
 
     Args:
@@ -46,4 +48,5 @@ def asking() -> tuple[str, str]:
     request = LocalContext.request.get(None)
     if request is None:
         return "", ""
-    return address_of(request.request.scope.get("client") if request.request else None), str(request.session_hash)
+    scope = request.request.scope if request.request else {}
+    return address_of(scope.get("client")), str(request.session_hash)
