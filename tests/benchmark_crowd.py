@@ -77,9 +77,9 @@ def crowd_text(found: dict) -> str:
         said.append(
             f"With {crowd['honest']} visitors at once and {crowd['abusive']} more who are abusive, each in another "
             f"way, {crowd['answered']} of {crowd['photos']} photos of the {crowd['honest']} were answered: half of "
-            f"them within {crowd['median_ms'] / 1000:.1f} s, 95 of 100 within {crowd['p95_ms'] / 1000:.1f} s, all within "
-            f"{crowd['longest_ms'] / 1000:.1f} s. The process took {crowd['most_bytes'] / 1e6:,.0f} MB at most; of "
-            f"{crowd['refusals']:,} refusals, {crowd['without_sentence']} had no sentence "
+            f"them within {crowd['median_ms'] / 1000:.1f} s, 95 of 100 within {crowd['p95_ms'] / 1000:.1f} s, all "
+            f"within {crowd['longest_ms'] / 1000:.1f} s. The process took {crowd['most_bytes'] / 1e6:,.0f} MB at "
+            f"most; of {crowd['refusals']:,} refusals, {crowd['without_sentence']} had no sentence "
             f"({crowd['machine']}, `--part crowd`)."
         )
     if growth := found.get("growth"):

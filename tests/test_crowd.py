@@ -1,5 +1,6 @@
 """A crowd at the page: fifty visitors at once all get their own answer, in the order in which they came."""
 
+import json
 import platform
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from PIL import Image
 from kd.demo import crowd
 from kd.demo.crowd import MAX_IMAGES, PHOTOS, QUEUE, Allowance, Turns
 from kd.demo.uploads import read_upload
+from tests import benchmark_crowd
+from tests.benchmark_crowd import CROWD, GROWTH, LAST, P95, crowd_text
 from tests.serving import ROOT
 from tests.visitors import Visitor, photo_bytes
 
@@ -267,3 +270,13 @@ print(resident() - before)
 def test_what_large_photos_took_goes_back_to_the_system():
     run = [sys.executable, "-c", MEMORY.format(keep=True)]
     assert int(subprocess.run(run, capture_output=True, text=True, check=True, cwd=ROOT).stdout) < 6_000_000
+
+
+def test_the_benchmark_of_a_crowd_held_its_limits_and_the_documentation_quotes_it_as_its_file_has_it():
+    found = json.loads(CROWD.read_text("utf-8"))
+    crowd, growth = found["crowd"], found["growth"]
+    assert crowd["answered"] == crowd["photos"] == 450 and (crowd["honest"], crowd["abusive"]) == (90, 10)
+    assert crowd["p95_ms"] < P95 and crowd["most_bytes"] < benchmark_crowd.MEMORY and crowd["without_sentence"] == 0
+    assert growth["last"] == LAST and growth["last_bytes"] / growth["first_bytes"] - 1 < GROWTH
+    document = (ROOT / "docs" / "hosting.md").read_text("utf-8")
+    assert document.split("<!-- crowd -->\n")[1].split("<!-- end of crowd -->")[0] == crowd_text(found)

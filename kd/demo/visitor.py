@@ -12,8 +12,9 @@ from functools import lru_cache
 from gradio.context import LocalContext
 
 PROXIES = "FORWARDED_ALLOW_IPS"  # uvicorn's own environment variable
-# A Space can be reached through the Hub's proxy alone, which comes from a private network (RFC 1918). Elsewhere a
-# private address may be anybody's, and uvicorn's own default, this machine, is also where tunnels come from.
+# A Space can be reached through the Hub's proxy alone, which comes from a private network (RFC 1918; 10.16.3.80 in
+# github.com/embeddings-benchmark/mteb/pull/4754). Elsewhere a private address may be anybody's, and uvicorn's own
+# default, this machine, is also where tunnels come from.
 PROXIES_OF_A_SPACE = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 IPV6_VISITOR = 64  # bits of an address that are a household's; it chooses the other 64 as it likes (RFC 4291, 6177)
 
