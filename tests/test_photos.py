@@ -243,10 +243,11 @@ def test_a_jpeg_whose_components_have_scans_of_their_own_is_read_like_any_other(
 def test_the_more_pixels_a_jpeg_has_the_fewer_scans(tmp_path):
     content = jpeg_that_claims(8000, 6000, progressive=True)
     last = content.rindex(b"\xff\xda")
-    for scans in (content, content[:-2] + content[last:-2] * 20 + content[-2:]):
-        (tmp_path / "scans.jpg").write_bytes(scans)
-        with pytest.raises(PhotoError, match="damaged" if scans == content else "too many scans"):
-            read_photo(tmp_path / "scans.jpg")
+    (tmp_path / "few.jpg").write_bytes(content)
+    assert read_photo(tmp_path / "few.jpg").size == (1000, 750)
+    (tmp_path / "many.jpg").write_bytes(content[:-2] + content[last:-2] * 20 + content[-2:])
+    with pytest.raises(PhotoError, match="too many scans"):
+        read_photo(tmp_path / "many.jpg")
 
 
 def large(mode):

@@ -94,7 +94,7 @@ def sweep() -> None:
             path = os.path.join(folder, name)
             try:
                 about = os.stat(path)
-            except FileNotFoundError:  # swept by Gradio
+            except OSError:  # swept by Gradio, or not ours
                 continue
             stored.append((about.st_mtime, about.st_size, path))
         with suppress(OSError):  # swept by Gradio, or in use again
@@ -103,4 +103,5 @@ def sweep() -> None:
     for number, (changed, length, path) in enumerate(sorted(stored, reverse=True)):
         size += length
         if size > MAX_STORED or number >= MAX_STORED_FILES or now - changed > CACHE_SECONDS:
-            Path(path).unlink(missing_ok=True)
+            with suppress(OSError):
+                Path(path).unlink()
