@@ -19,6 +19,7 @@ import random
 import re
 import statistics
 import sys
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -75,9 +76,9 @@ def crowd_text(found: dict) -> str:
     said = []
     if crowd := found.get("crowd"):
         said.append(
-            f"With {crowd['honest']} visitors at once and {crowd['abusive']} more who are abusive, each in another "
-            f"way, {crowd['answered']} of {crowd['photos']} photos of the {crowd['honest']} were answered: half of "
-            f"them within {crowd['median_ms'] / 1000:.1f} s, 95 of 100 within {crowd['p95_ms'] / 1000:.1f} s, all "
+            f"With {crowd['honest']} visitors at once, half of them behind one address, and {crowd['abusive']} more "
+            f"who are abusive, each in another way and at another address, {crowd['answered']} of {crowd['photos']} "
+            f"photos of the {crowd['honest']} were answered: half of them within {crowd['median_ms'] / 1000:.1f} s, 95 of 100 within {crowd['p95_ms'] / 1000:.1f} s, all "
             f"within {crowd['longest_ms'] / 1000:.1f} s. The process took {crowd['most_bytes'] / 1e6:,.0f} MB at "
             f"most; of {crowd['refusals']:,} refusals, {crowd['without_sentence']} had no sentence "
             f"({crowd['machine']}, `--part crowd`)."
@@ -94,7 +95,7 @@ def crowd_text(found: dict) -> str:
                 f"{size} at once without a pause: {measured['each_second']:.1f} answers a second, half within "
                 f"{measured['median_ms']:,.0f} ms, 95 of 100 within {measured['p95_ms']:,.0f} ms."
             )
-    return " ".join(said) + "\n`python -m tests.benchmark_crowd`\n"
+    return textwrap.fill(" ".join(said), 120) + "\n`python -m tests.benchmark_crowd`\n"
 
 
 def measure_speed() -> dict:
