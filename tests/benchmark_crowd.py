@@ -75,12 +75,13 @@ def crowd_text(found: dict) -> str:
     """What was measured, in sentences; those of a part that was not are left out."""
     said = []
     if crowd := found.get("crowd"):
+        half, most, longest = (f"{crowd[key] / 1000:.1f} s" for key in ("median_ms", "p95_ms", "longest_ms"))
         said.append(
             f"With {crowd['honest']} visitors at once, half of them behind one address, and {crowd['abusive']} more "
             f"who are abusive, each in another way and at another address, {crowd['answered']} of {crowd['photos']} "
-            f"photos of the {crowd['honest']} were answered: half of them within {crowd['median_ms'] / 1000:.1f} s, 95 of 100 within {crowd['p95_ms'] / 1000:.1f} s, all "
-            f"within {crowd['longest_ms'] / 1000:.1f} s. The process took {crowd['most_bytes'] / 1e6:,.0f} MB at "
-            f"most; of {crowd['refusals']:,} refusals, {crowd['without_sentence']} had no sentence "
+            f"photos of the {crowd['honest']} were answered: half of them within {half}, 95 of 100 within {most}, all "
+            f"within {longest}. The process took {crowd['most_bytes'] / 1e6:,.0f} MB at most; of "
+            f"{crowd['refusals']:,} refusals, {crowd['without_sentence']} had no sentence "
             f"({crowd['machine']}, `--part crowd`)."
         )
     if growth := found.get("growth"):
