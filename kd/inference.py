@@ -26,8 +26,13 @@ MAX_FILE_BYTES = 25_000_000
 # Width times height, judged from the header before anything is decoded: of a JPEG, which is decoded at a reduced scale
 # and so in a fraction of the time and memory, and of all else, which is decoded whole.
 MAX_REDUCED_PIXELS, MAX_PIXELS = 120_000_000, 16_000_000
-MAX_HEIC_PIXELS = 25_000_000  # decoded whole as well, but an iPhone's camera makes 24 million unless it is told not to
-MAX_SCANS = 64  # of a JPEG; the usual progressive one has ten, and each costs a pass over the whole image
+# What phones make beyond that, bounded by the memory that one photo takes (measured with Pillow 12.3 and libheif 1.21).
+# A JPEG in several scans, as a progressive one, is decoded at a reduced scale too, but its coefficients are all kept:
+# 8160 x 6144 pixels took 162 MB and .4 s with halved colours (4:2:0), 316 MB and .6 s with whole ones (4:4:4), and in
+# CMYK 422 MB, which is therefore not read. A HEIC of 8064 x 6048 pixels took 353 MB and 1.1 s.
+MAX_SCANNED_PIXELS, MAX_HEIC_PIXELS = 52_000_000, 50_000_000
+MAX_SCANS = 64  # of a JPEG of `MAX_PIXELS`, each a pass over the whole image; the usual progressive one has ten
+MAX_SEGMENTS = 1000  # of a JPEG before its first scan; photos have some dozens
 MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pillow reads it number by number
 ENOUGH = 4_000_000  # pixels; a larger image is shrunk as soon as it is decoded, so that all else costs little
 REDUCED_GAIN = 8  # as many times more pixels of a JPEG are decoded in the same time at a reduced scale
@@ -98,28 +103,53 @@ def read_photo(path: str | Path) -> Image.Image:
 
 
 def _check_size(image: Image.Image, content: bytes) -> None:
-    """Refuse what would take too long, by its header and by the number of its scans.
-
-    A baseline JPEG alone can be decoded at a reduced scale: of a progressive one, all coefficients are kept in memory.
-    """
-    limit = MAX_HEIC_PIXELS if image.format == "HEIF" else MAX_REDUCED_PIXELS if _is_reduced(image) else MAX_PIXELS
-    if image.width * image.height > limit:
+    """Refuse what would take too much time or memory, by its header and by the number of its scans."""
+    pixels, limit = image.width * image.height, _max_pixels(image, content)
+    if pixels > limit:
         raise _too_large(limit)
-    if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
-        raise PhotoError("The image is stored in too many scans. Please save it anew.")
+    if image.format in ("JPEG", "MPO"):
+        scans = content.count(b"\xff\xda")
+        if scans > MAX_SCANS or scans * pixels > MAX_SCANS * MAX_PIXELS and _keeps_coefficients(image, content):
+            raise PhotoError("The image is stored in too many scans. Please save it anew.")
 
 
-def _is_reduced(image: Image.Image) -> bool:
+def _max_pixels(image: Image.Image, content: bytes) -> int:
     # Some cameras' JPEGs hold several pictures, which Pillow calls MPO: the first one is a JPEG like any other.
-    return image.format in ("JPEG", "MPO") and "progressive" not in image.info
+    if image.format in ("JPEG", "MPO"):
+        if not _keeps_coefficients(image, content):
+            return MAX_REDUCED_PIXELS
+        return MAX_SCANNED_PIXELS if image.layers <= 3 else MAX_PIXELS
+    if image.format == "HEIF":  # with more bits, whole colours or transparency it takes up to twice the memory
+        usual = image.mode == "RGB" and image.info.get("bit_depth") == 8 and image.info.get("chroma") == 420
+        return MAX_HEIC_PIXELS if usual else MAX_HEIC_PIXELS // 2
+    return MAX_PIXELS
+
+
+def _keeps_coefficients(image: Image.Image, content: bytes) -> bool:
+    """Whether the decoder of a JPEG keeps all coefficients in memory: there are several scans, as in a progressive one.
+
+    They are several where the first one lacks a component (ITU-T T.81, B.2.3). True for what cannot be told.
+    """
+    if "progressive" in image.info:
+        return True
+    place = 2
+    for _ in range(MAX_SEGMENTS):
+        marker = content[place : place + 2]
+        if marker == b"\xff\xda":
+            return content[place + 4 : place + 5] != bytes([image.layers])
+        if marker[:1] != b"\xff":
+            return True
+        place += 2 + int.from_bytes(content[place + 2 : place + 4])
+    return True
 
 
 def takes_long(path: str | Path) -> bool:
     """Whether a photo takes much longer to read than an ordinary one, judged by its header; False for what is none."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            pixels = image.width * image.height
-            return pixels > (REDUCED_GAIN if _is_reduced(image) else 1) * ENOUGH
+        content = Path(path).read_bytes() if Path(path).stat().st_size <= MAX_FILE_BYTES else b""
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            reduced = image.format in ("JPEG", "MPO") and not _keeps_coefficients(image, content)
+            return image.width * image.height > (REDUCED_GAIN if reduced else 1) * ENOUGH
     except Exception:  # `read_photo` will say what is wrong
         return False
 

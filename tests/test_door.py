@@ -7,12 +7,14 @@ import re
 import socketserver
 import threading
 import time
+from collections import Counter
 from types import SimpleNamespace
 
 import gradio as gr
 import httpx
 import pytest
 import safehttpx
+import uvicorn
 from gradio import processing_utils
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
@@ -21,8 +23,9 @@ from PIL import Image
 from kd.demo import door as door_module
 from kd.demo import page as page_module
 from kd.demo import uploads
-from kd.demo.crowd import QUEUE, SINGLE_PHOTO
-from kd.demo.door import MAX_DEPTH, MAX_MESSAGE, PLACES, Door, RefusalError, address_of, only_uploads
+from kd.demo import visitor as visitor_module
+from kd.demo.crowd import QUEUE, STREAMS, may_have
+from kd.demo.door import FULL, FULL_FOR_ONE, MAX_DEPTH, MAX_MESSAGE, Door, RefusalError, only_uploads
 from tests.serving import ROOT, api_client
 from tests.visitors import RefusalError as AnswerError
 from tests.visitors import Visitor, photo_bytes
@@ -174,7 +177,19 @@ def test_gradios_client_uploads_a_file_and_is_told_that_an_address_is_none(elsew
 
 
 @pytest.mark.parametrize(
-    "route", ["file={}/x", "file=%68ttp{}/x", "file/{}/x", "proxy={}/x", "runs", "vibe-code", "component_server", "mcp"]
+    "route",
+    [
+        "file={}/x",
+        "file=%68ttp{}/x",
+        "file/{}/x",
+        "proxy={}/x",
+        "runs",
+        "vibe-code",
+        "component_server",
+        "mcp",
+        "cancel",
+        "call/v2/classify",
+    ],
 )
 def test_no_route_leads_elsewhere(elsewhere, visitor, route):
     address = elsewhere.address.removeprefix("http") if "%68" in route else elsewhere.address
@@ -226,12 +241,15 @@ def run(door, scope, *messages):
 
 
 def waiting(*visitors):
-    """A page in whose queue these wait: pairs of a session and an address."""
+    """A page in whose queue these wait: pairs of a session and an address; every other one is being answered."""
     events = [
         SimpleNamespace(session_hash=session, request=SimpleNamespace(scope={"client": (address, 1), "headers": []}))
         for session, address in visitors
     ]
-    queue = SimpleNamespace(event_queue_per_concurrency_id={"single photo": SimpleNamespace(queue=events)})
+    queue = SimpleNamespace(
+        event_queue_per_concurrency_id={"photos": SimpleNamespace(queue=events[::2])},
+        active_jobs=[None, *([event] for event in events[1::2])],
+    )
     event = SimpleNamespace(fn=len, inputs=[])
     return SimpleNamespace(_queue=queue, fns={0: event}, blocks={}, title="", root_path="")
 
@@ -251,33 +269,181 @@ def join(door, session="mine", address="9.9.9.9"):
     return run(door, scope, {"type": "http.request", "body": body})[0]
 
 
-def test_a_visitor_has_some_places_in_the_queue_and_no_more():
-    mine = [("mine", "9.9.9.9")]
-    assert join(Door(taking, waiting(*mine * (PLACES - 1)))) == 200
-    assert join(Door(taking, waiting(*mine * PLACES))) == 429
-    assert join(Door(taking, waiting(*mine * PLACES)), session="another") == 200
+def crowd(number, address="9.9.9.9", sessions=True):
+    return [(f"visitor {each}" if sessions else "mine", address) for each in range(number)]
 
 
 def test_a_crowd_behind_one_address_gets_half_of_all_places():
-    crowd = [(f"visitor {number}", "9.9.9.9") for number in range(QUEUE // 2)]
-    assert join(Door(taking, waiting(*crowd[1:]))) == 200
-    assert join(Door(taking, waiting(*crowd))) == 429
-    assert join(Door(taking, waiting(*crowd)), address="8.8.8.8") == 200
+    assert join(Door(taking, waiting(*crowd(QUEUE // 2 - 1)))) == 200
+    assert join(Door(taking, waiting(*crowd(QUEUE // 2)))) == 429
+    assert join(Door(taking, waiting(*crowd(QUEUE // 2))), address="8.8.8.8") == 200
+
+
+@pytest.mark.parametrize("held", [QUEUE // 2 - 1, QUEUE // 2])
+def test_a_name_that_a_session_gives_itself_changes_nobodys_share(held):
+    said = {
+        join(Door(taking, waiting(*crowd(held, sessions=sessions))), session=session)
+        for sessions in (True, False)
+        for session in ("mine", "ever another")
+    }
+    assert said == {200 if held < QUEUE // 2 else 429}
+
+
+def test_all_who_send_from_one_network_of_ipv6_are_one_visitor():
+    page = waiting(*((f"visitor {each}", f"2001:db8:1:2::{each:x}") for each in range(QUEUE // 2)))
+    assert join(Door(taking, page), address="2001:db8:1:2:ffff::1") == 429
+    assert join(Door(taking, page), address="2001:db8:1:3::1") == 200
+
+
+def test_the_more_addresses_there_are_the_less_each_gets_and_a_new_one_finds_a_place_to_the_end():
+    held = Counter()
+    while any(may_have(held[each], held.total(), QUEUE) for each in range(10)):
+        for each in range(10):
+            if may_have(held[each], held.total(), QUEUE):
+                held[each] += 1
+    assert max(held.values()) - min(held.values()) <= 1 and held.total() < QUEUE
+    everybody = [place for each, number in held.items() for place in crowd(number, f"9.9.9.{each}")]
+    assert join(Door(taking, waiting(*everybody)), address="8.8.8.8") == 200
+    assert join(Door(taking, waiting(*everybody)), address="9.9.9.1") == 429
+    full = [place for each in range(QUEUE) for place in crowd(1, f"9.9.{each}.9")]
+    assert join(Door(taking, waiting(*full)), address="8.8.8.8") == 503
+
+
+def test_who_asks_many_times_at_once_is_counted_before_the_queue_has_him():
+    door, statuses = Door(None, waiting(*crowd(QUEUE // 2 - 3))), []
+
+    async def slow(scope, receive, send):
+        await asyncio.sleep(0.01)
+        await taking(scope, receive, send)
+
+    async def ask():
+        body = json.dumps({"data": [], "fn_index": 0, "session_hash": "mine"}).encode()
+        messages = [{"type": "http.request", "body": body}]
+        scope = {"type": "http", "method": "POST", "headers": [], "path": "/gradio_api/queue/join"}
+
+        async def receive():
+            return messages.pop(0)
+
+        async def send(message):
+            statuses.append(message.get("status"))
+
+        await door(scope | {"client": ("9.9.9.9", 1)}, receive, send)
+
+    async def ask_all():
+        await asyncio.gather(*(ask() for _ in range(20)))
+
+    door.app = slow
+    asyncio.run(ask_all())
+    assert statuses.count(200) == 3 and statuses.count(429) == 17
+    assert not door.joining and not door.open
+
+
+@pytest.mark.parametrize("route", ["heartbeat/mine", "queue/data", "call/classify/1", "upload_progress"])
+def test_open_streams_are_counted_for_each_address_and_given_back(route):
+    over, statuses, ended = asyncio.Event(), Counter(), []
+
+    async def streaming(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await over.wait()
+        ended.append(scope["client"])
+
+    door = Door(streaming, waiting())
+
+    async def open_stream(address):
+        said = []
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            if "status" in message:
+                statuses[address, message["status"]] += 1
+            said.append(message.get("body", b""))
+
+        scope = {"type": "http", "method": "GET", "headers": [], "path": f"/gradio_api/{route}"}
+        await door(scope | {"client": (address, 1)}, receive, send)
+        return b"".join(said).decode()
+
+    async def open_all():
+        mine = [asyncio.ensure_future(open_stream("9.9.9.9")) for _ in range(STREAMS // 2 + 5)]
+        others = [asyncio.ensure_future(open_stream(f"8.8.{n // 99}.{n % 99}")) for n in range(STREAMS // 2 + 5)]
+        await asyncio.sleep(0)
+        over.set()
+        return await asyncio.gather(*mine, *others)
+
+    said = asyncio.run(open_all())
+    assert statuses["9.9.9.9", 200] == STREAMS // 2 and statuses["9.9.9.9", 429] == 5
+    assert sum(times for (_, status), times in statuses.items() if status == 503) == 5
+    assert sum(FULL_FOR_ONE in text for text in said) == sum(FULL in text for text in said) == 5
+    assert len(ended) == STREAMS and not door.open
 
 
 @pytest.mark.parametrize(
-    ("peer", "forwarded", "address"),
+    ("client", "address"),
     [
-        ("9.9.9.9", "", "9.9.9.9"),
-        ("9.9.9.9", "1.2.3.4", "9.9.9.9"),  # anybody can say so
-        ("10.1.2.3", "6.6.6.6, 1.2.3.4", "1.2.3.4"),  # a proxy adds what it sees at the end
-        ("10.1.2.3", "", "10.1.2.3"),
-        ("no address", "1.2.3.4", "no address"),
+        (("9.9.9.9", 1), "9.9.9.9"),
+        (("::ffff:9.9.9.9", 1), "9.9.9.9"),  # IPv4 at a socket of both kinds
+        (("2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 1), "fe80::/64"),
+        (("no address", 1), "unknown"),
+        (("", 1), "unknown"),
+        (None, "unknown"),
     ],
 )
-def test_behind_a_proxy_a_visitors_address_is_what_the_proxy_says(peer, forwarded, address):
+def test_a_visitor_is_the_address_of_the_connection_or_its_network_of_ipv6(client, address):
+    assert visitor_module.address_of(client) == address
+
+
+PEER, SPACES_PROXY = "127.0.0.1", "10.1.2.3"
+
+
+@pytest.mark.parametrize(
+    ("peer", "named", "forwarded", "address"),
+    [
+        (PEER, "", "1.2.3.4", PEER),
+        (SPACES_PROXY, "", "1.2.3.4", SPACES_PROXY),  # nobody has named it
+        ("192.168.0.7", "10.0.0.0/8", "1.2.3.4", "192.168.0.7"),
+        (PEER, "127.0.0.1", "1.2.3.4", "1.2.3.4"),
+        (SPACES_PROXY, "10.0.0.0/8", "6.6.6.6, 1.2.3.4", "1.2.3.4"),  # a proxy adds what it sees at the end
+        (SPACES_PROXY, "10.0.0.0/8", "6.6.6.6, 1.2.3.4, 10.7.7.7", "1.2.3.4"),  # two proxies
+        (SPACES_PROXY, "10.0.0.0/8", "6.6.6.6, 2001:db8::7", "2001:db8::/64"),
+        (SPACES_PROXY, "10.0.0.0/8", "6.6.6.6, anything", "unknown"),
+        (SPACES_PROXY, "10.0.0.0/8", None, SPACES_PROXY),
+    ],
+)
+def test_only_proxies_that_the_host_names_say_whose_a_connection_is(peer, named, forwarded, address, monkeypatch):
+    monkeypatch.setenv(visitor_module.PROXIES, named)
+    seen = []
+
+    async def see(scope, receive, send):
+        seen.append(visitor_module.address_of(scope["client"]))
+
+    config = uvicorn.Config(see, lifespan="off", log_config=None)  # as Gradio makes it
+    config.load()
     headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
-    assert address_of({"client": (peer, 1), "headers": headers}) == address
+    scope = {"type": "http", "client": (peer, 1), "headers": headers, "scheme": "http"}
+    asyncio.run(config.loaded_app(scope, None, None))
+    assert seen == [address]
+
+
+@pytest.mark.parametrize(
+    ("set_before", "space", "named"),
+    [
+        (None, None, ""),
+        (None, "you/dark-knowledge", visitor_module.PROXIES_OF_A_SPACE),
+        ("7.7.7.7", "you/dark-knowledge", "7.7.7.7"),
+        ("7.7.7.7", None, "7.7.7.7"),
+    ],
+)
+def test_without_a_word_of_the_host_the_proxy_of_a_space_is_believed_and_elsewhere_none(
+    set_before, space, named, monkeypatch
+):
+    for name, value in ((visitor_module.PROXIES, set_before), ("SPACE_ID", space)):
+        monkeypatch.setenv(name, "") if value is None else monkeypatch.setenv(name, value)
+        if value is None:
+            monkeypatch.delenv(name)
+    visitor_module.name_proxies()
+    assert os.environ[visitor_module.PROXIES] == named
 
 
 @pytest.fixture
@@ -453,6 +619,27 @@ def test_what_is_no_file_is_told_so_wherever_a_file_is_awaited(visitor, capfd, p
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize("route", ["queue/join", "run/predict", "call/classify", "call/nothing", "reset", "call/"])
+def test_a_message_of_another_form_gets_a_sentence_on_every_route_that_takes_one(visitor, capfd, route):
+    for message in (
+        None,
+        3,
+        "x",
+        [],
+        {},
+        {"data": 3},
+        {"data": []},
+        {"data": [1, 2, 3]},
+        {"data": None},
+        {"event_id": 3},
+    ):
+        reply = visitor.http.post(f"gradio_api/{route}", json=message)
+        assert reply.status_code in (400, 404, 422), (route, message, reply.text)
+        said = reply.json()["detail"]
+        assert isinstance(said, str) and said.endswith("."), (route, message, said)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
 def test_a_temperature_of_any_kind_and_length_gets_a_short_sentence(visitor):
     upload = visitor.upload(photo_bytes(Image.new("RGB", (40, 40), "blue")))
     for odd in (NEST, {}, "x" * 1000, 10**400, float("nan"), "-1"):
@@ -466,24 +653,42 @@ def test_a_temperature_of_any_kind_and_length_gets_a_short_sentence(visitor):
 # What is read of Gradio's own
 
 
-def test_the_real_queue_shows_who_waits_as_the_door_reads_it(page, visitor, monkeypatch):
-    """Fails where a new Gradio keeps its queue elsewhere; `events_waiting` in kd/demo/door.py then wants a new way."""
-    held = threading.Event()
-    monkeypatch.setattr(page_module, "show", lambda *_, **__: held.wait(60) and {})
+def test_the_real_queue_shows_who_asks_as_the_door_reads_it(page, visitor, monkeypatch):
+    """Fails where a new Gradio keeps its queue elsewhere; `events_of` in kd/demo/door.py then wants a new way."""
+    held, asked = threading.Event(), []
+    monkeypatch.setattr(uploads, "takes_long", lambda path: asked.append(visitor_module.asking()) or held.wait(60))
     upload, event = visitor.upload(photo_bytes(Image.new("RGB", (40, 40), "blue"))), visitor.event("image", "input")
-    running = [Visitor(page.local_url) for _ in range(SINGLE_PHOTO["concurrency_limit"])]
     try:
-        for other in running:  # as many as are answered at once
-            other.join(event, [upload])
+        places = [visitor.join(event, [upload]) for _ in range(5)]
         deadline = time.monotonic() + 60
-        while door_module.events_waiting(page) and time.monotonic() < deadline:
+        while not asked and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert door_module.events_waiting(page) == []
-        for _ in range(PLACES):
-            visitor.join(event, [upload])
-        waiting = door_module.events_waiting(page)
-        assert [each.session_hash for each in waiting] == [visitor.session] * PLACES
-        assert {address_of(each.request.scope) for each in waiting} == {"127.0.0.1"}
-        assert "still waiting" in sentence_of(visitor.join, event, [upload])
+        found = door_module.events_of(page)
+        assert [each.session_hash for each in found] == [visitor.session] * 5
+        assert {visitor_module.address_of(each.request.scope["client"]) for each in found} == {"127.0.0.1"}
+        assert set(asked) == {("127.0.0.1", visitor.session)}
+        monkeypatch.setattr(door_module, "QUEUE", 10)
+        assert sentence_of(visitor.join, event, [upload]) == json.dumps({"detail": FULL_FOR_ONE}, separators=(",", ":"))
     finally:
         held.set()
+    visitor.wait_for_all(places)
+    assert door_module.events_of(page) == []
+
+
+def test_a_header_that_names_another_address_makes_nobody_another_visitor(page, visitor):
+    """The real server, on whose machine no proxy is named."""
+    seen = []
+    taken = page.server_app.user_middleware
+    door = next(each for each in taken if each.cls is Door)
+    assert door.kwargs["page"] is page
+    original = Door.answer_api
+
+    async def see(self, scope, receive, send, route, address):
+        seen.append(address)
+        await original(self, scope, receive, send, route, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Door, "answer_api", see)
+        for forwarded in ("1.2.3.4", "2.2.2.2, 3.3.3.3"):
+            visitor.http.get("gradio_api/info", headers={"x-forwarded-for": forwarded})
+    assert seen == ["127.0.0.1"] * 2

@@ -148,15 +148,15 @@ def test_files_beyond_the_limit_are_left_out_and_counted(trio, cached):
 
 
 def test_what_is_named_more_than_once_is_read_once_and_answered_everywhere(trio, cached, monkeypatch):
-    read, photos = [], []
-    monkeypatch.setattr(gallery, "read_upload", lambda upload: read.append(upload["path"]) or Image.new("RGB", (9, 9)))
+    read, photos, picture = [], [], Image.new("RGB", (32, 32))
+    monkeypatch.setattr(gallery, "read_upload", lambda upload: read.append(upload["path"]) or picture)
     one, other = cached("one.png", b"1"), cached("other.png", b"2")
     uploads = [one | {"orig_name": f"{number}.png"} for number in range(40)] + [other] * 10
     *_, value = gallery.answer_files(trio, uploads)
     assert read == [one["path"], other["path"]]
     assert [row["name"] for row in value["rows"]] == [f"{number}.png" for number in range(40)] + ["other.png"] * 10
     assert all(row["answers"] for row in value["rows"])
-    monkeypatch.setattr(endpoint, "read_upload", lambda upload: photos.append(upload) or Image.new("RGB", (9, 9)))
+    monkeypatch.setattr(endpoint, "read_upload", lambda upload: photos.append(upload) or picture)
     assert len(endpoint.classify_list(trio, [one] * 50, 1.0)) == 50 and photos == [one]
 
 

@@ -20,12 +20,14 @@ from kd.inference import (
     MAX_HEIC_PIXELS,
     MAX_PIXELS,
     MAX_REDUCED_PIXELS,
+    MAX_SCANNED_PIXELS,
     MAX_SCANS,
     PhotoError,
     read_photo,
     takes_long,
     to_network_size,
 )
+from tests.serving import ROOT
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -42,10 +44,10 @@ def saved(tmp_path):
     return save
 
 
-def gradient(width=60, height=40):
-    """An RGB image whose every pixel differs."""
+def gradient(width=60, height=40, mode="RGB"):
+    """An image whose every pixel differs."""
     red, green = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
-    return Image.fromarray(np.stack([red, green, 255 - red], axis=2).astype(np.uint8))
+    return Image.fromarray(np.stack([red, green, 255 - red], axis=2).astype(np.uint8)).convert(mode)
 
 
 def mean_difference(a, b):
@@ -141,9 +143,22 @@ def jpeg(image, **options):
     return content.getvalue()
 
 
-def jpeg_that_claims(width, height, **options):
+def jpeg_in_scans():
+    """A baseline JPEG of which every component has a scan of its own."""
+    grey = jpeg(gradient(16, 16).convert("L"))
+    frame, scan = grey.index(b"\xff\xc0"), grey.index(b"\xff\xda")
+    tables = grey[frame + 2 + int.from_bytes(grey[frame + 2 : frame + 4]) : scan]
+    frame = (
+        b"\xff\xc0\0\x11\x08" + struct.pack(">HH", 16, 16) + b"\3" + b"".join(bytes([c, 0x11, 0]) for c in (1, 2, 3))
+    )
+    coded = grey[scan + 10 : -2]
+    scans = b"".join(b"\xff\xda\0\x08\1" + bytes([c, 0, 0, 63, 0]) + coded for c in (1, 2, 3))
+    return grey[: grey.index(b"\xff\xc0")] + frame + tables + scans + b"\xff\xd9"
+
+
+def jpeg_that_claims(width, height, content=None, **options):
     """A JPEG whose header promises any number of pixels, and which holds 16 x 16."""
-    content = bytearray(jpeg(gradient(16, 16), **options))
+    content = bytearray(content or jpeg(gradient(16, 16, options.pop("mode", "RGB")), **options))
     place = max(content.find(marker) for marker in (b"\xff\xc0", b"\xff\xc2")) + 5
     content[place : place + 4] = struct.pack(">HH", height, width)
     return bytes(content)
@@ -160,7 +175,9 @@ def jpeg_that_claims(width, height, **options):
         (png_that_claims(50_000, 50_000), "million pixels"),
         (png_that_claims(8000, MAX_PIXELS // 8000 + 1), "16 million pixels"),
         (jpeg_that_claims(12_000, MAX_REDUCED_PIXELS // 12_000 + 1), "120 million pixels"),
-        (jpeg_that_claims(8000, MAX_PIXELS // 8000 + 1, progressive=True), "16 million pixels"),
+        (jpeg_that_claims(8000, MAX_SCANNED_PIXELS // 8000 + 1, progressive=True), "52 million pixels"),
+        (jpeg_that_claims(8000, MAX_SCANNED_PIXELS // 8000 + 1, jpeg_in_scans()), "52 million pixels"),
+        (jpeg_that_claims(8000, MAX_PIXELS // 8000 + 1, mode="CMYK", progressive=True), "16 million pixels"),
         (b"\0\0\0\x18ftypheic" + bytes(100), "not an image" if "HEIF" in FORMATS else "HEIC, which cannot be read"),
         (png_that_claims(100, 100), "damaged"),
     ],
@@ -174,6 +191,8 @@ def jpeg_that_claims(width, height, **options):
         "just too large",
         "jpeg",
         "progressive jpeg",
+        "jpeg in scans",
+        "progressive in cmyk",
         "heic",
         "hollow",
     ],  # fmt: skip
@@ -196,6 +215,39 @@ def test_a_phones_50_megapixels_are_read_upright_at_a_reduced_scale(tmp_path, fo
     assert photo.width < photo.height and photo.width * photo.height <= ENOUGH
     seen = to_network_size(photo)
     assert mean_difference(seen, to_network_size(gradient(816, 614).rotate(-90, expand=True))) < 4
+
+
+@pytest.mark.slow  # a second to write the file
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
+def test_a_phones_50_megapixels_in_a_progressive_jpeg_are_read_in_bounded_memory(tmp_path, subsampling):
+    path = tmp_path / "phone.jpg"
+    gradient(816, 614).resize((8160, 6144)).save(path, progressive=True, subsampling=subsampling)
+    read = (
+        "import re, sys; from kd.inference import read_photo; "
+        "memory = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024; "
+        "before = memory(); assert read_photo(sys.argv[1]).size == (1020, 768); print(memory() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", read, path], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 400_000_000
+    assert takes_long(path)
+
+
+def test_a_jpeg_whose_components_have_scans_of_their_own_is_read_like_any_other(tmp_path):
+    (tmp_path / "scans.jpg").write_bytes(jpeg_in_scans())
+    with Image.open(tmp_path / "scans.jpg") as image:
+        assert "progressive" not in image.info and image.layers == 3
+    assert read_photo(tmp_path / "scans.jpg").size == (16, 16)
+
+
+def test_the_more_pixels_a_jpeg_has_the_fewer_scans(tmp_path):
+    content = jpeg_that_claims(8000, 6000, progressive=True)
+    last = content.rindex(b"\xff\xda")
+    (tmp_path / "few.jpg").write_bytes(content)
+    assert read_photo(tmp_path / "few.jpg").size == (1000, 750)
+    (tmp_path / "many.jpg").write_bytes(content[:-2] + content[last:-2] * 20 + content[-2:])
+    with pytest.raises(PhotoError, match="too many scans"):
+        read_photo(tmp_path / "many.jpg")
 
 
 def large(mode):
@@ -269,6 +321,7 @@ def test_a_file_with_flipped_bytes_gives_a_picture_or_a_sentence(saved, suffix):
         (jpeg_that_claims(8000, 4000), False),
         (jpeg_that_claims(8000, 4001), True),
         (jpeg_that_claims(2001, 2000, progressive=True), True),
+        (jpeg_that_claims(2001, 2000, jpeg_in_scans()), True),
         (png_that_claims(50_000, 50_000), False),  # which is not read at all
         (b"this is no image", False),
     ],
@@ -332,6 +385,9 @@ def test_a_large_heic_is_shrunk_and_waits_with_the_large_ones(heic):
 
 def test_a_heic_that_promises_too_much_is_refused_by_its_header_and_one_that_promises_less_is_damaged(heic):
     path = claim(heic(gradient(512, 512)), 5000, MAX_HEIC_PIXELS // 5000 + 1)
+    with pytest.raises(PhotoError, match="50 million pixels"):
+        read_photo(path)
+    path = claim(heic(gradient(512, 512).convert("RGBA")), 5000, MAX_HEIC_PIXELS // 10000 + 1)
     with pytest.raises(PhotoError, match="25 million pixels"):
         read_photo(path)
     with pytest.raises(PhotoError, match="damaged"):

@@ -4,10 +4,14 @@ import html
 import json
 import logging
 import shutil
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
 import pytest
+from plotly.graph_objects import Figure
 
+from kd.demo import results_tab
 from kd.demo.page import what_to_expect
 from kd.demo.results_tab import NO_RESULTS, show_results
 from kd.demo.study_figures import drawings_of
@@ -47,6 +51,58 @@ def shown(checkpoints, caplog):
         return html.unescape(texts), sum(isinstance(block, gr.Plot) for block in blocks), "\n".join(caplog.messages)
 
     return build
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """Counts what opening the tab costs: studies read, tables made, figures drawn and written as JSON."""
+    done = Counter()
+    for module, name in ((results_tab, "read_study"), (results_tab, "study_table"), (results_tab, "claims")):
+        original = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *given, name=name, original=original: done.update([name]) or original(*given)
+        )
+    for name in ("to_json", "__init__"):
+        original = getattr(Figure, name)
+        monkeypatch.setattr(
+            Figure,
+            name,
+            lambda *given, name=name, original=original, **more: done.update([name]) or original(*given, **more),
+        )
+    return done
+
+
+def test_only_the_first_opening_draws_and_another_content_is_drawn_anew(checkpoints, shown, work):
+    first = shown()
+    assert work["to_json"] == work["__init__"] == first[1] > 5 and work["claims"] == 1
+    once = Counter(work)
+    assert shown() == first and shown() == first
+    assert work == once
+    edit(checkpoints / "studies" / "main.json", lambda study: study | {"question": "What is it now?"})
+    assert "What is it now?" in shown()[0]
+    assert work["to_json"] == 2 * once["to_json"]
+
+
+def test_of_many_who_open_the_tab_one_draws_in_a_turn_that_photos_take_as_well(checkpoints, work, monkeypatch):
+    taken = []
+
+    class Watched:
+        def __enter__(self):
+            taken.append(1)
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(results_tab, "TURNS", Watched())
+    rendered = []
+    monkeypatch.setattr(results_tab.gr, "render", lambda **_: rendered.append)
+    with gr.Blocks():
+        results_tab.build_results(checkpoints)
+
+    with gr.Blocks(), ThreadPoolExecutor(4) as pool:
+        for opened in [pool.submit(rendered[0]) for _ in range(4)]:
+            opened.result()
+    assert len(taken) == 4 and work["claims"] == 1 and work["to_json"] == work["__init__"] > 5
 
 
 def edit(path, change):

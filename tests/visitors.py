@@ -15,12 +15,19 @@ class RefusalError(Exception):
 
 
 class Visitor:
-    """One visitor with a session of their own."""
+    """One visitor with a session of their own.
 
-    def __init__(self, address: str) -> None:
-        self.http = httpx.Client(base_url=address, timeout=PATIENCE)
+    Args:
+        address: of the page.
+        comes_from: the visitor's own address, where the server believes a proxy on this machine.
+        config: what the page says of itself, where another visitor has asked for it.
+    """
+
+    def __init__(self, address: str, comes_from: str | None = None, config: dict | None = None) -> None:
+        headers = {"X-Forwarded-For": comes_from} if comes_from else {}
+        self.http = httpx.Client(base_url=address, timeout=PATIENCE, headers=headers)
         self.session = secrets.token_hex(8)
-        self.config = self.http.get("config").json()
+        self.config = config or self.http.get("config").json()
 
     def upload(self, content: bytes, name: str = "photo.png") -> dict:
         """Upload a file; returns Gradio's description of it."""
@@ -67,6 +74,15 @@ class Visitor:
                     raise RefusalError(message["output"]["error"])
                 return message["output"]["data"]
         raise RefusalError("the stream ended without an answer")
+
+    def wait_for_all(self, places: list[str]) -> None:
+        """Wait until each of these places has been answered, in whatever way."""
+        left = set(places)
+        for message in self.messages():
+            left -= {message.get("event_id")} if message["msg"] == "process_completed" else set()
+            if not left:
+                return
+        raise RefusalError(f"the stream ended before {len(left)} answers")
 
     def messages(self):
         """All that the server tells this session, until it closes the stream."""

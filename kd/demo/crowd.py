@@ -1,23 +1,25 @@
-"""A crowd at the page: how many are answered at once, how many may wait, and how many images one may bring.
+"""A crowd at the page: how many are answered at once, in which order, and how many images one may bring.
 
-Whatever runs the networks on single photos (an upload, another crop) stands in one queue, from which more are let in
-than there are cores: they compute in turns, and those with a large photo, which takes as long to decode as fifty
-others, wait among themselves, so that they never hold up all the rest.
+What runs the networks on photos (an upload, another crop, a list of a program) is let in at once, up to `QUEUE` events,
+each in a thread that costs little while it waits. They compute in turns of one photo or one batch, as many at once as
+there are cores. Visitors take their turns one after the other, however much each of them has to do, so that nobody's
+single photo waits until a hundred of another visitor are done. Those with a large photo, which takes as long to decode
+as fifty others, wait among themselves, so that they never hold up all the rest.
 Gradio could also gather waiting visitors into batches; then one bad file would fail the whole batch,
-and a batch's gain is small beside the time that Gradio itself needs for an upload. The many images of
-one visitor, where batches do pay, have a queue of their own, and so have programs, which may send lists. All of them
-compute in turns of one photo or one batch, so that nobody's single photo waits until a hundred of another visitor
-are done.
+and a batch's gain is small beside the time that Gradio itself needs for an upload.
 """
 
 import ctypes
 import os
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from pathlib import Path
 
-QUEUE = 200  # requests that may wait; one more is told to come back later
+from kd.demo.visitor import asking
+
+QUEUE = 200  # events that are answered or wait; one more is told to come back later
+STREAMS = 800  # requests to Gradio's API that are open at once; a page holds one or two, a process often 1,024 files
 SESSIONS = 200  # whose state Gradio keeps, at 100 kB each; the page itself keeps nothing there
 MAX_IMAGES = 100  # in the tab of many images, and in one list for the endpoint
 # What stands where an answer should, when none came: the queue was full, or the connection was lost.
@@ -54,31 +56,43 @@ def keep_no_free_memory() -> bool:
 
 
 class Turns:
-    """Lets so many threads at once compute, first come, first served: `with turns: ...`.
+    """Lets so many threads at once compute: `with turns: ...`.
 
-    A thread that has more to do takes one turn after the other, and whoever waits comes in between. (A semaphore of
-    `threading` knows no order.)
+    A thread that has more to do takes one turn after the other, and whoever waits comes in between. A turn that becomes
+    free goes to the next address in a round of all that wait, and there to the next session in a round of its own: who
+    names ever new sessions has no more turns than his address. Each session's threads are served as they came.
     """
 
     def __init__(self, at_once: int) -> None:
-        self._lock, self._free, self._waiting = threading.Lock(), at_once, deque()
+        self._lock, self._free = threading.Lock(), at_once
+        self._waiting: OrderedDict[str, OrderedDict[str, deque]] = OrderedDict()  # by address, then by session
 
     def __enter__(self) -> None:
         with self._lock:
             if self._free:
                 self._free -= 1
                 return
-            mine = threading.Lock()
+            mine, (address, session) = threading.Lock(), asking()
             mine.acquire()
-            self._waiting.append(mine)
+            self._waiting.setdefault(address, OrderedDict()).setdefault(session, deque()).append(mine)
         mine.acquire()  # until somebody hands his turn over
 
     def __exit__(self, *_) -> None:
         with self._lock:
             if self._waiting:
-                self._waiting.popleft().release()
+                self._next().release()
             else:
                 self._free += 1
+
+    def _next(self) -> threading.Lock:
+        address, sessions = self._waiting.popitem(last=False)
+        session, threads = sessions.popitem(last=False)
+        thread = threads.popleft()
+        if threads:
+            sessions[session] = threads
+        if sessions:
+            self._waiting[address] = sessions
+        return thread
 
 
 class Allowance:
@@ -104,10 +118,18 @@ class Allowance:
         return True
 
 
-TURNS = Turns(cores())
-LARGE = Turns(max(1, cores() - 1))  # who reads a large photo takes one of these first: with two cores, one at a time
+def may_have(mine: int, taken: int, places: int) -> bool:
+    """Whether somebody who has this many places may have one more: fewer than are still free.
 
-# Settings of Gradio's events.
-SINGLE_PHOTO = {"concurrency_id": "single photo", "concurrency_limit": 8 * cores()}
-ENDPOINT = {"concurrency_id": "endpoint", "concurrency_limit": 2 * cores()}
-MANY_IMAGES = {"concurrency_id": "many images", "concurrency_limit": 2}
+    So one address may have half of all; the more addresses there are, the less each gets, and somebody who comes anew
+    finds a place until all are taken (A. K. Choudhury and E. L. Hahne, "Dynamic queue length thresholds", 1998).
+    """
+    return mine < places - taken
+
+
+TURNS = Turns(cores())
+# Who reads a large photo takes one of these first: with two cores, one at a time; each may take 400 MB of memory.
+LARGE = Turns(min(4, max(1, cores() - 1)))
+
+PHOTOS = {"concurrency_id": "photos", "concurrency_limit": QUEUE}  # settings of Gradio's events: all wait in `TURNS`
+THREADS = QUEUE + 40  # for those, and as many for all else as Gradio has by itself

@@ -6,15 +6,18 @@ fill the queue, and reads a message of any length. Here, at one place before all
 - only the routes that the page and `/classify` need are open;
 - whatever a message names as a file is an upload of ours, or is replaced by one that does not exist, so that no
   address is ever fetched and the function that wanted the file says the sentence;
-- messages and uploads have limits, in all and for each visitor;
+- messages, uploads and open connections have limits, in all and for each visitor;
 - every answer carries the headers that a public page should have, and the page itself its own preview for links.
 """
 
+import asyncio
 import html
-import ipaddress
 import json
 import re
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import gradio as gr
@@ -27,13 +30,15 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kd.demo.crowd import QUEUE, Allowance
+from kd.demo.crowd import QUEUE, STREAMS, Allowance, may_have
 from kd.demo.uploads import NO_UPLOAD, is_upload, no_upload, sweep
+from kd.demo.visitor import address_of, name_proxies
 
 API = "/gradio_api/"
 # The parts of Gradio's API that its front end and its clients use of this page; `run` is for what needs no queue.
+# Not `cancel`: it forgets a thread that still waits for its turn, and so lets anybody have any number of them.
 ROUTES = {
-    "app_id", "call", "cancel", "custom_component", "heartbeat", "info", "login_check", "openapi.json", "queue",
+    "app_id", "call", "custom_component", "heartbeat", "info", "login_check", "openapi.json", "queue",
     "reset", "run", "startup-events", "theme.css", "upload", "upload_progress", "user",
 }  # fmt: skip
 MAX_MESSAGE = 1_000_000  # bytes; a list of a hundred files is a tenth of that
@@ -41,14 +46,16 @@ MAX_DEPTH = 20  # of what is nested in a message
 MAX_SESSION = 100  # characters of the name that a browser gives itself; Gradio's front end takes eleven
 # Bytes that one address may upload at once, a hundred ordinary photos, and then each second. A class of thirty fits in.
 UPLOAD_BURST, UPLOAD_RATE = 500_000_000, 10_000_000
-MAX_DRAINED = 50_000_000  # bytes of a refused request that are read and forgotten
+MAX_DRAINED, DRAIN_SECONDS = 50_000_000, 30  # of a refused request: bytes that are read and forgotten, and how long
 SWEEP_PAUSE = 2  # seconds, at least, from one look at all stored uploads to the next
-PLACES = 4  # in the queue for one visitor: the page itself asks for two at most
 
 TOO_MUCH = (
     f"Too much was uploaded from your address just now: {UPLOAD_BURST // 10**6} MB at once and "
     f"{UPLOAD_RATE // 10**6} MB a second are the limits. Please wait a little."
 )
+FULL = "Too many visitors are here at once. Please try again in a few seconds."
+FULL_FOR_ONE = "Too much is asked for from your address at once. Please try again in a few seconds."
+OTHER_FORM = b'{"detail": "This message has another form than the page can read."}'
 
 PREVIEW = Path(__file__).parent / "preview.png"
 DESCRIPTION = (
@@ -84,6 +91,7 @@ HEADERS = {
 
 def behind_door(page: gr.Blocks) -> dict:
     """Put the door before a page; returns settings for its launch()."""
+    name_proxies()
     page.api_open = False  # nobody goes past the queue
     middleware = [Middleware(GZipMiddleware), Middleware(Door, page=page)]  # Gradio sends the page as it is, 250 kB
     return {
@@ -108,62 +116,53 @@ class Door:
         self.app, self.page = app, page
         self.allowance = Allowance(UPLOAD_BURST, UPLOAD_RATE)
         self.swept = 0.0
+        # By address: open requests to Gradio's API, and those of them that will stand in the queue but do not yet.
+        self.open, self.joining = Counter(), Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        send, receive = with_headers(send), Body(receive)
+        send, receive, address = with_headers(send), Body(receive), address_of(scope.get("client"))
         _, found, route = scope["path"].partition(API)
         try:
             if found:
                 check_route(route)
-            if scope["path"] == "/preview.png":
+                check_place(self.open, address, STREAMS)
+                with held(self.open, address):
+                    await self.answer_api(scope, receive, send, route, address)
+            elif scope["path"] == "/preview.png":
                 await FileResponse(PREVIEW)(scope, receive, send)
-            elif not found and scope["method"] in ("GET", "HEAD"):
+            elif scope["method"] in ("GET", "HEAD"):
                 await self.app(scope, receive, with_preview(send, scope, self.page.title, self.page.root_path))
-            elif scope["method"] != "POST":
-                await self.app(scope, receive, send)
-            elif route.strip("/") == "upload":
-                await self.take_upload(scope, receive, send)
             else:
-                await self.app(scope, replay(await self.checked_message(scope, receive, route), receive), send)
+                raise RefusalError(405, "This page takes messages at its API alone.")
         except RefusalError as refusal:
-            await receive.drain()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(receive.drain(), DRAIN_SECONDS)
             # Gradio's front end shows the detail of a message that failed, and all the text of an upload that did.
             text = PlainTextResponse(str(refusal), refusal.status)
             answer = text if route.startswith("upload") else JSONResponse({"detail": str(refusal)}, refusal.status)
             await answer(scope, receive, send)
 
-    async def checked_message(self, scope: Scope, receive: Receive, route: str) -> bytes:
-        """A message without foreign files, from a visitor who may still stand in the queue."""
-        content = await read_message(receive)
-        if not content:
-            return content
-        try:
-            message = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise RefusalError(400, "This message is not JSON.") from error
-        message = only_uploads(message)
-        if route.startswith(("queue/join", "call/")):
-            session = message.get("session_hash") if isinstance(message, dict) else None
-            self.check_places(session, address_of(scope))
-        if route.startswith("queue/join"):
-            check_form(message, self.page)
-        # Written anew in any case, so that Gradio reads what was checked.
-        return json.dumps(message).encode()
+    async def answer_api(self, scope: Scope, receive: Receive, send: Send, route: str, address: str) -> None:
+        """Let a request to Gradio's API in; a message without foreign files, from one who may stand in the queue."""
+        if scope["method"] != "POST":
+            await self.app(scope, receive, send)
+        elif route.strip("/") == "upload":
+            await self.take_upload(scope, receive, send, address)
+        else:
+            content = await checked_message(receive, route, self.page)
+            queued = route.startswith(("queue/join", "call/"))
+            if queued:
+                events = (address_of(event.request.scope.get("client")) for event in events_of(self.page))
+                check_place(Counter(events) + self.joining, address, QUEUE)
+            with held(self.joining, address) if queued else nullcontext():
+                await self.app(scope, replay(content, receive), with_sentence(send))
 
-    def check_places(self, session: object, address: str) -> None:
-        """Refuse who waits already: a visitor with `PLACES` places, and an address with half of all."""
-        waiting = events_waiting(self.page)
-        if sum(event.session_hash == session for event in waiting) >= PLACES:
-            raise RefusalError(429, "Your last requests are still waiting. Please wait for their answers first.")
-        if sum(address_of(event.request.scope) == address for event in waiting) >= QUEUE // 2:
-            raise RefusalError(429, "Too many people at your address are waiting. Please try again in a few seconds.")
-
-    async def take_upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def take_upload(self, scope: Scope, receive: Receive, send: Send, address: str) -> None:
         """Let an upload in as far as its sender's allowance goes; then keep all uploads together within bounds."""
-        address, announced = address_of(scope), Headers(scope=scope).get("content-length", "")
+        announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > self.allowance.left(address):
             raise RefusalError(429, TOO_MUCH)
 
@@ -181,22 +180,69 @@ class Door:
                 await run_in_threadpool(sweep)
 
 
+@contextmanager
+def held(counts: Counter, address: str) -> Iterator[None]:
+    """Count something of an address for as long as it lasts."""
+    counts[address] += 1
+    try:
+        yield
+    finally:
+        counts[address] -= 1
+        if not counts[address]:
+            del counts[address]
+
+
+def check_place(taken: Counter, address: str, places: int) -> None:
+    """Refuse one more to an address that has its share of places (`may_have`), or to all where none is left."""
+    if not may_have(taken[address], taken.total(), places):
+        raise RefusalError(503, FULL) if taken.total() >= places else RefusalError(429, FULL_FOR_ONE)
+
+
 def check_route(route: str) -> None:
     """Refuse what the page does not need of Gradio's API, and the address of another host in the place of a file."""
     if route.startswith("file="):
         if "://" in route:
             raise RefusalError(403, NO_UPLOAD)
-    elif route.partition("/")[0] not in ROUTES:
+    elif route.partition("/")[0] not in ROUTES or route.startswith("call/v2"):
         raise RefusalError(404, "This page has no such route.")
 
 
-def events_waiting(page: gr.Blocks) -> list:
-    """The events in the page's queue, each with its `session_hash` and `request`.
+def events_of(page: gr.Blocks) -> list:
+    """The events that wait in the page's queue or are answered, each with its `session_hash` and `request`.
 
     Gradio has no public way to see who waits (`/queue/status` tells a number alone), so this, and nothing else, reads
     what Gradio 6.31 keeps in private. A test asks the real page for it and fails where it is kept elsewhere.
     """
-    return [event for queue in page._queue.event_queue_per_concurrency_id.values() for event in queue.queue]
+    waiting = [event for queue in page._queue.event_queue_per_concurrency_id.values() for event in queue.queue]
+    return waiting + [event for job in page._queue.active_jobs if job for event in job]
+
+
+async def checked_message(receive: Receive, route: str, page: gr.Blocks) -> bytes:
+    """The content of a message, written anew, so that Gradio reads what was checked: without foreign files."""
+    content = await read_message(receive)
+    if not content and not route.startswith(("queue/join", "run/", "call/")):
+        return content
+    try:
+        message = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RefusalError(400, "This message is not JSON.") from error
+    message = only_uploads(message)
+    if route.startswith(("queue/join", "run/")):
+        check_form(message, page)
+    elif route.startswith("call/"):
+        check_call(message, route, page)
+    return json.dumps(message).encode()
+
+
+def check_call(message: object, route: str, page: gr.Blocks) -> None:
+    """Refuse a program's question that names no endpoint of the page, or does not bring what it takes."""
+    name = route.strip("/").partition("/")[2]
+    event = next((event for event in page.fns.values() if event.api_name == name != ""), None)
+    if event is None or event.api_visibility == "private":
+        raise RefusalError(404, "This page has no such endpoint.")
+    values = message.get("data") if isinstance(message, dict) else None
+    if not isinstance(values, list) or len(values) != len(event.inputs):
+        raise RefusalError(400, f'This message has to bring a list of {len(event.inputs)} values as its "data".')
 
 
 def check_form(message: object, page: gr.Blocks) -> None:
@@ -241,17 +287,6 @@ def only_uploads(value: object, depth: int = 0) -> object:
         "orig_name": name if isinstance(name, str) else None,
         "meta": {"_type": "gradio.FileData"},
     }
-
-
-def address_of(scope: Scope) -> str:
-    """Where a request comes from; behind a proxy, such as a Space's, what the proxy says of that."""
-    address = scope["client"][0] if scope.get("client") else ""
-    try:
-        proxy = ipaddress.ip_address(address).is_private
-    except ValueError:
-        proxy = False
-    forwarded = Headers(scope=scope).get("x-forwarded-for", "") if proxy else ""
-    return forwarded.rpartition(",")[2].strip() or address
 
 
 async def read_message(receive: Receive) -> bytes:
@@ -304,6 +339,25 @@ def with_headers(send: Send) -> Send:
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
             MutableHeaders(scope=message).update(HEADERS)
+        await send(message)
+
+    return sent
+
+
+def with_sentence(send: Send) -> Send:
+    """A `send` that puts a sentence in the place of what a validator lists about a message of another form."""
+    refused = False
+
+    async def sent(message: Message) -> None:
+        nonlocal refused
+        if message["type"] == "http.response.start" and message["status"] == 422:
+            refused = True
+            headers = MutableHeaders(scope=message)
+            headers["content-length"], headers["content-type"] = str(len(OTHER_FORM)), "application/json"
+        if refused and message["type"] == "http.response.body":
+            if message.get("more_body", False):
+                return
+            message = message | {"body": OTHER_FORM}
         await send(message)
 
     return sent

@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 import gradio as gr
 
 from kd.cifar10 import CLASSES
-from kd.demo.crowd import MANY_IMAGES, MAX_IMAGES, TURNS
+from kd.demo.crowd import MAX_IMAGES, PHOTOS, TURNS
 from kd.demo.seen import picture_url
 from kd.demo.stage_view import script
 from kd.demo.uploads import path_of, read_upload
-from kd.inference import BATCH, PhotoError, Trio, to_network_size
+from kd.inference import BATCH, PhotoError, Trio
 from kd.models import ROLE_NAMES, ROLES
 
 HERE = Path(__file__).parent
@@ -53,7 +53,7 @@ def build_gallery(trio: Trio, stage_tab: str) -> gr.HTML:
         chosen.upload(
             partial(answer_files, trio), chosen, view,
             preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
-            **MANY_IMAGES,
+            **PHOTOS,
         )  # fmt: skip
     files.clear(lambda: None, None, view, queue=False, show_progress="hidden", api_visibility="private")
     return view
@@ -89,7 +89,7 @@ def answer_batch(trio: Trio, uploads: list) -> list[dict]:
     rows, seen = [{**named(upload), "file": path_of(upload)} for upload in uploads], []
     for row, upload in zip(rows, uploads, strict=True):
         try:
-            seen.append(to_network_size(read_upload(upload)))
+            seen.append(read_upload(upload))
             row["picture"] = picture_url(seen[-1])
         except PhotoError as error:
             row["problem"] = str(error)

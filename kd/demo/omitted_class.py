@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from kd.checkpoint import CheckpointError
-from kd.demo.crowd import NO_ANSWER, SINGLE_PHOTO, TURNS
+from kd.demo.crowd import NO_ANSWER, PHOTOS, TURNS
 from kd.demo.examples import game_pictures
 from kd.demo.seen import picture_url
 from kd.demo.stage_view import script
@@ -93,7 +93,7 @@ def build_game(omitted: OmittedClass) -> None:
         shown = image.input(
             lambda upload: answer_upload(omitted, upload), image, view,
             preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
-            **SINGLE_PHOTO,
+            **PHOTOS,
         )  # fmt: skip
         shown.failure(None, None, view, js=NO_ANSWER, api_visibility="private")
         image.clear(None, None, view, js="() => null", show_progress="hidden", api_visibility="private")
@@ -146,7 +146,7 @@ def answer_upload(omitted: OmittedClass, upload: dict | None) -> dict | None:
     if not upload:
         return None
     try:
-        seen = to_network_size(read_upload(upload))
+        seen = read_upload(upload)
     except PhotoError as error:
         return {"problem": str(error)}
     with TURNS:

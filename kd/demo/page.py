@@ -10,7 +10,7 @@ from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE
-from kd.demo.crowd import ENDPOINT, NO_ANSWER, QUEUE, SESSIONS, SINGLE_PHOTO, TURNS, cores, keep_no_free_memory
+from kd.demo.crowd import NO_ANSWER, PHOTOS, QUEUE, SESSIONS, THREADS, cores, keep_no_free_memory
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
@@ -20,7 +20,7 @@ from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
 from kd.demo.seen import crop_value, picture_url, preview_url, question, warning
 from kd.demo.stage_view import stage_view
-from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, photo_or_sentence
+from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, sentences, turn_for
 from kd.demo.use_tab import build_use
 from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
 from kd.models import ARCHITECTURES, ROLE_NAMES, ROLES
@@ -70,7 +70,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
             lambda: gr.update(recordings=recorded.views), None, stage,
             queue=False, trigger_mode="multiple", show_progress="hidden", api_visibility="private",
         )  # fmt: skip
-        gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **ENDPOINT)
+        gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **PHOTOS)
     return page.queue(max_size=QUEUE, default_concurrency_limit=cores())
 
 
@@ -111,11 +111,11 @@ def connect(trio: Trio, image: gr.Image, stage: gr.HTML, gallery: gr.HTML) -> No
     settings = {"show_progress": "hidden", "api_visibility": "private"}
     uploaded = image.input(
         or_problem(partial(show_upload, trio)), image, stage, preprocess=False, trigger_mode="always_last",
-        **settings, **SINGLE_PHOTO,
+        **settings, **PHOTOS,
     )  # fmt: skip
     # The stage itself waits for an answer before it asks for another crop, but not until Gradio is done with it.
-    cropped = stage.crop(crop_shower(trio), None, stage, trigger_mode="multiple", **settings, **SINGLE_PHOTO)
-    opened = gallery.open(opener(trio), None, stage, trigger_mode="always_last", **settings, **SINGLE_PHOTO)
+    cropped = stage.crop(crop_shower(trio), None, stage, trigger_mode="multiple", **settings, **PHOTOS)
+    opened = gallery.open(opener(trio), None, stage, trigger_mode="always_last", **settings, **PHOTOS)
     gallery.open(None, None, image, js="() => null", **settings)
     for event in (uploaded, cropped, opened):
         event.failure(None, None, stage, js=NO_ANSWER, api_visibility="private")
@@ -128,7 +128,7 @@ def launch(page: gr.Blocks, **settings) -> None:
     theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     page.launch(
         theme=theme, css_paths=[HERE / "page.css", HERE / "claims.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False,
-        state_session_capacity=SESSIONS, **behind_door(page), **settings,
+        state_session_capacity=SESSIONS, max_threads=THREADS, **behind_door(page), **settings,
     )  # fmt: skip
 
 
@@ -142,6 +142,8 @@ def show(
 ) -> dict:
     """What the stage shows of a photo: the answer of the endpoint at T = 1, and what the page adds to it.
 
+    All of it takes a while, and belongs into a turn.
+
     Args:
         crop: which part of the photo; None is all of it.
         example: the true class, by which a link names an example; None for a visitor's photo.
@@ -149,10 +151,9 @@ def show(
         with_photo: whether the stage needs the photo itself; it has it when it asks for another part.
     """
     seen = to_network_size(photo, crop)
-    with TURNS:
-        answer = trio.classify(seen, temperature=1.0)
-        # Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
-        strange = trio.fits_no_class(answer["models"]["teacher"]["logits"], seen if crop else to_network_size(photo))
+    answer = trio.classify(seen, temperature=1.0)
+    # Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
+    strange = trio.fits_no_class(answer["models"]["teacher"]["logits"], seen if crop else to_network_size(photo))
     for role, model in answer["models"].items():
         config = trio.configs[role]
         del model["probabilities"], model["softened"]  # the stage computes them
@@ -177,7 +178,10 @@ def show(
 
 def show_upload(trio: Trio, upload: dict | None) -> dict | None:
     """Answer an upload. Gradio hands over the file as it came, so that our own reader can judge it."""
-    return show(trio, photo_or_sentence(upload), file=upload["path"]) if upload else None
+    if not upload:
+        return None
+    with sentences(), turn_for(upload) as path:
+        return show(trio, read_photo(path), file=path)
 
 
 def crop_shower(trio: Trio) -> Callable:
@@ -185,8 +189,9 @@ def crop_shower(trio: Trio) -> Callable:
 
     def show_crop(chosen: gr.EventData) -> dict:
         asked = question(chosen._data)
-        photo = photo_or_sentence({"path": asked.file})
-        return show(trio, photo, asked.crop, file=asked.file, with_photo=False) | {"number": asked.number}
+        with sentences(), turn_for({"path": asked.file}) as path:
+            shown = show(trio, read_photo(path), asked.crop, file=path, with_photo=False)
+        return shown | {"number": asked.number}
 
     return or_problem(show_crop)
 

@@ -4,17 +4,22 @@ A file may be missing, damaged, of another version, or name what is gone since. 
 replaced by a sentence, the log says why, and all else is shown.
 """
 
+import hashlib
 import html
 import logging
+import threading
 from collections.abc import Callable
 from numbers import Real
 from pathlib import Path
 from typing import TypeVar
 
 import gradio as gr
+from gradio.components.plot import PlotData
+from plotly.graph_objects import Figure
 
 from kd import checkpoint
 from kd.demo import figures, study_figures
+from kd.demo.crowd import TURNS
 from kd.demo.study_figures import Drawing
 from kd.models import ROLE_NAMES, ROLES
 from kd.results import RESULTS, load_results, provenance, results_table
@@ -31,16 +36,31 @@ NO_RESULTS = "No results have been measured for these checkpoints yet: `python -
 
 Shown = TypeVar("Shown")
 _log = logging.getLogger(__name__)
+_drawn: dict[str, object] = {}  # by what it is: what `attempt` made of the files whose content is `_drawn_of`
+_drawn_of: str | None = None
+_drawing = threading.Lock()
 
 
 def build_results(checkpoints: Path) -> None:
     """The results tab. What is in it comes when it is opened: the first picture does not wait for it."""
+
+    def show_in_turn() -> None:
+        with _drawing, TURNS:  # of many who open it at once, one draws
+            show_results(checkpoints)
+
     with gr.Tab("Results") as tab:
-        gr.render(triggers=[tab.select])(lambda: show_results(checkpoints))
+        gr.render(triggers=[tab.select])(show_in_turn)
 
 
 def show_results(checkpoints: Path) -> None:
-    """How often the networks are right, what the studies claim, and folded below it all that was measured."""
+    """How often the networks are right, what the studies claim, and folded below it all that was measured.
+
+    What is read, computed and drawn for it stays, until a file is another one.
+    """
+    global _drawn_of
+    if _drawn_of != (content := content_of(checkpoints)):
+        _drawn.clear()
+        _drawn_of = content
     gr.Markdown(LESS_ON_PHOTOS)
     table, how = attempt(RESULTS, lambda: results_of(checkpoints)) or (sentence(RESULTS), None)
     scrollable(table, elem_id="results")
@@ -52,7 +72,7 @@ def show_results(checkpoints: Path) -> None:
         for path in study_files(checkpoints / STUDIES_FOLDER)
     }
     read = {path.stem: study for path, study in studies.items() if study}
-    told = claims(read)
+    told = attempt("the claims", lambda: claims(read)) or []
     for claim in told:
         show_claim(claim)
     claimed = {claim.study.study for claim in told}
@@ -63,7 +83,21 @@ def show_results(checkpoints: Path) -> None:
             show_details(study, study.question)
     with gr.Accordion("Accuracy while training", open=False):
         histories = {role: history_of(checkpoints / role, role) for role in ROLES}
-        gr.Plot(figures.training_curves(histories), show_label=False, elem_id="training-curves")
+        curves = attempt("the training curves", lambda: plotted(figures.training_curves(histories)))
+        gr.Plot(curves, show_label=False, elem_id="training-curves")
+
+
+def content_of(checkpoints: Path) -> str:
+    """By what the files hold that the tab shows, a name for it."""
+    digest = hashlib.sha256(str(checkpoints).encode())
+    histories = [checkpoints / role / checkpoint.HISTORY for role in ROLES]
+    for path in (checkpoints / RESULTS, *study_files(checkpoints / STUDIES_FOLDER), *histories):
+        try:
+            content = path.read_bytes()
+        except OSError:
+            content = b""
+        digest.update(f"{path.name} {len(content)} ".encode() + content)
+    return digest.hexdigest()
 
 
 def results_of(checkpoints: Path) -> tuple[str, str | None]:
@@ -106,11 +140,17 @@ def show_details(study: MeasuredStudy, title: str, drawn: list[Drawing] | None =
 def show_figure(study: MeasuredStudy, drawing: Drawing, height: int | None = None) -> None:
     """A figure, or why there is none."""
     file = f"{study.study}.json"
-    figure = attempt(f"{file}, the figure {drawing.name}", lambda: drawing.figure(study))
+    figure = attempt(f"{file}, the figure {drawing.name}", lambda: plotted(drawing.figure(study), height))
     if figure is None:
         gr.Markdown(sentence(file))
     else:
-        gr.Plot(figure.update_layout(height=height) if height else figure, show_label=False)
+        gr.Plot(figure, show_label=False)
+
+
+def plotted(figure: Figure, height: int | None = None) -> PlotData:
+    """A figure, of this height in pixels or its own, as `gr.Plot` sends it: written once and not at each opening."""
+    figure = figure.update_layout(height=height) if height else figure
+    return PlotData(type="plotly", plot=figure.to_json())
 
 
 def drawings(study: MeasuredStudy) -> list[Drawing]:
@@ -133,12 +173,17 @@ def history_of(folder: Path, role: str) -> list[dict]:
 
 
 def attempt(what: str, make: Callable[[], Shown]) -> Shown | None:
-    """What `make` returns; None where a file that it reads does not allow it, which the log then explains."""
-    try:
-        return make()
-    except Exception as error:  # what an old or damaged file may lead to has no end; nothing of it may stop the page
-        _log.warning("%s cannot be shown: %r", what, error)
-        return None
+    """What `make` returned at the first call, made again where a file is another one (`show_results`).
+
+    None where a file that it reads does not allow it, which the log then explains.
+    """
+    if what not in _drawn:
+        try:
+            _drawn[what] = make()
+        except Exception as error:  # what an old or damaged file may lead to has no end; nothing of it stops the page
+            _log.warning("%s cannot be shown: %r", what, error)
+            _drawn[what] = None
+    return _drawn[what]
 
 
 def sentence(file: str) -> str:

@@ -1,9 +1,9 @@
 """What visitors and programs send: a photo, or a sentence that says why it is none; and how much of it is stored."""
 
-import contextlib
 import os
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import gradio as gr
@@ -11,7 +11,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from kd.demo.crowd import LARGE, TURNS
-from kd.inference import PhotoError, read_photo, takes_long
+from kd.inference import PhotoError, read_photo, takes_long, to_network_size
 
 NO_UPLOAD = "This is not an uploaded file. Please upload an image."
 SWEEP_SECONDS, CACHE_SECONDS = 300, 1800  # how often old uploads are removed, and how old that is
@@ -38,15 +38,19 @@ def path_of(upload: object) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def read_upload(upload: object) -> Image.Image:
-    """Read an uploaded photo.
+@contextmanager
+def turn_for(upload: object) -> Iterator[str]:
+    """A turn for all that an uploaded photo wants, so that no photo is held in memory while others have theirs.
 
     Args:
         upload: Gradio's description of a file, {"path": ...}. A program can send anything in its place,
             the path of a file of the server's own included, so nothing is taken on trust.
 
+    Yields:
+        Where the upload lies.
+
     Raises:
-        PhotoError: it is no upload, or no photo; the message is a sentence for the person who sent it.
+        PhotoError: it is no upload; the message is a sentence for the person who sent it.
     """
     path = path_of(upload)
     if not is_upload(path):
@@ -54,13 +58,27 @@ def read_upload(upload: object) -> Image.Image:
     with TURNS:  # to look at the header as well: of some formats it means to load all of the file
         long = takes_long(path)
     with LARGE if long else nullcontext(), TURNS:
-        return read_photo(path)
+        yield path
 
 
-def photo_or_sentence(upload: object) -> Image.Image:
-    """Read an uploaded photo for the page, which shows the sentence of a `gr.Error`."""
+def read_upload(upload: object) -> Image.Image:
+    """What the networks see of an uploaded photo, its middle square, read in a turn of its own (see `turn_for`).
+
+    Returns:
+        RGB, 32 x 32.
+
+    Raises:
+        PhotoError: it is no upload, or no photo; the message is a sentence for the person who sent it.
+    """
+    with turn_for(upload) as path:
+        return to_network_size(read_photo(path))
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """What is wrong with a photo becomes a `gr.Error`, whose sentence the page shows and a program gets."""
     try:
-        return read_upload(upload)
+        yield
     except PhotoError as error:
         raise gr.Error(str(error), print_exception=False) from error
 
@@ -76,13 +94,14 @@ def sweep() -> None:
             path = os.path.join(folder, name)
             try:
                 about = os.stat(path)
-            except FileNotFoundError:  # swept by Gradio
+            except OSError:  # swept by Gradio, or not ours
                 continue
             stored.append((about.st_mtime, about.st_size, path))
-        with contextlib.suppress(OSError):  # swept by Gradio, or in use again
+        with suppress(OSError):  # swept by Gradio, or in use again
             if not below and not names and now - os.stat(folder).st_mtime > SWEEP_SECONDS:
                 os.rmdir(folder)
     for number, (changed, length, path) in enumerate(sorted(stored, reverse=True)):
         size += length
         if size > MAX_STORED or number >= MAX_STORED_FILES or now - changed > CACHE_SECONDS:
-            Path(path).unlink(missing_ok=True)
+            with suppress(OSError):
+                Path(path).unlink()
