@@ -20,7 +20,7 @@ SETTINGS = {
 TABS = {  # and what to wait for there
     "Many images": "#gallery-folder",
     "Results": ".claim .main-svg:visible",
-    "The class it never saw": "#cards li",
+    "Never seen": "#cards li",
 }
 
 

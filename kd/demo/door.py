@@ -28,6 +28,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kd.demo.crowd import QUEUE, Allowance
+from kd.demo.examples import RECORDED
 from kd.demo.uploads import NO_UPLOAD, is_upload, no_upload, sweep
 
 API = "/gradio_api/"
@@ -51,6 +52,10 @@ TOO_MUCH = (
 )
 
 PREVIEW = Path(__file__).parent / "preview.png"
+DOCS = Path(__file__).parents[2] / "docs"  # not there where `kd` alone is installed
+# What is served beside Gradio's own, by its address: as text what a browser would store instead of showing it.
+FILES = {"/preview.png": PREVIEW, f"/{RECORDED.name}": RECORDED}
+FILES |= {f"/docs/{path.name}": path for path in DOCS.glob("*.md")}
 DESCRIPTION = (
     "Drag the temperature and see what a large network's doubts say, and what a small network learns from them: "
     "knowledge distillation on CIFAR-10, with your own photos."
@@ -118,8 +123,9 @@ class Door:
         try:
             if found:
                 check_route(route)
-            if scope["path"] == "/preview.png":
-                await FileResponse(PREVIEW)(scope, receive, send)
+            if file := FILES.get(scope["path"]):
+                media_type = "text/plain" if file.suffix == ".md" else None
+                await FileResponse(file, media_type=media_type)(scope, receive, send)
             elif not found and scope["method"] in ("GET", "HEAD"):
                 await self.app(scope, receive, with_preview(send, scope, self.page.title, self.page.root_path))
             elif scope["method"] != "POST":

@@ -1,4 +1,4 @@
-"""The tab "Use the student": code that runs as it is shown, what the network weighs, and what it cannot."""
+"""The tab "Use it", the student: code that runs as it is shown, what the network weighs, and what it cannot."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ in most languages; docs/export.md has the options.
 
 def build_use(trio: Trio, checkpoints: Path) -> None:
     """The tab; its code names the address that the visitor's browser has of this page."""
-    with gr.Tab("Use the student") as tab:
+    with gr.Tab("Use it") as tab:
         text = gr.Markdown(f"{facts(trio, checkpoints)}\n\n{CODE}", elem_id="use")
     tab.select(
         None, text, text, api_visibility="private",

@@ -22,7 +22,8 @@ from PIL import Image
 
 from kd import checkpoint, export
 from kd.checkpoint import MAX_SHARD_BYTES, write_atomically
-from kd.demo.examples import EXAMPLES
+from kd.demo.colours import stylesheet
+from kd.demo.examples import EXAMPLES, RECORDED
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import TITLE, stage_of
 from kd.demo.results_tab import LESS_ON_PHOTOS, chip
@@ -77,6 +78,10 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
 
     trio = Trio(checkpoints)
     stage, recorded = stage_of(trio)
+    pictures = f"{FIGURES}/recorded-{hashlib.sha256(RECORDED.read_bytes()).hexdigest()[:12]}.png"
+    if recorded.pictures:
+        (folder / FIGURES).mkdir(exist_ok=True)
+        shutil.copyfile(RECORDED, folder / pictures)
     write(folder / RECORDINGS, json.dumps(recorded.views, separators=(",", ":")))
     for role in ROLES:
         content, apart = exported(trio, role)
@@ -87,12 +92,16 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
             f"logits of the examples within {apart:.3f} of PyTorch's"
         )
 
-    data |= {"props": stage.props | {"value": None}, "warner": None, "warning": None}
+    data |= {
+        "props": stage.props | {"value": None, "pictures": recorded.pictures and pictures},
+        "warner": None,
+        "warning": None,
+    }
     if trio.warner:
         data |= {"warner": browser_warner(trio), "warning": warning(trio.out_of_class)}
     write_page(folder, stage, data, results_of(Path(checkpoints), folder), training_sentences(trio.configs))
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    kept = [part for stored in (data["runtime"], *data["networks"].values()) for part in stored["parts"]]
+    kept = [part for stored in (data["runtime"], *data["networks"].values()) for part in stored["parts"]] + [pictures]
     files = ["./", *(name for name in names if name not in (*kept, SERVICE_WORKER, "README.md"))]
     lists = f"const FILES = {json.dumps(files)};\nconst KEPT = {json.dumps(kept)};\n\n"
     write(folder / SERVICE_WORKER, lists + (HERE / SERVICE_WORKER).read_text("utf-8"))
@@ -173,7 +182,7 @@ def write_page(folder: Path, stage: "gr.HTML", data: dict, results: str, trained
     write(folder / PAGE, page)
     # As Gradio calls the script and confines the rules.
     write(folder / "stage.js", f"export default function (element, trigger, props, watch) {{\n{stage.js_on_load}\n}}\n")
-    write(folder / "stage.css", f"#stage {{\n{stage.css_template}\n}}\n")
+    write(folder / "stage.css", f"{stylesheet()}#stage {{\n{stage.css_template}\n}}\n")
     for name in (*SCRIPTS, "site.css", "README.md"):
         write(folder / name, (HERE / name).read_text("utf-8"))
     write(folder / "claims.css", (PAGE_FOLDER / "claims.css").read_text("utf-8"))

@@ -1,15 +1,10 @@
-// The game of the class that one student never saw. Gradio calls this, behind the stage's mathematics, with `element`,
+// The game of the class that one student never saw. Gradio calls this, behind the stage's elements and mathematics, with `element`,
 // `props` and `watch`. The six cards' answers come with the page; its value is the answer to a visitor's own picture
 // (omitted_class.py), {"problem": a sentence}, or null.
 
 const { classes, omitted, cards, measured } = props, OMITTED = classes.indexOf(omitted);
 const NETWORKS = ["student", "control"];
 const $ = (selector) => element.querySelector(selector);
-const make = (tag, properties = {}, ...children) => {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children);
-  return node;
-};
 const one = (/^[aeiou]/.test(omitted) ? "an " : "a ") + omitted;
 const many = omitted === "deer" ? omitted : `${omitted}s`;
 const signed = (bias) => (bias < 0 ? "−" : "+") + Math.abs(bias).toFixed(2);
