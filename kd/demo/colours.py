@@ -23,10 +23,7 @@ ROLE_COLOURS = {role: COLOURS[role].light for role in ROLES}
 
 def stylesheet() -> str:
     """CSS that makes a variable of each colour, `--teacher` and so on, which follows the theme."""
-    themes = ((":root", "light"), (".dark", "dark"))
     return "".join(
-        f"{selector} {{ "
-        + " ".join(f"--{name}: {getattr(colour, theme)};" for name, colour in COLOURS.items())
-        + " }\n"
-        for selector, theme in themes
+        f"{selector} {{ {' '.join(f'--{name}: {getattr(colour, theme)};' for name, colour in COLOURS.items())} }}\n"
+        for selector, theme in ((":root", "light"), (".dark", "dark"))
     )

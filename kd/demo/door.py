@@ -28,6 +28,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kd.demo.crowd import QUEUE, Allowance
+from kd.demo.documents import DOCS
 from kd.demo.examples import RECORDED
 from kd.demo.uploads import NO_UPLOAD, is_upload, no_upload, sweep
 
@@ -52,7 +53,6 @@ TOO_MUCH = (
 )
 
 PREVIEW = Path(__file__).parent / "preview.png"
-DOCS = Path(__file__).parents[2] / "docs"  # not there where `kd` alone is installed
 # What is served beside Gradio's own, by its address: as text what a browser would store instead of showing it.
 FILES = {"/preview.png": PREVIEW, f"/{RECORDED.name}": RECORDED}
 FILES |= {f"/docs/{path.name}": path for path in DOCS.glob("*.md")}

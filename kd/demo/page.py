@@ -32,9 +32,10 @@ HERE = Path(__file__).parent
 TITLE = "<h1>Dark Knowledge</h1> <p>What a large network knows beyond its answer, and a small one learns from it</p>"
 STAGE_TAB = "One photo"
 # Tells the stage which photo is wanted from now on, before its answer comes; null: none (see stage/source.js).
-ANNOUNCE = (
-    "(photo) => { document.dispatchEvent(new CustomEvent('photo', { detail: photo?.path ?? null })); return []; }"
-)
+ANNOUNCE = """(photo) => {
+    document.dispatchEvent(new CustomEvent("photo", { detail: photo?.path ?? null }));
+    return [];
+}"""
 
 
 def build_page(checkpoints: str | Path) -> gr.Blocks:
@@ -135,8 +136,8 @@ def launch(page: gr.Blocks, **settings) -> None:
     """Serve the page; `settings` go to Gradio's launch()."""
     theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     page.launch(
-        theme=theme, css=stylesheet(), css_paths=[HERE / "page.css", HERE / "claims.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False,
-        state_session_capacity=SESSIONS, **behind_door(page), **settings,
+        theme=theme, css=stylesheet(), css_paths=[HERE / "page.css", HERE / "claims.css"], max_file_size=MAX_FILE_BYTES,
+        ssr_mode=False, state_session_capacity=SESSIONS, **behind_door(page), **settings,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import gradio as gr
 
 from kd.cifar10 import CLASSES, IMAGE_SIZE
 from kd.demo.crowd import MAX_IMAGES
+from kd.demo.documents import document
 from kd.inference import Trio
 from kd.models import ARCHITECTURES
 from kd.results import read_results
@@ -48,7 +49,7 @@ curl -s -N {ADDRESS}gradio_api/call/classify/$event
 ### Without Python
 
 `python -m train.export checkpoints/distilled --output student` writes it as ONNX, which runs in a browser, on a phone and
-in most languages; docs/export.md has the options.
+in most languages; {document("export.md")} has the options.
 """  # noqa: E501 (a paragraph of Markdown is a line)
 
 
