@@ -14,7 +14,7 @@ import tomllib
 
 import pytest
 
-from kd.demo.documents import document
+from kd.demo import documents
 from tests.browser import EXAMPLES
 from tests.serving import ROOT
 
@@ -178,8 +178,8 @@ def test_the_page_links_to_the_documentation_which_it_serves_as_text(visit, tab,
 
 def test_on_a_space_the_links_lead_to_the_hosts_own_pages(monkeypatch):
     monkeypatch.setenv("SPACE_ID", "you/dark-knowledge")
-    assert document("studies.md") == (
+    assert documents.document("studies.md") == (
         "[docs/studies.md](https://huggingface.co/spaces/you/dark-knowledge/blob/main/docs/studies.md)"
     )
     monkeypatch.delenv("SPACE_ID")
-    assert document("missing.md") == "docs/missing.md"
+    assert documents.document("missing.md") == "docs/missing.md"
