@@ -34,7 +34,7 @@ function buildConfused({ classes, props: { pictures } }, panel) {
     const items = Array.from({ length: MOST }, () => {
       const picture = make("span", { className: "recorded", role: "img" });
       picture.style.backgroundImage = `url("${pictures}")`;
-      const shares = make("span", { className: "shares number" });
+      const shares = make("span", { className: "shares" });
       return { item: make("li", {}, picture, shares), picture, shares };
     });
     list.querySelector("ul").replaceChildren(...items.map(({ item }) => item));
