@@ -207,7 +207,7 @@ def test_a_photo_that_is_removed_takes_its_answers_with_it(visit):
 def held(visit):
     """Opens the page with questions to the server held back; returns it with what lets them go."""
     page, questions = visit(), []
-    page.route("**/queue/join*", questions.append)
+    page.route("**/queue/join*", lambda question: questions.append(question))
 
     def let_go(late_ones):
         page.wait_for_timeout(100)
@@ -244,7 +244,7 @@ def test_a_photo_that_is_removed_while_another_one_is_answered_leaves_an_empty_s
     page = visit()
     upload(page, EXAMPLES / "ship.png")
     questions = []
-    page.route("**/queue/join*", questions.append)
+    page.route("**/queue/join*", lambda question: questions.append(question))
     page.locator("#image input[type=file]").set_input_files(EXAMPLES / "truck.png")
     page.wait_for_timeout(500)
     page.locator("#image").get_by_role("button", name="Remove Image").click()
