@@ -68,8 +68,9 @@ def read_recorded(checkpoints: Path, examples: list[dict]) -> Recorded:
             "as python -m train.student --record and python -m train.distill --record store them"
         )
     last = {role: _last_moment(recording) for role, recording in found.items()}
-    as_shipped = all(recording["logits"].shape[1] == len(CLASSES) + VALIDATION_IMAGES for recording in found.values())
-    return Recorded({"map": last, "replay": replay}, missing, RECORDED.name if as_shipped else None)
+    images = {recording["logits"].shape[1] for recording in found.values()}
+    pictures = RECORDED.name if images == {len(CLASSES) + VALIDATION_IMAGES} else None
+    return Recorded({"map": last, "replay": replay}, missing, pictures)
 
 
 def _is_whole(recording: dict[str, Tensor]) -> bool:

@@ -78,8 +78,9 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
 
     trio = Trio(checkpoints)
     stage, recorded = stage_of(trio)
-    pictures = f"{FIGURES}/recorded-{hashlib.sha256(RECORDED.read_bytes()).hexdigest()[:12]}.png"
-    if recorded.pictures:
+    pictures = None
+    if recorded.pictures:  # by its content's checksum, so that a browser keeps it, once it has asked for it
+        pictures = f"{FIGURES}/recorded-{hashlib.sha256(RECORDED.read_bytes()).hexdigest()[:12]}.png"
         (folder / FIGURES).mkdir(exist_ok=True)
         shutil.copyfile(RECORDED, folder / pictures)
     write(folder / RECORDINGS, json.dumps(recorded.views, separators=(",", ":")))
@@ -93,7 +94,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         )
 
     data |= {
-        "props": stage.props | {"value": None, "pictures": recorded.pictures and pictures},
+        "props": stage.props | {"value": None, "pictures": pictures},
         "warner": None,
         "warning": None,
     }
@@ -101,7 +102,8 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         data |= {"warner": browser_warner(trio), "warning": warning(trio.out_of_class)}
     write_page(folder, stage, data, results_of(Path(checkpoints), folder), training_sentences(trio.configs))
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    kept = [part for stored in (data["runtime"], *data["networks"].values()) for part in stored["parts"]] + [pictures]
+    kept = [part for stored in (data["runtime"], *data["networks"].values()) for part in stored["parts"]]
+    kept += [pictures] if pictures else []
     files = ["./", *(name for name in names if name not in (*kept, SERVICE_WORKER, "README.md"))]
     lists = f"const FILES = {json.dumps(files)};\nconst KEPT = {json.dumps(kept)};\n\n"
     write(folder / SERVICE_WORKER, lists + (HERE / SERVICE_WORKER).read_text("utf-8"))
