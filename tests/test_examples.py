@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from kd import checkpoint
-from kd.cifar10 import CLASSES, drawn_order, example_positions, read_test_set
+from kd.cifar10 import CLASSES, drawn_order, example_positions, read_split, read_test_set
 from kd.demo.examples import game_pictures
 from kd.studies.omitted_class import FOLDER
 from tests.browser import EXAMPLES
@@ -32,6 +32,12 @@ def test_the_command_writes_ten_images_of_the_data_set_with_their_labels(tmp_pat
     for picture in content["game"]["pictures"]:
         written = np.asarray(Image.open(tmp_path / picture["file"]))
         assert (written == test.images[picture["test_index"]].permute(1, 2, 0).numpy()).all()
+    _, validation = read_split(data_dir)
+    written = np.asarray(Image.open(tmp_path / content["recorded"]["file"]))
+    assert written.shape == (10 * 32, 5 * 32, 3)  # the subset has five of each class to validate on
+    for label, place in ((0, 0), (3, 2), (9, 4)):
+        image = validation.images[validation.labels == label][place].permute(1, 2, 0).numpy()
+        assert (written[32 * label :, 32 * place :][:32, :32] == image).all()
 
 
 def test_missing_data_end_the_command_with_the_way_out(tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from kd.demo.colours import ROLE_COLOURS
 from kd.demo.study_figures import (
     accuracy_over_labels,
     calibration_over_labels,
@@ -81,11 +82,11 @@ def make_few_labels():
 
 def test_omitted_classes_are_told_at_the_t_fixed_beforehand_with_their_controls_and_not_at_the_best():
     sentence, table = findings(make_omitted_class())
-    assert "70.0% of the frog images at T = 4 (1.0% before; taught by the labels alone 5.0%)" in sentence
-    assert "30.0% of the cat images at T = 4 (0.0% before; taught by the labels alone 11.0%)" in sentence
+    assert "70.0% of the frog images at T = 4 (1.0% before; a student alone 5.0%)" in sentence
+    assert "30.0% of the cat images at T = 4 (0.0% before; a student alone 11.0%)" in sentence
     assert "as often as its teacher does" in sentence
     assert "90.0%" not in sentence
-    assert "| frog | the labels alone | 0.0% | 5.0% | 80.0% | 70.0% | +9.00 |" in table
+    assert "| frog | nobody (student alone) | 0.0% | 5.0% | 80.0% | 70.0% | +9.00 |" in table
     assert len(table.splitlines()) == 2 + 5
 
 
@@ -97,7 +98,7 @@ def test_one_omitted_class_is_told_by_itself():
 def test_the_only_t_that_was_run_is_told():
     found = make_omitted_class()
     found = replace(found, arms=tuple(arm for arm in found.arms if arm.temperature != 4))
-    assert "90.0% of the frog images at T = 20 (2.0% before; taught" in omitted_class_sentence(found)
+    assert "90.0% of the frog images at T = 20 (2.0% before; a student alone" in omitted_class_sentence(found)
 
 
 def test_figure_of_the_omitted_class_has_a_bar_before_and_after_for_each_run():
@@ -106,7 +107,7 @@ def test_figure_of_the_omitted_class_has_a_bar_before_and_after_for_each_run():
     assert list(after.y) == [0.05, 0.7, 0.9, 0.11, 0.3]
     assert [list(level) for level in after.x] == [
         ["no frog", "no frog", "no frog", "no cat", "no cat"],
-        ["alone", "T = 4", "T = 20", "alone", "T = 4"],
+        ["student alone", "T = 4", "T = 20", "student alone", "T = 4"],
     ]
 
 
@@ -119,8 +120,8 @@ def test_human_labels_are_told_with_what_was_shown_of_nearness_and_what_was_inhe
     assert "student alone 0.250, distilled 0.200" in nearness and "no T is fitted to people" in nearness
     assert "The distilled student is nearer to people than the student alone" in compared  # by as much for every seed
     assert (
-        "correlation of 0.750, the student's alone at 0.550: +0.200 (BETTER, 95% interval +0.100 to +0.300, 2 seeds)"
-        in inherited
+        "correlation of 0.750, that of the student alone at 0.550: +0.200 (BETTER, 95% interval +0.100 to +0.300, "
+        "2 seeds)" in inherited
     )
     _, _, compared, inherited = findings(make_human_labels(seeds=1))
     assert "is not shown to differ from the student alone" in compared and "with one seed" in compared
@@ -164,14 +165,36 @@ def test_what_an_arm_is_labelled_changes_no_sentence_and_no_line_of_a_figure():
 
 def test_figure_of_few_labels_has_a_line_for_each_way_of_teaching():
     traces = {trace.name: trace for trace in accuracy_over_labels(make_few_labels()).data}
-    assert set(traces) == {"teacher", "alone", "all images, full teacher"}
-    assert list(traces["alone"].x) == [0.01, 0.04, 1] and list(traces["alone"].y) == [0.3, 0.45, 0.8]
+    assert set(traces) == {"teacher", "student alone", "all images, full teacher"}
+    assert list(traces["student alone"].x) == [0.01, 0.04, 1] and list(traces["student alone"].y) == [0.3, 0.45, 0.8]
     assert list(traces["all images, full teacher"].y) == [0.6, 0.7]
+
+
+def test_lines_of_few_labels_have_their_roles_colours_and_differ_from_one_another():
+    starved, arms = Arm("teacher", label_fraction=0.01), []
+    taught = [
+        Arm("distilled", teacher=teacher, label_fraction=0.01, keep_unlabelled=everything)
+        for teacher in (TEACHER, starved)
+        for everything in (False, True)
+    ]
+    for arm in (TEACHER, starved, Arm("student", label_fraction=0.01), *taught):
+        arms.append(measured(arm, before=arms))
+    traces = accuracy_over_labels(study_of(*arms)).data
+    assert {trace.name: trace.line.color for trace in traces} == {
+        "teacher": ROLE_COLOURS["teacher"],
+        "starved teacher": ROLE_COLOURS["teacher"],
+        "student alone": ROLE_COLOURS["student"],
+        "same images, full teacher": ROLE_COLOURS["distilled"],
+        "all images, full teacher": ROLE_COLOURS["distilled"],
+        "same images, starved teacher": ROLE_COLOURS["distilled"],
+        "all images, starved teacher": ROLE_COLOURS["distilled"],
+    }
+    assert len({(trace.line.color, trace.line.dash, trace.marker.symbol) for trace in traces}) == len(traces)
 
 
 def test_figure_of_calibration_has_the_same_lines():
     traces = {trace.name: trace for trace in calibration_over_labels(make_few_labels()).data}
-    assert list(traces["alone"].y) == pytest.approx([0.03, 0.045, 0.08])
+    assert list(traces["student alone"].y) == pytest.approx([0.03, 0.045, 0.08])
 
 
 # The choice of settings
@@ -192,7 +215,7 @@ def test_choice_on_the_validation_images_is_told_for_each_student_and_field():
     ]  # fmt: skip
     (paragraph,) = findings(study_of(*arms, measured_on="validation"))
     assert paragraph.splitlines()[2:] == [
-        "- alone: weight decay 0.0001 (61.00%), learning rate 0.1 (50.00%)",
+        "- student alone: weight decay 0.0001 (61.00%), learning rate 0.1 (50.00%)",
         "- distilled: T = 8 (72.00%)",
         "- dkd: soft weight 0.5 (80.00%)",
     ]

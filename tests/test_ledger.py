@@ -85,7 +85,7 @@ def test_what_is_gone_since_a_study_was_measured_stops_nobody():
         )
     study = from_json(content | {"study": "abandoned"})
     assert "recipe `golden` (cifar stem), 24 epochs" in study_table(study)
-    assert "4%, alone, ema 0.99" in study_table(study)
+    assert "4%, student alone, ema 0.99" in study_table(study)
 
 
 # The first version, which had no number
@@ -240,7 +240,9 @@ def test_a_config_that_names_its_class_in_the_old_way_is_read_in_the_new(tmp_pat
 
 
 def test_an_old_runs_folder_is_found_under_its_old_name(tmp_path):
-    options = make_parser().parse_args(["omitted-class", "--runs-dir", str(tmp_path), "--arms", "no cat, alone"])
+    options = make_parser().parse_args(
+        ["omitted-class", "--runs-dir", str(tmp_path), "--arms", "no cat, student alone"]
+    )
     (run,) = planned(STUDIES["omitted-class"], options)
     assert "omitted_class=cat" in run.folder.name
     former = run.folder.with_name(run.folder.name.replace("omitted_class", "without_class"))

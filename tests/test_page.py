@@ -3,7 +3,9 @@
 import json
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES
@@ -201,6 +203,59 @@ def test_a_photo_that_is_removed_takes_its_answers_with_it(visit):
     assert page.locator("#answers").is_visible()
 
 
+@pytest.fixture
+def held(visit):
+    """Opens the page with questions to the server held back; returns it with what lets them go."""
+    page, questions = visit(), []
+    page.route("**/queue/join*", lambda question: questions.append(question))
+
+    def let_go(late_ones):
+        page.wait_for_timeout(100)
+        assert len(questions) == late_ones
+        page.unroute("**/queue/join*")
+        with page.expect_response("**/queue/join*"):
+            for question in questions:
+                question.continue_()
+        page.wait_for_timeout(2000)  # for the answer that nobody wants, which takes a tenth of that
+
+    return page, let_go
+
+
+@pytest.mark.parametrize("meanwhile", ["removed", "an example"])
+def test_the_answer_to_a_photo_that_was_removed_or_left_meanwhile_does_not_appear(held, meanwhile):
+    page, let_go = held
+    page.locator("#image input[type=file]").set_input_files(EXAMPLES / "ship.png")
+    remove = page.locator("#image").get_by_role("button", name="Remove Image")
+    remove.wait_for(state="attached")
+    shown = example_shown(page)
+    if meanwhile == "removed":
+        remove.dispatch_event("click")  # the example's picture lies over it
+    else:
+        choose_example(page, CLASSES.index("horse"))
+        shown = "horse"
+    remove.wait_for(state="detached")
+    let_go(1)
+    assert example_shown(page) == shown and page.locator("#photo.own").count() == 0
+    upload(page, EXAMPLES / "truck.png")  # the next one is answered as ever
+    assert page.locator("#photo.own").count() == 1
+
+
+def test_a_photo_that_is_removed_while_another_one_is_answered_leaves_an_empty_stage(visit):
+    page = visit()
+    upload(page, EXAMPLES / "ship.png")
+    questions = []
+    page.route("**/queue/join*", lambda question: questions.append(question))
+    page.locator("#image input[type=file]").set_input_files(EXAMPLES / "truck.png")
+    page.wait_for_timeout(500)
+    page.locator("#image").get_by_role("button", name="Remove Image").click()
+    page.wait_for_selector("#answers", state="hidden")
+    page.unroute("**/queue/join*")
+    assert len(questions) == 1
+    questions[0].continue_()
+    page.wait_for_timeout(2000)
+    assert not page.locator("#answers").is_visible() and page.locator("#stage .hint").is_visible()
+
+
 def test_an_example_is_answered_by_one_click(visit, classify):
     page = visit()
     choose_example(page, CLASSES.index("horse"))
@@ -261,6 +316,34 @@ def test_texts_stand_out_from_the_ground_in_light_and_dark(visit, scheme):
         contrast = (max(text, ground) + 0.05) / (min(text, ground) + 0.05)
         assert contrast >= 4.5, (selector, contrast)  # WCAG 2.2, level AA
     assert (luminance("body", "backgroundColor") < 0.2) == (scheme == "dark")
+
+
+def test_a_phone_shows_all_tabs_in_one_row_and_opens_each_by_a_touch(visit):
+    page = visit(viewport={"width": 390, "height": 844}, has_touch=True)
+    tabs = page.get_by_role("tab").all()
+    boxes = [tab.bounding_box() for tab in tabs]
+    assert len(tabs) == 5
+    for box in boxes:
+        assert box["y"] == boxes[0]["y"]
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    for tab in tabs:
+        tab.tap()
+        assert tab.get_attribute("aria-selected") == "true"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (390, 844)])
+def test_the_warning_of_a_photo_outside_the_classes_lies_in_the_first_view(visit, tmp_path, width, height):
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    page = visit(viewport={"width": width, "height": height})
+    upload(page, tmp_path / "noise.png")
+    page.locator("#out-of-class").get_by_text("This may be none of the ten classes").wait_for()
+    settle(page)
+    assert page.evaluate("window.scrollY") == 0
+    for selector in ("#out-of-class", "#answers", "#temperature-slider"):
+        box = page.locator(selector).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= height, (selector, box)
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width, (selector, box)
 
 
 def test_a_phone_shows_everything_without_scrolling_sideways(visit):

@@ -2,11 +2,15 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from kd.cifar10 import CLASSES
+from kd.demo.examples import RECORDED
 from kd.demo.recordings import read_recorded
+from kd.hub import Classifier
 from kd.models import ROLES
 from kd.recording import RECORDING, moment, read_recording, write_recording
 from tests.browser import EXAMPLES, PATIENCE, softmax, table, upload
@@ -133,7 +137,7 @@ def test_lines_are_as_thick_as_two_classes_are_taken_for_one_another_at_any_temp
         assert said[temperature] in page.locator("#map-sentence").inner_text()
         thickest = max(expected, key=expected.get).replace("-", " – ")
         assert thickest in page.locator("#map-sentence").inner_text()
-    for name, role in (("Alone", "student"), ("Distilled", "distilled")):
+    for name, role in (("Student alone", "student"), ("Distilled student", "distilled")):
         page.locator("#map-networks").get_by_role("button", name=name).click()
         page.wait_for_function("(role) => document.querySelector('#map').dataset.role === role", arg=role)
         table(page)  # two frames later
@@ -159,17 +163,98 @@ def test_dragging_the_maps_own_slider_moves_the_chart_too_and_asks_the_server_no
     assert temperature > 8
 
 
-def test_a_line_opens_the_figures_of_its_two_classes_and_the_table_holds_them_all(visit):
+def most_taken(role, temperature, of, to):
+    """The recorded images of a class to which a network gives most of another: places in the class, probabilities."""
+    p = (last_logits(role)[10:] / temperature).softmax(dim=1).view(10, -1, 10)[of]
+    places = p[:, to].argsort(descending=True, stable=True)[:6]
+    return places.tolist(), p[places]
+
+
+def images_open(page):
+    """For each of the two lists of an open line its items: the place in the class, the shares by class, the answer."""
+    table(page)
+    return page.locator("#map-line .confused").evaluate_all(
+        """lists => lists.map((list) => [...list.querySelectorAll("li")].map((item) => ({
+            place: +item.dataset.place,
+            shares: Object.fromEntries([...item.querySelectorAll("[data-class]")].map((share) => [share.dataset.class, +share.dataset.value])),
+            answer: item.querySelector("b").dataset.class,
+            truth: item.querySelector("[role=img]").ariaLabel,
+        })))"""  # noqa: E501
+    )
+
+
+def assert_images(page, role, temperature, one, other):
+    for items, (of, to) in zip(images_open(page), [(one, other), (other, one)], strict=True):
+        i, j = CLASSES.index(of), CLASSES.index(to)
+        places, p = most_taken(role, temperature, i, j)
+        assert [item["place"] for item in items] == places
+        for item, expected in zip(items, p, strict=True):
+            assert item["truth"] == of and item["answer"] == CLASSES[expected.argmax()]
+            assert item["shares"].keys() == {of, to, item["answer"]}
+            for name, share in item["shares"].items():
+                assert share == pytest.approx(expected[CLASSES.index(name)].item(), abs=1e-6)
+
+
+def test_a_line_opens_the_images_confused_by_the_network_shown_at_the_present_temperature(visit):
     page = visit("?T=4")
     upload(page, EXAMPLES / "ship.png")
+    sent = []
+    page.on("request", lambda request: sent.append(request.url) if RECORDED.name in request.url else None)
     opened(page, "map")
     drawn(page, 4)
     assert page.locator("#photo.own").count() == 1  # the photo and its answers stay when the recordings arrive
     assert page.locator("#answers .label").count() == 3
     page.wait_for_function("document.querySelectorAll('#map-pair option').length === 46")
+    assert sent == []  # a megabyte, which nobody has asked for yet
+    page.locator("#map-pair").select_option(index=1)
+    assert page.locator("#map-line h3").inner_text() == "Cat – dog"
+    page.wait_for_function("document.querySelector('#map-line .waiting').textContent === ''")
+    assert len(sent) >= 1
+    assert_images(page, "teacher", 4, "cat", "dog")
+    page.locator("#temperature-number").fill("1.5")
+    drawn(page, 1.5)
+    assert_images(page, "teacher", 1.5, "cat", "dog")
+    page.locator("#map-networks").get_by_role("button", name="Student alone").click()
+    page.wait_for_function("document.querySelector('#map').dataset.role === 'student'")
+    assert_images(page, "student", 1.5, "cat", "dog")
+    # The picture shown is that of the place: the file's square, enlarged to the item's size.
+    first = page.locator("#map-line [role=img]").first
+    assert first.evaluate("(node) => getComputedStyle(node).backgroundImage").endswith(f'/{RECORDED.name}")')
+    across, down = first.evaluate("(node) => getComputedStyle(node).backgroundPosition").split()
+    assert float(across.rstrip("%")) == pytest.approx(most_taken("student", 1.5, 3, 5)[0][0] / 49 * 100, abs=0.01)
+    assert float(down.rstrip("%")) == pytest.approx(CLASSES.index("cat") / 9 * 100, abs=0.01)
+
+
+def test_a_line_is_opened_on_the_map_or_by_keyboard_and_closed_by_its_button_or_escape(visit):
+    page = opened(visit("?T=4"), "map")
+    drawn(page, 4)
+    page.wait_for_function("document.querySelectorAll('#map-pair option').length === 46")
+    select, line = page.locator("#map-pair"), page.locator("#map-line")
+    for way in ("button", "Escape"):
+        select.focus()
+        page.keyboard.press("ArrowDown")
+        assert line.is_visible()
+        if way == "button":
+            page.keyboard.press("Tab")
+            page.keyboard.press("Enter")
+        else:
+            page.keyboard.press("Escape")
+        assert not line.is_visible()
+        assert page.evaluate("document.activeElement.id") == "map-pair"
+    picture = page.locator("#map-picture")
+    ends = picture.locator("line[data-pair=automobile-truck]").evaluate(
+        "l => ['x1','x2','y1','y2'].map((e) => +l.getAttribute(e))"
+    )
+    picture.click(position={"x": (ends[0] + ends[1]) / 2, "y": (ends[2] + ends[3]) / 2})
+    assert line.locator("h3").inner_text() == "Automobile – truck"
+
+
+def test_the_figures_of_a_line_and_the_table_are_the_means_over_the_images(visit):
+    page = opened(visit("?T=4"), "map")
+    drawn(page, 4)
+    page.wait_for_function("document.querySelectorAll('#map-pair option').length === 46")
     page.locator("#map-pair").select_option(index=1)
     i, j = CLASSES.index("cat"), CLASSES.index("dog")
-    assert page.locator("#map-line .told").inner_text().startswith("Cat – dog")
     table(page)
     shown = page.locator("#map-line tbody tr").evaluate_all(
         "rows => rows.map((row) => [...row.querySelectorAll('[data-value]')].map((cell) => +cell.dataset.value))"
@@ -183,12 +268,26 @@ def test_a_line_opens_the_figures_of_its_two_classes_and_the_table_holds_them_al
     page.locator("#map-numbers > summary").click()
     cells = page.locator("#map-table tbody td").evaluate_all(VALUES)
     assert cells == pytest.approx(means("teacher", 4).flatten().tolist(), abs=1e-6)
-    picture = page.locator("#map-picture")
-    ends = picture.locator("line[data-pair=automobile-truck]").evaluate(
-        "l => ['x1','x2','y1','y2'].map((e) => +l.getAttribute(e))"
-    )
-    picture.click(position={"x": (ends[0] + ends[1]) / 2, "y": (ends[2] + ends[3]) / 2})
-    assert page.locator("#map-line .told").inner_text().startswith("Automobile – truck")
+
+
+def test_the_pictures_that_ship_are_the_images_that_were_recorded():
+    """Asked again, the shipped student gives the recorded logits, up to their rounding and half precision."""
+    with Image.open(RECORDED) as file:
+        rows = torch.from_numpy(np.array(file)).view(10, 32, 50, 32, 3).permute(0, 2, 4, 1, 3).reshape(500, 3, 32, 32)
+    student = Classifier.from_pretrained(CHECKPOINTS / "student")
+    with torch.inference_mode():
+        logits = student(rows.float() / 255).double()
+    expected = last_logits("student")[10:]
+    assert (logits - logits.mean(dim=1, keepdim=True) - expected).abs().max() < 0.2
+    assert (expected - expected.roll(1, dims=0)).abs().max(dim=1).values.median() > 1  # no other image would do
+
+
+def test_where_other_images_were_recorded_no_pictures_are_shown(folder, answered):
+    assert read_recorded(folder, answered).pictures == RECORDED.name
+    found = read_recording(folder / "student" / RECORDING)
+    fewer = {name: tensor[0][:110] if name == "logits" else tensor[0] for name, tensor in found.items()}
+    write_recording([fewer], folder / "student" / RECORDING)
+    assert read_recorded(folder, answered).pictures is None
 
 
 # The replay
@@ -254,7 +353,7 @@ def test_the_replay_scrubs_to_what_both_students_said_at_that_moment(replay, rep
         right = recordings["student"]["logits"][position, :10].argmax(dim=1) == torch.arange(10)
         assert f"right on {right.sum().item()}," in told
     accuracy = page.locator("#replay figcaption .number").all_inner_texts()
-    assert accuracy == ["Alone 21.0%", "Distilled 22.0%"]
+    assert accuracy == ["Student alone 21.0%", "Distilled student 22.0%"]
     assert 0 < sum(sizes) < 400_000
 
 

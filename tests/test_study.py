@@ -154,7 +154,7 @@ def test_arms_can_be_left_out_but_not_a_teacher_that_is_needed(options):
 def test_arms_can_be_named_by_a_pattern(options):
     runs = planned(STUDIES["omitted-class"], options("--arms", "teacher", "no frog*", name="omitted-class"))
     assert [name_of(run.arm) for run in runs] == [
-        "teacher", "no frog, alone", "no frog, T = 1", "no frog, T = 4", "no frog, T = 8", "no frog, T = 20"
+        "teacher", "no frog, student alone", "no frog, T = 1", "no frog, T = 4", "no frog, T = 8", "no frog, T = 20"
     ]  # fmt: skip
     with pytest.raises(StudyError, match="no arm 'no fox"):
         planned(STUDIES["omitted-class"], options("--arms", "teacher", "no fox*", name="omitted-class"))

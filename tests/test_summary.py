@@ -107,7 +107,7 @@ def test_provenance_tells_what_all_arms_of_a_role_set_otherwise_than_the_preset(
     for run in runs:
         write_run(run)
     found = summarise("settings", study, runs, data_dir, torch.device("cpu"), command="python")
-    names = "Student alone; alone, weight decay 0.0001"  # which tell what parts the arms
+    names = "Student alone; student alone, weight decay 0.0001"  # which tell what parts the arms
     assert provenance(found).startswith(f"{names} (seed 0): recipe `original` (imagenet stem, batch size 64), 3 epochs")
     own = replace(found.arms[0], role="teacher", label_fraction=0.04)
     given = replace(own, label_fraction=1.0, recipe=own.recipe | {"batch_size": 512, "precision": "bfloat16"})

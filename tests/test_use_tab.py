@@ -1,4 +1,4 @@
-"""The tab "Use the student": its code runs as the page shows it, and gets the answers of the page's own networks."""
+"""The tab "Use it": its code runs as the page shows it, and gets the answers of the page's own networks."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ from tests.serving import ROOT
 def shown(visit, server):
     """The blocks of code in the tab, in the browser."""
     page = visit()
-    page.get_by_role("tab", name="Use the student").click()
+    page.get_by_role("tab", name="Use it").click()
     page.wait_for_function(
         "(address) => document.querySelector('#use')?.innerText.includes(address)", arg=server, timeout=PATIENCE
     )

@@ -31,6 +31,8 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kd.demo.crowd import QUEUE, STREAMS, Allowance, may_have
+from kd.demo.documents import DOCS
+from kd.demo.examples import RECORDED
 from kd.demo.uploads import NO_UPLOAD, is_upload, no_upload, sweep
 from kd.demo.visitor import address_of, name_proxies
 
@@ -58,6 +60,9 @@ FULL_FOR_ONE = "Too much is asked for from your address at once. Please try agai
 OTHER_FORM = b'{"detail": "This message has another form than the page can read."}'
 
 PREVIEW = Path(__file__).parent / "preview.png"
+# What is served beside Gradio's own, by its address: as text what a browser would store instead of showing it.
+FILES = {"/preview.png": PREVIEW, f"/{RECORDED.name}": RECORDED}
+FILES |= {f"/docs/{path.name}": path for path in DOCS.glob("*.md")}
 DESCRIPTION = (
     "Drag the temperature and see what a large network's doubts say, and what a small network learns from them: "
     "knowledge distillation on CIFAR-10, with your own photos."
@@ -131,8 +136,9 @@ class Door:
                 check_place(self.open, address, STREAMS)
                 with held(self.open, address):
                     await self.answer_api(scope, receive, send, route, address)
-            elif scope["path"] == "/preview.png":
-                await FileResponse(PREVIEW)(scope, receive, send)
+            elif file := FILES.get(scope["path"]):
+                media_type = "text/plain" if file.suffix == ".md" else None
+                await FileResponse(file, media_type=media_type)(scope, receive, send)
             elif scope["method"] in ("GET", "HEAD"):
                 await self.app(scope, receive, with_preview(send, scope, self.page.title, self.page.root_path))
             else:

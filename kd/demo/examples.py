@@ -1,4 +1,4 @@
-"""Images of CIFAR-10's test set, chosen by `python -m train.choose_examples`: the ten examples and the game's six."""
+"""Images of CIFAR-10, chosen by `python -m train.choose_examples`: the ten examples, the game's six, the map's 500."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,10 @@ import torch
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES
 from kd.losses import soft_targets
+from kd.recording import PICTURES
 
 FOLDER = Path(__file__).parent / "examples"
+RECORDED = FOLDER / PICTURES
 EXAMPLES = [FOLDER / f"{name}.png" for name in CLASSES]  # one of each class
 CERTAIN = 0.95  # what the teacher gives its answer to the first example, at T = 1, at least
 

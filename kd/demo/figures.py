@@ -6,19 +6,16 @@ light and dark alike. Series go out as lists: NumPy arrays would be packed as ba
 
 import plotly.graph_objects as go
 
+from kd.demo.colours import ROLE_COLOURS
 from kd.models import ROLE_NAMES
 
 MARGINS = {"l": 60, "r": 20, "t": 30, "b": 50}  # pixels
 # With its top fixed: on a phone it has many rows, which would else grow up over the axis's title.
 LEGEND_BELOW = {"orientation": "h", "y": -0.25, "yanchor": "top"}
 GRID = "rgba(128, 128, 128, .25)"
-# Ten colours that can be told apart on white and on black (D3's category10).
-PALETTE = (
-    "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd",
-    "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",
-)  # fmt: skip
-# As in stage/stage.css, in the light theme.
-ROLE_COLOURS = {"teacher": "#3b6fd4", "student": "#c9741a", "distilled": "#14866d"}
+# For what is no role: of ten colours that can be told apart on white and on black (D3's category10) those that nobody
+# takes for a role's.
+PALETTE = ("#9467bd", "#d62728", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
 
 CURVE_KEYS = ("epoch", "accuracy", "validation_accuracy")  # of a line of history.jsonl
 

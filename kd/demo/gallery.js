@@ -1,12 +1,7 @@
-// Many images at once; Gradio calls this behind stage/tabs.js. `props.value` is null, the progress {done, total}, or the answers (gallery.py).
+// Many images at once; Gradio calls this behind stage/elements.js and stage/tabs.js. `props.value` is null, the progress {done, total}, or the answers (gallery.py).
 // All texts are set as text, file names above all: no markup in them is ever read as such.
 
 const $ = (selector) => element.querySelector(selector);
-const make = (tag, properties = {}, ...children) => {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children);
-  return node;
-};
 const percent = (share) => (share * 100).toFixed(1) + "%";
 
 // A sign where the class is known by the name of the folder.
@@ -23,7 +18,7 @@ function buildRow({ name, label, file: path, picture, answers, differ, fits_no_c
   if (problem) file.textContent = name;
   else {
     const open = make("button", { type: "button", className: "open", title: "Open on the stage", textContent: name });
-    open.addEventListener("click", () => { trigger("open", { file: path }); openTab(props.stage_tab); });
+    open.addEventListener("click", () => { announcePhoto(path); trigger("open", { file: path }); openTab(props.stage_tab); });
     file.append(open);
   }
   if (problem) {

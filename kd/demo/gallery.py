@@ -43,7 +43,7 @@ def build_gallery(trio: Trio, stage_tab: str) -> gr.HTML:
         None,
         html_template=(HERE / "gallery.html").read_text("utf-8"),
         css_template=(HERE / "gallery.css").read_text("utf-8"),
-        js_on_load=script("tabs") + (HERE / "gallery.js").read_text("utf-8"),
+        js_on_load=script("elements") + script("tabs") + (HERE / "gallery.js").read_text("utf-8"),
         apply_default_css=False,
         elem_id="gallery",
         stage_tab=stage_tab,

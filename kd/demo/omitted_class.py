@@ -1,4 +1,4 @@
-"""The tab "The class it never saw", a game: how many images of a class will a student name that was never shown one?
+"""The tab "Never seen", a game: how many images of a class will a student name that was never shown one?
 
 The view itself is in game/. The networks answer its six images once, here; bets, cards and the correction of the bias
 need no server. What asks for the answer to a visitor's own picture is `build_game` here, and elsewhere kd/site/own.js.
@@ -24,7 +24,7 @@ from kd.studies.ledger import read_studies
 from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, study_of
 
 GAME = Path(__file__).parent / "game"
-TAB = "The class it never saw"
+TAB = "Never seen"
 
 
 class OmittedClass(NamedTuple):
@@ -109,7 +109,7 @@ def game_view(omitted: OmittedClass) -> gr.HTML:
         None,
         html_template=(GAME / "game.html").read_text("utf-8"),
         css_template=(GAME / "game.css").read_text("utf-8"),
-        js_on_load=script("mathematics") + (GAME / "game.js").read_text("utf-8"),
+        js_on_load=script("elements") + script("mathematics") + (GAME / "game.js").read_text("utf-8"),
         apply_default_css=False,
         elem_id="game",
         classes=omitted.student.config["classes"],

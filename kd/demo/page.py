@@ -10,6 +10,7 @@ from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE
+from kd.demo.colours import stylesheet
 from kd.demo.crowd import NO_ANSWER, PHOTOS, QUEUE, SESSIONS, THREADS, cores, keep_no_free_memory
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
@@ -30,6 +31,11 @@ HERE = Path(__file__).parent
 
 TITLE = "<h1>Dark Knowledge</h1> <p>What a large network knows beyond its answer, and a small one learns from it</p>"
 STAGE_TAB = "One photo"
+# Tells the stage which photo is wanted from now on, before its answer comes; null: none (see stage/source.js).
+ANNOUNCE = """(photo) => {
+    document.dispatchEvent(new CustomEvent("photo", { detail: photo?.path ?? null }));
+    return [];
+}"""
 
 
 def build_page(checkpoints: str | Path) -> gr.Blocks:
@@ -48,22 +54,23 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
         title="Dark Knowledge", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, CACHE_SECONDS)
     ) as page:
         gr.HTML(TITLE, elem_id="title")
-        with gr.Tab(STAGE_TAB):
-            stage, recorded = stage_of(trio, omitted)
-            with stage:
-                image = gr.Image(
-                    type="filepath",
-                    sources=["upload", "clipboard", "webcam"],
-                    show_label=False,
-                    buttons=[],
-                    elem_id="image",
-                )
-        with gr.Tab("Many images"):
-            gallery = build_gallery(trio, STAGE_TAB)
-        build_results(Path(checkpoints))
-        if omitted:
-            build_game(omitted)
-        build_use(trio, Path(checkpoints))
+        with gr.Tabs(overflow_behavior="wrap"):  # a menu would hide tabs on a phone
+            with gr.Tab(STAGE_TAB):
+                stage, recorded = stage_of(trio, omitted)
+                with stage:
+                    image = gr.Image(
+                        type="filepath",
+                        sources=["upload", "clipboard", "webcam"],
+                        show_label=False,
+                        buttons=[],
+                        elem_id="image",
+                    )
+            with gr.Tab("Many images"):
+                gallery = build_gallery(trio, STAGE_TAB)
+            build_results(Path(checkpoints))
+            if omitted:
+                build_game(omitted)
+            build_use(trio, Path(checkpoints))
 
         connect(trio, image, stage, gallery)
         stage.recordings(
@@ -109,6 +116,8 @@ def connect(trio: Trio, image: gr.Image, stage: gr.HTML, gallery: gr.HTML) -> No
     Temperature and examples need no event.
     """
     settings = {"show_progress": "hidden", "api_visibility": "private"}
+    image.input(None, image, None, js=ANNOUNCE, trigger_mode="multiple", **settings)
+    image.clear(None, None, None, js=ANNOUNCE, trigger_mode="multiple", **settings)
     uploaded = image.input(
         or_problem(partial(show_upload, trio)), image, stage, preprocess=False, trigger_mode="always_last",
         **settings, **PHOTOS,
@@ -127,8 +136,8 @@ def launch(page: gr.Blocks, **settings) -> None:
     """Serve the page; `settings` go to Gradio's launch()."""
     theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     page.launch(
-        theme=theme, css_paths=[HERE / "page.css", HERE / "claims.css"], max_file_size=MAX_FILE_BYTES, ssr_mode=False,
-        state_session_capacity=SESSIONS, max_threads=THREADS, **behind_door(page), **settings,
+        theme=theme, css=stylesheet(), css_paths=[HERE / "page.css", HERE / "claims.css"], max_file_size=MAX_FILE_BYTES,
+        ssr_mode=False, state_session_capacity=SESSIONS, max_threads=THREADS, **behind_door(page), **settings,
     )  # fmt: skip
 
 

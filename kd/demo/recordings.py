@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from kd.cifar10 import CLASSES
+from kd.demo.examples import RECORDED
 from kd.models import ROLES
-from kd.recording import RECORDING, read_recording
+from kd.recording import RECORDING, VALIDATION_IMAGES, read_recording
 
 STUDENTS = ("student", "distilled")
 LEAST_MOMENTS = 3  # of a replay
@@ -31,10 +32,13 @@ class Recorded(NamedTuple):
             are signed bytes, base64: of the map (500, 10), of the replay (M, 10, 10), moments by examples. `accuracy`
             is that on all validation images, None within an epoch; `of_recorded` is that on the recorded ones.
         missing: a sentence for each thing that cannot be shown, with the way out.
+        pictures: the address, beside the page's own, of the file with the pictures of the map's images, which a line
+            of the map opens; None where other images were recorded.
     """
 
     views: dict
     missing: list[str]
+    pictures: str | None
 
 
 def read_recorded(checkpoints: Path, examples: list[dict]) -> Recorded:
@@ -64,7 +68,9 @@ def read_recorded(checkpoints: Path, examples: list[dict]) -> Recorded:
             "as python -m train.student --record and python -m train.distill --record store them"
         )
     last = {role: _last_moment(recording) for role, recording in found.items()}
-    return Recorded({"map": last, "replay": replay}, missing)
+    images = {recording["logits"].shape[1] for recording in found.values()}
+    pictures = RECORDED.name if images == {len(CLASSES) + VALIDATION_IMAGES} else None
+    return Recorded({"map": last, "replay": replay}, missing, pictures)
 
 
 def _is_whole(recording: dict[str, Tensor]) -> bool:

@@ -20,6 +20,7 @@ from plotly.graph_objects import Figure
 from kd import checkpoint
 from kd.demo import figures, study_figures
 from kd.demo.crowd import TURNS
+from kd.demo.documents import document
 from kd.demo.study_figures import Drawing
 from kd.models import ROLE_NAMES, ROLES
 from kd.results import RESULTS, load_results, provenance, results_table
@@ -134,7 +135,7 @@ def show_details(study: MeasuredStudy, title: str, drawn: list[Drawing] | None =
         for drawing in drawings(study) if drawn is None else drawn:
             gr.Markdown(f"**{drawing.title}**")
             show_figure(study, drawing)
-        gr.Markdown(f"More in docs/studies.md; all numbers in checkpoints/{STUDIES_FOLDER}/{file}.")
+        gr.Markdown(f"More in {document('studies.md')}; all numbers in checkpoints/{STUDIES_FOLDER}/{file}.")
 
 
 def show_figure(study: MeasuredStudy, drawing: Drawing, height: int | None = None) -> None:

@@ -15,8 +15,8 @@ from kd.inference import Crop
 STAGE = Path(__file__).parent / "stage"
 # In this order they are one function: each file declares functions, and stage.js calls them all.
 SCRIPTS = (
-    "mathematics", "sentence", "source", "chart", "temperature", "photo", "pulls", "words", "address", "saving",
-    "connection", "tabs", "tour", "confusion", "places", "map", "replay", "recordings", "stage",
+    "elements", "mathematics", "sentence", "source", "chart", "temperature", "photo", "pulls", "words", "address",
+    "saving", "connection", "tabs", "tour", "confusion", "confused", "places", "map", "replay", "recordings", "stage",
 )  # fmt: skip
 STYLES = ("stage", "tour", "recordings")
 MIN_TEMPERATURE, MAX_TEMPERATURE, START_TEMPERATURE = 0.5, 20.0, 1.0  # of the slider
@@ -70,4 +70,5 @@ def stage_view(
         examples=examples,
         first_example=first_example,
         recordings=None,
+        pictures=recorded.pictures,
     )

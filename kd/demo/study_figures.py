@@ -1,5 +1,6 @@
 """The Plotly figures of the studies: accuracy with its spread, calibration, agreement, accuracy against work."""
 
+import itertools
 import statistics
 from collections.abc import Callable
 from functools import partial
@@ -7,7 +8,8 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from kd.demo.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, ROLE_COLOURS, styled
+from kd.demo.colours import ROLE_COLOURS
+from kd.demo.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, styled
 from kd.models import ROLE_NAMES
 from kd.studies.declared import STUDENT
 from kd.studies.findings import accuracy_by_epochs, trials
@@ -270,11 +272,11 @@ def accuracy_over_epochs(study: MeasuredStudy) -> go.Figure:
 def omitted_class_recognised(study: MeasuredStudy) -> go.Figure:
     """A bar a run: the share of the omitted class that it recognises, before and after the bias correction."""
     runs = runs_of(study)
-    taught = ["alone" if run.temperature is None else f"T = {run.temperature:g}" for run in runs]
+    taught = ["student alone" if run.temperature is None else f"T = {run.temperature:g}" for run in runs]
     figure = go.Figure()
     for name, found, colour in (
-        ("before the correction", [run.before for run in runs], PALETTE[7]),
-        ("after it", [run.after for run in runs], PALETTE[2]),
+        ("before the correction", [run.before for run in runs], PALETTE[4]),
+        ("after it", [run.after for run in runs], PALETTE[0]),
     ):
         figure.add_bar(
             x=[[f"no {run.arm.omitted_class}" for run in runs], taught],
@@ -350,19 +352,26 @@ def _colour_of_network(arm: MeasuredArm, number: int) -> str:
 
 
 def _over_labels(study: MeasuredStudy, metric: str, title: str, form: str) -> go.Figure:
-    lines: dict[str, list[tuple[float, dict]]] = {}
+    """A line a way of teaching, in its role's colour: dotted where a student is shown labelled images alone, with open
+    marks where a starved teacher is meant."""
+    lines: dict[str, list[MeasuredArm]] = {}
     for arm in study.carried_out:
         way = images_and_teacher(arm) if arm.role == "distilled" else way_of_teaching(arm)
-        lines.setdefault(way, []).append((arm.label_fraction, arm.mean[metric]))
+        lines.setdefault(way, []).append(arm)
     figure = go.Figure()
-    for number, (way, points) in enumerate(lines.items()):
+    for way, arms in lines.items():
+        points = [(arm.label_fraction, arm.mean[metric]) for arm in arms]
+        fewest = min(arms, key=lambda arm: arm.label_fraction)
+        teacher = fewest.teacher if fewest.role == "distilled" else fewest if fewest.role == "teacher" else None
+        labelled_alone = fewest.role == "distilled" and fewest.label_fraction < 1 and not fewest.keep_unlabelled
         figure.add_scatter(
             x=[share for share, _ in points],
             y=[spread["mean"] for _, spread in points],
             error_y={"type": "data", "array": [spread["sd"] or 0 for _, spread in points]},
             name=way,
             mode="lines+markers",
-            line={"color": PALETTE[number % len(PALETTE)], "width": 2},
+            line={"color": ROLE_COLOURS[fewest.role], "width": 2, "dash": "dot" if labelled_alone else "solid"},
+            marker={"size": 9, "symbol": "square-open" if teacher and teacher.label_fraction < 1 else "circle"},
             hovertemplate="%{x:.0%} of the labels: %{y:.2%}",
         )
     return styled(
@@ -372,7 +381,7 @@ def _over_labels(study: MeasuredStudy, metric: str, title: str, form: str) -> go
             "title": "share of the training labels that are known",
             "type": "log",
             "tickformat": ".0%",
-            "tickvals": sorted({share for points in lines.values() for share, _ in points}),
+            "tickvals": sorted({arm.label_fraction for arm in study.carried_out}),
         },
         yaxis={"title": title, "tickformat": form},
         legend=LEGEND_BELOW,
@@ -385,11 +394,12 @@ def _in_two_lines(arm: MeasuredArm) -> str:
 
 
 def _colours(study: MeasuredStudy) -> list[str]:
-    """A colour for each arm: its role's where every role has one arm, else one of the palette."""
-    arms = study.carried_out
-    if _one_arm_a_role(study):
-        return [ROLE_COLOURS[arm.role] for arm in arms]
-    return [PALETTE[number % len(PALETTE)] for number in range(len(arms))]
+    """A colour for each arm: its role's for the first of a role, one of the palette for each further one."""
+    colours, further = [], itertools.cycle(PALETTE)
+    for arm in study.carried_out:
+        own = ROLE_COLOURS[arm.role]
+        colours.append(next(further) if own in colours else own)
+    return colours
 
 
 def _one_arm_a_role(study: MeasuredStudy) -> bool:

@@ -1,4 +1,4 @@
-"""The tab "Use the student": code that runs as it is shown, what the network weighs, and what it cannot."""
+"""The tab "Use it", the student: code that runs as it is shown, what the network weighs, and what it cannot."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import gradio as gr
 
 from kd.cifar10 import CLASSES, IMAGE_SIZE
 from kd.demo.crowd import MAX_IMAGES
+from kd.demo.documents import document
 from kd.inference import Trio
 from kd.models import ARCHITECTURES
 from kd.results import read_results
@@ -48,13 +49,13 @@ curl -s -N {ADDRESS}gradio_api/call/classify/$event
 ### Without Python
 
 `python -m train.export checkpoints/distilled --output student` writes it as ONNX, which runs in a browser, on a phone and
-in most languages; docs/export.md has the options.
+in most languages; {document("export.md")} has the options.
 """  # noqa: E501 (a paragraph of Markdown is a line)
 
 
 def build_use(trio: Trio, checkpoints: Path) -> None:
     """The tab; its code names the address that the visitor's browser has of this page."""
-    with gr.Tab("Use the student") as tab:
+    with gr.Tab("Use it") as tab:
         text = gr.Markdown(f"{facts(trio, checkpoints)}\n\n{CODE}", elem_id="use")
     tab.select(
         None, text, text, api_visibility="private",

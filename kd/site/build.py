@@ -22,7 +22,8 @@ from PIL import Image
 
 from kd import checkpoint, export
 from kd.checkpoint import MAX_SHARD_BYTES, write_atomically
-from kd.demo.examples import EXAMPLES
+from kd.demo.colours import stylesheet
+from kd.demo.examples import EXAMPLES, RECORDED
 from kd.demo.omitted_class import TAB, OmittedClass, game_view, read_omitted_class
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
@@ -82,8 +83,13 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
     trio = Trio(checkpoints)
     omitted = read_omitted_class(trio.folder)
     stage, recorded = stage_of(trio, omitted)
+    pictures = None
+    if recorded.pictures:  # by its content's checksum, so that a browser keeps it, once it has asked for it
+        pictures = f"{FIGURES}/recorded-{hashlib.sha256(RECORDED.read_bytes()).hexdigest()[:12]}.png"
+        (folder / FIGURES).mkdir(exist_ok=True)
+        shutil.copyfile(RECORDED, folder / pictures)
     write(folder / RECORDINGS, json.dumps(recorded.views, separators=(",", ":")))
-    data["props"] = write_component(folder, "stage", stage)
+    data["props"] = write_component(folder, "stage", stage) | {"pictures": pictures}
     for role in ROLES:
         data["networks"][role], told = store_network(trio.folder / role, folder)
         yield told
@@ -101,6 +107,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     networks = [*data["networks"].values(), *(data["game"]["networks"].values() if omitted else ())]
     kept = [part for stored in (data["runtime"], *networks) for part in stored["parts"]]
+    kept += [pictures] if pictures else []
     files = ["./", *(name for name in names if name not in (*kept, SERVICE_WORKER, "README.md"))]
     lists = f"const FILES = {json.dumps(files)};\nconst KEPT = {json.dumps(kept)};\n\n"
     write(folder / SERVICE_WORKER, lists + (HERE / SERVICE_WORKER).read_text("utf-8"))
@@ -196,7 +203,7 @@ def write_component(folder: Path, name: str, component: "gr.HTML") -> dict:
     # As Gradio calls the script and confines the rules.
     script = f"export default function (element, trigger, props, watch) {{\n{component.js_on_load}\n}}\n"
     write(folder / f"{name}.js", script)
-    write(folder / f"{name}.css", f"#{name} {{\n{component.css_template}\n}}\n")
+    write(folder / f"{name}.css", f"{stylesheet()}#{name} {{\n{component.css_template}\n}}\n")
     return component.props | {"value": None}
 
 

@@ -63,8 +63,8 @@ def teaching_helps(study: MeasuredStudy) -> Claim | None:
         ours, theirs = _accuracies(found, study)
         return _claim(
             found,
-            f"A student that learns from the teacher's soft targets is more often right than the same network taught "
-            f"by the labels alone: {ours:.1%} of the test images against {theirs:.1%}{_interval(found)}.",
+            f"A student that learns from the teacher's soft targets is more often right than the student "
+            f"alone: {ours:.1%} of the test images against {theirs:.1%}{_interval(found)}.",
             study,
         )
     return None
@@ -96,7 +96,7 @@ def teaching_replaces_labels(study: MeasuredStudy) -> Claim | None:
             return _claim(
                 found,
                 f"A teacher replaces labels: with {share(TOLD_SHARE)} of them, a student that gets soft targets for "
-                f"all images has {ours:.1%} of the test images right, one alone {theirs:.1%}{_interval(found)}.",
+                f"all images has {ours:.1%} of the test images right, a student alone {theirs:.1%}{_interval(found)}.",
                 study,
             )
     return None
@@ -124,7 +124,7 @@ def omitted_class_is_known(study: MeasuredStudy) -> Claim | None:
     return _claim(
         found,
         f"A student knows a class that no image of its training showed: it recognises {ours:.1%} of the {name} images "
-        f"in the test set, once its bias is corrected; the control, taught by the labels alone, {theirs:.1%}"
+        f"in the test set, once its bias is corrected; its control, a student alone, {theirs:.1%}"
         f"{_interval(found)}.",
         study,
     )

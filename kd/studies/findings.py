@@ -75,7 +75,7 @@ def epochs_for(accuracy: float, measured: Mapping[int, float]) -> float | None:
 
 
 def epochs_sentences(study: MeasuredStudy) -> list[str]:
-    """For each schedule with a teacher, how many epochs the labels alone take for as much."""
+    """For each schedule with a teacher, how many epochs a student alone takes for as much."""
     found = accuracy_by_epochs(study)
     if not found:
         return []
@@ -95,8 +95,8 @@ def epochs_sentences(study: MeasuredStudy) -> list[str]:
             worth = f"{reached[0]:.1f}, with one seed"
         else:
             worth = f"{statistics.fmean(reached):.1f} ± {statistics.stdev(reached):.1f} ({len(reached)} seeds)"
-        told.append(f"{epochs} epochs with the teacher give {statistics.fmean(by_seed.values()):.1%}: alone {worth}")
-    return [f"Epochs that the labels alone take for as much, between the measured schedules: {'; '.join(told)}."]
+        told.append(f"{epochs} epochs with the teacher give {statistics.fmean(by_seed.values()):.1%}: {worth}")
+    return [f"Epochs that a student alone takes for as much, between the measured schedules: {'; '.join(told)}."]
 
 
 def trials(study: MeasuredStudy) -> dict[str, dict[str, list[MeasuredArm]]]:
@@ -132,7 +132,7 @@ def omitted_class_table(runs: list[OmittedClassRun]) -> str:
     rows = []
     for run in runs:
         before, after = run.before, run.after
-        taught = "the labels alone" if run.temperature is None else f"the teacher, T = {run.temperature:g}"
+        taught = "nobody (student alone)" if run.temperature is None else f"the teacher, T = {run.temperature:g}"
         shares = (before["omitted"], after["omitted"], before["others"], after["others"])
         rows.append([run.arm.omitted_class, taught, *(f"{each:.1%}" for each in shares), f"{run.bias:+.2f}"])
     return markdown_table(headings, rows, names=2)
@@ -154,7 +154,7 @@ def omitted_class_sentence(study: MeasuredStudy, omitted: str | None = None) -> 
         temperature = next(iter(by_temperature)) if len(by_temperature) == 1 else Recipe.temperature
         if temperature not in by_temperature or omitted not in (None, name):
             continue
-        control = f"; taught by the labels alone {alone.after['omitted']:.1%}" if alone else ""
+        control = f"; a student alone {alone.after['omitted']:.1%}" if alone else ""
         run = by_temperature[temperature]
         told.append(
             f"{run.after['omitted']:.1%} of the {name} images at T = {temperature:g} "
@@ -213,7 +213,7 @@ def human_labels_sentences(study: MeasuredStudy) -> list[str]:
         alone, distilled = (statistics.fmean(correlations[role]) for role in ("student", "distilled"))
         sentences.append(
             f"On images that all three networks have right, the distilled student's entropy goes with the teacher's at "
-            f"a rank correlation of {distilled:.3f}, the student's alone at {alone:.3f}: "
+            f"a rank correlation of {distilled:.3f}, that of the student alone at {alone:.3f}: "
             f"{inherited_judged['mean']:+.3f} "
             f"({_verdict(inherited_judged, 1, '.3f')})."
         )

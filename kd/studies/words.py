@@ -18,19 +18,17 @@ def name_of(arm: Arm, before_settings: str = ", ") -> str:
     if "epochs" in arm.changes:
         parts.append(f"{arm.changes['epochs']} epochs")
     settings = [setting(field, value) for field, value in arm.changes.items() if field not in ("epochs", "loss")]
-    if not parts and not settings and arm.role == "student":
-        return "student alone"
     if not (arm.omitted_class and arm.temperature is not None):  # a T says that there is a teacher
         parts.append(way_of_teaching(arm))
     return before_settings.join([", ".join(parts), *([", ".join(settings)] if settings else [])])
 
 
 def way_of_teaching(arm: Arm) -> str:
-    """Who teaches it what: the labels alone, or which teacher by which images and which loss."""
+    """Who teaches it what: nobody but its labels, or which teacher by which images and which loss."""
     if arm.role == "teacher":
         return "starved teacher" if arm.label_fraction < 1 else "teacher"
     if arm.role == "student":
-        return "alone"
+        return "student alone"
     return images_and_teacher(arm) if arm.label_fraction < 1 else arm.loss or "distilled"
 
 

@@ -1,15 +1,10 @@
-// The game of the class that one student never saw. Gradio calls this, behind the stage's mathematics, with `element`,
-// `props` and `watch`; a page without a server does the same. The six cards' answers come with the page; its value is the
-// answer to a visitor's own picture (omitted_class.py, kd/site/own.js), {"problem": a sentence}, or null.
+// The game of the class that one student never saw. Gradio calls this, behind the stage's elements and mathematics, with
+// `element`, `props` and `watch`; a page without a server does the same. The six cards' answers come with the page; its
+// value is the answer to a visitor's own picture (omitted_class.py, kd/site/own.js), {"problem": a sentence}, or null.
 
 const { classes, omitted, cards, measured } = props, OMITTED = classes.indexOf(omitted);
 const NETWORKS = ["student", "control"];
 const $ = (selector) => element.querySelector(selector);
-const make = (tag, properties = {}, ...children) => {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children);
-  return node;
-};
 const one = (/^[aeiou]/.test(omitted) ? "an " : "a ") + omitted;
 const many = omitted === "deer" ? omitted : `${omitted}s`;
 const signed = (bias) => (bias < 0 ? "−" : "+") + Math.abs(bias).toFixed(2);
@@ -100,13 +95,13 @@ function startAgain() {
 
 // What does not change.
 $("#game-story").textContent = `One student was never shown ${one}. It learnt from the teacher's shares for pictures of the nine other classes, where ${one} is never more than a doubt.` +
-  (withControl ? ` Its control, the same network, saw the same pictures with their labels alone.` : "");
+  (withControl ? ` Its control, a student alone, is the same network and saw the same pictures, but had no teacher.` : "");
 $("#bet legend").textContent = `Here lie ${cards.length} ${many}, face down. How many will it name?`;
 $(".bets").append(...Array.from({ length: cards.length + 1 }, (_, n) => (
   make("label", {}, make("input", { type: "radio", name: "bet", value: n, required: true }), make("span", { textContent: n })))));
 const { student, control } = measured;
 $("#measured").textContent = `Measured on all of CIFAR-10's test images of ${many}: as it was trained, the student names ${share(student.before)} of them, with the correction of its bias ${share(student.after)}.` +
-  (control ? ` The control, taught by the labels alone: ${share(control.before)} and ${share(control.after)}.` : "");
+  (control ? ` The control, a student alone: ${share(control.before)} and ${share(control.after)}.` : "");
 $("#bias-story").textContent = `From the teacher the student learns what ${one} looks like, but also that there are none. The correction adds ${signed(student.bias)} to its logit of that class` +
   (control ? `, ${signed(control.bias)} to the control's` : "") +
   `: as much as makes it answer "${omitted}" as often as its teacher does, on validation images of the nine other classes. No picture of ${one} is needed for it (Hinton, Vinyals and Dean, 2015, section 3).`;

@@ -5,14 +5,6 @@ const STEPS = 40; // of T, for which places and curve are computed once
 const WIDEST = 1.5; // times as wide as it is high
 const NARROW = 420; // pixels of a map whose pictures are smaller
 const GRIP = 12; // pixels from a line within which a click takes it
-const SUBJECTS = { teacher: "the teacher", student: "the student alone", distilled: "the distilled student" };
-
-function svgNode(tag, attributes = {}, ...children) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
 
 const times = (ratio) => `${ratio < 99 ? ratio.toFixed(1) : "over 99"} times`;
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
@@ -33,12 +25,13 @@ function mapSentence(subject, T, { mean, spread, kinship, thickest, thinnest }, 
 }
 
 function buildMap(stage, recorded) {
-  const { $, props, classes } = stage, K = classes.length, pairs = pairsOf(classes);
+  const { $, props, classes, names } = stage, K = classes.length, pairs = pairsOf(classes);
   const { min_temperature: MIN_T, max_temperature: MAX_T, taught_at: TAUGHT_AT } = props;
   const networks = Object.fromEntries(Object.entries(recorded).map(([role, data]) => [role, decoded(data, K)]));
   const roles = ROLES.filter((role) => networks[role]);
   const means = new Float64Array(K * K), others = new Float64Array(K * K), lines = new Float64Array(pairs.length);
   const linesAt = (role, T) => linesOf(meanProbabilities(networks[role], T, K, means), pairs, K, lines);
+  const subjectOf = (role) => `the ${names[role].toLowerCase()}`;
   const nameOf = (n) => `${classes[pairs[n].i]} – ${classes[pairs[n].j]}`;
 
   // Computed once: the places, by the first network's lines for all, so that between networks the lines alone differ;
@@ -95,21 +88,22 @@ function buildMap(stage, recorded) {
     const at = ((100 * Math.log(T / MIN_T)) / Math.log(MAX_T / MIN_T)).toFixed(2);
     now.setAttribute("x1", at);
     now.setAttribute("x2", at);
-    sentence.data = mapSentence(SUBJECTS[role], T, measures, lines, nameOf, K);
+    sentence.data = mapSentence(subjectOf(role), T, measures, lines, nameOf, K);
     if (chosen !== null) tellLine();
   });
 
-  // One line: its two directions, for each network.
-  const select = $("#map-pair"), panel = $("#map-line");
+  // One line: the images confused by the network shown, and its two directions for each network.
+  const select = $("#map-pair"), panel = $("#map-line"), title = panel.querySelector("h3"), tellImages = buildConfused(stage, panel);
   const answered = Object.fromEntries(roles.map((each) => [each, answers(networks[each], K)]));
   const rows = Object.fromEntries(roles.map((each) => {
     const cells = Array.from({ length: 4 }, () => make("td", { className: "number" }));
-    return [each, { row: make("tr", {}, make("th", { scope: "row", textContent: SHORT_NAMES[each] }), ...cells), cells }];
+    return [each, { row: make("tr", {}, make("th", { scope: "row", textContent: names[each] }), ...cells), cells }];
   }));
   panel.querySelector("tbody").replaceChildren(...Object.values(rows).map(({ row }) => row));
 
   function tellLine() {
     const { i, j } = pairs[chosen];
+    tellImages(networks[role], subjectOf(role), pairs[chosen], stage.T);
     for (const each of roles) {
       meanProbabilities(networks[each], stage.T, K, others);
       const there = others[i * K + j], back = others[j * K + i], { cells } = rows[each];
@@ -124,8 +118,8 @@ function buildMap(stage, recorded) {
     lineNodes.forEach((node, k) => node.classList.toggle("chosen", k === n));
     if (n === null) return;
     const { i, j } = pairs[n], [a, b] = [classes[i], classes[j]], { aClass } = networks[role];
-    panel.querySelectorAll("img").forEach((img, k) => { img.src = examples.get([a, b][k]) ?? ""; });
-    panel.querySelector(".told").textContent = `${capital(nameOf(n))}: how much of its probability a network gives the one class on the ${aClass} recorded images of the other. The pictures are the two examples; the recorded images themselves are not stored.`;
+    title.textContent = capital(nameOf(n));
+    panel.querySelector("caption").textContent = `How much of its probability each network gives the one class, on average over ${aClass} images of the other.`;
     const heads = panel.querySelectorAll("thead .number");
     heads[0].textContent = `${a} taken for ${b}`;
     heads[1].textContent = `${b} taken for ${a}`;
@@ -133,8 +127,22 @@ function buildMap(stage, recorded) {
       rows[each].cells[3].textContent = `${answered[each][i * K + j] + answered[each][j * K + i]} of ${2 * aClass}`;
     }
     tellLine();
+    title.scrollIntoView({ block: "nearest" });
   }
 
+  function close() {
+    choose(null);
+    select.focus();
+  }
+
+  $("#map-close").addEventListener("click", close);
+  for (const node of [panel, select]) {
+    node.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || chosen === null) return;
+      event.preventDefault(); // it is for this panel, and for nothing behind it
+      close();
+    });
+  }
   select.addEventListener("change", () => choose(select.value === "" ? null : Number(select.value)));
   const near = (event) => {
     const box = picture.getBoundingClientRect(), px = event.clientX - box.left, py = event.clientY - box.top;
@@ -165,7 +173,7 @@ function buildMap(stage, recorded) {
     select.replaceChildren(make("option", { value: "", textContent: "none" }),
       ...order.map((n) => make("option", { value: n, textContent: `${nameOf(n)}, ${percent(lines[n])}` })));
     select.value = chosen ?? "";
-    table.caption.textContent = `What ${SUBJECTS[role]} gives to each class at T = ${stage.T.toFixed(2)}, on average over the images of the class at the left. A line of the map is the mean of two cells.`;
+    table.caption.textContent = `What ${subjectOf(role)} gives to each class at T = ${stage.T.toFixed(2)}, on average over the images of the class at the left. A line of the map is the mean of two cells.`;
     cells.forEach((row, i) => row.forEach((cell, j) => {
       cell.textContent = percent(means[i * K + j]);
       cell.dataset.value = means[i * K + j];
@@ -175,7 +183,7 @@ function buildMap(stage, recorded) {
 
   // Which network; and its curve under the slider.
   const buttons = roles.map((each) => {
-    const button = make("button", { type: "button", className: each, textContent: SHORT_NAMES[each] });
+    const button = make("button", { type: "button", className: each, textContent: names[each] });
     button.addEventListener("click", () => show(each));
     return button;
   });
@@ -189,13 +197,13 @@ function buildMap(stage, recorded) {
     $("#map-curve .under").setAttribute("d", `M0 100L${points.join("L")}L100 100Z`);
     const best = spreads[role].indexOf(Math.max(...spreads[role]));
     const why = best > 0 && best < STEPS ? " Colder, they grow thin; hotter, they grow alike: most is to be learnt of kinship in between." : "";
-    $("#map-best").textContent = `The curve under the slider is how much the ${pairs.length} lines of ${SUBJECTS[role]} differ (their standard deviation): most near T = ${temperatures[best].toFixed(1)}.${why} The distilled student was taught at T = ${TAUGHT_AT}.`;
+    $("#map-best").textContent = `The curve under the slider is how much the ${pairs.length} lines of ${subjectOf(role)} differ (their standard deviation): most near T = ${temperatures[best].toFixed(1)}.${why} The distilled student was taught at T = ${TAUGHT_AT}.`;
     settle();
     draw();
   }
 
   const { aClass } = networks[roles[0]];
-  $("#map-note").textContent = `A line is as thick as the mean of two probabilities: what the network gives the one class on ${aClass} validation images of the other, on average, and the other way round. Colour marks lines that stand out from the mean of all ${pairs.length}; grey ones say little. Classes lie the nearer to one another the more ${SUBJECTS[roles[0]]} takes them for one another.`;
+  $("#map-note").textContent = `A line is as thick as the mean of two probabilities: what the network gives the one class on ${aClass} validation images of the other, on average, and the other way round. Colour marks lines that stand out from the mean of all ${pairs.length}; grey ones say little. Classes lie the nearer to one another the more ${subjectOf(roles[0])} takes them for one another.`;
   new ResizeObserver(() => {
     size = { width: picture.clientWidth, height: picture.clientHeight };
     picture.setAttribute("viewBox", `0 0 ${size.width} ${size.height}`);

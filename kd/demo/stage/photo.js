@@ -155,7 +155,7 @@ function buildExamples(stage) {
       make("img", { src: value.picture, alt: value.example, width: 44, height: 44 }));
     button.addEventListener("click", () => {
       stage.pause();
-      if (stage.value?.file) source.leaveUpload();
+      source.leaveUpload();
       stage.show(source.examples[position]);
       stage.settleLater();
     });

@@ -4,7 +4,7 @@ const MOMENT_SECONDS = 0.5, REDUCED_SECONDS = 1.2; // of play; where motion is t
 const CURVE = { width: 420, height: 180, left: 42, right: 10, top: 8, bottom: 20 };
 
 function buildReplay(stage, { epochs, students }) {
-  const { $, classes, source } = stage, K = classes.length, last = epochs.length - 1;
+  const { $, classes, source, names } = stage, K = classes.length, last = epochs.length - 1;
   const slider = $("#replay-slider"), play = $("#replay-play"), table = $("#replay-table"), view = $("#replay");
   const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
   const stored = Object.fromEntries(STUDENTS.map((role) => [role, Int8Array.from(atob(students[role].logits), (letter) => letter.charCodeAt(0))]));
@@ -83,7 +83,7 @@ function buildReplay(stage, { epochs, students }) {
         const isRight = answerOf(logitsOf(role, k)) === k;
         right[role] += isRight;
         marks[role].classList.toggle("wrong", !isRight);
-        return `${SHORT_NAMES[role].toLowerCase()} ${isRight ? "right" : "wrong"}`;
+        return `${names[role].toLowerCase()} ${isRight ? "right" : "wrong"}`;
       });
       button.setAttribute("aria-label", `${classes[k]}: ${said.join(", ")}`);
     });
@@ -92,14 +92,14 @@ function buildReplay(stage, { epochs, students }) {
       ways[role].setAttribute("points", epochs.slice(0, moment + 1).map((_, m) => `${across(m)},${up(accuracyAt(role, m))}`).join(" "));
       ends[role].setAttribute("cx", across(moment));
       ends[role].setAttribute("cy", up(share));
-      $(`#replay figcaption .${role}`).textContent = `${SHORT_NAMES[role]} ${percent(share)}`;
+      $(`#replay figcaption .${role}`).textContent = `${names[role]} ${percent(share)}`;
     }
     table.dataset.moment = moment;
     table.dataset.temperature = stage.T;
     label.data = momentText(epochs[moment]);
     slider.setAttribute("aria-valuetext", label.data);
     const truth = example, [alone, distilled] = STUDENTS.map((role) => totalVariation(logP.teacher, logP[role]));
-    sentence.data = `${label.data}, at T = ${stage.T.toFixed(2)}, ${classes[truth]} gets ${percent(Math.exp(logP.student[truth]))} from the student alone and ${percent(Math.exp(logP.distilled[truth]))} from the distilled one; the teacher gives it ${percent(Math.exp(logP.teacher[truth]))}. ${nearness(alone, distilled)} Of the ten examples the one is right on ${right.student}, the other on ${right.distilled}.`;
+    sentence.data = `${label.data}, at T = ${stage.T.toFixed(2)}, ${classes[truth]} gets ${percent(Math.exp(logP.student[truth]))} from the student alone and ${percent(Math.exp(logP.distilled[truth]))} from the distilled student; the teacher gives it ${percent(Math.exp(logP.teacher[truth]))}. ${nearness(alone, distilled)} Of the ten examples the one is right on ${right.student}, the other on ${right.distilled}.`;
   });
 
   function choose(k) {
@@ -138,7 +138,7 @@ function buildReplay(stage, { epochs, students }) {
   document.addEventListener("keydown", (event) => event.key === "Escape" && playing && pause());
 
   slider.max = last;
-  $("#replay-note").textContent = `Upper bar: the student alone; lower bar: the distilled one; outline: the teacher as it is, who does not learn any more. Below each example stand the marks of the students who answer it rightly. Accuracy is that on the validation images after each epoch; within the first it is that on the recorded ones of them.`;
+  $("#replay-note").textContent = `Upper bar: the student alone; lower bar: the distilled student; outline: the teacher as it is, who does not learn any more. Below each example stand the marks of the students who answer it rightly. Accuracy is that on the validation images after each epoch; within the first it is that on the recorded ones of them.`;
   choose(example);
   go(last);
   stage.views.push({

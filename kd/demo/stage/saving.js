@@ -1,8 +1,6 @@
 // ---- saving the chart: an SVG drawn from the present numbers, or a PNG of it ----------------------------
 
-const SVG = "http://www.w3.org/2000/svg";
-const PICTURE = { width: 720, row: 30, top: 76, left: 130, room: 330, numbers: [540, 620, 700], pixelRatio: 2 };
-const SHORT_NAMES = { teacher: "Teacher", student: "Alone", distilled: "Distilled" };
+const PICTURE = { width: 740, row: 30, top: 76, left: 130, room: 310, numbers: [505, 607, 724], pixelRatio: 2 };
 
 function buildSaving(stage) {
   const { $, options } = stage;
@@ -13,20 +11,14 @@ function buildSaving(stage) {
     const colours = getComputedStyle(stage.element), ink = colours.color;
     const ground = colours.getPropertyValue("--body-background-fill").trim(); // the body itself stays white in a dark page
     const height = top + row * stage.rows.length + 16;
-    const svg = document.createElementNS(SVG, "svg");
-    const add = (tag, attributes, text = "") => {
-      const node = svg.appendChild(document.createElementNS(SVG, tag));
-      for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-      node.textContent = text;
-    };
     const write = (x, y, text, more = {}) => add("text", { x, y, fill: ink, ...more }, text);
     const colour = (role) => colours.getPropertyValue(`--${role}`).trim();
     const lengthOf = (p) => (options.log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);
     const frame = { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": "system-ui, sans-serif", "font-size": 13 };
-    for (const [name, value] of Object.entries(frame)) svg.setAttribute(name, value);
+    const svg = svgNode("svg", frame), add = (tag, attributes, text = "") => svg.append(svgNode(tag, attributes, text));
     add("rect", { width, height, fill: ground });
     write(16, 28, `Soft targets at T = ${stage.T.toFixed(2)}` + (options.log ? ", logarithmic scale" : ""), { "font-size": 16, "font-weight": 700 });
-    ROLES.forEach((role, i) => write(numbers[i], 60, SHORT_NAMES[role], { "text-anchor": "end", "font-weight": 600, fill: colour(role) }));
+    ROLES.forEach((role, i) => write(numbers[i], 60, stage.names[role], { "text-anchor": "end", "font-weight": 600, fill: colour(role) }));
     const places = options.order === "teacher" ? stage.order : stage.order.map((_, k) => k);
     places.forEach((k, place) => {
       const { cells, texts } = stage.rows[k], y = top + row * place, p = (role) => +cells[role].dataset.value;

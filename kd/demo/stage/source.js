@@ -6,6 +6,10 @@ const PATIENCE_SECONDS = 20; // with what was recorded
 function gradioSource(props, trigger, watch) {
   // One question at a time, numbered; of those that wait, the last one counts. An answer may be announced twice.
   let asked = 0, answered = 0, next = null;
+  // The file of the photo that the visitor has brought; null when it was removed, or an example or nothing is wanted.
+  // Undefined as long as no photo was announced (page.py, gallery.js): a page without a server sees to it by itself.
+  let wanted;
+  document.addEventListener("photo", ({ detail }) => { wanted = detail; });
   return {
     // What every example shows, in class order: as answers, see `receive`.
     examples: props.examples,
@@ -18,8 +22,11 @@ function gradioSource(props, trigger, watch) {
     },
     // Whether an answer to a crop is still to come.
     get waiting() { return asked > answered; },
-    // An example is shown: the component of uploads holds none any more.
+    get wanted() { return wanted; },
+    // An example is shown: the component of uploads holds none any more, and none is waited for.
     leaveUpload() {
+      if (!wanted) return;
+      wanted = null;
       trigger("example");
     },
     // Show the tab of the class that one student never saw, and its first control as soon as it is there.

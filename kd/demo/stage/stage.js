@@ -6,16 +6,11 @@ const ROLES = ["teacher", "student", "distilled"];
 const STUDENTS = ["student", "distilled"];
 const SETTLE_MILLISECONDS = 500;
 
-function make(tag, properties = {}, ...children) {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children);
-  return node;
-}
-
 const stage = {
   element, props,
   source: gradioSource(props, trigger, watch),
   classes: props.classes,
+  names: Object.fromEntries(ROLES.map((role) => [role, props.examples[0].models[role].name])), // of the networks
   T: props.start_temperature,
   value: null, // the answer to the present image, {problem}, or null
   previous: null, // the answer to the image before
@@ -75,7 +70,7 @@ let drawnThisFrame = false, drawAgain = false, settling = null;
 
 // One sentence for screen readers, after the hand.
 function spokenSummary({ T, value, order, logP }) {
-  const shares = ROLES.map((role) => `${value.models[role].name} ${percent(Math.exp(logP[role][order[0]]))}`);
+  const shares = ROLES.map((role) => `${stage.names[role]} ${percent(Math.exp(logP[role][order[0]]))}`);
   return `At temperature ${T.toFixed(2)}, ${value.classes[order[0]]}: ${shares.join(", ")}. ${sentenceOf(stage).slice(0, 3).join("")}`;
 }
 stage.views.push({
@@ -87,12 +82,20 @@ for (const build of [buildTemperature, buildChart, buildAnswers, buildMeasures, 
 }
 buildAddress(stage); // it shows the first image
 buildConnection(stage);
+// Whether an answer to a photo comes when that is not wanted any more: it was removed, or an example is shown.
+function comesTooLate(answer) {
+  const { wanted } = stage.source;
+  if (wanted === undefined) return false;
+  if (answer?.models) return answer.file !== wanted;
+  return !wanted && !stage.value?.file; // that there is none, or why
+}
+
 stage.source.receive((answer) => {
   // The answer to another part of a photo comes without the photo; too late, it is none of the present image.
   if (answer?.models && !answer.photo) {
     if (answer.file !== stage.value?.file) return;
     answer = { ...answer, photo: stage.value.photo };
-  }
+  } else if (comesTooLate(answer)) return;
   stage.show(answer);
   stage.settleLater();
 });

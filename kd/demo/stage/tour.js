@@ -21,7 +21,7 @@ function tourSteps({ props, classes }) {
     ) },
     { T: TAUGHT_AT, title: "The students", students: true, caption: ({ models }) => {
       const shared = (role) => orderShared(models, role).toFixed(2);
-      return `Of the teacher's order of the other nine the student alone (ring) shares ${shared("student")}, the distilled one (disc) ${shared("distilled")}. 1 is the same order, 0 none of it.`;
+      return `Of the teacher's order of the other nine the student alone (ring) shares ${shared("student")}, the distilled student (disc) ${shared("distilled")}. 1 is the same order, 0 none of it.`;
     } },
   ];
   if (omitted >= 0) {

@@ -1,0 +1,16 @@
+// ---- elements, made in one call: a tag, its properties or attributes, and what stands in it -----------------
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function make(tag, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
+}
+
+function svgNode(tag, attributes = {}, ...children) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
