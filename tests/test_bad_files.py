@@ -244,6 +244,7 @@ OF_EVERY_KIND = {
 MODES = {"16 bit.png": "I;16", "transparent.png": "RGBA", "palette.gif": "P", "float.tiff": "F"}
 
 
+@pytest.mark.slow
 def test_the_largest_allowed_image_of_every_kind_needs_bounded_memory_and_time(tmp_path):
     for name, options in OF_EVERY_KIND.items():
         mode = MODES.get(name, "RGB")

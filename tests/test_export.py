@@ -103,6 +103,7 @@ def test_pt2_takes_images_as_they_are_in_any_number_and_answers_as_pytorch(class
     torch.testing.assert_close(program(images(count)), classifier(images(count)), atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "stem"), [("resnet50", "imagenet"), ("mobilenet_v2", "cifar")])
 @torch.inference_mode()
 def test_the_real_networks_come_through_whole(architecture, stem):
