@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import train.export
-from kd import checkpoint, export, models
+from kd import checkpoint, evaluation, export, models
 from kd.cifar10 import CLASSES, NORMALISATIONS
 from kd.hub import Classifier
 from train.export import EXPORT, FILES
@@ -59,7 +59,7 @@ def small_checkpoint(classifier, make_network, tmp_path, monkeypatch):
 @pytest.fixture
 def command(data_dir, tmp_path, monkeypatch):
     """Runs the command in this process, with few rounds of timing; returns what export.json says."""
-    monkeypatch.setattr(train.export, "LATENCY_RUNS", 2)
+    monkeypatch.setattr(evaluation, "LATENCY_RUNS", 2)
     output = tmp_path / "exports"
 
     def run(folder, *arguments):

@@ -393,6 +393,7 @@ def test_a_browser_that_gets_no_network_shows_the_examples_at_any_temperature(se
                 assert shown[role] == pytest.approx(np.exp(z - z.max()) / np.exp(z - z.max()).sum(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_photos_of_all_kinds_get_the_servers_logits_and_warning(visit_site, answering, tiny_trio, tmp_path):
     page = visit_site()
     found, warned, text = {}, set(), warning(tiny_trio.out_of_class)
