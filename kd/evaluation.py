@@ -89,15 +89,15 @@ def reliability(logits: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) ->
     below and closed above: (0, 1/bins], ..., ((bins - 1)/bins, 1].
 
     Returns:
-        Lists with an entry an interval: images, and the sums over them of confidence and of right answers.
+        Lists with an entry an interval: images, and the sums over them of confidence and of right predictions.
     """
-    confidence, answer = F.softmax(logits.double(), dim=1).max(dim=1)
+    confidence, predicted = F.softmax(logits.double(), dim=1).max(dim=1)
     interval = (confidence * bins).ceil().long().clamp(1, bins) - 1
     zeros = torch.zeros(bins, dtype=torch.double)
     return {
         "images": torch.bincount(interval, minlength=bins).tolist(),
         "confidence": zeros.index_add(0, interval, confidence).tolist(),
-        "right": zeros.index_add(0, interval, (answer == labels).double()).tolist(),
+        "right": zeros.index_add(0, interval, (predicted == labels).double()).tolist(),
     }
 
 
@@ -112,7 +112,7 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = CALIBRATION_BI
 
 
 def agreement(logits: Tensor, others: Tensor) -> float:
-    """Share of the images on which two networks give the same answer; 0 to 1."""
+    """Share of the images of which two networks predict the same class; 0 to 1."""
     return (logits.argmax(dim=1) == others.argmax(dim=1)).double().mean().item()
 
 

@@ -47,9 +47,9 @@ class Responses(NamedTuple):
 
 @torch.inference_mode()
 def responses(network: nn.Module, images: Tensor, normalisation: Normalisation, batch_size: int = 500) -> Responses:
-    """Let a network, in evaluation mode, look at images: uint8, (N, 3, H, W), on its device; the answer is on the CPU.
+    """Let a network, in evaluation mode, look at images: uint8, (N, 3, H, W), on its device.
 
-    The network is one of `kd.models.build`.
+    The network is one of `kd.models.build`; what is returned is on the CPU.
     """
     parts = []
     for batch in images.split(batch_size):
@@ -155,17 +155,17 @@ def compared(
     centre, inverse_covariance = fit_distance(validation.contrasts)
     means = F.normalize(torch.stack([validation.features[labels == label].mean(dim=0) for label in labels.unique()]))
     scores = {
-        "energy": lambda found: energy_score(found.logits),
-        "first layer": lambda found: -distance(found.contrasts, centre, inverse_covariance),
-        "maximum softmax": lambda found: found.logits.double().softmax(dim=1).amax(dim=1),
-        "energy / norm of features": lambda found: energy_score(found.logits) / found.features.norm(dim=1).double(),
-        "cosine with class means": lambda found: (F.normalize(found.features) @ means.T).amax(dim=1).double(),
+        "energy": lambda looked: energy_score(looked.logits),
+        "first layer": lambda looked: -distance(looked.contrasts, centre, inverse_covariance),
+        "maximum softmax": lambda looked: looked.logits.double().softmax(dim=1).amax(dim=1),
+        "energy / norm of features": lambda looked: energy_score(looked.logits) / looked.features.norm(dim=1).double(),
+        "cosine with class means": lambda looked: (F.normalize(looked.features) @ means.T).amax(dim=1).double(),
     }
     warner = Warner.fit(validation, share)
-    found = {"energy or first layer": _mean(warner.share(seen) for seen in strange.values())}
+    found = {"energy or first layer": _mean(warner.share(looked) for looked in strange.values())}
     for name, score in scores.items():
         threshold = score(validation).quantile(share)
-        found[name] = _mean((score(seen) < threshold).double().mean().item() for seen in strange.values())
+        found[name] = _mean((score(looked) < threshold).double().mean().item() for looked in strange.values())
     return found
 
 
