@@ -23,8 +23,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import safetensors.torch
 import torch
-from huggingface_hub import load_state_dict_from_file, save_torch_state_dict
+from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -93,7 +94,7 @@ def _write(weights: dict[str, Tensor], config: dict, staging: Path) -> None:
     """Write all files of a checkpoint, to the disk."""
     try:
         save_torch_state_dict(weights, staging, max_shard_size=MAX_SHARD_BYTES)
-        new = {path.name: _fingerprint(path) for path in sorted(staging.iterdir())}
+        new = {path.name: _fingerprint(path.read_bytes()) for path in sorted(staging.iterdir())}
         write_json(staging / CONFIG, {**config, "weights": new})
         for name in new:
             (staging / name).chmod(0o644)  # safetensors writes for the owner alone; a Space reads as another user
@@ -174,34 +175,30 @@ def load(folder: str | Path) -> tuple[nn.Module, dict]:
     folder = Path(folder)
     config = load_config(folder)
     while True:
-        network = problem = None
         try:
-            network = _network(folder, config)
-        except CheckpointError as error:
-            problem = error
-        now = load_config(folder)
-        if now["weights"] == config["weights"]:
-            break
-        config = now  # another one was put in its place while this was read
-    if problem:
-        raise problem
-    return network, config
+            return _network(folder, config), config
+        except CheckpointError:
+            now = load_config(folder)
+            if now == config:
+                raise
+            config = now  # another one was put in its place while this was read
 
 
 def _network(folder: Path, config: dict) -> nn.Module:
     """The network that a config describes, verified."""
     try:
+        weights: dict[str, Tensor] = {}
         for name, expected in config["weights"].items():
             path = folder / name
             if not path.is_file():
                 raise CheckpointError(f"{folder} is missing {name}: {_way_out(folder)}")
-            if _fingerprint(path) != expected:
+            # Read once, so that what is verified is what is loaded; and not at all where the size alone is wrong.
+            content = path.read_bytes() if path.stat().st_size == expected["bytes"] else b""
+            if _fingerprint(content) != expected:
                 raise CheckpointError(f"{path} is damaged or not the one that {CONFIG} describes: {_way_out(folder)}")
+            if name.endswith(".safetensors"):
+                weights |= safetensors.torch.load(content)
         network = models.build(config["architecture"], config["stem"])
-        shards = [folder / name for name in config["weights"] if name.endswith(".safetensors")]
-        weights: dict[str, Tensor] = {}
-        for shard in shards:
-            weights |= load_state_dict_from_file(shard, safe=True)
         broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
         if broken:
             raise ValueError(f"{broken[0]} holds what is no number, or infinite")
@@ -390,9 +387,8 @@ def write_json(path: Path, content: object) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
 
 
-def _fingerprint(path: Path) -> dict:
-    with open(path, "rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+def _fingerprint(content: bytes) -> dict:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _way_out(folder: Path) -> str:

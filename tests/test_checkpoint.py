@@ -646,9 +646,9 @@ def test_a_save_that_another_one_overtakes_is_whole_and_the_last_one_stays(folde
     assert sorted(path.name for path in folder.iterdir()) == sorted([CONFIG, *config["weights"]])
 
 
-def save_again_and_again(folder, network, value):
+def save_again_and_again(folder, network, values):
     torch.set_num_threads(1)
-    for _ in range(25):
+    for value in values:
         checkpoint.save(*filled(network, value), folder)
 
 
@@ -656,9 +656,12 @@ def test_of_processes_that_save_into_one_folder_a_reader_finds_one_or_the_other_
     folder, make_network, monkeypatch
 ):
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no power is cut here, and it takes most of the time
-    checkpoint.save(*filled(make_network(), 1), folder)
+    checkpoint.save(*filled(make_network(), 0), folder)
     forked = multiprocessing.get_context("fork")
-    writers = [forked.Process(target=save_again_and_again, args=(folder, make_network(), value)) for value in (1, 2)]
+    writers = [
+        forked.Process(target=save_again_and_again, args=(folder, make_network(), values))
+        for values in (range(1, 50, 2), range(2, 50, 2))
+    ]
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):
