@@ -24,7 +24,7 @@ import httpx
 from PIL import Image
 
 from kd.demo.crowd import MAX_IMAGES
-from kd.inference import MAX_PIXELS
+from kd.photo import MAX_PIXELS
 from tests.benchmark_page import report
 from tests.serving import resident_bytes, serve
 from tests.visitors import RefusalError, Visitor, photo_bytes

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from kd.cifar10 import IMAGE_SIZE
-from kd.inference import (
+from kd.photo import (
     ENOUGH,
     FORMATS,
     MAX_FILE_BYTES,

@@ -16,11 +16,12 @@ from PIL import Image
 import kd.site.runtime
 from kd import checkpoint, export
 from kd.cifar10 import CLASSES
-from kd.demo.seen import warning
+from kd.demo.stage_view import warning
 from kd.hub import Classifier
-from kd.inference import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
+from kd.inference import Trio
 from kd.models import ROLES
 from kd.out_of_class import Warner, responses
+from kd.photo import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, read_photo, to_network_size
 from kd.site.runtime import FILES, VERSION, RuntimeFetchError, fetch_runtime
 from tests.browser import EXAMPLES, PATIENCE, answered_anew, choose_example, drag, example_shown, table, upload
 from tests.serving import ROOT, FileServer

@@ -7,8 +7,9 @@ from PIL import Image
 
 from kd.demo.crowd import MAX_IMAGES, TURNS
 from kd.demo.uploads import path_of, photo_or_sentence, read_upload
-from kd.inference import BATCH, PhotoError, Trio, to_network_size
+from kd.inference import BATCH, Trio
 from kd.losses import MAX_TEMPERATURE, MIN_TEMPERATURE
+from kd.photo import PhotoError, to_network_size
 
 # The API page runs it together into one paragraph.
 DESCRIPTION = f"""Classify an image, or a list of up to {MAX_IMAGES} images, with the three networks. An image is a \
