@@ -283,7 +283,7 @@ def test_strong_recipe_runs_to_its_end(few_images, tmp_path):
 def test_strong_recipe_distils_a_teacher_into_a_student(few_images, teacher, tmp_path):
     arguments = "--recipe strong --epochs 1 --batch-size 64 --device cpu --record --teacher-logits".split()
     folders = [tmp_path / "logits", "--teacher", teacher, "--data-dir", few_images, "--output-dir", tmp_path]
-    run("train.distill", *arguments, *folders)
+    train.run.main("distilled", [*map(str, [*arguments, *folders])])
     _, config = checkpoint.load(tmp_path)
     assert (config["role"], config["stem"], config["precision"]) == (
         "distilled",
