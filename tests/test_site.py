@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ from kd.photo import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, read_photo, to_networ
 from kd.site.runtime import FILES, VERSION, RuntimeFetchError, fetch_runtime
 from tests.browser import EXAMPLES, PATIENCE, answered_anew, choose_example, drag, example_shown, table, upload
 from tests.serving import ROOT, FileServer
-from tests.test_accessibility import SETTINGS, findings
+from tests.test_accessibility import SETTINGS, TWO_AND_SLOW_TWO, findings
 from tests.test_photos import png_that_claims
 from train.export import main
 
@@ -225,7 +226,7 @@ def fifty_pictures(tmp_path):
 @torch.inference_mode()
 def test_the_same_photo_gives_the_same_logits_in_the_browser(runtime, student, page, shrunk, tmp_path, pictures):
     classifier, load = student
-    paths = [*list(fifty_pictures(tmp_path))[:pictures], *sorted(EXAMPLES.glob("*.png"))]
+    paths = [*itertools.islice(fifty_pictures(tmp_path), pictures), *sorted(EXAMPLES.glob("*.png"))]
     answers = page.evaluate(
         """async ([load, questions]) => {
             const worker = new Worker("networks.js", { type: "module" }), answers = [];
@@ -399,7 +400,7 @@ def test_a_browser_that_gets_no_network_shows_the_examples_at_any_temperature(se
 def test_photos_of_all_kinds_get_the_servers_logits_and_warning(visit_site, answering, tiny_trio, tmp_path):
     page = visit_site()
     found, warned, text = {}, set(), warning(tiny_trio.out_of_class)
-    for path in [*list(fifty_pictures(tmp_path))[:14], EXAMPLES / "dog.png"]:
+    for path in [*itertools.islice(fifty_pictures(tmp_path), 14), EXAMPLES / "dog.png"]:
         upload(page, path)
         expected = answering(path)
         found[path.name] = apart(page, expected)
@@ -560,7 +561,7 @@ def test_without_a_camera_a_sentence_says_so(visit_site):
     assert page.locator("#photo").is_visible()
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", TWO_AND_SLOW_TWO)
 def test_axe_finds_nothing_serious_on_the_page_without_a_server(visit_site, setting):
     page = visit_site(**SETTINGS[setting])
     assert findings(page) == []
