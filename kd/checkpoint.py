@@ -8,22 +8,24 @@ A checkpoint is a folder:
     training-state.pt               while the run is not at its end: what it needs to go on
 
 config.json holds the size and sha256 of every weight file, so that damage and mixed-up files are
-found before a network answers with them. Nothing in the folder is executed: JSON and safetensors
+found before a network computes with them. Nothing in the folder is executed: JSON and safetensors
 hold data alone. Shards under 10 MB go to a Hugging Face Space by plain git.
 """
 
+import contextlib
 import hashlib
 import io
 import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import safetensors.torch
 import torch
-from huggingface_hub import load_state_dict_from_file, save_torch_state_dict
+from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -31,10 +33,16 @@ from kd import models
 from kd.cifar10 import CLASSES, NORMALISATIONS, Normalisation
 from kd.recipe import Recipe
 
+try:
+    import fcntl
+except ImportError:  # Windows: one writer of a folder at a time
+    fcntl = None
+
 CONFIG = "config.json"
 HISTORY = "history.jsonl"
 STATE = "training-state.pt"
-STAGING, COMPLETE = "checkpoint.tmp", "checkpoint.new"  # where `save` writes, before and after all of it is on the disk
+STAGING = "checkpoint.tmp"  # with the writer's number, where `save` writes
+COMPLETE = "checkpoint.new"  # what that is called once all of it is on the disk, and until it is in its place
 INDEX = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 9_500_000  # of tensors; a header of some kilobytes comes on top
 
@@ -47,6 +55,8 @@ class CheckpointError(ValueError):
 
 def save(network: nn.Module, config: dict, folder: str | Path, *, half: bool = False) -> None:
     """Write a checkpoint; until all of it is on the disk, an older one in its place stays whole.
+
+    Of several writers of one folder, processes or threads, each writes whole; the last one's checkpoint stays.
 
     Args:
         network: its weights are stored as they are, on whatever device.
@@ -63,25 +73,67 @@ def save(network: nn.Module, config: dict, folder: str | Path, *, half: bool = F
         name: tensor.detach().to("cpu", torch.float16 if half and tensor.ndim > 1 else tensor.dtype).contiguous()
         for name, tensor in network.state_dict().items()
     }
-    finish_save(folder)
-    staging = folder / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = folder / f"{STAGING}.{os.getpid()}.{next(_WRITERS)}"
+    with contextlib.ExitStack() as until_written:
+        with _lock(folder):
+            _put_in_place(folder)
+            _remove_what_killed_writers_left(folder)
+            staging.mkdir()
+            until_written.callback(shutil.rmtree, staging, ignore_errors=True)
+            until_written.enter_context(_lock(staging))
+        _write(weights, config, staging)
+        with _lock(folder):
+            _put_in_place(folder)  # of another writer who was killed meanwhile
+            os.rename(staging, folder / COMPLETE)  # all of it is on the disk: from here on, the new checkpoint counts
+            _to_disk(folder)
+            _put_in_place(folder)
+
+
+def _write(weights: dict[str, Tensor], config: dict, staging: Path) -> None:
+    """Write all files of a checkpoint, to the disk."""
     try:
         save_torch_state_dict(weights, staging, max_shard_size=MAX_SHARD_BYTES)
-        new = {path.name: _fingerprint(path) for path in sorted(staging.iterdir())}
+        new = {path.name: _fingerprint(path.read_bytes()) for path in sorted(staging.iterdir())}
         write_json(staging / CONFIG, {**config, "weights": new})
         for name in new:
             (staging / name).chmod(0o644)  # safetensors writes for the owner alone; a Space reads as another user
             _to_disk(staging / name)
         _to_disk(staging)
-        os.rename(staging, folder / COMPLETE)  # all of it is on the disk: from here on, the new checkpoint counts
-        _to_disk(folder)
     except SafetensorError as error:  # which does not tell a full disk from anything else
         raise OSError(f"the weights could not be written: {error}") from error
+
+
+def _remove_what_killed_writers_left(folder: Path) -> None:
+    """Remove the unfinished files of writers that are gone; whoever still writes holds the lock of his."""
+    for left in folder.glob(f"{STAGING}*"):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), _lock(left, wait=False):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Hold a folder's lock; it ends with this process at the latest.
+
+    Where there are no locks, as on Windows and on some network drives, nothing is held.
+
+    Raises:
+        BlockingIOError: another thread or process holds it, and this one is not to wait.
+    """
+    if fcntl is None:
+        yield
+        return
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass
+        yield
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    finish_save(folder)
+        os.close(file)
 
 
 def finish_save(folder: Path) -> None:
@@ -90,6 +142,13 @@ def finish_save(folder: Path) -> None:
     Raises:
         OSError: the folder is not writable.
     """
+    if (folder / COMPLETE).is_dir():
+        with _lock(folder):
+            _put_in_place(folder)
+
+
+def _put_in_place(folder: Path) -> None:
+    """Move a complete checkpoint, if there is one, over an older one; for the holder of the folder's lock."""
     complete = folder / COMPLETE
     if not complete.is_dir():
         return
@@ -115,18 +174,31 @@ def load(folder: str | Path) -> tuple[nn.Module, dict]:
     """
     folder = Path(folder)
     config = load_config(folder)
+    while True:
+        try:
+            return _network(folder, config), config
+        except CheckpointError:
+            now = load_config(folder)
+            if now == config:
+                raise
+            config = now  # another one was put in its place while this was read
+
+
+def _network(folder: Path, config: dict) -> nn.Module:
+    """The network that a config describes, verified."""
     try:
+        weights: dict[str, Tensor] = {}
         for name, expected in config["weights"].items():
             path = folder / name
             if not path.is_file():
                 raise CheckpointError(f"{folder} is missing {name}: {_way_out(folder)}")
-            if _fingerprint(path) != expected:
+            # Read once, so that what is verified is what is loaded; and not at all where the size alone is wrong.
+            content = path.read_bytes() if path.stat().st_size == expected["bytes"] else b""
+            if _fingerprint(content) != expected:
                 raise CheckpointError(f"{path} is damaged or not the one that {CONFIG} describes: {_way_out(folder)}")
+            if name.endswith(".safetensors"):
+                weights |= safetensors.torch.load(content)
         network = models.build(config["architecture"], config["stem"])
-        shards = [folder / name for name in config["weights"] if name.endswith(".safetensors")]
-        weights: dict[str, Tensor] = {}
-        for shard in shards:
-            weights |= load_state_dict_from_file(shard, safe=True)
         broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
         if broken:
             raise ValueError(f"{broken[0]} holds what is no number, or infinite")
@@ -137,7 +209,7 @@ def load(folder: str | Path) -> tuple[nn.Module, dict]:
         raise CheckpointError(
             f"{folder} does not hold the network it describes ({error}): {_way_out(folder)}"
         ) from error
-    return network.eval(), config
+    return network.eval()
 
 
 def load_config(folder: str | Path) -> dict:
@@ -315,9 +387,8 @@ def write_json(path: Path, content: object) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
 
 
-def _fingerprint(path: Path) -> dict:
-    with open(path, "rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+def _fingerprint(content: bytes) -> dict:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _way_out(folder: Path) -> str:

@@ -1,9 +1,12 @@
-"""What is measured of a network: accuracy, likelihood, calibration, agreement with the teacher, energy.
+"""What is measured of a network: accuracy, likelihood, calibration, agreement with the teacher, energy, latency.
 
-Logits come from a network or a checkpoint; all metrics are pure functions of logits or probabilities and labels, and
-return plain floats.
+Logits come from a network or a checkpoint; all metrics but the latency are pure functions of logits or probabilities
+and labels, and return plain floats.
 """
 
+import statistics
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -15,6 +18,7 @@ from kd.cifar10 import CLASSES, LabelledImages, Normalisation, normalise
 from kd.device import autocast
 
 CALIBRATION_BINS = 15
+LATENCY_WARM_UP, LATENCY_RUNS = 10, 100
 
 
 @torch.inference_mode()
@@ -85,15 +89,15 @@ def reliability(logits: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) ->
     below and closed above: (0, 1/bins], ..., ((bins - 1)/bins, 1].
 
     Returns:
-        Lists with an entry an interval: images, and the sums over them of confidence and of right answers.
+        Lists with an entry an interval: images, and the sums over them of confidence and of right predictions.
     """
-    confidence, answer = F.softmax(logits.double(), dim=1).max(dim=1)
+    confidence, predicted = F.softmax(logits.double(), dim=1).max(dim=1)
     interval = (confidence * bins).ceil().long().clamp(1, bins) - 1
     zeros = torch.zeros(bins, dtype=torch.double)
     return {
         "images": torch.bincount(interval, minlength=bins).tolist(),
         "confidence": zeros.index_add(0, interval, confidence).tolist(),
-        "right": zeros.index_add(0, interval, (answer == labels).double()).tolist(),
+        "right": zeros.index_add(0, interval, (predicted == labels).double()).tolist(),
     }
 
 
@@ -108,7 +112,7 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = CALIBRATION_BI
 
 
 def agreement(logits: Tensor, others: Tensor) -> float:
-    """Share of the images on which two networks give the same answer; 0 to 1."""
+    """Share of the images of which two networks predict the same class; 0 to 1."""
     return (logits.argmax(dim=1) == others.argmax(dim=1)).double().mean().item()
 
 
@@ -121,6 +125,28 @@ def energy_score(logits: Tensor) -> Tensor:
         float64, (N,).
     """
     return logits.double().logsumexp(dim=1)
+
+
+@torch.inference_mode()
+def latencies(networks: Mapping[str, Callable[[Tensor], Tensor]], image: Tensor) -> dict[str, float]:
+    """Median milliseconds that each network takes for an image on one core, taken in turns, after a warm-up.
+
+    Args:
+        networks: by name, in any form that can be called, on the CPU.
+        image: float32, (1, 3, H, W), in the memory format that they are used with.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    seconds: dict[str, list[float]] = {name: [] for name in networks}
+    try:
+        for _ in range(LATENCY_WARM_UP + LATENCY_RUNS):
+            for name, network in networks.items():
+                started = time.perf_counter()
+                network(image)
+                seconds[name].append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
+    return {name: round(statistics.median(times[LATENCY_WARM_UP:]) * 1000, 3) for name, times in seconds.items()}
 
 
 def measure(logits: Tensor, labels: Tensor) -> dict:

@@ -1,8 +1,6 @@
-"""From a photo to the logits of the three networks: reading any image, one input, three answers."""
+"""A trained network at work: one checkpoint's, and the page's three, with what they say of an image."""
 
-import io
 import logging
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 
 from kd import checkpoint
@@ -18,222 +16,11 @@ from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
 from kd.losses import check_temperature
 from kd.models import ROLES, count_parameters, first_layer, fuse_norms
 from kd.out_of_class import Warner, contrasts
+from kd.photo import CENTRE, Crop, read_photo, to_network_size
 from kd.results import RESULTS, read_results, results_of, training_sentences, warning_rates
 
 _log = logging.getLogger(__name__)
-
-MAX_FILE_BYTES = 25_000_000
-# Width times height, judged from the header before anything is decoded: of a JPEG, which is decoded at a reduced scale
-# and so in a fraction of the time and memory, and of all else, which is decoded whole.
-MAX_REDUCED_PIXELS, MAX_PIXELS = 120_000_000, 16_000_000
-# What phones make beyond that, bounded by the memory that one photo takes (measured with Pillow 12.3 and libheif 1.21).
-# A JPEG in several scans, as a progressive one, is decoded at a reduced scale too, but its coefficients are all kept:
-# 8160 x 6144 pixels took 162 MB and .4 s with halved colours (4:2:0), 316 MB and .6 s with whole ones (4:4:4), and in
-# CMYK 422 MB, which is therefore not read. A HEIC of 8064 x 6048 pixels took 353 MB and 1.1 s.
-MAX_SCANNED_PIXELS, MAX_HEIC_PIXELS = 52_000_000, 50_000_000
-MAX_SCANS = 64  # of a JPEG of `MAX_PIXELS`, each a pass over the whole image; the usual progressive one has ten
-MAX_SEGMENTS = 1000  # of a JPEG before its first scan; photos have some dozens
-MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pillow reads it number by number
-ENOUGH = 4_000_000  # pixels; a larger image is shrunk as soon as it is decoded, so that all else costs little
-REDUCED_GAIN = 8  # as many times more pixels of a JPEG are decoded in the same time at a reduced scale
-try:
-    import pi_heif  # pillow-heif without its encoder, which is GPL
-except ImportError:  # a photo from an iPhone is told that it cannot be read
-    pass
-else:
-    pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
-Image.init()
-Image.MAX_IMAGE_PIXELS = MAX_REDUCED_PIXELS  # Pillow warns from there on, and refuses twice as many
-# No ICO: an image within one can be far larger than its header says.
-FORMATS = tuple(
-    name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "HEIF") if name in Image.OPEN
-)
-# Where such a file says what it is: brands of ISO/IEC 23008-12 (HEIF) with HEVC inside.
-HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
-GROUND = (255, 255, 255)  # what transparent pixels show
-MARGIN = (0, 0, 0)  # around a photo that is shown whole; training pads with black too
 BATCH = 16  # images that go through a network at once: more are hardly faster, and memory stays bounded
-
-
-class PhotoError(ValueError):
-    """A file cannot be used as a photo; the message is a sentence for the person who sent it."""
-
-
-def read_photo(path: str | Path) -> Image.Image:
-    """Read an image file of nearly any kind as upright RGB.
-
-    The camera's orientation (EXIF) is applied, transparency is laid on white, 16- and 32-bit
-    greys are scaled to 8 bits instead of clipped, of an animation the first frame is taken, a JPEG is
-    decoded at a reduced scale where that is enough, and whatever else is large is shrunk.
-
-    Returns:
-        A Pillow image, mode RGB, at most `ENOUGH` pixels.
-
-    Raises:
-        PhotoError: the file is empty, no image, cut off, or larger than the limits.
-    """
-    try:
-        content = Path(path).read_bytes() if Path(path).stat().st_size <= MAX_FILE_BYTES else None
-    except OSError as error:
-        raise PhotoError("The file could not be read. Please upload it again.") from error
-    if content is None:
-        raise PhotoError(f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Please choose a smaller one.")
-    if not content:
-        raise PhotoError("The file is empty. Please choose another one.")
-    if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
-        raise PhotoError("The image spells its pixels out as text and is too long for that. Please save it as PNG.")
-    if content[4:12] in HEIC and "HEIF" not in FORMATS:
-        raise PhotoError("The image is in the format HEIC, which cannot be read here. Please save it as JPEG.")
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            _check_size(image, content)
-            image.draft("RGB", (16 * IMAGE_SIZE, 16 * IMAGE_SIZE))
-            ImageOps.exif_transpose(image, in_place=True)
-            return _as_rgb(image)
-    except PhotoError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise _too_large(MAX_REDUCED_PIXELS) from error
-    except Image.UnidentifiedImageError as error:
-        raise PhotoError(
-            "This file is not an image that can be read. Please use JPEG, PNG, WebP, GIF, BMP or TIFF."
-        ) from error
-    except Exception as error:  # a damaged file can raise nearly anything in a decoder
-        raise PhotoError("The image is damaged or cut off. Please choose another file.") from error
-
-
-def _check_size(image: Image.Image, content: bytes) -> None:
-    """Refuse what would take too much time or memory, by its header and by the number of its scans."""
-    pixels, limit = image.width * image.height, _max_pixels(image, content)
-    if pixels > limit:
-        raise _too_large(limit)
-    if image.format in ("JPEG", "MPO"):
-        scans = content.count(b"\xff\xda")
-        if scans > MAX_SCANS or scans * pixels > MAX_SCANS * MAX_PIXELS and _keeps_coefficients(image, content):
-            raise PhotoError("The image is stored in too many scans. Please save it anew.")
-
-
-def _max_pixels(image: Image.Image, content: bytes) -> int:
-    # Some cameras' JPEGs hold several pictures, which Pillow calls MPO: the first one is a JPEG like any other.
-    if image.format in ("JPEG", "MPO"):
-        if not _keeps_coefficients(image, content):
-            return MAX_REDUCED_PIXELS
-        return MAX_SCANNED_PIXELS if image.layers <= 3 else MAX_PIXELS
-    if image.format == "HEIF":  # with more bits, whole colours or transparency it takes up to twice the memory
-        usual = image.mode == "RGB" and image.info.get("bit_depth") == 8 and image.info.get("chroma") == 420
-        return MAX_HEIC_PIXELS if usual else MAX_HEIC_PIXELS // 2
-    return MAX_PIXELS
-
-
-def _keeps_coefficients(image: Image.Image, content: bytes) -> bool:
-    """Whether the decoder of a JPEG keeps all coefficients in memory: there are several scans, as in a progressive one.
-
-    They are several where the first one lacks a component (ITU-T T.81, B.2.3). True for what cannot be told.
-    """
-    if "progressive" in image.info:
-        return True
-    place = 2
-    for _ in range(MAX_SEGMENTS):
-        marker = content[place : place + 2]
-        if marker == b"\xff\xda":
-            return content[place + 4 : place + 5] != bytes([image.layers])
-        if marker[:1] != b"\xff":
-            return True
-        place += 2 + int.from_bytes(content[place + 2 : place + 4])
-    return True
-
-
-def takes_long(path: str | Path) -> bool:
-    """Whether a photo takes much longer to read than an ordinary one, judged by its header; False for what is none."""
-    try:
-        content = Path(path).read_bytes() if Path(path).stat().st_size <= MAX_FILE_BYTES else b""
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            reduced = image.format in ("JPEG", "MPO") and not _keeps_coefficients(image, content)
-            return image.width * image.height > (REDUCED_GAIN if reduced else 1) * ENOUGH
-    except Exception:  # `read_photo` will say what is wrong
-        return False
-
-
-def _too_large(limit: int) -> PhotoError:
-    return PhotoError(f"The image has more than {limit // 1_000_000} million pixels. Please scale it down first.")
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    factor = math.ceil(math.sqrt(image.width * image.height / ENOUGH))
-    if image.mode == "F" or image.mode.startswith("I"):  # converting these would clip them to white
-        # Pillow reduces floats, but not 16-bit greys.
-        image = image.convert("F").reduce(factor) if factor > 1 else image
-        image = Image.fromarray(_to_8_bits(np.asarray(image)))
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        if factor > 1:  # as "RGBa", so that hidden colours do not count
-            image = image.convert("RGBa").reduce(factor).convert("RGBA")
-        opaque = Image.new("RGB", image.size, GROUND)
-        opaque.paste(image, mask=image.getchannel("A"))
-        return opaque
-    elif factor > 1:
-        image = (image.convert("RGB") if image.mode in ("P", "1") else image).reduce(factor)
-    return image.convert("RGB")
-
-
-def _to_8_bits(grey: np.ndarray) -> np.ndarray:
-    """Scale greys of 16 bits, 32 bits or any float range to 0 to 255."""
-    grey = np.nan_to_num(grey.astype(np.float64), posinf=0, neginf=0)
-    low = min(grey.min(), 0)
-    # What fits into 16 bits most likely uses that scale; anything else is stretched to its maximum.
-    high = 65535 if 255 < grey.max() <= 65535 else max(grey.max(), 255 if grey.max() > 1 else 1)
-    return ((grey - low) / (high - low) * 255).round().astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class Crop:
-    """A square of a photo.
-
-    Attributes:
-        across, down: where it lies, from 0 (at the left, at the top) to 1 (at the right, at the bottom).
-        side: its side as a share of the photo's shorter side, `MIN_SIDE` to 1.
-
-    Raises:
-        ValueError: a value is out of its range.
-    """
-
-    across: float = 0.5
-    down: float = 0.5
-    side: float = 1.0
-
-    MIN_SIDE = 0.1
-
-    def __post_init__(self) -> None:
-        for name, low in (("across", 0), ("down", 0), ("side", self.MIN_SIDE)):
-            if not low <= getattr(self, name) <= 1:  # false for NaN as well
-                raise ValueError(f"{name} {getattr(self, name)} of the crop is not between {low} and 1")
-
-    def box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """The square's left, top, right and bottom edge in a photo of this size, pixels."""
-        side = self.side * min(width, height)
-        left, top = (width - side) * self.across, (height - side) * self.down
-        return left, top, min(left + side, width), min(top + side, height)
-
-
-CENTRE = Crop()
-
-
-def to_network_size(photo: Image.Image, crop: Crop | None = CENTRE) -> Image.Image:
-    """What the networks see: a square of a photo, scaled to 32 x 32 with antialiasing.
-
-    Args:
-        photo: RGB, any size.
-        crop: the square; None for the whole photo, with black margins on its longer sides.
-    """
-    size = (IMAGE_SIZE, IMAGE_SIZE)
-    if crop:
-        return photo.resize(size, Image.Resampling.LANCZOS, box=crop.box(*photo.size))
-    scale = IMAGE_SIZE / max(photo.size)
-    width, height = (max(1, round(side * scale)) for side in photo.size)
-    seen = Image.new("RGB", size, MARGIN)
-    whole = photo.resize((width, height), Image.Resampling.LANCZOS)
-    seen.paste(whole, ((IMAGE_SIZE - width) // 2, (IMAGE_SIZE - height) // 2))
-    return seen
 
 
 @dataclass(frozen=True)
@@ -272,7 +59,7 @@ class TrainedNetwork(nn.Module):
         if images.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(
                 f"images are {tuple(images.shape)} instead of (N, 3, {IMAGE_SIZE}, {IMAGE_SIZE}): "
-                "scale them, as kd.inference.to_network_size does with a photo"
+                "scale them, as kd.photo.to_network_size does with a photo"
             )
         return self.network(normalise(images, checkpoint.normalisation_of(self.config)))
 

@@ -2,8 +2,8 @@
 
 Conventions of this module:
     student_logits, teacher_logits: (N, K), any float type; all arithmetic is in float32.
-    labels: int64 (N,), or float (N, K) with the probability of each class (mixed images). Of an image
-        that is labelled `UNLABELLED` the teacher alone speaks; "dkd", which asks for labels, cannot learn from it.
+    labels: int64 (N,). Of an image that is labelled `UNLABELLED` the teacher alone speaks; "dkd", which asks for
+        labels, cannot learn from it.
     temperature: T > 0; logits are divided by it before the softmax.
     Every result is a scalar: summed over the classes, averaged over the batch.
 
@@ -73,8 +73,6 @@ def distillation_loss(
 
 def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy with the labels, in nats, averaged over the images that have one; 0 where none has."""
-    if labels.is_floating_point():
-        return F.cross_entropy(logits.float(), labels)
     total = F.cross_entropy(logits.float(), labels, ignore_index=UNLABELLED, reduction="sum")
     return total / (labels != UNLABELLED).sum().clamp(min=1)
 
@@ -120,8 +118,6 @@ def dkd(
         alpha: weight of TCKD.
         beta: weight of NCKD; the paper's 8 is for 100 classes.
     """
-    if labels.is_floating_point():  # of a mixed image, its main class
-        labels = labels.argmax(dim=1)
     labelled = F.one_hot(labels, student_logits.shape[1]).bool()
 
     def split(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,7 @@ With the package `kd` of the project Dark Knowledge (`pip install .` in its fold
 
 ```python
 from kd.hub import Classifier
-from kd.inference import read_photo, to_network_size
+from kd.photo import read_photo, to_network_size
 from torchvision.transforms.functional import to_tensor
 
 network = Classifier.from_pretrained("OWNER/NAME")  # this repository, or a folder

@@ -76,9 +76,9 @@ def _second_stage(network: models.MobileNetV2) -> nn.Conv2d:
 
 
 def fuse_norms(network: nn.Module) -> nn.Module:
-    """Take each batch norm into the convolution before it, in place; returns the network, which answers as before.
+    """Take each batch norm into the convolution before it, in place; returns the network. Its logits stay.
 
-    Only for answering: the network has to be in evaluation mode, and can no longer be trained or stored.
+    Only for inference: the network has to be in evaluation mode, and can no longer be trained or stored.
     """
     for part in list(network.modules()):
         for (before, convolution), (name, norm) in itertools.pairwise(list(part.named_children())):
@@ -96,7 +96,7 @@ def first_layer(network: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
 
 
 def stem_responses(network: nn.Module, images: Tensor) -> Tensor:
-    """What the first convolution and its norm answer to normalised images: (N, C, H, W), before the activation."""
+    """What the first convolution and its norm make of normalised images: (N, C, H, W), before the activation."""
     convolution, norm = first_layer(network)
     return norm(convolution(images))
 

@@ -47,9 +47,9 @@ class Responses(NamedTuple):
 
 @torch.inference_mode()
 def responses(network: nn.Module, images: Tensor, normalisation: Normalisation, batch_size: int = 500) -> Responses:
-    """Let a network, in evaluation mode, look at images: uint8, (N, 3, H, W), on its device; the answer is on the CPU.
+    """Let a network, in evaluation mode, look at images: uint8, (N, 3, H, W), on its device.
 
-    The network is one of `kd.models.build`.
+    The network is one of `kd.models.build`; what is returned is on the CPU.
     """
     parts = []
     for batch in images.split(batch_size):
@@ -71,25 +71,28 @@ class Warner:
     Attributes:
         energy: below this energy (`kd.evaluation.energy_score`, nats) an image is warned of.
         distance: and beyond this squared Mahalanobis distance of its contrasts.
-        centre, precision: (C,) and (C, C), mean and inverse covariance of the validation images' contrasts, float64.
+        centre, inverse_covariance: of the validation images' contrasts, (C,) and (C, C), float64; the second is what
+            results.json calls "precision".
     """
 
     energy: float
     distance: float
     centre: Tensor
-    precision: Tensor
+    inverse_covariance: Tensor
 
     @classmethod
     def fit(cls, validation: Responses, share: float = SHARE) -> "Warner":
         """Set both thresholds by images of the classes that were not trained on; `share` may be warned of."""
-        centre, precision = fit_distance(validation.contrasts)
+        centre, inverse_covariance = fit_distance(validation.contrasts)
         energies = energy_score(validation.logits)
-        distances = distance(validation.contrasts, centre, precision)
-        return cls(energies.quantile(share / 2).item(), distances.quantile(1 - share / 2).item(), centre, precision)
+        distances = distance(validation.contrasts, centre, inverse_covariance)
+        return cls(
+            energies.quantile(share / 2).item(), distances.quantile(1 - share / 2).item(), centre, inverse_covariance
+        )
 
     def warns(self, logits: Tensor, contrasts: Tensor) -> Tensor:
         """Of which images to warn: bool, (N,); logits are (N, K) and contrasts (N, C)."""
-        far = distance(contrasts, self.centre, self.precision) > self.distance
+        far = distance(contrasts, self.centre, self.inverse_covariance) > self.distance
         return far | (energy_score(logits) < self.energy)
 
     def share(self, looked: Responses) -> float:
@@ -98,7 +101,7 @@ class Warner:
 
     def to_json(self) -> dict:
         """As results.json has it; the arrays are float32, little-endian, base64."""
-        arrays = {"centre": packed(self.centre), "precision": packed(self.precision)}
+        arrays = {"centre": packed(self.centre), "precision": packed(self.inverse_covariance)}
         return {"energy_below": self.energy, "distance_above": self.distance, **arrays}
 
     @classmethod
@@ -108,11 +111,11 @@ class Warner:
         Raises:
             LookupError, TypeError, ValueError: it is damaged.
         """
-        centre, precision = _unpacked(stored["centre"]), _unpacked(stored["precision"])
-        if len(precision) != len(centre) ** 2:
-            raise ValueError(f"a precision of {len(precision)} values does not go with a centre of {len(centre)}")
-        precision = precision.reshape(len(centre), len(centre))
-        return cls(float(stored["energy_below"]), float(stored["distance_above"]), centre, precision)
+        centre, matrix = _unpacked(stored["centre"]), _unpacked(stored["precision"])
+        if len(matrix) != len(centre) ** 2:
+            raise ValueError(f"a precision of {len(matrix)} values does not go with a centre of {len(centre)}")
+        matrix = matrix.reshape(len(centre), len(centre))
+        return cls(float(stored["energy_below"]), float(stored["distance_above"]), centre, matrix)
 
 
 def fit_distance(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,10 +126,10 @@ def fit_distance(values: Tensor) -> tuple[Tensor, Tensor]:
     return values.mean(dim=0), torch.linalg.inv(shrunk)
 
 
-def distance(values: Tensor, centre: Tensor, precision: Tensor) -> Tensor:
+def distance(values: Tensor, centre: Tensor, inverse_covariance: Tensor) -> Tensor:
     """Squared Mahalanobis distance of values, (N, C), from a centre: float64, (N,)."""
     apart = values.double() - centre
-    return (apart @ precision * apart).sum(dim=1)
+    return (apart @ inverse_covariance * apart).sum(dim=1)
 
 
 def rates(warner: Warner, test: Responses, strange: Mapping[str, Responses]) -> dict:
@@ -149,20 +152,20 @@ def compared(
         alone, the largest probability (Hendrycks & Gimpel 2017, arXiv 1610.02136), the energy as a share of the
         features' norm, and the largest cosine with a class's mean features.
     """
-    centre, precision = fit_distance(validation.contrasts)
+    centre, inverse_covariance = fit_distance(validation.contrasts)
     means = F.normalize(torch.stack([validation.features[labels == label].mean(dim=0) for label in labels.unique()]))
     scores = {
-        "energy": lambda seen: energy_score(seen.logits),
-        "first layer": lambda seen: -distance(seen.contrasts, centre, precision),
-        "maximum softmax": lambda seen: seen.logits.double().softmax(dim=1).amax(dim=1),
-        "energy / norm of features": lambda seen: energy_score(seen.logits) / seen.features.norm(dim=1).double(),
-        "cosine with class means": lambda seen: (F.normalize(seen.features) @ means.T).amax(dim=1).double(),
+        "energy": lambda looked: energy_score(looked.logits),
+        "first layer": lambda looked: -distance(looked.contrasts, centre, inverse_covariance),
+        "maximum softmax": lambda looked: looked.logits.double().softmax(dim=1).amax(dim=1),
+        "energy / norm of features": lambda looked: energy_score(looked.logits) / looked.features.norm(dim=1).double(),
+        "cosine with class means": lambda looked: (F.normalize(looked.features) @ means.T).amax(dim=1).double(),
     }
     warner = Warner.fit(validation, share)
-    found = {"energy or first layer": _mean(warner.share(seen) for seen in strange.values())}
+    found = {"energy or first layer": _mean(warner.share(looked) for looked in strange.values())}
     for name, score in scores.items():
         threshold = score(validation).quantile(share)
-        found[name] = _mean((score(seen) < threshold).double().mean().item() for seen in strange.values())
+        found[name] = _mean((score(looked) < threshold).double().mean().item() for looked in strange.values())
     return found
 
 

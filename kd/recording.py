@@ -1,4 +1,4 @@
-"""How a network came to its answers: its logits of a few images, at many moments of its training.
+"""How a network came to its predictions: its logits of a few images, at many moments of its training.
 
 A recording is `recording.safetensors` in the checkpoint's folder:
 

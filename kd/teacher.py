@@ -21,7 +21,7 @@ HALF_MAX = torch.finfo(torch.float16).max
 
 
 class FrozenTeacher(nn.Module):
-    """A network that only answers: no gradients, and evaluation mode whatever `train()` is called."""
+    """A network for inference alone: no gradients, and evaluation mode whatever `train()` is called."""
 
     def __init__(self, network: nn.Module, precision: str = "float32") -> None:
         """Freeze a network.

@@ -152,7 +152,7 @@ def train_epoch(
     started = time.perf_counter()
     processes, device = Processes.current(), training.labels.device
     torch.manual_seed(step_seed(recipe.seed, epoch, processes.rank))  # for dropout
-    sums = torch.zeros(5, device=device)  # loss, hard and soft, each times images; right answers; labels
+    sums = torch.zeros(5, device=device)  # loss, hard and soft, each times images; right predictions; labels
     images_seen = 0
     learner.train()
     steps = len(training) // recipe.batch_size

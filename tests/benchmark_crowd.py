@@ -35,7 +35,7 @@ from kd.checkpoint import write_json
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.visitor import PROXIES
 from kd.device import machine
-from kd.inference import MAX_PIXELS
+from kd.photo import MAX_PIXELS
 from tests.benchmark_page import report
 from tests.serving import ROOT, resident_bytes, serve
 from tests.visitors import RefusalError, Visitor, photo_bytes

@@ -22,8 +22,9 @@ from gradio_client import handle_file
 from playwright.sync_api import sync_playwright
 
 from kd import checkpoint, models
-from kd.inference import Trio, read_photo, to_network_size
+from kd.inference import Trio
 from kd.models import ROLES
+from kd.photo import read_photo, to_network_size
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, api_client, resident_bytes, serve
 
 PHOTO = ROOT / "kd" / "demo" / "examples" / "dog.png"

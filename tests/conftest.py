@@ -99,6 +99,14 @@ def measure(folder, roles=ROLES):
     checkpoint.write_json(folder / RESULTS, {"models": measured, "data": data, "machine": "M", "latency_runs": 9})
 
 
+@pytest.fixture(scope="module")
+def tiny_networks(make_network):
+    """Lets every network that is built while this module's tests run be tiny, with weights by torch's seed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "build", lambda *_: make_network(seed=torch.initial_seed()))
+        yield
+
+
 @pytest.fixture
 def checkpoints(tmp_path, monkeypatch, make_network):
     """A folder with three tiny checkpoints and their results; the teacher's is in several shards."""

@@ -16,6 +16,9 @@ SETTINGS = {
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True},
     "zoomed to 200 %": {"viewport": {"width": 640, "height": 500}},
 }
+TWO_AND_SLOW_TWO = [
+    pytest.param(setting, marks=() if setting in ("light", "phone") else pytest.mark.slow) for setting in SETTINGS
+]
 
 TABS = {  # and what to wait for there
     "Many images": "#gallery-folder",
@@ -34,7 +37,7 @@ def findings(page):
     ]
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", TWO_AND_SLOW_TWO)
 def test_axe_finds_nothing_serious(visit, setting):
     page = visit("?ghost=on", **SETTINGS[setting])
     choose_example(page, CLASSES.index("horse"))

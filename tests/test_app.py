@@ -11,7 +11,7 @@ import pytest
 
 from kd import checkpoint
 from kd.models import ROLES
-from kd.results import results_rows
+from kd.results import RESULTS, results_rows
 from kd.strange_images import KINDS
 from tests.serving import ROOT
 from train import evaluate, halve
@@ -52,13 +52,22 @@ def copied(tmp_path):
     return tmp_path / "checkpoints"
 
 
-def test_a_missing_checkpoint_is_named_at_start_with_the_command_that_makes_it(copied):
+def assert_names_the_missing_one(said, folder):
+    assert f"{folder / 'distilled'} does not exist" in said
+    assert "python -m train.distill --teacher checkpoints/teacher" in said
+
+
+def test_a_missing_checkpoint_is_named_at_start_with_the_command_that_makes_it(copied, monkeypatch):
+    shutil.rmtree(copied / "distilled")
+    assert_names_the_missing_one(refusal_at_start(copied, monkeypatch), copied)
+
+
+@pytest.mark.slow
+def test_a_start_that_fails_ends_with_code_1_and_a_sentence(copied):
     shutil.rmtree(copied / "distilled")
     result = run("app.py", KD_CHECKPOINTS=str(copied))
-    assert result.returncode == 1
-    said = result.stderr
-    assert f"{copied / 'distilled'} does not exist" in said and "Traceback" not in said
-    assert "python -m train.distill --teacher checkpoints/teacher" in said
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert_names_the_missing_one(result.stderr, copied)
 
 
 def test_a_damaged_checkpoint_is_named_at_start_with_the_command_that_makes_it(copied, monkeypatch):
@@ -78,11 +87,8 @@ def test_a_checkpoint_of_another_role_is_refused_at_start(copied, monkeypatch):
     assert f"{copied / 'distilled'} holds a student" in said
 
 
-def test_evaluate_prints_one_json_object_and_then_writes_none(copied):
-    result = run("-m", "train.evaluate", "--checkpoints", copied, "--data-dir", "tests/data", "--json")
-    assert result.returncode == 0, result.stderr
-    printed = json.loads(result.stdout)
-    assert not (copied / "results.json").exists()
+def assert_complete(printed, folder):
+    """The object is what `train.evaluate --json` promises of the checkpoints in `folder`, on the subset."""
     assert list(printed["models"]) == list(ROLES)
     assert printed["data"]["images"] == 100
     for role, model in printed["models"].items():
@@ -91,7 +97,7 @@ def test_evaluate_prints_one_json_object_and_then_writes_none(copied):
         )
         assert len(model["per_class_accuracy"]) == 10
         assert sum(model["per_class_accuracy"].values()) / 10 == pytest.approx(model["accuracy"])
-        stored = sum(path.stat().st_size for path in (copied / role).glob("model*"))
+        stored = sum(path.stat().st_size for path in (folder / role).glob("model*"))
         assert model["bytes"] == stored
     assert printed["models"]["teacher"]["agreement"] == 1
     warning = printed["out_of_class"]  # from the carried validation images, not from the test images
@@ -99,6 +105,22 @@ def test_evaluate_prints_one_json_object_and_then_writes_none(copied):
     assert 0 < warning["validation_warned"] <= 0.08
     assert set(warning["detected"]) == set(KINDS)
     assert warning["omitted_class"] is None or warning["omitted_class"]["class"] == "frog"
+
+
+def test_evaluate_prints_one_json_object_and_then_writes_none(checkpoints, data_dir, capsys):
+    (checkpoints / RESULTS).unlink()
+    before = sorted(checkpoints.rglob("*"))
+    evaluate.main(["--checkpoints", str(checkpoints), "--data-dir", str(data_dir), "--json"])
+    assert_complete(json.loads(capsys.readouterr().out), checkpoints)
+    assert sorted(checkpoints.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_evaluate_as_a_command_measures_the_shipped_networks(copied):
+    result = run("-m", "train.evaluate", "--checkpoints", copied, "--data-dir", "tests/data", "--json")
+    assert result.returncode == 0, result.stderr
+    assert_complete(json.loads(result.stdout), copied)
+    assert not (copied / RESULTS).exists()
 
 
 def test_evaluate_prints_a_table_for_people_and_puts_it_into_a_readme(checkpoints, data_dir, tmp_path, capsys):

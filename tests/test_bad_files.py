@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from kd.demo.page import show_upload
-from kd.inference import ENOUGH, FORMATS, MAX_PIXELS, PhotoError, Trio, read_photo
+from kd.inference import Trio
+from kd.photo import ENOUGH, FORMATS, MAX_PIXELS, PhotoError, read_photo
 from tests.serving import ROOT, resident_bytes
 from tests.test_photos import gradient, png_that_claims
 from tests.test_privacy import files_in
@@ -228,7 +229,7 @@ def test_the_page_answers_500_bad_files_with_sentences_and_the_next_good_one_wit
 # and the seconds of the processor that each needs.
 LARGEST = """
 import os, re, sys, time
-from kd.inference import read_photo
+from kd.photo import read_photo
 def most(): return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 for path in sys.argv[1:]:
     if not os.fork():
@@ -246,6 +247,7 @@ OF_EVERY_KIND = {
 MODES = {"16 bit.png": "I;16", "transparent.png": "RGBA", "palette.gif": "P", "float.tiff": "F"}
 
 
+@pytest.mark.slow
 def test_the_largest_allowed_image_of_every_kind_needs_bounded_memory_and_time(tmp_path):
     for name, options in OF_EVERY_KIND.items():
         mode = MODES.get(name, "RGB")

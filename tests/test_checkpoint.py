@@ -616,3 +616,58 @@ def test_a_complete_checkpoint_that_was_not_put_into_place_is_found(folder, tiny
         shutil.move(path, complete)
     assert same(checkpoint.load(folder)[0], tiny)
     assert not complete.exists()
+
+
+# Several writers of one folder
+
+
+def filled(network, value):
+    """The network with this value in the place of every parameter, and its description with it for a seed."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(value)
+    return network, DESCRIPTION | {"seed": value}
+
+
+def test_a_save_that_another_one_overtakes_is_whole_and_the_last_one_stays(folder, make_network, monkeypatch):
+    slow, quick = filled(make_network(), 1), filled(make_network(), 2)
+    write, found = checkpoint.save_torch_state_dict, []
+
+    def overtaken(*arguments, **options):
+        monkeypatch.setattr(checkpoint, "save_torch_state_dict", write)
+        write(*arguments, **options)
+        checkpoint.save(*quick, folder)
+        found.append(checkpoint.load(folder)[1]["seed"])
+
+    monkeypatch.setattr(checkpoint, "save_torch_state_dict", overtaken)
+    checkpoint.save(*slow, folder)
+    network, config = checkpoint.load(folder)
+    assert (*found, config["seed"]) == (2, 1) and same(network, slow[0])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([CONFIG, *config["weights"]])
+
+
+def save_again_and_again(folder, network, values):
+    torch.set_num_threads(1)
+    for value in values:
+        checkpoint.save(*filled(network, value), folder)
+
+
+def test_of_processes_that_save_into_one_folder_a_reader_finds_one_or_the_other_and_never_half(
+    folder, make_network, monkeypatch
+):
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # no power is cut here, and it takes most of the time
+    checkpoint.save(*filled(make_network(), 0), folder)
+    forked = multiprocessing.get_context("fork")
+    writers = [
+        forked.Process(target=save_again_and_again, args=(folder, make_network(), values))
+        for values in (range(1, 50, 2), range(2, 50, 2))
+    ]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        network, config = checkpoint.load(folder)
+        assert all((parameter == config["seed"]).all() for parameter in network.parameters())
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert sorted(path.name for path in folder.iterdir()) == sorted([CONFIG, *config["weights"]])

@@ -168,6 +168,7 @@ def test_history_has_a_line_an_epoch_and_nothing_else_is_left(student):
 # Interruption
 
 
+@pytest.mark.slow
 def test_killed_run_given_the_same_command_ends_bit_for_bit_like_one_that_was_not(student, tmp_path):
     folder = tmp_path / "student"
     arguments = ["train.student", *SEED_RUN, "--output-dir", folder]
@@ -282,7 +283,7 @@ def test_strong_recipe_runs_to_its_end(few_images, tmp_path):
 def test_strong_recipe_distils_a_teacher_into_a_student(few_images, teacher, tmp_path):
     arguments = "--recipe strong --epochs 1 --batch-size 64 --device cpu --record --teacher-logits".split()
     folders = [tmp_path / "logits", "--teacher", teacher, "--data-dir", few_images, "--output-dir", tmp_path]
-    run("train.distill", *arguments, *folders)
+    train.run.main("distilled", [*map(str, [*arguments, *folders])])
     _, config = checkpoint.load(tmp_path)
     assert (config["role"], config["stem"], config["precision"]) == (
         "distilled",
@@ -377,6 +378,7 @@ def test_compile_is_off_unless_it_is_asked_for(monkeypatch, make_network, tmp_pa
 # Two processes
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_student(few_images, tmp_path):
     arguments = "--recipe original --epochs 1 --batch-size 30 --device cpu".split()
     output = run(

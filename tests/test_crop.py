@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
-from kd.demo.seen import picture_url
-from kd.inference import CENTRE, Crop, to_network_size
+from kd.demo.pictures import picture_url
 from kd.models import ROLES
+from kd.photo import CENTRE, Crop, to_network_size
 from tests.browser import EXAMPLES, settle, softmax, table, upload
 
 

@@ -266,6 +266,7 @@ print(resident() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="the allocator is another one")
 def test_what_large_photos_took_goes_back_to_the_system():
     run = [sys.executable, "-c", MEMORY.format(keep=True)]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import train.export
-from kd import checkpoint, export, models
+from kd import checkpoint, evaluation, export, models
 from kd.cifar10 import CLASSES, NORMALISATIONS
 from kd.hub import Classifier
 from tests.serving import ROOT
@@ -61,7 +61,7 @@ def small_checkpoint(classifier, make_network, tmp_path, monkeypatch):
 @pytest.fixture
 def command(data_dir, tmp_path, monkeypatch):
     """Runs the command in this process, with few rounds of timing; returns what export.json says."""
-    monkeypatch.setattr(train.export, "LATENCY_RUNS", 2)
+    monkeypatch.setattr(evaluation, "LATENCY_RUNS", 2)
     output = tmp_path / "exports"
 
     def run(folder, *arguments):
@@ -105,6 +105,7 @@ def test_pt2_takes_images_as_they_are_in_any_number_and_answers_as_pytorch(class
     torch.testing.assert_close(program(images(count)), classifier(images(count)), atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "stem"), [("resnet50", "imagenet"), ("mobilenet_v2", "cifar")])
 @torch.inference_mode()
 def test_the_real_networks_come_through_whole(architecture, stem):
@@ -225,7 +226,7 @@ def test_record_gathers_networks(command, exported_before, small_checkpoint, tmp
 def test_one_command_exports_several_networks_in_every_form_and_writes_the_table_of_them(
     exported_before, small_checkpoint, data_dir, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(train.export, "LATENCY_RUNS", 2)
+    monkeypatch.setattr(evaluation, "LATENCY_RUNS", 2)
     teacher = shutil.copytree(small_checkpoint, tmp_path / "teacher")
     config = checkpoint.load_config(teacher) | {"role": "teacher", "architecture": "resnet50"}
     checkpoint.write_json(teacher / checkpoint.CONFIG, config)

@@ -124,7 +124,7 @@ def test_human_labels_are_told_with_what_was_shown_of_nearness_and_what_was_inhe
         "2 seeds)" in inherited
     )
     _, _, compared, inherited = findings(make_human_labels(seeds=1))
-    assert "is not shown to differ from the student alone" in compared and "with one seed" in compared
+    assert "is not shown to differ from the student alone" in compared and "nats, one seed" in compared
     assert "(one seed, which proves nothing)" in inherited
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 from kd.demo import endpoint, gallery
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, named, plain_cell
-from kd.demo.seen import warning
-from kd.inference import to_network_size
+from kd.demo.stage_view import warning
 from kd.models import ROLE_NAMES, ROLES
+from kd.photo import to_network_size
 from tests.browser import EXAMPLES, choose_example, example_shown, share, upload
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"

@@ -12,7 +12,7 @@ from kd.cifar10 import CLASSES
 from kd.demo.examples import game_pictures
 from kd.demo.omitted_class import TAB, answer_pictures, read_omitted_class
 from kd.hub import Classifier
-from kd.inference import read_photo, to_network_size
+from kd.photo import read_photo, to_network_size
 from kd.studies.ledger import STUDIES_FOLDER, read_studies
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, runs_of, study_of
 from tests.browser import EXAMPLES, PATIENCE

@@ -9,9 +9,10 @@ from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE, read_test_set
-from kd.inference import BATCH, CENTRE, Crop, Trio, to_network_size
+from kd.inference import BATCH, Trio
 from kd.models import ROLES
 from kd.out_of_class import responses
+from kd.photo import CENTRE, Crop, to_network_size
 from kd.strange_images import strange_images
 from tests.serving import ROOT
 

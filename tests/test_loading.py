@@ -53,6 +53,7 @@ def test_an_example_and_its_drag_need_no_request(visit, classify):
     assert shown["teacher"] == pytest.approx(softmax(logits, shown["temperature"]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_page_is_dragged_without_requests_while_others_drag_and_upload(visit, server, classify):
     page, *others = [visit() for _ in range(4)]
     clients = [api_client(server) for _ in range(10)]
@@ -78,6 +79,7 @@ def test_a_page_is_dragged_without_requests_while_others_drag_and_upload(visit, 
         other.wait_for_function(f"+document.querySelector('#soft-targets-table').dataset.temperature !== {before}")
 
 
+@pytest.mark.slow
 def test_when_the_server_is_gone_the_page_says_so_and_the_slider_goes_on(browser):
     with serve() as (address, process):
         page = browser.new_page()

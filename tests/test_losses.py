@@ -255,27 +255,6 @@ def test_half_precision_logits_are_computed_with_in_float32(name, kind):
     assert halved == full
 
 
-# Labels of mixed images
-
-
-@pytest.mark.parametrize("name", DISTANCES)
-def test_probabilities_as_labels_mean_the_same_as_classes_when_they_are_certain(name):
-    student, teacher, labels = make_logits()
-    certain = functional.one_hot(labels, 10).float()
-    mixed, plain = (distillation_loss(student, teacher, y, loss=name) for y in (certain, labels))
-    for one, other in zip(mixed, plain, strict=True):
-        torch.testing.assert_close(one, other)
-
-
-def test_mixed_labels_share_the_cross_entropy_out():
-    student, teacher, labels = make_logits()
-    mixed = 0.7 * functional.one_hot(labels, 10) + 0.3 * functional.one_hot((labels + 1) % 10, 10)
-    expected = -(mixed.double() * student.double().log_softmax(dim=1)).sum(dim=1).mean()
-    assert distillation_loss(student, teacher, mixed).hard.item() == pytest.approx(expected.item(), rel=1e-5)
-    # DKD needs one class: the larger part of the image.
-    torch.testing.assert_close(dkd(student, teacher, mixed, 4.0), dkd(student, teacher, labels, 4.0))
-
-
 # Soft targets
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from kd.cifar10 import IMAGE_SIZE
-from kd.inference import (
+from kd.photo import (
     ENOUGH,
     FORMATS,
     MAX_FILE_BYTES,
@@ -223,7 +223,7 @@ def test_a_phones_50_megapixels_in_a_progressive_jpeg_are_read_in_bounded_memory
     path = tmp_path / "phone.jpg"
     gradient(816, 614).resize((8160, 6144)).save(path, progressive=True, subsampling=subsampling)
     read = (
-        "import re, sys; from kd.inference import read_photo; "
+        "import re, sys; from kd.photo import read_photo; "
         "memory = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024; "
         "before = memory(); assert read_photo(sys.argv[1]).size == (1020, 768); print(memory() - before)"
     )

@@ -357,7 +357,7 @@ def test_the_replay_scrubs_to_what_both_students_said_at_that_moment(replay, rep
     assert 0 < sum(sizes) < 400_000
 
 
-@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+@pytest.mark.parametrize("motion", ["no-preference", pytest.param("reduce", marks=pytest.mark.slow)])
 def test_play_goes_from_the_start_to_the_end_by_itself_but_never_starts_by_itself(replay, motion):
     page = opened(replay(reduced_motion=motion), "replay")
     shown_at(page, 4)
@@ -369,7 +369,7 @@ def test_play_goes_from_the_start_to_the_end_by_itself_but_never_starts_by_itsel
     page.wait_for_function("document.querySelector('#replay-play').textContent === 'Play'")
 
 
-@pytest.mark.parametrize("setting", ["light", "dark", "phone"])
+@pytest.mark.parametrize("setting", ["light", pytest.param("dark", marks=pytest.mark.slow), "phone"])
 def test_axe_finds_nothing_serious_in_the_open_views_and_they_fit_the_width(replay, setting):
     page = replay("?T=4", **SETTINGS[setting])
     for view in ("map", "replay"):

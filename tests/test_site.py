@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -20,11 +21,12 @@ from kd import checkpoint, export
 from kd.cifar10 import CLASSES
 from kd.demo.examples import game_pictures
 from kd.demo.omitted_class import TAB, read_omitted_class
-from kd.demo.seen import warning
+from kd.demo.stage_view import warning
 from kd.hub import Classifier
-from kd.inference import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
+from kd.inference import Trio
 from kd.models import ROLES
 from kd.out_of_class import Warner, responses
+from kd.photo import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, read_photo, to_network_size
 from kd.recording import RECORDING, moment, write_recording
 from kd.site.build import game_checkpoints
 from kd.site.runtime import FILES, VERSION, RuntimeFetchError, fetch_runtime
@@ -41,7 +43,7 @@ from tests.browser import (
     upload,
 )
 from tests.serving import ROOT, FileServer
-from tests.test_accessibility import SETTINGS, findings
+from tests.test_accessibility import SETTINGS, TWO_AND_SLOW_TWO, findings
 from tests.test_photos import png_that_claims
 from tests.test_recordings import drawn, opened, shown_at
 from train.export import main
@@ -239,10 +241,11 @@ def fifty_pictures(tmp_path):
         yield path
 
 
+@pytest.mark.parametrize("pictures", [12, pytest.param(50, marks=pytest.mark.slow)])
 @torch.inference_mode()
-def test_the_same_photo_gives_the_same_logits_in_the_browser(runtime, student, page, shrunk, tmp_path):
+def test_the_same_photo_gives_the_same_logits_in_the_browser(runtime, student, page, shrunk, tmp_path, pictures):
     classifier, load = student
-    paths = [*fifty_pictures(tmp_path), *sorted(EXAMPLES.glob("*.png"))]
+    paths = [*itertools.islice(fifty_pictures(tmp_path), pictures), *sorted(EXAMPLES.glob("*.png"))]
     answers = page.evaluate(
         """async ([load, questions]) => {
             const worker = new Worker("networks.js", { type: "module" }), answers = [];
@@ -437,10 +440,11 @@ def test_a_browser_that_gets_no_network_shows_the_examples_at_any_temperature(se
                 assert shown[role] == pytest.approx(np.exp(z - z.max()) / np.exp(z - z.max()).sum(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_photos_of_all_kinds_get_the_servers_logits_and_warning(visit_site, answering, tiny_trio, tmp_path):
     page = visit_site()
     found, warned, text = {}, set(), warning(tiny_trio.out_of_class)
-    for path in [*list(fifty_pictures(tmp_path))[:14], EXAMPLES / "dog.png"]:
+    for path in [*itertools.islice(fifty_pictures(tmp_path), 14), EXAMPLES / "dog.png"]:
         upload(page, path)
         expected = answering(path)
         found[path.name] = apart(page, expected)
@@ -817,7 +821,7 @@ def test_without_a_camera_a_sentence_says_so(visit_site):
     assert page.locator("#photo").is_visible()
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", TWO_AND_SLOW_TWO)
 def test_axe_finds_nothing_serious_on_the_page_without_a_server(visit_site, setting):
     page = visit_site(**SETTINGS[setting])
     assert findings(page) == []

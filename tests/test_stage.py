@@ -139,6 +139,7 @@ def test_the_previous_photo_stands_behind_the_present_one_at_the_same_temperatur
     assert not page.locator("#soft-targets-table .bar.ghost").first.is_visible()
 
 
+@pytest.mark.slow
 def test_play_sweeps_the_temperature_until_a_hand_takes_the_slider(visit):
     page = visit()
     play = page.locator("#play")

@@ -1,11 +1,9 @@
 """Studies: what is planned, carried out, gone on with, measured and said of it."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -15,16 +13,16 @@ from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.losses import DISTANCES
 from kd.recipe import RECIPES, as_config
 from kd.studies.declared import DISTILLED, STUDENT, STUDIES, TEACHER, Arm, Study
-from kd.studies.ledger import as_json, read_study
+from kd.studies.ledger import read_study
 from kd.studies.measure import to_measure
-from kd.studies.report import study_table
 from kd.studies.runs import StudyError, differing, is_finished
 from kd.studies.words import name_of
-from tests.serving import ROOT
 from train import study as command
 from train.study import main, make_parser, planned, train_all
 
 TINY = Study("Does it run?", (TEACHER, STUDENT, DISTILLED), recipe="original", seeds=3)
+
+pytestmark = pytest.mark.usefixtures("tiny_networks")
 
 
 @pytest.fixture
@@ -185,7 +183,7 @@ def test_no_run_starts_before_its_teacher_is_finished(options, monkeypatch):
 def test_jobs_run_side_by_side_and_never_more_than_asked_for(options, monkeypatch, tmp_path):
     trace = tmp_path / "trace"
     trace.touch()
-    program = f"import time; f = open({str(trace)!r}, 'ab', 0); f.write(b'+'); time.sleep(1); f.write(b'-')"
+    program = f"import time; f = open({str(trace)!r}, 'ab', 0); f.write(b'+'); time.sleep(.3); f.write(b'-')"
     pretend(monkeypatch, lambda run: program)
     train_all(planned(TINY, options()), options("--jobs", 2))
     at_once, most = 0, 0
@@ -262,56 +260,6 @@ def test_interruption_ends_the_runs_too(options, monkeypatch):
         train_all(planned(TINY, options()), options("--jobs", 2))
     assert processes[0].poll() is not None
     processes[1].kill()
-
-
-def test_study_ended_from_outside_ends_its_runs_and_says_how_to_go_on(tmp_path, data_dir):
-    arguments = [
-        "main", "--recipe", "original", "--batch-size", "64", "--arms", "student alone", "--seeds", "1",
-        "--device", "cpu",
-        "--data-dir", str(data_dir), "--runs-dir", str(tmp_path), "--output-dir", str(tmp_path),
-    ]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    whole = [sys.executable, "-m", "train.study", *arguments]
-    process = subprocess.Popen(whole, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 300
-    while not list(tmp_path.glob("*/config.json")):  # the first epoch is done
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.2)
-    process.terminate()
-    _, errors = process.communicate(timeout=60)
-    assert "interrupted; the same command goes on" in errors
-    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
-    before = (folder / "history.jsonl").read_bytes()
-    time.sleep(3)
-    assert (folder / "history.jsonl").read_bytes() == before  # nobody trains on
-    assert before.count(b"\n") < 40
-
-
-# From beginning to end
-
-
-def test_whole_study_from_nothing_to_the_readme_and_again_without_training(tmp_path, data_dir, capsys):
-    readme, output = tmp_path / "README.md", tmp_path / "studies"
-    readme.write_text("<!-- study main -->\n<!-- end of study main -->\n")
-    arguments = [
-        "main", "--recipe", "original", "--seeds", "2", "--epochs", "1", "--batch-size", "225", "--device", "cpu",
-        "--jobs", "2",
-        "--data-dir", str(data_dir), "--runs-dir", str(tmp_path / "runs"), "--output-dir", str(output),
-        "--readme", str(readme),
-    ]  # fmt: skip
-    main(arguments)
-    written = json.loads((output / "main.json").read_text())
-    assert written["command"].startswith("python -m train.study main --recipe original --seeds 2")
-    assert [len(arm["runs"]) for arm in written["arms"]] == [1, 2, 2]
-    table = study_table(read_study(output / "main.json"))
-    assert table in readme.read_text() and "![Agreement with the teacher](studies/figures/main" in readme.read_text()
-    assert table in capsys.readouterr().out
-    assert len(list((tmp_path / "runs" / "teacher-logits").glob("*/*.safetensors"))) == 1  # one epoch, for both seeds
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.safetensors")}
-    main(arguments)
-    assert f"5 runs, 5 of them in {output / 'main.json'}" in capsys.readouterr().out
-    assert json.loads((output / "main.json").read_text()) == written == as_json(read_study(output / "main.json"))
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.safetensors")} == before
 
 
 # The study's JSON as its ledger

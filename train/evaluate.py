@@ -8,14 +8,11 @@ python -m train.evaluate --document README.md  puts the table between that file'
 
 import argparse
 import json
-import statistics
 import sys
-import time
 from pathlib import Path
 
 import torch
 import torchvision
-from torch import nn
 
 from kd import checkpoint, evaluation, models
 from kd.checkpoint import CheckpointError
@@ -26,8 +23,6 @@ from kd.results import RESULTS, read_results, results_of, results_section
 from train.document import write_section
 from train.options import add_data_dir, add_device, add_document
 from train.out_of_class import measure_omitted_class, measure_warning
-
-LATENCY_WARM_UP, LATENCY_RUNS = 10, 100
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -78,9 +73,11 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
     results: dict[str, dict] = {}
     teacher_logits = out_of_class = None
     images, labels = test.images.to(device), test.labels
+    image = torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE).contiguous(memory_format=torch.channels_last)  # as on the page
     for role in models.ROLES:
         network, config = checkpoint.load(checkpoints / role)
-        latency = cpu_latency(network)
+        network.to(memory_format=torch.channels_last)
+        latency = evaluation.latencies({role: network}, image)[role]
         network.to(device, memory_format=torch.channels_last)
         normalisation = checkpoint.normalisation_of(config)
         if role == "teacher":
@@ -112,7 +109,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
         "out_of_class": out_of_class,
         "data": test.description,
         "machine": machine(torch.device("cpu")),
-        "latency_runs": LATENCY_RUNS,
+        "latency_runs": evaluation.LATENCY_RUNS,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
     }
 
@@ -138,22 +135,6 @@ def evaluate_warning(checkpoints: Path, test: LabelledImages, validation: Labell
         measure_omitted_class(checkpoints, validation, test, device),
     )
     return results | {"out_of_class": warning}
-
-
-@torch.inference_mode()
-def cpu_latency(network: nn.Module) -> float:
-    """Median milliseconds of one image's forward pass on one core, as on the page, after a warm-up."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    network.to(memory_format=torch.channels_last)
-    image = torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE).contiguous(memory_format=torch.channels_last)
-    seconds = []
-    for _ in range(LATENCY_WARM_UP + LATENCY_RUNS):
-        started = time.perf_counter()
-        network(image)
-        seconds.append(time.perf_counter() - started)
-    torch.set_num_threads(threads)
-    return round(statistics.median(seconds[LATENCY_WARM_UP:]) * 1000, 3)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,8 @@ the models. What the graph takes and carries along stands in `kd.export`, how to
 import argparse
 import io
 import json
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +38,6 @@ EXPORT = "export.json"
 FILES = {"float32": "model.onnx", "float16": "model-float16.onnx", "int8": "model-int8.onnx", "pt2": "model.pt2"}
 MAX_LOSS = 0.005  # of accuracy, which an int8 model may lose against PyTorch
 CALIBRATION_IMAGES = 1000
-LATENCY_WARM_UP, LATENCY_RUNS = 10, 100
 
 Answer = Callable[[Tensor], Tensor]  # images, float (N, 3, 32, 32) in [0, 1], to logits
 
@@ -176,13 +173,13 @@ def export_all(
         single[FILES[form]] = answering(form, content, threads=1)
         if kept:
             write_atomically(output / FILES[form], lambda path, content=content: path.write_bytes(content))
-    latency = latencies(single)
+    latency = evaluation.latencies(single, torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE))
     exported = {
         **{key: config[key] for key in ("role", "architecture", "stem", "seed", "epochs_done", "weights")},
         "data": {**validation.description, "compared_on": len(validation)},
         "calibrated_on": len(calibration) if "int8" in forms else None,
         "machine": machine(torch.device("cpu")),
-        "latency_runs": LATENCY_RUNS,
+        "latency_runs": evaluation.LATENCY_RUNS,
         "versions": {name: version(name) for name in ("torch", *(export.PACKAGES if "float32" in forms else ()))},
         "pytorch": {
             "bytes": checkpoint.weight_bytes(config), "accuracy": own_accuracy, "latency_ms": latency.pop("PyTorch")
@@ -211,22 +208,6 @@ def make(classifier: TrainedNetwork, forms: list[str], calibration: Tensor) -> d
 def answering(form: str, content: bytes, threads: int = 0) -> Answer:
     """The network that a file holds, ready to answer; `threads` as in `kd.export.answering`."""
     return torch.export.load(io.BytesIO(content)).module() if form == "pt2" else export.answering(content, threads)
-
-
-@torch.inference_mode()
-def latencies(answers: dict[str, Answer]) -> dict[str, float]:
-    """Median milliseconds of one image on one core for each network, taken in turns, after a warm-up."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    image = torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE)
-    seconds: dict[str, list[float]] = {name: [] for name in answers}
-    for _ in range(LATENCY_WARM_UP + LATENCY_RUNS):
-        for name, answer in answers.items():
-            started = time.perf_counter()
-            answer(image)
-            seconds[name].append(time.perf_counter() - started)
-    torch.set_num_threads(threads)
-    return {name: round(statistics.median(times[LATENCY_WARM_UP:]) * 1000, 3) for name, times in seconds.items()}
 
 
 def make_writable(folder: Path) -> None:

@@ -351,9 +351,7 @@ def add_recipe_option(group: argparse._ArgumentGroup, entry, role: str) -> None:
     values = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in presets)
     explanation, choices = entry.metadata["help"], entry.metadata["choices"]
     keywords: dict = {"dest": entry.name, "default": None}
-    if entry.type is bool:
-        keywords |= {"action": argparse.BooleanOptionalAction}
-    elif choices:
+    if choices:
         keywords |= {"choices": choices}
     else:
         keywords |= {"type": entry.type, "metavar": "N" if entry.type is int else "X"}

@@ -10,6 +10,7 @@ studies share: what is finished is not trained again, and what was cut off goes 
 """
 
 import argparse
+import functools
 import os
 import shlex
 import signal
@@ -37,6 +38,7 @@ from train.options import add_compile, add_data_dir, add_device, add_document
 
 POLL_SECONDS = 0.2
 SHIPPED_SEED = 0  # fixed beforehand: no run is chosen
+_count_macs = functools.cache(count_macs)  # which builds a network each time
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -211,7 +213,7 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
 def work(run: Run) -> float:
     """What a run costs, in multiplications and up to a factor that all runs share."""
     early = run.recipe.early_epochs > 0
-    macs = count_macs(ARCHITECTURE_OF_ROLE[run.arm.role], run.recipe.stem, early)
+    macs = _count_macs(ARCHITECTURE_OF_ROLE[run.arm.role], run.recipe.stem, early)
     return macs * cost_left(run.recipe, 0)
 
 
@@ -219,10 +221,7 @@ def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
     """Start a run's command, with its output going to its log."""
     command = [sys.executable, "-m", SCRIPT_OF_ROLE[run.arm.role], "--recipe", run.recipe_name]
     for name, value in differing(run.arm, run.recipe_name, run.recipe).items():
-        if isinstance(value, bool):
-            command.append(option_name(name) if value else option_name(name).replace("--", "--no-"))
-        else:
-            command += [option_name(name), str(value)]
+        command += [option_name(name)] if value is True else [option_name(name), str(value)]
     command += ["--data-dir", str(options.data_dir), "--output-dir", str(run.folder), "--device", options.device]
     if run.teacher:
         command += ["--teacher", str(run.teacher), "--teacher-logits", str(options.runs_dir / "teacher-logits")]

@@ -7,8 +7,9 @@ from PIL import Image
 
 from kd.demo.crowd import MAX_IMAGES, TURNS
 from kd.demo.uploads import path_of, read_upload, sentences
-from kd.inference import BATCH, PhotoError, Trio
+from kd.inference import BATCH, Trio
 from kd.losses import MAX_TEMPERATURE, MIN_TEMPERATURE
+from kd.photo import PhotoError
 
 # The API page runs it together into one paragraph.
 DESCRIPTION = f"""Classify an image, or a list of up to {MAX_IMAGES} images, with the three networks. An image is a \

@@ -14,11 +14,12 @@ import gradio as gr
 
 from kd.cifar10 import CLASSES
 from kd.demo.crowd import MAX_IMAGES, PHOTOS, TURNS
-from kd.demo.seen import picture_url
+from kd.demo.pictures import picture_url
 from kd.demo.stage_view import script
 from kd.demo.uploads import path_of, read_upload
-from kd.inference import BATCH, PhotoError, Trio
+from kd.inference import BATCH, Trio
 from kd.models import ROLE_NAMES, ROLES
+from kd.photo import PhotoError
 
 HERE = Path(__file__).parent
 MAX_NAME = 100  # characters of a file name that are shown

@@ -15,11 +15,11 @@ from PIL import Image
 from kd.checkpoint import CheckpointError
 from kd.demo.crowd import NO_ANSWER, PHOTOS, TURNS
 from kd.demo.examples import game_pictures
-from kd.demo.seen import picture_url
+from kd.demo.pictures import picture_url
 from kd.demo.stage_view import script
 from kd.demo.uploads import read_upload
 from kd.hub import Classifier
-from kd.inference import PhotoError, read_photo, to_network_size
+from kd.photo import PhotoError, read_photo, to_network_size
 from kd.studies.ledger import read_studies
 from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, study_of
 

@@ -11,20 +11,22 @@ from PIL import Image
 from kd import checkpoint
 from kd.cifar10 import CLASSES, IMAGE_SIZE
 from kd.demo.colours import stylesheet
+from kd.demo.crop import crop_value, question
 from kd.demo.crowd import NO_ANSWER, PHOTOS, QUEUE, SESSIONS, THREADS, cores, keep_no_free_memory
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import EXAMPLES, first_example
 from kd.demo.gallery import build_gallery
 from kd.demo.omitted_class import TAB, OmittedClass, build_game, read_omitted_class
+from kd.demo.pictures import picture_url, preview_url
 from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
-from kd.demo.seen import crop_value, picture_url, preview_url, question, warning
-from kd.demo.stage_view import stage_view
+from kd.demo.stage_view import stage_view, warning
 from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, sentences, turn_for
 from kd.demo.use_tab import build_use
-from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo, to_network_size
+from kd.inference import Trio
 from kd.models import ARCHITECTURES, ROLE_NAMES, ROLES
+from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo, to_network_size
 from kd.results import read_results
 
 HERE = Path(__file__).parent

@@ -10,7 +10,8 @@ import gradio as gr
 
 from kd.cifar10 import CLASSES, IMAGE_SIZE
 from kd.demo.recordings import Recorded
-from kd.inference import Crop
+from kd.photo import Crop
+from kd.results import warning_rates
 
 STAGE = Path(__file__).parent / "stage"
 # In this order they are one function: each file declares functions, and stage.js calls them all.
@@ -72,3 +73,11 @@ def stage_view(
         recordings=None,
         pictures=recorded.pictures,
     )
+
+
+WARNING = "This may be none of the ten classes, and the networks know no eleventh answer."
+
+
+def warning(out_of_class: dict) -> str:
+    """The warning, with how often it is right and wrong (`results.json`)."""
+    return f"{WARNING} {warning_rates(out_of_class)}"

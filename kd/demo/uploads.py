@@ -11,7 +11,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from kd.demo.crowd import LARGE, TURNS
-from kd.inference import PhotoError, read_photo, takes_long, to_network_size
+from kd.photo import PhotoError, read_photo, takes_long, to_network_size
 
 NO_UPLOAD = "This is not an uploaded file. Please upload an image."
 SWEEP_SECONDS, CACHE_SECONDS = 300, 1800  # how often old uploads are removed, and how old that is

@@ -28,7 +28,7 @@ from kd.demo.omitted_class import TAB, OmittedClass, game_view, read_omitted_cla
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
 from kd.demo.results_tab import LESS_ON_PHOTOS, chip
-from kd.demo.seen import warning
+from kd.demo.stage_view import warning
 from kd.demo.study_figures import Drawing, drawings_of
 from kd.export import ExportError
 from kd.inference import TrainedNetwork, Trio

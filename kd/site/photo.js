@@ -1,7 +1,7 @@
-// An image file to pixels, or a sentence that says why it is none: what `read_photo` of kd/inference.py is on the server.
+// An image file to pixels, or a sentence that says why it is none: what `read_photo` of kd/photo.py is on the server.
 // The file does not leave the browser.
 
-export const MAX_FILE_BYTES = 25_000_000; // as in kd/inference.py
+export const MAX_FILE_BYTES = 25_000_000; // as in kd/photo.py
 // Width times height. The server takes fewer, but of a JPEG more, which it can decode at a reduced scale; a browser
 // decodes all of it, in four bytes a pixel.
 export const MAX_PIXELS = 40_000_000;

@@ -1,4 +1,4 @@
-// A photo's square as the networks see it: what `to_network_size` of kd/inference.py makes of it, pixel for pixel.
+// A photo's square as the networks see it: what `to_network_size` of kd/photo.py makes of it, pixel for pixel.
 //
 // A canvas's own scaling differs from browser to browser, so this is Pillow's Lanczos filter, step by step: the filter is
 // widened by the factor of the reduction (antialiasing), the coefficients are fixed-point numbers of 22 bits, and each
@@ -87,7 +87,7 @@ function round(x) {
 
 // What the networks see of a photo: SIZE x SIZE pixels in RGB, as `resize` returns them.
 //
-// crop: {across, down, side} as of `Crop` in kd/inference.py; null for the whole photo with black margins.
+// crop: {across, down, side} as of `Crop` in kd/photo.py; null for the whole photo with black margins.
 export function toNetworkSize(photo, crop = { across: 0.5, down: 0.5, side: 1 }) {
   if (crop) {
     const side = crop.side * Math.min(photo.width, photo.height);

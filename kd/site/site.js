@@ -9,7 +9,7 @@ import stage from "./stage.js";
 import { tabsOf } from "./tabs.js";
 import { warnerOf } from "./warning.js";
 
-const PREVIEW_SIDE = 576; // pixels, as in kd/demo/seen.py
+const PREVIEW_SIDE = 576; // pixels, as in kd/demo/pictures.py
 const PRIVATE = "Your own browser computes all of this: no photo leaves it.";
 const COMING = "Your photo is being answered. The students come first, the teacher needs longer on a first visit: its network is the largest.";
 const MISSING = "These are the answers that your photo has: a network is missing, as said above. The examples go on working.";

@@ -14,7 +14,7 @@ from kd.studies.findings import TOLD_SHARE, human_labels_judged
 from kd.studies.ledger import MeasuredStudy
 from kd.studies.omitted_class import runs_of
 from kd.studies.report import is_short
-from kd.studies.words import share
+from kd.studies.words import interval, share
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def teaching_helps(study: MeasuredStudy) -> Claim | None:
         return _claim(
             found,
             f"A student that learns from the teacher's soft targets is more often right than the student "
-            f"alone: {ours:.1%} of the test images against {theirs:.1%}{_interval(found)}.",
+            f"alone: {ours:.1%} of the test images against {theirs:.1%}{_measured(found)}.",
             study,
         )
     return None
@@ -81,7 +81,7 @@ def teaching_saves_epochs(study: MeasuredStudy) -> Claim | None:
     return _claim(
         found,
         f"A teacher saves training: after {epochs} epochs the distilled student has {ours:.1%} of the "
-        f"test images right, the student alone {theirs:.1%}{_interval(found)}.",
+        f"test images right, the student alone {theirs:.1%}{_measured(found)}.",
         study,
     )
 
@@ -96,7 +96,7 @@ def teaching_replaces_labels(study: MeasuredStudy) -> Claim | None:
             return _claim(
                 found,
                 f"A teacher replaces labels: with {share(TOLD_SHARE)} of them, a student that gets soft targets for "
-                f"all images has {ours:.1%} of the test images right, a student alone {theirs:.1%}{_interval(found)}.",
+                f"all images has {ours:.1%} of the test images right, a student alone {theirs:.1%}{_measured(found)}.",
                 study,
             )
     return None
@@ -125,7 +125,7 @@ def omitted_class_is_known(study: MeasuredStudy) -> Claim | None:
         found,
         f"A student knows a class that no image of its training showed: it recognises {ours:.1%} of the {name} images "
         f"in the test set, once its bias is corrected; its control, a student alone, {theirs:.1%}"
-        f"{_interval(found)}.",
+        f"{_measured(found)}.",
         study,
     )
 
@@ -141,7 +141,7 @@ def doubts_are_inherited(study: MeasuredStudy) -> Claim | None:
         found,
         f"A student inherits its teacher's doubts: on images that all three have right, its entropy goes with the "
         f"teacher's at a rank correlation of {distilled:.2f}, that of the student alone at {alone:.2f}"
-        f"{_interval(found, scale=1, unit='', form='.2f')}.",
+        f"{_measured(found, scale=1, unit='', form='.2f')}.",
         study,
     )
 
@@ -166,11 +166,6 @@ def _accuracies(found: Mapping, study: MeasuredStudy) -> list[float]:
     return [study.arms[found[key]].mean["accuracy"]["mean"] for key in ("arm", "baseline")]
 
 
-def _interval(found: Mapping, scale: int = 100, unit: str = " points", form: str = ".1f") -> str:
+def _measured(found: Mapping, scale: int = 100, unit: str = " points", form: str = ".1f") -> str:
     """In brackets: the mean difference, its 95% interval and the number of seeds."""
-    mean, *interval = (
-        None if found[key] is None else format(found[key] * scale, "+" + form) for key in ("mean", "low", "high")
-    )
-    if found["n"] == 1:
-        return f" ({mean}{unit}, one seed)"
-    return f" ({mean}{unit}, 95% interval {interval[0]} to {interval[1]}, {found['n']} seeds)"
+    return f" ({found['mean'] * scale:+{form}}{unit}, {interval(found, scale, form)})"

@@ -9,7 +9,7 @@ from kd.results import markdown_table
 from kd.significance import judged, paired_difference
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.omitted_class import OmittedClassRun, runs_of
-from kd.studies.words import name_of, setting, share, way_of_teaching
+from kd.studies.words import interval, name_of, setting, share, way_of_teaching
 
 TOLD_SHARE = 0.04  # of the labels: fixed beforehand, like the T that is told
 
@@ -206,7 +206,7 @@ def human_labels_sentences(study: MeasuredStudy) -> list[str]:
         nearer = told.get(found_nearer["verdict"], "is not shown to differ from")
         sentences.append(
             f"The distilled student {nearer} the student alone in this: "
-            f"{found_nearer['mean']:+.3f} nats{_interval(found_nearer, 1, '.3f')}."
+            f"{found_nearer['mean']:+.3f} nats, {interval(found_nearer, 1, '.3f')}."
         )
     if inherited_judged:
         correlations = found["inherited"]["rank_correlation"]
@@ -244,11 +244,4 @@ def _verdict(difference: dict, scale: int, form: str) -> str:
     """A judged difference's verdict with its interval (in points where the scale is 100) and the number of seeds."""
     if difference["n"] == 1:
         return "one seed, which proves nothing"
-    return f"{difference['verdict']}{_interval(difference, scale, form)}"
-
-
-def _interval(difference: dict, scale: int, form: str) -> str:
-    if difference["n"] == 1:
-        return " with one seed"
-    low, high = (format(difference[end] * scale, "+" + form) for end in ("low", "high"))
-    return f", 95% interval {low} to {high}, {difference['n']} seeds"
+    return f"{difference['verdict']}, {interval(difference, scale, form)}"

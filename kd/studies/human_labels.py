@@ -26,9 +26,9 @@ TEMPERATURES = tuple(round(0.25 * 2 ** (k / 8), 4) for k in range(49))  # .25 to
 def analyse(
     arms: Sequence[Arm],
     runs: list[Run],
-    answers: dict[Path, Tensor],
+    logits_of_run: dict[Path, Tensor],
     labels: Tensor,
-    validation_answers: dict[Path, Tensor],
+    validation_logits: dict[Path, Tensor],
     validation_labels: Tensor,
     counts: Path,
 ) -> dict:
@@ -36,8 +36,8 @@ def analyse(
 
     Args:
         arms: of the study.
-        answers, labels: the logits for the test images by the run's folder, and the labels of these.
-        validation_answers, validation_labels: the same of the validation images, to which a run's T is fitted.
+        logits_of_run, labels: the logits of the test images by the run's folder, and the labels of these.
+        validation_logits, validation_labels: the same of the validation images, to which a run's T is fitted.
         counts: CIFAR-10H's cifar10h-counts.npy.
 
     Returns:
@@ -52,9 +52,9 @@ def analyse(
     people_entropy = entropy(people)
     measured: dict[int, list[dict]] = {}
     for run in runs:
-        logits = answers[run.folder]
+        logits = logits_of_run[run.folder]
         crosses = [cross_entropy(people, logits, temperature) for temperature in TEMPERATURES]
-        fitted = fitted_temperature(validation_answers[run.folder], validation_labels)
+        fitted = fitted_temperature(validation_logits[run.folder], validation_labels)
         measured.setdefault(arms.index(run.arm), []).append(
             {
                 "seed": run.recipe.seed,
@@ -70,7 +70,7 @@ def analyse(
         "temperature_from": "validation",
         "people_entropy": people_entropy.mean().item(),
         "arms": [{"arm": arm} | mean_of(own, people_entropy.mean().item()) for arm, own in measured.items()],
-        "inherited": inheritance(runs, answers, labels),
+        "inherited": inheritance(runs, logits_of_run, labels),
     }
 
 
@@ -95,7 +95,7 @@ def mean_of(measured: list[dict], people_entropy: float) -> dict:
     }
 
 
-def inheritance(runs: list[Run], answers: dict[Path, Tensor], labels: Tensor) -> dict | None:
+def inheritance(runs: list[Run], logits_of_run: dict[Path, Tensor], labels: Tensor) -> dict | None:
     """Whether the distilled student has its teacher's doubts beyond what its accuracy explains.
 
     For each seed: the rank correlation of a student's entropy with the teacher's over those images alone that teacher,
@@ -110,8 +110,8 @@ def inheritance(runs: list[Run], answers: dict[Path, Tensor], labels: Tensor) ->
     correlations: dict[str, list[float]] = {"student": [], "distilled": []}
     images = []
     for seed in seeds:
-        networks = {role: answers[by_role[role, seed].folder] for role in correlations}
-        teachers = answers[teacher.folder]
+        networks = {role: logits_of_run[by_role[role, seed].folder] for role in correlations}
+        teachers = logits_of_run[teacher.folder]
         right = teachers.argmax(dim=1) == labels
         for logits in networks.values():
             right = right & (logits.argmax(dim=1) == labels)

@@ -61,19 +61,19 @@ def summarise(
     on_validation = study.analysis == HUMAN_LABELS or (on_test and any(run.arm.omitted_class for run in fresh))
     test = read_test_set(data_dir) if on_test else None
     validation = read_split(data_dir)[1] if on_validation else None
-    answers = {run.folder: evaluation.logits_of(run.folder, test, device) for run in asked_runs} if test else {}
-    validated = (
+    test_logits = {run.folder: evaluation.logits_of(run.folder, test, device) for run in asked_runs} if test else {}
+    validation_logits = (
         {run.folder: evaluation.logits_of(run.folder, validation, device) for run in asked_runs} if validation else {}
     )
 
     def measured(run: Run) -> dict:
         found, teacher = describe_run(run), teacher_of(run, runs)
         if test:
-            found |= metrics(answers[run.folder], test.labels, answers[teacher] if teacher else None)
+            found |= metrics(test_logits[run.folder], test.labels, test_logits[teacher] if teacher else None)
         if test and run.arm.omitted_class and teacher:
             found["omitted_class"] = omitted_class.measure(
-                run.arm.omitted_class, answers[run.folder], test.labels,
-                validated[run.folder], validated[teacher], validation.labels,
+                run.arm.omitted_class, test_logits[run.folder], test.labels,
+                validation_logits[run.folder], validation_logits[teacher], validation.labels,
             )  # fmt: skip
             bias = {omitted_class.BIAS: found["omitted_class"]["bias"]}
             checkpoint.write_json(run.folder / checkpoint.CONFIG, checkpoint.load_config(run.folder) | bias)
@@ -92,7 +92,7 @@ def summarise(
     compared_with_people = None
     if study.analysis == HUMAN_LABELS:
         compared_with_people = human_labels.analyse(
-            study.arms, runs, answers, test.labels, validated, validation.labels, cifar10h
+            study.arms, runs, test_logits, test.labels, validation_logits, validation.labels, cifar10h
         )
     return MeasuredStudy(
         study=name,
@@ -109,7 +109,7 @@ def summarise(
 
 
 def to_measure(runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> list[Run]:
-    """The runs that the ledger lacks, and the teachers whose answers these are compared with."""
+    """The runs that the ledger lacks, and the teachers with whose predictions theirs are compared."""
     fresh = [run for run in runs if not recorded(run, runs, study, ledger)]
     needed = {run.folder for run in fresh} | {teacher_of(run, runs) for run in fresh}
     return [run for run in runs if run.folder in needed]
@@ -133,7 +133,7 @@ def check_nothing_is_lost(runs: list[Run], ledger: MeasuredStudy | None, path: P
 def recorded(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> dict | None:
     """What the ledger says of this very run: the same recipe, seed, data and teacher; None where it does not.
 
-    A study that compares the networks with people needs all their answers, and reads no ledger.
+    A study that compares the networks with people needs all their logits, and reads no ledger.
     """
     if not ledger or study.analysis == HUMAN_LABELS or ledger.measured_on != study.measured_on:
         return None

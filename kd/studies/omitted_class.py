@@ -18,17 +18,17 @@ CONTROL_FOLDER = "omitted-class-control"  # of the student without that class th
 BIAS = "omitted_class_bias"  # in such a student's config.json, once a study has measured it
 
 
-def answers_with_bias(logits: Tensor, omitted: int, bias: float) -> Tensor:
-    """The classes answered, int64, (N,), when `bias` is added to one class's logit; logits are (N, K)."""
+def predictions_with_bias(logits: Tensor, omitted: int, bias: float) -> Tensor:
+    """The predicted classes, int64, (N,), when `bias` is added to one class's logit; logits are (N, K)."""
     corrected = logits.clone()
     corrected[:, omitted] += bias
     return corrected.argmax(dim=1)
 
 
 def bias_like_teachers(logits: Tensor, teacher_logits: Tensor, omitted: int) -> float:
-    """The bias with which a student answers the omitted class as often as its teacher does, on images of the others.
+    """The bias with which a student predicts the omitted class as often as its teacher does, on images of the others.
 
-    No image of the omitted class is needed: among images of the others each such answer is a false alarm, and the
+    No image of the omitted class is needed: among images of the others each such prediction is a false alarm, and the
     student is allowed as many of them as the teacher, who knows the class, gives.
 
     Args:
@@ -41,7 +41,7 @@ def bias_like_teachers(logits: Tensor, teacher_logits: Tensor, omitted: int) -> 
     false_alarms = int((teacher_logits.argmax(dim=1) == omitted).sum())
     others = logits.clone()
     others[:, omitted] = float("-inf")
-    # An image is answered with the omitted class once the bias exceeds how far its logit lies behind the best other.
+    # The omitted class is predicted once the bias exceeds how far its logit lies behind the best other.
     behind = (others.max(dim=1).values - logits[:, omitted]).sort().values
     if false_alarms == 0:
         return behind[0].item() - 1
@@ -76,12 +76,12 @@ def measure(
     return {
         "bias": bias,
         "before": _accuracies(logits.argmax(dim=1), labels, omitted),
-        "after": _accuracies(answers_with_bias(logits, omitted, bias), labels, omitted),
+        "after": _accuracies(predictions_with_bias(logits, omitted, bias), labels, omitted),
     }
 
 
-def _accuracies(answers: Tensor, labels: Tensor, omitted: int) -> dict:
-    right, of_class = answers == labels, labels == omitted
+def _accuracies(predicted: Tensor, labels: Tensor, omitted: int) -> dict:
+    right, of_class = predicted == labels, labels == omitted
     return {"omitted": right[of_class].double().mean().item(), "others": right[~of_class].double().mean().item()}
 
 

@@ -1,4 +1,6 @@
-"""What an arm is called in tables, figures and logs, made of its fields."""
+"""What an arm is called in tables, figures and logs, made of its fields; and a difference's interval in words."""
+
+from collections.abc import Mapping
 
 from kd.studies.declared import Arm
 
@@ -48,3 +50,17 @@ def setting(field: str, value: object) -> str:
 def share(fraction: float) -> str:
     """A share of the labels, in per cent."""
     return f"{100 * fraction:g}%"
+
+
+def interval(difference: Mapping, scale: int = 100, form: str = ".1f") -> str:
+    """The 95% interval of a mean difference and its number of seeds; of one seed, which has no interval, that alone.
+
+    Args:
+        difference: as `kd.significance.paired_difference` returns it.
+        scale: what it is told in: 100 for points of accuracy, 1 for nats and correlations.
+        form: the format of a bound.
+    """
+    if difference["n"] == 1:
+        return "one seed"
+    low, high = (format(difference[bound] * scale, "+" + form) for bound in ("low", "high"))
+    return f"95% interval {low} to {high}, {difference['n']} seeds"

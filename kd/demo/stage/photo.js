@@ -7,7 +7,7 @@ function buildPhoto(stage) {
   const wholeButton = $("#whole-photo"), side32 = props.image_size;
   const canvas = make("canvas", { width: side32, height: side32 });
   let file = null; // of the photo shown; null for an example
-  let crop = null; // {across, down, side}, as in kd/inference.py; null is the whole photo with margins
+  let crop = null; // {across, down, side}, as in kd/photo.py; null is the whole photo with margins
   const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
   const movable = () => Boolean(stage.value?.file);
 
