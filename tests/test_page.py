@@ -203,38 +203,38 @@ def test_a_photo_that_is_removed_takes_its_answers_with_it(visit):
     assert page.locator("#answers").is_visible()
 
 
-@pytest.fixture
-def held(visit):
-    """Opens the page with questions to the server held back; returns it with what lets them go."""
-    page, questions = visit(), []
-    page.route("**/queue/join*", lambda question: questions.append(question))
+def hold_questions(page):
+    """Hold the page's questions to the server back; returns what lets them go, and waits for their answers."""
+    questions, holds = [], True
+    page.route("**/queue/join*", lambda question: questions.append(question) if holds else question.continue_())
 
-    def let_go(late_ones):
-        page.wait_for_timeout(100)
-        assert len(questions) == late_ones
-        page.unroute("**/queue/join*")
+    def let_go():
+        nonlocal holds
+        holds = False
+        assert len(questions) == 1
         with page.expect_response("**/queue/join*"):
-            for question in questions:
-                question.continue_()
-        page.wait_for_timeout(2000)  # for the answer that nobody wants, which takes a tenth of that
+            questions[0].continue_()
+        page.wait_for_timeout(2000)  # an answer takes a tenth of that
 
-    return page, let_go
+    return let_go
 
 
 @pytest.mark.parametrize("meanwhile", ["removed", "an example"])
-def test_the_answer_to_a_photo_that_was_removed_or_left_meanwhile_does_not_appear(held, meanwhile):
-    page, let_go = held
+def test_the_answer_to_a_photo_that_was_removed_or_left_meanwhile_does_not_appear(visit, meanwhile):
+    page = visit()
+    let_go = hold_questions(page)
     page.locator("#image input[type=file]").set_input_files(EXAMPLES / "ship.png")
     remove = page.locator("#image").get_by_role("button", name="Remove Image")
     remove.wait_for(state="attached")
     shown = example_shown(page)
+    page.wait_for_timeout(500)  # the question is asked
     if meanwhile == "removed":
         remove.dispatch_event("click")  # the example's picture lies over it
     else:
         choose_example(page, CLASSES.index("horse"))
         shown = "horse"
     remove.wait_for(state="detached")
-    let_go(1)
+    let_go()
     assert example_shown(page) == shown and page.locator("#photo.own").count() == 0
     upload(page, EXAMPLES / "truck.png")  # the next one is answered as ever
     assert page.locator("#photo.own").count() == 1
@@ -243,16 +243,12 @@ def test_the_answer_to_a_photo_that_was_removed_or_left_meanwhile_does_not_appea
 def test_a_photo_that_is_removed_while_another_one_is_answered_leaves_an_empty_stage(visit):
     page = visit()
     upload(page, EXAMPLES / "ship.png")
-    questions = []
-    page.route("**/queue/join*", lambda question: questions.append(question))
+    let_go = hold_questions(page)
     page.locator("#image input[type=file]").set_input_files(EXAMPLES / "truck.png")
     page.wait_for_timeout(500)
     page.locator("#image").get_by_role("button", name="Remove Image").click()
     page.wait_for_selector("#answers", state="hidden")
-    page.unroute("**/queue/join*")
-    assert len(questions) == 1
-    questions[0].continue_()
-    page.wait_for_timeout(2000)
+    let_go()
     assert not page.locator("#answers").is_visible() and page.locator("#stage .hint").is_visible()
 
 
