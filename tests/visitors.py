@@ -54,6 +54,8 @@ class Visitor:
         """The number of an event of the page, by its component and trigger or by its name."""
         ids = {part["props"].get("elem_id"): part["id"] for part in self.config["components"]}
         for dependency in self.config["dependencies"]:
+            if not dependency["backend_fn"]:  # the browser's own business
+                continue
             if [ids.get(elem_id), trigger] in dependency["targets"] or api_name and dependency["api_name"] == api_name:
                 return dependency["id"]
         raise LookupError(f"the page has no event {elem_id} {trigger} {api_name}")
