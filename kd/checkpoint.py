@@ -28,7 +28,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from kd import models
-from kd.cifar10 import CLASSES, NORMALISATIONS, Normalisation
+from kd.cifar10 import CLASSES, IMAGE_SIZE, NORMALISATIONS
+from kd.dataset import Normalisation
 from kd.recipe import Recipe
 
 CONFIG = "config.json"
@@ -36,6 +37,7 @@ HISTORY = "history.jsonl"
 STATE = "training-state.pt"
 STAGING, COMPLETE = "checkpoint.tmp", "checkpoint.new"  # where `save` writes, before and after all of it is on the disk
 INDEX = "model.safetensors.index.json"
+MAX_CLASSES = 1000
 MAX_SHARD_BYTES = 9_500_000  # of tensors; a header of some kilobytes comes on top
 
 _WRITERS = itertools.count()  # numbers the writers of this process; `next` is one step for all threads
@@ -122,7 +124,7 @@ def load(folder: str | Path) -> tuple[nn.Module, dict]:
                 raise CheckpointError(f"{folder} is missing {name}: {_way_out(folder)}")
             if _fingerprint(path) != expected:
                 raise CheckpointError(f"{path} is damaged or not the one that {CONFIG} describes: {_way_out(folder)}")
-        network = models.build(config["architecture"], config["stem"])
+        network = models.build(config["architecture"], config["stem"], len(config["classes"]))
         shards = [folder / name for name in config["weights"] if name.endswith(".safetensors")]
         weights: dict[str, Tensor] = {}
         for shard in shards:
@@ -174,8 +176,10 @@ def _wrong_fields(config: object) -> list[str]:
     wrong = [key for key, kind in kinds.items() if not isinstance(config.get(key), kind)]
     if "weights" not in wrong and not all(_is_weight_file(*entry) for entry in config["weights"].items()):
         wrong.append("weights")
-    if "classes" not in wrong and tuple(config["classes"]) != CLASSES:
+    if "classes" not in wrong and not _are_classes(config["classes"], config.get("data")):
         wrong.append("classes")
+    if type(size := image_size_of(config)) is not int or not 16 <= size <= 224:
+        wrong.append("image_size")
     if "normalisation" not in wrong and not _is_normalisation(config["normalisation"]):
         wrong.append("normalisation")
     return wrong
@@ -188,6 +192,14 @@ def _is_weight_file(name: str, entry: object) -> bool:
         Path(name).name == name and isinstance(entry, dict)
         and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
     )  # fmt: skip
+
+
+def _are_classes(stated: list, data: object) -> bool:
+    """Whether these may be the names of classes: texts, each once, in one line; CIFAR-10's are known."""
+    if isinstance(data, dict) and data.get("name") == "CIFAR-10":
+        return tuple(stated) == CLASSES
+    names = all(isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100 for name in stated)
+    return names and 2 <= len(set(stated)) == len(stated) <= MAX_CLASSES
 
 
 def _is_normalisation(stated: dict) -> bool:
@@ -207,6 +219,11 @@ def _is_constant(value: object) -> bool:
 def normalisation_of(config: dict) -> Normalisation:
     """The normalisation that a checkpoint was trained with."""
     return Normalisation(config["normalisation"]["mean"], config["normalisation"]["std"])
+
+
+def image_size_of(config: dict) -> int:
+    """The side of the images that a checkpoint's network sees, pixels; 32 where its config is older than the field."""
+    return config.get("image_size", IMAGE_SIZE)
 
 
 def weight_bytes(config: dict) -> int:

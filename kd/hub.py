@@ -22,6 +22,7 @@ from torch import nn
 
 from kd import checkpoint
 from kd.checkpoint import CONFIG, HISTORY, INDEX, CheckpointError
+from kd.dataset import EXAMPLES_FOLDER
 from kd.inference import TrainedNetwork
 from kd.model_card import CARD, model_card
 from kd.models import ROLES
@@ -32,6 +33,11 @@ from kd.studies.ledger import STUDIES_FOLDER
 
 SCHEME = "hf://"
 ADDRESS = re.compile(SCHEME + r"(?P<repository>[^/@]+/[^/@]+)(@(?P<revision>.+))?")
+ALSO = (
+    f"{STUDIES_FOLDER}/*.json",
+    f"{EXAMPLES_FOLDER}/examples.json",
+    f"{EXAMPLES_FOLDER}/*.png",
+)  # beside the checkpoints
 CHECKPOINT_FILES = (CONFIG, HISTORY, RECORDING, INDEX, "model*.safetensors")
 
 # What the Hub's client reports, the narrower before the wider, and the way out of it.
@@ -66,7 +72,7 @@ def local_folder(checkpoints: str | Path) -> Path:
     if not parts:
         raise CheckpointError(f"{address} names no repository: write {SCHEME}OWNER/NAME or {SCHEME}OWNER/NAME@REVISION")
     subfolders = (*ROLES, omitted_class.FOLDER, omitted_class.CONTROL_FOLDER)
-    folder = _fetch(parts["repository"], parts["revision"], subfolders, also=f"{STUDIES_FOLDER}/*.json")
+    folder = _fetch(parts["repository"], parts["revision"], subfolders, also=ALSO)
     missing = [f"{role}/{CONFIG}" for role in ROLES if not (folder / role / CONFIG).is_file()]
     if missing:
         raise CheckpointError(
@@ -77,7 +83,7 @@ def local_folder(checkpoints: str | Path) -> Path:
 
 
 def _fetch(
-    repository: str, revision: str | None, subfolders: tuple[str, ...], also: str | None = None, **options
+    repository: str, revision: str | None, subfolders: tuple[str, ...], also: tuple[str, ...] = (), **options
 ) -> Path:
     """Download the checkpoints in some subfolders of a model repository ("" is its top), its results, and `also`.
 
@@ -85,7 +91,7 @@ def _fetch(
     """
     files = (*CHECKPOINT_FILES, RESULTS)
     patterns = [str(PurePosixPath(subfolder, name)) for subfolder in subfolders for name in files]
-    patterns += [RESULTS, also] if also else [RESULTS]
+    patterns += [RESULTS, *also]
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, **options))
     except Exception as error:  # a connection fails in more ways than the Hub's client has classes for

@@ -2,7 +2,7 @@
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from kd.models import ARCHITECTURES, ROLE_NAMES
+from kd.models import ROLE_NAMES, name_of
 
 CARD = "README.md"
 DATASET = "uoft-cs/cifar10"  # CIFAR-10's own name on the Hub
@@ -67,7 +67,7 @@ def model_card(config: dict, results: dict | None) -> ModelCard:
     text = _BODY.format(
         name=_name(config),
         config=config,
-        architecture=ARCHITECTURES[config["architecture"]],
+        architecture=name_of(config["architecture"]),
         classes=", ".join(config["classes"]),
         role=_ROLES[config["role"]].format(**config["recipe"]),
         data=data["name"] + (f" ({data['copy']})" if "copy" in data else ""),
@@ -107,4 +107,4 @@ def _eval_results(measured: dict, data: dict) -> list[EvalResult]:
 
 
 def _name(config: dict) -> str:
-    return f"{ROLE_NAMES[config['role']]} ({ARCHITECTURES[config['architecture']]})"
+    return f"{ROLE_NAMES[config['role']]} ({name_of(config['architecture'])})"

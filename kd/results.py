@@ -7,7 +7,7 @@ from numbers import Real
 from pathlib import Path
 
 from kd.checkpoint import CheckpointError, weight_bytes
-from kd.models import ARCHITECTURES, ROLE_NAMES
+from kd.models import ROLE_NAMES, name_of
 from kd.recipe import RECIPES
 
 RESULTS = "results.json"
@@ -58,7 +58,7 @@ def _wrong_fields(results: dict) -> list[str]:
     for role, model in results["models"].items():
         wrong += [] if role in ROLE_NAMES else [f"role {role}"]
         wrong += [f"{role}.{key}" for key in _NUMBERS if not isinstance(model.get(key), Real)]
-        wrong += [] if model.get("architecture") in ARCHITECTURES else [f"{role}.architecture"]
+        wrong += [] if isinstance(model.get("architecture"), str) else [f"{role}.architecture"]
     return wrong
 
 
@@ -96,7 +96,7 @@ def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
     ]  # fmt: skip
     rows = [
         [
-            f"{ROLE_NAMES[role]} ({ARCHITECTURES[model['architecture']]})",
+            f"{ROLE_NAMES[role]} ({name_of(model['architecture'])})",
             f"{model['accuracy']:.2%}",
             f"{model['nll']:.3f}",
             f"{model['ece']:.2%}",

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from kd.checkpoint import write_atomically
-from kd.cifar10 import CLASSES, COPY
+from kd.dataset import COPY
 from kd.device import Processes, autocast
 
 HALF_MAX = torch.finfo(torch.float16).max
@@ -23,14 +23,16 @@ HALF_MAX = torch.finfo(torch.float16).max
 class FrozenTeacher(nn.Module):
     """A network that only answers: no gradients, and evaluation mode whatever `train()` is called."""
 
-    def __init__(self, network: nn.Module, precision: str = "float32") -> None:
+    def __init__(self, network: nn.Module, precision: str = "float32", classes: int = 10) -> None:
         """Freeze a network.
 
         Args:
             network: anything that turns images into logits.
             precision: what it computes in, float32 or bfloat16.
+            classes: the number of its logits.
         """
         super().__init__()
+        self.classes = classes
         self.network = network.requires_grad_(False)
         self.precision = precision
         self.train()
@@ -120,7 +122,7 @@ class CachedLogits:
         return any(len(rows) for rows, _ in shares)
 
     def _read(self) -> Tensor:
-        empty = torch.empty(0, len(CLASSES), dtype=torch.float16)
+        empty = torch.empty(0, self.teacher.classes, dtype=torch.float16)
         if self.path is None or not self.path.exists():
             return empty
         try:

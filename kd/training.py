@@ -25,7 +25,7 @@ from tqdm import tqdm
 from kd import evaluation
 from kd.augment import augment, draw
 from kd.checkpoint import STATE, load_state, save_state
-from kd.cifar10 import NORMALISATIONS, LabelledImages
+from kd.dataset import LabelledImages
 from kd.device import ALONE, Processes, autocast
 from kd.losses import UNLABELLED, DistillationLoss, distillation_loss, hard_loss
 from kd.models import downsample_early
@@ -231,11 +231,11 @@ def batches(
     """
     random = np.random.default_rng([recipe.seed, epoch])
     order = torch.from_numpy(random.permutation(len(training))).to(training.labels.device)
-    drawn = draw(training.index, epoch, recipe).to(training.labels.device)
+    drawn = draw(training.index, epoch, recipe, training.images.shape[-1]).to(training.labels.device)
     for start in range(0, len(order) - recipe.batch_size + 1, recipe.batch_size):
         rows = order[processes.share(slice(start, start + recipe.batch_size))]
         batch = training[rows]
-        yield augment(batch.images, drawn[rows], recipe), batch.labels, batch.index
+        yield augment(batch.images, drawn[rows], recipe, recipe.constants(training)), batch.labels, batch.index
 
 
 def step_seed(seed: int, epoch: int, rank: int) -> int:
@@ -264,9 +264,8 @@ def validate(network: nn.Module, validation: LabelledImages, recipe: Recipe, epo
     Raises:
         TrainingError: the loss is not finite.
     """
-    normalisation = NORMALISATIONS[recipe.normalisation]
-    logits = evaluation.predict(network, validation.images, normalisation, precision=precision)
-    metrics = evaluation.measure(logits, validation.labels.cpu())
+    logits = evaluation.predict(network, validation.images, recipe.constants(validation), precision=precision)
+    metrics = evaluation.measure(logits, validation.labels.cpu(), validation.classes)
     if not math.isfinite(metrics["nll"]):
         raise diverged("validation loss", metrics["nll"], epoch)
     return {"validation_accuracy": metrics["accuracy"], "validation_loss": metrics["nll"]}

@@ -7,6 +7,7 @@ import random
 import pytest
 from PIL import Image
 
+from kd.cifar10 import CLASSES
 from kd.demo import endpoint, gallery
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, named, plain_cell
@@ -101,7 +102,7 @@ def test_a_file_name_is_one_line_of_printable_text(upload, name):
     [("cat/1.png", "cat"), ("Ship/1.png", "ship"), ("cats/1.png", None), ("cat.png", None), ("cat/more/1.png", None)],
 )
 def test_a_folder_named_as_a_class_tells_the_class(name, label):
-    assert named({"orig_name": name}) == {"name": name, "label": label}
+    assert named({"orig_name": name}, CLASSES) == {"name": name, "label": label}
 
 
 def test_who_is_right_is_told_of_the_images_whose_class_is_known():

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 import train.run
-from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages, normalise
+from kd.cifar10 import CLASSES, NORMALISATIONS
+from kd.dataset import LabelledImages, normalise
 from kd.losses import UNLABELLED, distillation_loss, hard_loss
 from kd.recipe import Recipe
 from kd.subsets import keep_labels, labelled_positions, omit_class

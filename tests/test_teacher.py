@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import kd.teacher
-from kd.cifar10 import COPY
+from kd.dataset import COPY
 from kd.recipe import Recipe
 from kd.teacher import CachedLogits, FrozenTeacher
 from kd.training import TrainingError, train

@@ -1,8 +1,9 @@
-"""Put the page's ten examples and the six pictures of its game into their folder: images of CIFAR-10's test set.
+"""Put the page's ten examples and the six pictures of its game into their folder: images of the test set.
 
-    python -m train.choose_examples
+    python -m train.choose_examples                                              of CIFAR-10, for the page that ships
+    python -m train.choose_examples --checkpoints runs/mine --data-dir pictures  for networks of other data
 
-Of each class the first in an order drawn with a fixed seed (`kd.cifar10.example_positions`): no network is asked, so
+Of each class the first in an order drawn with a fixed seed (`kd.dataset.example_positions`): no network is asked, so
 that the ten flatter none of them. The game shows a class that one student never saw: the next six of that class.
 """
 
@@ -13,15 +14,27 @@ from pathlib import Path
 from PIL import Image
 
 from kd import checkpoint
-from kd.cifar10 import CLASSES, EXAMPLES_SEED, DataError, LabelledImages, drawn_order, example_positions, read_test_set
+from kd.checkpoint import CheckpointError
+from kd.cifar10 import IMAGE_SIZE
+from kd.dataset import (
+    EXAMPLES_FOLDER,
+    EXAMPLES_SEED,
+    DataError,
+    LabelledImages,
+    drawn_order,
+    example_positions,
+    open_data,
+)
+from kd.studies import omitted_class
 from train.options import add_data_dir, add_output_dir
 
+CHOSEN = f"of each class the first test image in an order drawn with seed {EXAMPLES_SEED}; no network was asked"
 SOURCE = {
     "source": "CIFAR-10, test set: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009, "
     "https://www.cs.toronto.edu/~kriz/cifar.html",
     "licence": "Its authors state no licence; the photos came from the web and belong to those who took them. "
     "Shown here for teaching and research, as the data set is used everywhere.",
-    "chosen": f"of each class the first test image in an order drawn with seed {EXAMPLES_SEED}; no network was asked",
+    "chosen": CHOSEN,
 }
 IN_GAME = 6
 GAME_CHOSEN = (
@@ -32,29 +45,43 @@ GAME_CHOSEN = (
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.choose_examples", description=__doc__.splitlines()[0])
     add_data_dir(parser)
+    parser.add_argument("--checkpoints", type=Path, metavar="DIR",
+                        help=f"choose for these networks, into {EXAMPLES_FOLDER}/ beside them")  # fmt: skip
     add_output_dir(parser, "kd/demo/examples", "where the images and examples.json go")
-    parser.add_argument("--omitted-class", choices=CLASSES, default="frog", metavar="CLASS",
-                        help="class of the game, no image of which one student was shown (frog)")  # fmt: skip
+    parser.add_argument("--omitted-class", metavar="CLASS",
+                        help="class of the game, no image of which one student was shown (that of the checkpoints' "
+                        "omitted-class/, else frog)")  # fmt: skip
     options = parser.parse_args(arguments)
     try:
-        test = read_test_set(options.data_dir)
+        folder, size, omitted = options.output_dir, IMAGE_SIZE, options.omitted_class or "frog"
+        if options.checkpoints:
+            folder = options.checkpoints / EXAMPLES_FOLDER
+            size = checkpoint.image_size_of(checkpoint.load_config(options.checkpoints / "teacher"))
+            omitted = options.omitted_class or omitted_class_of(options.checkpoints)
+        test = open_data(options.data_dir, size).test()
+        if omitted not in (None, *test.classes):
+            parser.error(f"--omitted-class {omitted} is not one of {', '.join(test.classes)}")
         positions = example_positions(test.labels).tolist()
-        label = CLASSES.index(options.omitted_class)
-        in_game = drawn_order(test.labels, label)[1 : 1 + IN_GAME].tolist()
-        write(positions, options.omitted_class, in_game, test, options.output_dir)
-    except (DataError, OSError) as error:
+        write(positions, omitted, test, folder)
+    except (CheckpointError, DataError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
-    for name, position in zip(CLASSES, positions, strict=True):
-        print(f"{name:10}  test image {position:4}")
+    for position in positions:
+        print(f"{test.classes[test.labels[position]]:10}  test image {position:4}")
 
 
-def write(positions: list[int], omitted: str, in_game: list[int], test: LabelledImages, folder: Path) -> None:
+def omitted_class_of(checkpoints: Path) -> str | None:
+    """The class that a student beside the three was never shown; None where there is no such student."""
+    if not (checkpoints / omitted_class.FOLDER).is_dir():
+        return None
+    return checkpoint.load_config(checkpoints / omitted_class.FOLDER)["data"].get("omitted_class")
+
+
+def write(positions: list[int], omitted: str | None, test: LabelledImages, folder: Path) -> None:
     """The images as PNG, named by class, those of the game with a number too, and examples.json beside them.
 
     Args:
         positions: of the ten examples in the test set, in class order.
-        omitted: the class of the game.
-        in_game: the positions of the game's pictures.
+        omitted: the class of the game; None without one.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -62,10 +89,24 @@ def write(positions: list[int], omitted: str, in_game: list[int], test: Labelled
         Image.fromarray(test.images[position].permute(1, 2, 0).numpy()).save(folder / file, optimize=True)
         return {"file": file, "label": label, "test_index": position}
 
-    examples = [written(f"{name}.png", name, position) for name, position in zip(CLASSES, positions, strict=True)]
-    pictures = [written(f"{omitted}-{number}.png", omitted, position) for number, position in enumerate(in_game, 1)]
-    game = {"label": omitted, "chosen": GAME_CHOSEN, "pictures": pictures}
-    content = {**SOURCE, "data": test.description, "examples": examples, "game": game}
+    ours = test.description["name"] == "CIFAR-10"
+
+    def file_name(label: int, number: int | None = None) -> str:
+        # A folder's classes may be called what no file can be called everywhere.
+        name = test.classes[label] if test.classes[label].isalnum() else f"class-{label}"
+        return f"{name}.png" if number is None else f"{name}-{number}.png"
+
+    labels = test.labels[positions].tolist()
+    examples = [
+        written(file_name(label), test.classes[label], position)
+        for label, position in zip(labels, positions, strict=True)
+    ]
+    content = {**(SOURCE if ours else {"chosen": CHOSEN}), "data": test.description, "examples": examples}
+    if omitted:
+        label = test.classes.index(omitted)
+        in_game = drawn_order(test.labels, label)[1 : 1 + IN_GAME].tolist()
+        pictures = [written(file_name(label, number), omitted, position) for number, position in enumerate(in_game, 1)]
+        content["game"] = {"label": omitted, "chosen": GAME_CHOSEN, "pictures": pictures}
     checkpoint.write_json(folder / "examples.json", content)
 
 

@@ -26,11 +26,11 @@ from torch import Tensor
 
 from kd import checkpoint, evaluation, export
 from kd.checkpoint import CheckpointError, write_atomically, write_json
-from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_split
+from kd.dataset import DataError, LabelledImages, open_data
 from kd.device import machine
 from kd.export import ExportError
 from kd.inference import TrainedNetwork
-from kd.models import ARCHITECTURES, ROLE_NAMES
+from kd.models import ROLE_NAMES, name_of
 from kd.results import markdown_table
 from train.options import add_data_dir
 
@@ -84,7 +84,9 @@ def main(arguments: list[str] | None = None) -> None:
             export.require_packages()
         make_writable(options.output)
         classifier = TrainedNetwork(network, config)
-        exported = export_all(classifier, forms, *read_split(options.data_dir), options.output)
+        exported = export_all(
+            classifier, forms, *open_data(options.data_dir, checkpoint.image_size_of(config)).split(), options.output
+        )
         record |= {options.checkpoint.resolve().name: exported}
         if options.record:
             write_json(options.record, record)
@@ -151,7 +153,7 @@ def export_all(
         single[FILES[form]] = answering(form, content, threads=1)
         if kept:
             write_atomically(output / FILES[form], lambda path, content=content: path.write_bytes(content))
-    latency = latencies(single)
+    latency = latencies(single, checkpoint.image_size_of(config))
     exported = {
         **{key: config[key] for key in ("role", "architecture", "stem", "seed", "epochs_done", "weights")},
         "data": {**validation.description, "compared_on": len(validation)},
@@ -186,11 +188,11 @@ def answering(form: str, content: bytes, threads: int = 0) -> Answer:
 
 
 @torch.inference_mode()
-def latencies(answers: dict[str, Answer]) -> dict[str, float]:
+def latencies(answers: dict[str, Answer], image_size: int) -> dict[str, float]:
     """Median milliseconds of one image on one core for each network, taken in turns, after a warm-up."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    image = torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE)
+    image = torch.zeros(1, 3, image_size, image_size)
     seconds: dict[str, list[float]] = {name: [] for name in answers}
     for _ in range(LATENCY_WARM_UP + LATENCY_RUNS):
         for name, answer in answers.items():
@@ -240,7 +242,7 @@ def exports_table(record: dict[str, dict]) -> str:
     )  # fmt: skip
     rows, notes = [], {}
     for exported in record.values():
-        network = f"{ROLE_NAMES[exported['role']]} ({ARCHITECTURES[exported['architecture']]})"
+        network = f"{ROLE_NAMES[exported['role']]} ({name_of(exported['architecture'])})"
         forms = {"PyTorch": exported["pytorch"]}
         for file in exported["files"].values():
             kept = "" if file["kept"] else ", not kept"

@@ -19,16 +19,17 @@ import torchvision
 
 from kd import checkpoint, models
 from kd.checkpoint import STATE, CheckpointError
-from kd.cifar10 import (
-    CLASSES,
-    NORMALISATIONS,
+from kd.dataset import (
     DataError,
+    DataSet,
     LabelledImages,
+    Normalisation,
     example_positions,
-    read_split,
-    read_test_set,
+    open_data,
+    recipe_defaults,
 )
 from kd.device import DeviceError, chosen_precision, machine, process_device, wait_for_all
+from kd.models import ARCHITECTURES, NetworkError
 from kd.recipe import RECIPES, Recipe, RecipeError, as_config, from_config, option_name
 from kd.recording import RECORDING, Recorder, recorded_images
 from kd.subsets import keep_labels, labelled_positions, omit_class
@@ -47,7 +48,7 @@ def main(role: str, arguments: list[str] | None = None) -> None:
         parser.error(str(error))
     try:
         run(role, options, recipe)
-    except (TrainingError, CheckpointError, DataError, DeviceError, RecipeError, OSError) as error:
+    except (TrainingError, CheckpointError, DataError, DeviceError, NetworkError, RecipeError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{parser.prog}: interrupted; the same command goes on from the last finished epoch")
@@ -62,20 +63,25 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     first = join_processes(device)
     if device.type == "cpu":
         keep_freed_memory()
-    precision = chosen_precision(recipe.precision, device, models.ARCHITECTURE_OF_ROLE[role], recipe.stem)
+    architecture = recipe.architecture(role)
+    if options.network:  # whoever gives the command has named whose code builds it
+        models.allow(options.network)
+    precision = chosen_precision(recipe.precision, device, architecture, recipe.stem)
     teacher, teacher_description = (None, None)
     if role == "distilled":
         teacher, teacher_description = read_teacher(options.teacher, recipe, device)
     options.output_dir.mkdir(parents=True, exist_ok=True)  # if it cannot be written to, better now than in an hour
-    training, validation = read_data(options.data_dir, first)
-    recorder = make_recorder(validation, recipe, options) if options.record else None
+    data, training, validation = read_data(options, recipe, first)
+    if teacher:
+        check_classes(teacher_description.pop("classes"), data, options)
+    recorder = make_recorder(data, validation, recipe, options) if options.record else None
     training, validation, withheld = withhold(training, validation, options, recipe)
     training, validation = training.to(device), validation.to(device)
 
     torch.manual_seed(recipe.seed)  # the initial weights follow from the seed, not from the role
-    network = models.build(models.ARCHITECTURE_OF_ROLE[role], recipe.stem, recipe.dropout).to(device)
+    network = models.build(architecture, recipe.stem, len(data.classes), recipe.dropout).to(device)
     started_from = start_from(options.start_from, network, recipe) if role == "teacher" and options.start_from else None
-    config = describe(role, options.recipe, recipe, network, device) | {
+    config = describe(role, options.recipe, recipe, network, device, data.classes, recipe.constants(training)) | {
         "teacher": teacher_description,
         "started_from": started_from,
         "data": {**training.description, **withheld},
@@ -131,21 +137,33 @@ def join_processes(device: torch.device) -> bool:
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
-def read_data(folder: Path, first: bool) -> tuple[LabelledImages, LabelledImages]:
-    """What `read_split` reads; the first process may have to download it while the others wait."""
+def read_data(
+    options: argparse.Namespace, recipe: Recipe, first: bool
+) -> tuple[DataSet, LabelledImages, LabelledImages]:
+    """The data set with its split; the first process may have to download or to pack it while the others wait."""
     if not first:
         wait_for_all()
-    split = read_split(folder)
+    data = open_data(options.data_dir, recipe.image_size, options.strict)
+    split = data.split()
     if first:
         wait_for_all()
-    return split
+    return data, *split
 
 
-def make_recorder(validation: LabelledImages, recipe: Recipe, options: argparse.Namespace) -> Recorder:
+def check_classes(known: list[str], data: DataSet, options: argparse.Namespace) -> None:
+    """Raise TrainingError unless a teacher's classes are those of the data, in the same order."""
+    if tuple(known) != data.classes:
+        raise TrainingError(
+            f"the teacher in {options.teacher} knows other classes ({', '.join(known[:3])} ...) than the data in "
+            f"{options.data_dir} ({', '.join(data.classes[:3])} ...): name a teacher of these data"
+        )
+
+
+def make_recorder(data: DataSet, validation: LabelledImages, recipe: Recipe, options: argparse.Namespace) -> Recorder:
     """The recorder of a run; of the test images it takes ten pictures to show, which decide nothing."""
-    test = read_test_set(options.data_dir)
+    test = data.test()
     images = recorded_images(test[example_positions(test.labels)], validation)
-    return Recorder(images, recipe.normalisation, options.output_dir)
+    return Recorder(images, recipe.constants(validation), options.output_dir)
 
 
 def withhold(
@@ -162,6 +180,10 @@ def withhold(
     if kept_unlabelled and recipe.loss == "dkd":
         raise TrainingError("--loss dkd asks for every image's label: leave out --keep-unlabelled")
     said: dict = {}
+    if options.omitted_class and options.omitted_class not in training.classes:
+        raise TrainingError(
+            f"--omitted-class {options.omitted_class} is not one of the classes: {', '.join(training.classes)}"
+        )
     if options.omitted_class:
         training, validation = (omit_class(images, options.omitted_class) for images in (training, validation))
         said["omitted_class"] = options.omitted_class
@@ -174,18 +196,27 @@ def withhold(
     return training, validation, said
 
 
-def describe(role: str, recipe_name: str, recipe: Recipe, network: torch.nn.Module, device: torch.device) -> dict:
+def describe(
+    role: str,
+    recipe_name: str,
+    recipe: Recipe,
+    network: torch.nn.Module,
+    device: torch.device,
+    classes: tuple[str, ...],
+    normalisation: Normalisation,
+) -> dict:
     """What config.json says of a network and of how it is trained, before the first epoch."""
-    mean, std = NORMALISATIONS[recipe.normalisation]
-    architecture = models.ARCHITECTURE_OF_ROLE[role]
+    mean, std = normalisation
+    architecture = recipe.architecture(role)
     return {
         "role": role,
         "architecture": architecture,
         "stem": recipe.stem,
-        "classes": list(CLASSES),
+        "classes": list(classes),
+        "image_size": recipe.image_size,
         "normalisation": {"name": recipe.normalisation, "mean": mean, "std": std},
         "parameters": models.count_parameters(network),
-        "macs": models.count_macs(architecture, recipe.stem),
+        "macs": models.count_macs(architecture, recipe.stem, classes=len(classes), image_size=recipe.image_size),
         "recipe": as_config(recipe_name, recipe),
         "seed": recipe.seed,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
@@ -246,10 +277,10 @@ def read_teacher(folder: Path, recipe: Recipe, device: torch.device) -> tuple[Fr
             f"the teacher in {folder} was trained with --normalisation {name}, this run would use "
             f"{recipe.normalisation}: train both by one recipe, or pass --normalisation {name}"
         )
-    description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")}
+    description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights", "classes")}
     own = from_config(config["recipe"])[1]
     precision = chosen_precision(own.precision, device, config["architecture"], own.stem)
-    return FrozenTeacher(network, precision), description
+    return FrozenTeacher(network, precision, len(config["classes"])), description
 
 
 def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
@@ -258,7 +289,7 @@ def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
     Only a teacher may begin like this: students that are compared begin with the weights of their seed.
     """
     trained, config = checkpoint.load(folder)
-    architecture = models.ARCHITECTURE_OF_ROLE["teacher"]
+    architecture = recipe.architecture("teacher")
     if (config["architecture"], config["stem"]) != (architecture, recipe.stem):
         raise TrainingError(
             f"--start-from {folder} holds a {config['architecture']} with the stem {config['stem']}, this run trains "
@@ -321,10 +352,12 @@ def make_parser(role: str) -> argparse.ArgumentParser:
     if role == "distilled":
         parser.add_argument("--keep-unlabelled", action="store_true",
                             help="keep the images without a label: of them the teacher alone speaks")  # fmt: skip
-    parser.add_argument("--omitted-class", "--without-class", choices=CLASSES,
+    parser.add_argument("--omitted-class", "--without-class", metavar="CLASS",
                         help="a class of which no image is ever shown")  # fmt: skip
     add_output_dir(parser, f"checkpoints/{role}", "folder of the checkpoint")
     add_device(parser)
+    parser.add_argument("--strict", action="store_true",
+                        help="stop at a picture that cannot be read, instead of leaving it out")  # fmt: skip
     parser.add_argument("--record", action="store_true",
                         help="store the logits of 510 images at many moments, for the page's replay")  # fmt: skip
     add_compile(parser)
@@ -355,10 +388,13 @@ def add_recipe_option(group: argparse._ArgumentGroup, entry, role: str) -> None:
         keywords |= {"action": argparse.BooleanOptionalAction}
     elif choices:
         keywords |= {"choices": choices}
+    elif entry.type is str:
+        keywords |= {"metavar": "NAME"}
     else:
         keywords |= {"type": entry.type, "metavar": "N" if entry.type is int else "X"}
         explanation += f", {entry.metadata['low']:g} to {entry.metadata['high']:g}"
-    group.add_argument(option_name(entry.name), help=f"{explanation} ({values})", **keywords)
+    explanation += f" ({values})" if any(map(str, presets)) else ""
+    group.add_argument(option_name(entry.name), help=explanation, **keywords)
 
 
 def chosen_recipe(options: argparse.Namespace, role: str) -> Recipe:
@@ -369,4 +405,6 @@ def chosen_recipe(options: argparse.Namespace, role: str) -> Recipe:
     """
     given = {entry.name: getattr(options, entry.name) for entry in fields(Recipe)}
     given = {name: value for name, value in given.items() if value is not None}
-    return RECIPES[options.recipe][role].changed(**given)
+    if given.get("network", "") not in ("", *ARCHITECTURES):  # which has no stem to choose
+        given = {"stem": "imagenet", "early_downsampling": 0.0} | given
+    return RECIPES[options.recipe][role].changed(**recipe_defaults(options.data_dir) | given)

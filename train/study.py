@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kd.checkpoint import CheckpointError
-from kd.cifar10 import DataError
+from kd.dataset import DataError, recipe_defaults
 from kd.device import DeviceError, process_device
-from kd.models import ARCHITECTURE_OF_ROLE, SCRIPT_OF_ROLE, count_macs
+from kd.models import SCRIPT_OF_ROLE, NetworkError, count_macs
 from kd.recipe import RECIPES, RecipeError, option_name
 from kd.studies import omitted_class
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Arm, Study
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
         table = study_table(ledger)
         if options.document:
             write_studies(options.document, [ledger], options.output_dir / FIGURES_FOLDER)
-    except (StudyError, CheckpointError, DataError, DeviceError, RecipeError, OSError) as error:
+    except (StudyError, CheckpointError, DataError, DeviceError, NetworkError, RecipeError, OSError) as error:
         sys.exit(f"python -m train.study: {error}")
     except KeyboardInterrupt:
         sys.exit("python -m train.study: interrupted; the same command goes on from each run's last finished epoch")
@@ -147,12 +147,13 @@ def planned(study: Study, options: argparse.Namespace) -> list[Run]:
     if study.analysis == HUMAN_LABELS and not options.cifar10h:
         raise StudyError("this study compares with people: give CIFAR-10H's cifar10h-counts.npy with --cifar10h")
     settings = {name: getattr(options, name) for name in ("epochs", "batch_size", "learning_rate", "warmup")}
+    given = {name: value for name, value in settings.items() if value is not None}
     return plan(
         study,
         options.runs_dir,
         recipe_name=options.recipe,
         seeds=options.seeds,
-        settings={name: value for name, value in settings.items() if value is not None},
+        settings=recipe_defaults(options.data_dir) | given,
         teacher_precision=options.teacher_precision,
         only=options.arms,
         teacher=options.teacher,
@@ -211,7 +212,7 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
 def work(run: Run) -> float:
     """What a run costs, in multiplications and up to a factor that all runs share."""
     early = run.recipe.early_epochs > 0
-    macs = count_macs(ARCHITECTURE_OF_ROLE[run.arm.role], run.recipe.stem, early)
+    macs = count_macs(run.recipe.architecture(run.arm.role), run.recipe.stem, early, image_size=run.recipe.image_size)
     return macs * cost_left(run.recipe, 0)
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from kd.demo.crowd import MAX_IMAGES, TURNS
 from kd.demo.uploads import path_of, photo_or_sentence, read_upload
-from kd.inference import BATCH, PhotoError, Trio, to_network_size
+from kd.inference import BATCH, PhotoError, Trio
 from kd.losses import MAX_TEMPERATURE, MIN_TEMPERATURE
 
 # The API page runs it together into one paragraph.
@@ -29,7 +29,7 @@ def endpoint(trio: Trio) -> Callable:
     def classify(image: gr.FileData | list[gr.FileData], temperature: float = 4.0) -> dict | list[dict]:
         if isinstance(image, list):
             return classify_list(trio, image, temperature)
-        return answers(trio, [to_network_size(photo_or_sentence(image))], temperature)[0]
+        return answers(trio, [trio.seen(photo_or_sentence(image))], temperature)[0]
 
     return classify
 
@@ -47,7 +47,7 @@ def classify_list(trio: Trio, uploads: list, temperature: float) -> list[dict]:
         path = path_of(upload)
         if path not in read:
             try:
-                read[path] = to_network_size(read_upload(upload))
+                read[path] = trio.seen(read_upload(upload))
             except PhotoError as error:
                 read[path] = error
     photos = {path: photo for path, photo in read.items() if isinstance(photo, Image.Image)}

@@ -14,7 +14,7 @@ from PIL import Image
 
 from kd.checkpoint import CheckpointError
 from kd.demo.crowd import NO_ANSWER, SINGLE_PHOTO, TURNS
-from kd.demo.examples import game_pictures
+from kd.demo.examples import folder_of, game_pictures
 from kd.demo.seen import picture_url
 from kd.demo.stage_view import script
 from kd.demo.uploads import read_upload
@@ -77,9 +77,10 @@ def measured(run: OmittedClassRun | None, network: Classifier | None) -> dict | 
     return {"before": run.before["omitted"], "after": run.after["omitted"], "bias": bias}
 
 
-def build_game(omitted: OmittedClass) -> None:
+def build_game(omitted: OmittedClass, checkpoints: Path) -> None:
     """The tab: the six cards, and a place for one's own pictures."""
-    chosen, pictures = game_pictures(omitted.name)
+    folder, size = folder_of(checkpoints), omitted.student.image_size
+    chosen, pictures = game_pictures(omitted.name, folder)
     with gr.Tab(TAB):
         with gr.HTML(
             None,
@@ -95,7 +96,9 @@ def build_game(omitted: OmittedClass) -> None:
                 "control": measured(omitted.found.control, omitted.control),
             },
             chosen=chosen,
-            cards=answer_pictures(omitted, [to_network_size(read_photo(picture)) for picture in pictures]),
+            cards=answer_pictures(
+                omitted, [to_network_size(read_photo(picture), image_size=size) for picture in pictures]
+            ),
         ) as view:
             image = gr.Image(
                 type="filepath", sources=["upload", "clipboard"], height=200, label="Your own picture",
@@ -134,7 +137,7 @@ def answer_upload(omitted: OmittedClass, upload: dict | None) -> dict | None:
     if not upload:
         return None
     try:
-        seen = to_network_size(read_upload(upload))
+        seen = to_network_size(read_upload(upload), image_size=omitted.student.image_size)
     except PhotoError as error:
         return {"problem": str(error)}
     with TURNS:

@@ -17,7 +17,7 @@ from kd import checkpoint
 from kd.demo import figures, study_figures
 from kd.demo.study_figures import Drawing
 from kd.models import ROLE_NAMES, ROLES
-from kd.results import RESULTS, load_results, provenance, results_table
+from kd.results import RESULTS, load_results, provenance, read_results, results_table
 from kd.studies.claims import Claim, claims
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
 from kd.studies.report import is_short, study_table
@@ -41,7 +41,9 @@ def build_results(checkpoints: Path) -> None:
 
 def show_results(checkpoints: Path) -> None:
     """How often the networks are right, what the studies claim, and folded below it all that was measured."""
-    gr.Markdown(LESS_ON_PHOTOS)
+    results = read_results(checkpoints)
+    if not results or results["data"].get("name") == "CIFAR-10":
+        gr.Markdown(LESS_ON_PHOTOS)
     table, how = attempt(RESULTS, lambda: results_of(checkpoints)) or (sentence(RESULTS), None)
     scrollable(table, elem_id="results")
     if how:

@@ -22,7 +22,8 @@ from PIL import Image
 
 from kd import checkpoint, export
 from kd.checkpoint import MAX_SHARD_BYTES, write_atomically
-from kd.demo.examples import EXAMPLES
+from kd.cifar10 import IMAGE_SIZE
+from kd.demo.examples import read_examples
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import TITLE, stage_of
 from kd.demo.results_tab import LESS_ON_PHOTOS, chip
@@ -76,6 +77,10 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
     yield f"{folder / RUNTIME}: ONNX Runtime Web, {data['runtime']['bytes'] / 1e6:.1f} MB"
 
     trio = Trio(checkpoints)
+    if trio.image_size != IMAGE_SIZE:
+        raise ExportError(
+            f"the page without a server shrinks photos to {IMAGE_SIZE} x {IMAGE_SIZE}, not {trio.image_size}"
+        )
     stage, recorded = stage_of(trio)
     write(folder / RECORDINGS, json.dumps(recorded.views, separators=(",", ":")))
     for role in ROLES:
@@ -137,7 +142,9 @@ def exported(trio: Trio, role: str) -> tuple[bytes, float]:
     """
     classifier = TrainedNetwork(*checkpoint.load(trio.folder / role))  # the trio's own are changed for answering
     content = export.with_float16_weights(export.to_onnx(classifier)).SerializeToString()
-    pictures = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in EXAMPLES])
+    pictures = np.stack(
+        [np.asarray(Image.open(path).convert("RGB")) for _, path in read_examples(trio.folder, trio.classes)]
+    )
     images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
     apart = (export.answering(content)(images) - classifier(images)).abs().max().item()
     if not apart <= MAX_APART:  # true for NaN as well

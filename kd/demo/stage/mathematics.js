@@ -46,6 +46,9 @@ function rankCorrelation(a, b) {
   return 1 - (6 * squares) / (n * (n * n - 1));
 }
 
+// A small number as a word: "nine" others of ten.
+const inWords = (n) => ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"][n] ?? String(n);
+
 // Never "100%" of what is not certain, nor "0%" of what is not impossible.
 function percent(p) {
   if (p > 0.9995) return "> 99.9%";

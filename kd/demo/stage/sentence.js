@@ -15,10 +15,10 @@ function sentenceOf({ T, logP, order, value: { classes } }) {
   }
   if (T < 0.995) {
     return ["Cooled down, only the answer is left: ", classes[first], `, ${percent(p(first))}.`,
-      `The other nine share ${percent(others)}. Drag the other way to see what the teacher holds back.`];
+      `The other ${inWords(order.length - 1)} share ${percent(others)}. Drag the other way to see what the teacher holds back.`];
   }
   if (T < 1.005) {
-    const hidden = `What it thinks of the other nine hides in the last ${percent(others)}. Drag the temperature to warm it up.`;
+    const hidden = `What it thinks of the other ${inWords(order.length - 1)} hides in the last ${percent(others)}. Drag the temperature to warm it up.`;
     return p(first) >= 0.5
       ? ["The teacher is ", `${percent(p(first))} sure`, `: ${classes[first]}.`, hidden]
       : ["The teacher wavers: ", `${classes[first]} ${percent(p(first))}`, `, ${classes[second]} ${percent(p(second))}.`, hidden];
