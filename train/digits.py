@@ -2,12 +2,11 @@
 
     python -m train.digits
 
-A small teacher, students alone and students that it teaches, and both again without the digit 3, each with several seeds;
-measured, compared and ready for the page. Each step is a command of its own, which the program says before it runs it.
+A small teacher, students alone and students that it teaches, and both again without the digit 3, each with several
+seeds; measured, compared and ready for the page. Each step is a command of its own, which is told before it runs.
 """
 
 import argparse
-from pathlib import Path
 
 from kd.dataset import DIGITS
 from kd.studies.ledger import STUDIES_FOLDER

@@ -19,7 +19,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kd.checkpoint import CheckpointError
+from tqdm import tqdm
+
+from kd.checkpoint import CheckpointError, read_history
 from kd.dataset import DataError, recipe_defaults
 from kd.device import DeviceError, process_device
 from kd.models import SCRIPT_OF_ROLE, NetworkError, count_macs
@@ -172,7 +174,8 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
     total = len(unique(runs))
     # Seed by seed, so that a study that is cut off has compared what it has.
     waiting = sorted((run for run in unique(runs) if not is_finished(run)), key=lambda run: run.recipe.seed)
-    print(f"{total} runs, {total - len(waiting)} of them finished already", flush=True)
+    tell(f"{total} runs, {total - len(waiting)} of them finished already")
+    bar = EpochsBar(waiting)
     started, all_work = time.perf_counter(), sum(map(work, waiting))
     running: dict[subprocess.Popen, Run] = {}
     failed: list[Run] = []
@@ -182,23 +185,25 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
             ready = [run for run in waiting if run.teacher not in unfinished]
             for run in ready[: options.jobs - len(running)]:
                 waiting.remove(run)
-                print(f"run {total - len(waiting)} of {total}, {run.title}", flush=True)
+                tell(f"run {total - len(waiting)} of {total}, {run.title}")
                 running[start(run, options)] = run
             if not running:
                 break  # what still waits has lost its teacher
             time.sleep(POLL_SECONDS)
+            bar.show(list(running.values()))
             for process in [process for process in running if process.poll() is not None]:
                 run = running.pop(process)
                 if process.returncode:
                     failed.append(run)
-                    print(f"{run.title}: failed\n{last_lines(run.log)}", flush=True)
+                    tell(f"{run.title}: failed\n{last_lines(run.log)}")
                 else:
                     left = [*waiting, *running.values()]
                     ahead = sum(map(work, left))
                     seconds = (time.perf_counter() - started) * ahead / max(all_work - ahead, 1)
-                    print(f"{run.title}: done, {len(left)} to go, about {duration(seconds)}", flush=True)
+                    tell(f"{run.title}: done, {len(left)} to go, about {duration(seconds)}")
                     after_each()
     finally:
+        bar.close()
         for process in running:  # an interruption; each run keeps its last finished epoch
             process.terminate()
             process.wait()
@@ -207,6 +212,35 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
         raise StudyError(
             f"not finished: {names}. Their logs say why, {failed[0].log} first; then give the command again"
         )
+
+
+def tell(line: str) -> None:
+    """Print a line at once, above the bar where there is one."""
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
+class EpochsBar:
+    """A bar over the epochs of all runs together, on a terminal alone, with what is being trained and how it does."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.runs = runs
+        total = sum(run.recipe.epochs for run in runs)
+        self.bar = tqdm(total=total, unit="epoch", leave=False, dynamic_ncols=True, disable=None if runs else True)
+
+    def show(self, running: list[Run]) -> None:
+        """Move the bar to what the runs' histories hold, `running` being under way."""
+        if self.bar.disable:
+            return
+        histories = {run.title: read_history(run.folder) for run in self.runs}
+        self.bar.set_description(" | ".join(run.title for run in running), refresh=False)
+        known = [f"{histories[run.title][-1]['validation_accuracy']:.1%}" for run in running if histories[run.title]]
+        self.bar.set_postfix_str(f"validation accuracy {', '.join(known)}" if known else "", refresh=False)
+        self.bar.n = sum(len(history) for history in histories.values())
+        self.bar.refresh()
+
+    def close(self) -> None:
+        self.bar.close()
 
 
 def work(run: Run) -> float:
@@ -234,7 +268,7 @@ def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
     environment = {"OMP_NUM_THREADS": threads} | os.environ
     run.log.parent.mkdir(parents=True, exist_ok=True)
-    print(f"{run.title}: {' '.join(command[1:])}", flush=True)
+    tell(f"{run.title}: {' '.join(command[1:])}")
     with open(run.log, "a", encoding="utf-8") as log:
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
