@@ -71,7 +71,7 @@ def save(network: nn.Module, config: dict, folder: str | Path, *, half: bool = F
     staging.mkdir(parents=True)
     try:
         save_torch_state_dict(weights, staging, max_shard_size=MAX_SHARD_BYTES)
-        new = {path.name: _fingerprint(path) for path in sorted(staging.iterdir())}
+        new = {path.name: fingerprint(path) for path in sorted(staging.iterdir())}
         write_json(staging / CONFIG, {**config, "weights": new})
         for name in new:
             (staging / name).chmod(0o644)  # safetensors writes for the owner alone; a Space reads as another user
@@ -122,7 +122,7 @@ def load(folder: str | Path) -> tuple[nn.Module, dict]:
             path = folder / name
             if not path.is_file():
                 raise CheckpointError(f"{folder} is missing {name}: {_way_out(folder)}")
-            if _fingerprint(path) != expected:
+            if fingerprint(path) != expected:
                 raise CheckpointError(f"{path} is damaged or not the one that {CONFIG} describes: {_way_out(folder)}")
         network = models.build(config["architecture"], config["stem"], len(config["classes"]))
         shards = [folder / name for name in config["weights"] if name.endswith(".safetensors")]
@@ -332,7 +332,8 @@ def write_json(path: Path, content: object) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
 
 
-def _fingerprint(path: Path) -> dict:
+def fingerprint(path: Path) -> dict:
+    """The size of a file and its sha256, as "weights" lists them."""
     with open(path, "rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 

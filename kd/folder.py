@@ -7,7 +7,7 @@ Every picture is decoded once, as the page decodes a photo (`kd.inference.read_p
 packed, in a random order that is fixed:
 
     .packed/LISTING.json            says which pack the pictures make that the folder lists (names, sizes, times)
-    .packed/CONTENT-SIZE/pack.json  classes, labels of each part, sha256 of its pixels, what was left out and why
+    .packed/CONTENT-SIZE/pack.json  classes; of each part names, labels, sha256; what was left out and why
     .packed/CONTENT-SIZE/train      the pixels, uint8, (N, 3, SIZE, SIZE), nothing else; val and test alike
 
 CONTENT is a digest of all names and files: pictures that are touched or moved are not decoded again. A pack is mapped
@@ -213,7 +213,7 @@ def _content_digest(folder: Path, listing: Listing) -> str:
 def _write_pack(pack: Path, folder: Path, classes: tuple[str, ...], listing: Listing, image_size: int) -> None:
     parts, left_out = {}, {}
     for part, files in listing.items():
-        labels, digest = [], hashlib.sha256()
+        labels, names, digest = [], [], hashlib.sha256()
         with open(pack / part, "wb") as target:
             decoded = _decoded(folder, [name for name, _ in files], image_size)
             bar = tqdm(zip(files, decoded, strict=True), f"packing {part}", len(files), unit="img", disable=None)
@@ -224,11 +224,12 @@ def _write_pack(pack: Path, folder: Path, classes: tuple[str, ...], listing: Lis
                 target.write(picture)
                 digest.update(picture)
                 labels.append(label)
+                names.append(name)
         if empty := set(range(len(classes))) - set(labels):
             name = classes[min(empty)]
             why = next(why for file, why in left_out.items() if file.split("/")[1] == name)
             raise DataError(f"no picture of the class {name} in {folder / part} can be read: {why}")
-        parts[part] = {"labels": labels, "sha256": digest.hexdigest()}
+        parts[part] = {"names": names, "labels": labels, "sha256": digest.hexdigest()}
     shape = (len(parts["train"]["labels"]), 3, image_size, image_size)
     training = torch.from_numpy(np.memmap(pack / "train", np.uint8, "c", shape=shape))
     described = {

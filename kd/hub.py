@@ -9,7 +9,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 import torch
-from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, ModelHubMixin, load_state_dict_from_file, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from kd import checkpoint
 from kd.checkpoint import CONFIG, HISTORY, INDEX, CheckpointError
@@ -80,6 +80,39 @@ def local_folder(checkpoints: str | Path) -> Path:
             "as `hf upload OWNER/NAME checkpoints` makes one"
         )
     return folder
+
+
+def read_weights(where: str) -> tuple[dict[str, Tensor], dict[str, dict]]:
+    """The tensors of a .safetensors file, of all such files in a folder, or of those in a repository on the Hub.
+
+    Args:
+        where: a path, or `hf://OWNER/NAME[@REVISION]`.
+
+    Returns:
+        The tensors by name, and size and sha256 of each file by its name.
+
+    Raises:
+        CheckpointError: it cannot be fetched, or holds no weights. Pickles are not read: they could run code.
+    """
+    path = Path(where)
+    if where.startswith(SCHEME):
+        parts = ADDRESS.fullmatch(where)
+        if not parts:
+            raise CheckpointError(f"{where} names no repository: write {SCHEME}OWNER/NAME")
+        path = _fetch(parts["repository"], parts["revision"], ("",))
+    files = sorted(path.glob("model*.safetensors")) if path.is_dir() else [path]
+    if not files or files[0].suffix != ".safetensors" or not files[0].is_file():
+        raise CheckpointError(
+            f"{where} holds no .safetensors: name such a file or a folder with model.safetensors. Pickles (.pth, .bin) "
+            "are not read, since they can run code"
+        )
+    tensors: dict[str, Tensor] = {}
+    try:
+        for file in files:
+            tensors |= load_state_dict_from_file(file, safe=True)
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise CheckpointError(f"{where} holds damaged weights ({error}): fetch them again") from error
+    return tensors, {file.name: checkpoint.fingerprint(file) for file in files}
 
 
 def _fetch(

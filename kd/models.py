@@ -1,13 +1,15 @@
 """The networks by their names, those of CIFAR-10 with a chosen stem, and what they cost.
 
-A name is one of torchvision's classification networks (`resnet18`), `timm:NAME` where timm is installed, or
-`package.module:function`, a function of one's own that is given the number of classes and returns the network. Such a
-function is code: its module is imported only where the command line names it, or `KD_NETWORK_MODULES` lists it.
+A name is one of torchvision's classification networks (`resnet18`), `convnet-16` for three convolutions that are
+trained in seconds, `timm:NAME` where timm is installed, or `package.module:function`, a function of one's own that is
+given the number of classes and returns the network. Such a function is code: its module is imported only where the
+command line names it, or `KD_NETWORK_MODULES` lists it.
 """
 
 import importlib
 import itertools
 import os
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ STEMS = ("imagenet", "cifar")
 ARCHITECTURES = {"resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2"}  # that have stems; with the names people know
 SEVERAL_ANSWERS = ("googlenet", "inception_v3")  # of torchvision's: with auxiliary logits, for images of 75 pixels up
 TIMM = "timm:"
+CONVNET = "convnet-"  # and the channels of its first convolution
 MODULES = "KD_NETWORK_MODULES"  # in the environment: modules, with commas between, whose functions may build networks
 
 ROLES = ("teacher", "student", "distilled")
@@ -54,6 +57,8 @@ def build(architecture: str, stem: str, classes: int = 10, dropout: float = 0.0)
         raise NetworkError(
             f"{' and '.join(ARCHITECTURES)} alone have the {stem} stem: give --stem imagenet for {architecture}"
         )
+    if architecture.startswith(CONVNET):
+        return _convnet(architecture.removeprefix(CONVNET), classes)
     if architecture.startswith(TIMM):
         return _of_timm(architecture.removeprefix(TIMM), classes)
     if ":" in architecture:
@@ -61,9 +66,20 @@ def build(architecture: str, stem: str, classes: int = 10, dropout: float = 0.0)
     if architecture not in models.list_models(module=models) or architecture in SEVERAL_ANSWERS:
         raise NetworkError(
             f"there is no network {architecture!r}: name one of torchvision's classification networks with one answer, "
-            "such as resnet18, timm:NAME or package.module:function"
+            "such as resnet18, convnet-16, timm:NAME or package.module:function"
         )
     return models.get_model(architecture, weights=None, num_classes=classes)
+
+
+def _convnet(width: str, classes: int) -> nn.Module:
+    """Three convolutions of stride 2, each with twice the channels of the one before, and a linear layer."""
+    if not width.isdecimal() or not 1 <= int(width) <= 1024:
+        raise NetworkError(f"{CONVNET}{width} is no network: the number of channels is 1 to 1024, as in {CONVNET}16")
+    layers: list[nn.Module] = []
+    channels = (3, int(width), 2 * int(width), 4 * int(width))
+    for before, after in itertools.pairwise(channels):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], classes))
 
 
 def _of_timm(name: str, classes: int) -> nn.Module:
@@ -181,6 +197,28 @@ def features(network: nn.Module, images: Tensor) -> Tensor:
 def logits_of_features(network: nn.Module, features: Tensor) -> Tensor:
     """The logits, (N, K), that the last linear layer makes of `features`."""
     return network.fc(features) if isinstance(network, models.ResNet) else network.classifier(features)
+
+
+def load_body(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
+    """Give a network weights; those of its last layer stay as they are where the given ones are of another shape.
+
+    Returns:
+        The names of those that stay.
+
+    Raises:
+        NetworkError: other tensors are missing, of another shape, or not this network's.
+    """
+    own = network.state_dict()
+    last = [name for name, _ in network.named_parameters()][-1].rpartition(".")[0] + "."
+    unfit = [name for name in own if name not in tensors or own[name].shape != tensors[name].shape]
+    foreign = sorted(tensors.keys() - own.keys())
+    if wrong := [name for name in unfit if not name.startswith(last)] or foreign:
+        raise NetworkError(
+            f"{wrong[0]} and {len(wrong) - 1} others are missing, of another shape or foreign: these are the weights "
+            "of another network, or of another --stem"
+        )
+    network.load_state_dict({name: tensors[name] for name in own if name not in unfit}, strict=False)
+    return unfit
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -175,10 +175,11 @@ _STRONG = Recipe(
 # For scikit-learn's handwritten digits: small networks and a minute. Digits are not mirrored, and lean a little. The
 # student is far smaller than its task asks for on purpose: else there would be nothing for a teacher to add.
 _DIGITS = Recipe(
-    network="mobilenet_v2",
+    network="convnet-4",
     stem="imagenet",
     normalisation=OWN,
     dropout=0.0,
+    crop_padding=2,
     flip=0.0,
     rotation=10.0,
     epochs=12,
@@ -192,7 +193,7 @@ _DIGITS = Recipe(
 RECIPES = {
     "strong": dict.fromkeys(ROLES, _STRONG),
     "original": dict.fromkeys(ROLES, _ORIGINAL),
-    "digits": dict.fromkeys(ROLES, _DIGITS) | {"teacher": _DIGITS.changed(network="resnet18")},
+    "digits": dict.fromkeys(ROLES, _DIGITS) | {"teacher": _DIGITS.changed(network="convnet-48")},
 }
 DEFAULT_RECIPE = "strong"
 

@@ -141,7 +141,7 @@ def test_a_network_with_its_norms_taken_into_its_convolutions_answers_as_before(
 # Other networks by their names
 
 
-@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5", "timm:resnet10t"])
+@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5", "convnet-4", "timm:resnet10t"])
 def test_a_network_of_torchvision_or_timm_has_a_logit_for_each_class(name):
     network = build(name, "imagenet", 3).eval()
     assert network(torch.randn(2, 3, 48, 48)).shape == (2, 3)

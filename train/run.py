@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.distributed as distributed
@@ -29,11 +30,12 @@ from kd.dataset import (
     recipe_defaults,
 )
 from kd.device import DeviceError, chosen_precision, machine, process_device, wait_for_all
+from kd.hub import read_weights
 from kd.models import ARCHITECTURES, NetworkError
 from kd.recipe import RECIPES, Recipe, RecipeError, as_config, from_config, option_name
 from kd.recording import RECORDING, Recorder, recorded_images
 from kd.subsets import keep_labels, labelled_positions, omit_class
-from kd.teacher import FrozenTeacher
+from kd.teacher import FrozenTeacher, LogitsFile, Teachers
 from kd.training import TrainingError, train
 from train.options import add_compile, add_data_dir, add_device, add_output_dir, add_recipe
 
@@ -67,22 +69,26 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     if options.network:  # whoever gives the command has named whose code builds it
         models.allow(options.network)
     precision = chosen_precision(recipe.precision, device, architecture, recipe.stem)
-    teacher, teacher_description = (None, None)
-    if role == "distilled":
-        teacher, teacher_description = read_teacher(options.teacher, recipe, device)
+    taught_by = [read_teacher(path, device) for path in options.teacher] if role == "distilled" else []
     options.output_dir.mkdir(parents=True, exist_ok=True)  # if it cannot be written to, better now than in an hour
     data, training, validation = read_data(options, recipe, first)
-    if teacher:
-        check_classes(teacher_description.pop("classes"), data, options)
+    for each in taught_by:
+        check_fits(each, data, training, validation)
+    teacher = together(taught_by, recipe, recipe.constants(training), options) if taught_by else None
     recorder = make_recorder(data, validation, recipe, options) if options.record else None
     training, validation, withheld = withhold(training, validation, options, recipe)
     training, validation = training.to(device), validation.to(device)
 
     torch.manual_seed(recipe.seed)  # the initial weights follow from the seed, not from the role
     network = models.build(architecture, recipe.stem, len(data.classes), recipe.dropout).to(device)
-    started_from = start_from(options.start_from, network, recipe) if role == "teacher" and options.start_from else None
+    started_from = None
+    if role == "teacher" and options.start_from:
+        started_from = start_from(options.start_from, network, recipe)
+    elif role == "teacher" and options.weights:
+        started_from = start_with(options.weights, network)
+    described = [each.description for each in taught_by]
     config = describe(role, options.recipe, recipe, network, device, data.classes, recipe.constants(training)) | {
-        "teacher": teacher_description,
+        "teacher": description_of(described, options) if described else None,
         "started_from": started_from,
         "data": {**training.description, **withheld},
         "precision": precision,
@@ -118,7 +124,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         recipe,
         options.output_dir,
         teacher=teacher,
-        logits_dir=logits_dir(options, recipe, config),
+        logits_dir=logits_dirs(described, options, recipe, config),
         precision=precision,
         compiled=options.compile,
         recorder=recorder,
@@ -150,13 +156,71 @@ def read_data(
     return data, *split
 
 
-def check_classes(known: list[str], data: DataSet, options: argparse.Namespace) -> None:
-    """Raise TrainingError unless a teacher's classes are those of the data, in the same order."""
-    if tuple(known) != data.classes:
+class TaughtBy(NamedTuple):
+    """A teacher as it was read.
+
+    Attributes:
+        path: of its checkpoint, or its file of logits.
+        description: what the student's config.json says of it.
+        config: its own config.json; None for a file.
+    """
+
+    path: Path
+    teacher: FrozenTeacher | LogitsFile
+    description: dict
+    config: dict | None
+
+
+def check_fits(each: TaughtBy, data: DataSet, training: LabelledImages, validation: LabelledImages) -> None:
+    """Raise TrainingError unless a teacher knows the classes of the data in the same order, and a file all images."""
+    if each.config and tuple(each.config["classes"]) != data.classes:
+        known = each.config["classes"]
         raise TrainingError(
-            f"the teacher in {options.teacher} knows other classes ({', '.join(known[:3])} ...) than the data in "
-            f"{options.data_dir} ({', '.join(data.classes[:3])} ...): name a teacher of these data"
+            f"the teacher in {each.path} knows other classes ({', '.join(known[:3])} ...) than the data "
+            f"({', '.join(data.classes[:3])} ...): name a teacher of these data"
         )
+    images = (
+        len(training) + len(validation)
+        if training.description["part"] == validation.description["part"]
+        else (len(training))
+    )
+    if isinstance(each.teacher, LogitsFile) and (each.teacher.images, each.teacher.classes) != (
+        images, len(data.classes)
+    ):  # fmt: skip
+        raise TrainingError(
+            f"{each.path} holds {each.teacher.images} rows of {each.teacher.classes} logits, the training set "
+            f"{images} images of {len(data.classes)} classes: a row an image is wanted"
+        )
+
+
+def together(
+    taught_by: list[TaughtBy], recipe: Recipe, shown: Normalisation, options: argparse.Namespace
+) -> FrozenTeacher | Teachers | LogitsFile:
+    """The teacher, or several of them as one; `shown` is what the student's views are normalised by."""
+    for each in taught_by:
+        if each.config:
+            each.teacher.see(shown, checkpoint.normalisation_of(each.config), checkpoint.image_size_of(each.config))
+    if len(taught_by) == 1:
+        return taught_by[0].teacher
+    return Teachers([each.teacher for each in taught_by], recipe.temperature, weights_of(options))
+
+
+def weights_of(options: argparse.Namespace) -> list[float]:
+    """The weights of the teachers; raises TrainingError unless each has one, or none has."""
+    weights = options.teacher_weight or [1.0] * len(options.teacher)
+    if len(weights) != len(options.teacher) or not all(0 < weight < float("inf") for weight in weights):
+        raise TrainingError("give a --teacher-weight over 0 for each --teacher, in their order, or none")
+    return weights
+
+
+def description_of(described: list[dict], options: argparse.Namespace) -> dict:
+    """What a student's config.json says of its teacher, or of all its teachers."""
+    if len(described) == 1:
+        return described[0]
+    weights = {
+        f"{number}/{name}": entry for number, each in enumerate(described) for name, entry in each["weights"].items()
+    }
+    return {"several": described, "shares": weights_of(options), "weights": weights}
 
 
 def make_recorder(data: DataSet, validation: LabelledImages, recipe: Recipe, options: argparse.Namespace) -> Recorder:
@@ -268,19 +332,16 @@ def remove_run(folder: Path) -> None:
             path.unlink()
 
 
-def read_teacher(folder: Path, recipe: Recipe, device: torch.device) -> tuple[FrozenTeacher, dict]:
-    """The teacher, and what the student's config.json says of it."""
-    network, config = checkpoint.load(folder)
-    name = config["normalisation"]["name"]
-    if name != recipe.normalisation:  # both see the identical batch
-        raise TrainingError(
-            f"the teacher in {folder} was trained with --normalisation {name}, this run would use "
-            f"{recipe.normalisation}: train both by one recipe, or pass --normalisation {name}"
-        )
-    description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights", "classes")}
+def read_teacher(path: Path, device: torch.device) -> TaughtBy:
+    """The teacher in a checkpoint, or a file of logits in place of one."""
+    if path.is_file():
+        weights = {path.name: checkpoint.fingerprint(path)}
+        return TaughtBy(path, LogitsFile(path), {"architecture": "a file of logits", "weights": weights}, None)
+    network, config = checkpoint.load(path)
+    description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")}
     own = from_config(config["recipe"])[1]
     precision = chosen_precision(own.precision, device, config["architecture"], own.stem)
-    return FrozenTeacher(network, precision, len(config["classes"])), description
+    return TaughtBy(path, FrozenTeacher(network, precision, len(config["classes"])), description, config)
 
 
 def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
@@ -303,17 +364,35 @@ def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
     }
 
 
-def logits_dir(options: argparse.Namespace, recipe: Recipe, config: dict) -> Path | None:
-    """Where the teacher's logits are kept: one folder for all runs that show this teacher the same views."""
-    if config["teacher"] is None:
-        return None
-    shown = {
-        "teacher": config["teacher"]["weights"],
-        "images": config["data"]["sha256"],
-        "view": recipe.view(),
-    }
-    digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
-    return options.teacher_logits / digest[:16]
+def start_with(where: str, network: torch.nn.Module) -> dict:
+    """Give a network the weights that a file, a folder or a repository holds; as `start_from`.
+
+    Its last layer begins anew where it is of other classes.
+
+    Raises:
+        CheckpointError: there are no weights there.
+        TrainingError: they are another network's.
+    """
+    tensors, files = read_weights(where)
+    try:
+        anew = models.load_body(network, tensors)
+    except NetworkError as error:
+        raise TrainingError(f"--weights {where}: {error}") from error
+    if anew:
+        print(f"{where}: all but {', '.join(anew)}, which begins anew", flush=True)
+    return {"epochs_done": 0, "recipe": None, "weights": files, "machine": None, "anew": anew}
+
+
+def logits_dirs(
+    described: list[dict], options: argparse.Namespace, recipe: Recipe, config: dict
+) -> Path | list[Path] | None:
+    """Where the teachers' logits are kept: of each, one folder for all runs that show it the same views."""
+    folders = []
+    for each in described:
+        shown = {"teacher": each["weights"], "images": config["data"]["sha256"], "view": recipe.view()}
+        digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+        folders.append(options.teacher_logits / digest[:16])
+    return folders if len(folders) > 1 else folders[0] if folders else None
 
 
 def keep_freed_memory() -> None:
@@ -339,13 +418,20 @@ def make_parser(role: str) -> argparse.ArgumentParser:
     )
     add_recipe(parser)
     if role == "distilled":
-        parser.add_argument("--teacher", type=Path, required=True, metavar="DIR", help="checkpoint of the teacher")
+        parser.add_argument("--teacher", type=Path, action="append", required=True, metavar="DIR",
+                            help="checkpoint of the teacher, or a file of logits; given several times, the student "
+                            "learns from the mean of the teachers' softened probabilities")  # fmt: skip
+        parser.add_argument("--teacher-weight", type=float, action="append", metavar="X",
+                            help="share of each of several teachers, in their order (all alike)")  # fmt: skip
         parser.add_argument("--teacher-logits", type=Path, default=Path("runs") / "teacher-logits", metavar="DIR",
                             help="keep its logits here, for all students that show it the same views "
                             "(runs/teacher-logits)")  # fmt: skip
     if role == "teacher":
         parser.add_argument("--start-from", type=Path, metavar="DIR",
                             help="begin with this checkpoint's weights instead of random ones")  # fmt: skip
+        parser.add_argument("--weights", metavar="WHERE",
+                            help="begin with the weights of a .safetensors file, of a folder of them, or of a "
+                            "repository hf://OWNER/NAME; a last layer of other classes begins anew")  # fmt: skip
     add_data_dir(parser)
     parser.add_argument("--label-fraction", type=label_fraction, default=1.0, metavar="X",
                         help="share of the images whose labels are known; the others are dropped (1)")  # fmt: skip
