@@ -20,6 +20,7 @@ VALIDATION_SHARE = 0.1
 SPLIT_SEED = 2015  # of the splits alone; runs have seeds of their own
 EXAMPLES_SEED = 2015  # of the choice of test images to show
 MAX_EXAMPLES = 10
+BLOCKS_TOGETHER = 16
 EXAMPLES_FOLDER = "examples"  # beside the checkpoints of networks of other data than CIFAR-10, whose examples ship
 
 OWN = "data"  # the name of a normalisation by mean and spread of the training images
@@ -50,6 +51,8 @@ class LabelledImages:
             image has n times `COPY` more: augmentation and the teacher's cached logits go by the index.
         classes: the names.
         normalisation: mean and spread of the data set's training images.
+        block: of images that are mapped from a disk and do not fit into memory, how many beside each other are to be
+            read together; they stand in a random order already.
     """
 
     images: Tensor
@@ -58,6 +61,7 @@ class LabelledImages:
     index: Tensor | None = None
     classes: tuple[str, ...] = ()
     normalisation: Normalisation | None = None
+    block: int | None = None
 
     def __post_init__(self) -> None:
         if self.index is None:
@@ -68,7 +72,13 @@ class LabelledImages:
 
     def __getitem__(self, positions: Tensor) -> "LabelledImages":
         """The images at `positions` (int64, (M,)), under the same description."""
-        return replace(self, images=self.images[positions], labels=self.labels[positions], index=self.index[positions])
+        return replace(
+            self,
+            images=self.images[positions],
+            labels=self.labels[positions],
+            index=self.index[positions],
+            block=None,  # these are in memory
+        )
 
     def to(self, device: torch.device | str) -> "LabelledImages":
         """The same images on `device`."""
@@ -181,6 +191,22 @@ def drawn_order(labels: Tensor, label: int) -> Tensor:
     """
     order = torch.from_numpy(np.random.default_rng(EXAMPLES_SEED).permutation(len(labels)))
     return order[labels.cpu()[order] == label]
+
+
+def shuffled(images: LabelledImages, random: np.random.Generator) -> np.ndarray:
+    """The order in which an epoch takes images: any, or of what does not fit into memory one of blocks.
+
+    Blocks come in random order; the images of `BLOCKS_TOGETHER` of them that follow each other are mixed.
+
+    Returns:
+        Positions, int64, (N,).
+    """
+    if images.block is None:
+        return random.permutation(len(images))
+    starts = random.permutation(np.arange(0, len(images), images.block))
+    blocks = [np.arange(start, min(start + images.block, len(images))) for start in starts]
+    together = [blocks[first : first + BLOCKS_TOGETHER] for first in range(0, len(blocks), BLOCKS_TOGETHER)]
+    return np.concatenate([random.permutation(np.concatenate(some)) for some in together])
 
 
 def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:

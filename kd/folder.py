@@ -11,7 +11,7 @@ packed, in a random order that is fixed:
     .packed/CONTENT-SIZE/train      the pixels, uint8, (N, 3, SIZE, SIZE), nothing else; val and test alike
 
 CONTENT is a digest of all names and files: pictures that are touched or moved are not decoded again. A pack is mapped
-into memory, so that no more of it is there than is looked at. Where the folder cannot be written to, packs lie in the
+into memory, so that no more of it is there than is looked at; one that is large is read block by block. Where the folder cannot be written to, packs lie in the
 user's cache (`XDG_CACHE_HOME`, or ~/.cache).
 """
 
@@ -35,6 +35,8 @@ from kd.inference import PhotoError, read_photo, to_network_size
 PARTS = ("train", "val", "test")
 SHARES = {"val": 0.1, "test": 0.2}  # of train's pictures, for what is not there
 NAMED = 10  # pictures that cannot be read are named up to here, then counted
+BLOCK = 1024  # images that are read together where they are many
+IN_MEMORY = 0.25  # share of the memory beyond which they are many
 AT_ONCE = 256  # pictures that are decoded side by side
 
 Listing = dict[str, list[tuple[str, int]]]  # by part the pictures' names below the folder, and their labels
@@ -71,9 +73,20 @@ def open_folder(folder: Path, image_size: int, strict: bool = False) -> DataSet:
         description = {"name": folder.resolve().name, "part": part, "images": len(labels), "sha256": digest}
         if described["left_out"]:
             description["left_out"] = len(described["left_out"])
-        return LabelledImages(torch.from_numpy(pixels), torch.tensor(labels), description, None, classes, normalisation)
+        block = BLOCK if pixels.nbytes > IN_MEMORY * memory_bytes() else None
+        return LabelledImages(
+            torch.from_numpy(pixels), torch.tensor(labels), description, None, classes, normalisation, block
+        )
 
     return DataSet(classes, lambda: (read("train"), read("val")), lambda: read("test"))
+
+
+def memory_bytes() -> int:
+    """The machine's memory; none where it does not tell, so that all packs count as large."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
 
 
 # What the folder holds

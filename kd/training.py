@@ -25,7 +25,7 @@ from tqdm import tqdm
 from kd import evaluation
 from kd.augment import augment, draw
 from kd.checkpoint import STATE, load_state, save_state
-from kd.dataset import LabelledImages
+from kd.dataset import LabelledImages, shuffled
 from kd.device import ALONE, Processes, autocast
 from kd.losses import UNLABELLED, DistillationLoss, distillation_loss, hard_loss
 from kd.models import downsample_early
@@ -230,7 +230,7 @@ def batches(
         Images, float32 (n, 3, H, W), normalised; their labels, int64 (n,); and their indices, int64 (n,).
     """
     random = np.random.default_rng([recipe.seed, epoch])
-    order = torch.from_numpy(random.permutation(len(training))).to(training.labels.device)
+    order = torch.from_numpy(shuffled(training, random)).to(training.labels.device)
     drawn = draw(training.index, epoch, recipe, training.images.shape[-1]).to(training.labels.device)
     for start in range(0, len(order) - recipe.batch_size + 1, recipe.batch_size):
         rows = order[processes.share(slice(start, start + recipe.batch_size))]

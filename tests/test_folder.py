@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from kd import folder as kd_folder
-from kd.dataset import DataError, mean_and_spread, open_data
+from kd.dataset import DataError, LabelledImages, mean_and_spread, open_data, shuffled
 from tests.pictures import COLOURS, draw_pictures
 
 
@@ -163,3 +163,23 @@ def test_a_folder_that_cannot_be_written_to_is_packed_in_the_users_cache(picture
     assert len(open_data(pictures, 20).test()) == 6
     (described,) = (tmp_path / "cache").rglob("pack.json")
     assert json.loads(described.read_text())["classes"] == sorted(COLOURS)
+
+
+def test_a_pack_that_is_large_for_the_memory_is_read_in_a_random_order_of_blocks(pictures, monkeypatch):
+    small, _ = open_data(pictures, 20).split()
+    assert small.block is None
+    monkeypatch.setattr(kd_folder, "memory_bytes", lambda: 100_000)
+    large, _ = open_data(pictures, 20).split()
+    assert large.block == kd_folder.BLOCK and large[torch.arange(3)].block is None
+
+
+def test_an_order_of_blocks_takes_every_image_once_from_few_places_at_a_time(pictures, monkeypatch):
+    monkeypatch.setattr("kd.dataset.BLOCKS_TOGETHER", 4)
+    training = LabelledImages(torch.zeros(1003, 3, 1, 1), torch.zeros(1003, dtype=torch.int64), {}, block=10)
+    first, again, other = (shuffled(training, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert sorted(first.tolist()) == list(range(1003))
+    assert (first == again).all() and (first != other).any()
+    together = [set(first[start : start + 40] // 10) for start in range(0, 960, 40)]
+    assert all(len(blocks) <= 5 for blocks in together)
+    assert len({min(blocks) for blocks in together}) > 20  # and the blocks themselves come in no order
+    assert abs(np.corrcoef(np.arange(1003), first)[0, 1]) < 0.3
