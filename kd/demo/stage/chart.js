@@ -39,10 +39,11 @@ function buildChart(stage) {
   table.tBodies[0].replaceChildren(...rows.map(({ row }) => row));
   const rest = rows.length > SHOWN ? makeRow(`${rows.length - SHOWN} others`) : null;
   if (rest) table.tFoot.replaceChildren(rest.row);
+  const restOf = (logs) => stage.order.slice(SHOWN).reduce((sum, k) => sum + Math.exp(logs[k]), 0);
 
   // Rows stay in class order in the document and are moved on the screen alone.
   function arrange() {
-    const shown = stage.order.slice(0, SHOWN), inClassOrder = shown.toSorted((a, b) => a - b);
+    const shown = stage.order.slice(0, SHOWN), inClassOrder = [...shown].sort((a, b) => a - b);
     if (rest) rows.forEach(({ row }, k) => row.classList.toggle("beyond", !shown.includes(k)));
     stage.places = options.order === "teacher" ? shown : inClassOrder;
     stage.places.forEach((k, place) => rows[k].row.style.setProperty("--shift", place - inClassOrder.indexOf(k)));
@@ -69,7 +70,7 @@ function buildChart(stage) {
         set(bars[role], p);
       }
       if (rest) {
-        const p = stage.order.slice(SHOWN).reduce((sum, k) => sum + Math.exp(logP[role][k]), 0);
+        const p = restOf(logP[role]);
         rest.texts[role].data = percent(p);
         set(rest.bars[role], p);
       }
@@ -77,6 +78,7 @@ function buildChart(stage) {
     if (options.ghost && stage.previous) { // the teacher's distribution of the image before, at the present T
       logSoftmax(stage.previous.models.teacher.logits, stage.T, ghostP);
       rows.forEach(({ bars }, k) => setBar(bars.ghost, Math.exp(ghostP[k])));
+      if (rest) setBar(rest.bars.ghost, restOf(ghostP));
     }
   }
 

@@ -15,7 +15,7 @@ function sentenceOf({ T, logP, order, value: { classes } }) {
   }
   if (T < 0.995) {
     return ["Cooled down, only the answer is left: ", classes[first], `, ${percent(p(first))}.`,
-      `The other ${inWords(order.length - 1)} share ${percent(others)}. Drag the other way to see what the teacher holds back.`];
+      `${othersShare(order.length - 1)} ${percent(others)}. Drag the other way to see what the teacher holds back.`];
   }
   if (T < 1.005) {
     const hidden = `What it thinks of the other ${inWords(order.length - 1)} hides in the last ${percent(others)}. Drag the temperature to warm it up.`;
@@ -24,7 +24,8 @@ function sentenceOf({ T, logP, order, value: { classes } }) {
       : ["The teacher wavers: ", `${classes[first]} ${percent(p(first))}`, `, ${classes[second]} ${percent(p(second))}.`, hidden];
   }
   const end = p(last) < 0.01 ? `${article(classes[last])} is out of the question` : `${article(classes[last])} comes last`;
-  return ["Warmed up, its doubts show: next comes ", classes[second], `, then ${classes[third]}; ${end}.`, dark];
+  const then = second === last ? "." : third === last ? `; ${end}.` : `, then ${classes[third]}; ${end}.`;
+  return ["Warmed up, its doubts show: next comes ", classes[second], then, dark];
 }
 
 // Which student is nearer to the teacher, by the total variations of the two; a difference of a seventh is one.
