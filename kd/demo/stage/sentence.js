@@ -9,8 +9,9 @@ function sentenceOf({ T, logP, order, value: { classes } }) {
   for (const k of order) if (k !== first) others += p(k);
   const near = nearness(totalVariation(logP.teacher, logP.student), totalVariation(logP.teacher, logP.distilled));
   const dark = `The others hold ${percent(others)}; their order is dark knowledge. ${near}`;
-  // The likeliest class has not even twice its share of ten equal ones.
-  if (p(first) < 2 / order.length) {
+  // The likeliest class has not even twice its share of ten equal ones; of fewer classes, as little of the way to 1.
+  const share = 1 / order.length;
+  if (p(first) < Math.min(2 * share, share + (1 - share) / 9)) {
     return ["Too hot: ", "all melts together", `, from ${percent(p(first))} for ${classes[first]} to ${percent(p(last))} for ${classes[last]}.`, dark];
   }
   if (T < 0.995) {
