@@ -250,7 +250,7 @@ STUDIES = {
         "What does a teacher of handwritten digits pass on, and what of the digit that was omitted?",
         (TEACHER, STUDENT, DISTILLED, *omitted_digit()),
         recipe="digits",
-        seeds=3,
+        seeds=5,
     ),
     "losses": Study("Which distillation loss teaches best?", tuple(losses()), seeds=3),
 }
