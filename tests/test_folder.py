@@ -175,11 +175,11 @@ def test_a_pack_that_is_large_for_the_memory_is_read_in_a_random_order_of_blocks
 
 def test_an_order_of_blocks_takes_every_image_once_from_few_places_at_a_time(pictures, monkeypatch):
     monkeypatch.setattr("kd.dataset.BLOCKS_TOGETHER", 4)
-    training = LabelledImages(torch.zeros(1003, 3, 1, 1), torch.zeros(1003, dtype=torch.int64), {}, block=10)
+    training = LabelledImages(torch.zeros(1000, 3, 1, 1), torch.zeros(1000, dtype=torch.int64), {}, block=10)
     first, again, other = (shuffled(training, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert sorted(first.tolist()) == list(range(1003))
+    assert sorted(first.tolist()) == list(range(1000))
     assert (first == again).all() and (first != other).any()
-    together = [set(first[start : start + 40] // 10) for start in range(0, 960, 40)]
-    assert all(len(blocks) <= 5 for blocks in together)
+    together = [set(first[start : start + 40] // 10) for start in range(0, 1000, 40)]
+    assert all(len(blocks) == 4 for blocks in together)
     assert len({min(blocks) for blocks in together}) > 20  # and the blocks themselves come in no order
-    assert abs(np.corrcoef(np.arange(1003), first)[0, 1]) < 0.3
+    assert abs(np.corrcoef(np.arange(1000), first)[0, 1]) < 0.3
