@@ -88,6 +88,11 @@ def warning_rates(out_of_class: dict) -> str:
     )
 
 
+def amount(number: float) -> str:
+    """A large number in short: 23.5 M, or 1.7 k where it is far below a million."""
+    return f"{number / 1e6:.1f} M" if number >= 1e5 else f"{number / 1e3:.1f} k"
+
+
 def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
     """The headings and rows of the results table, as texts."""
     headings = [
@@ -101,9 +106,9 @@ def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
             f"{model['nll']:.3f}",
             f"{model['ece']:.2%}",
             f"{model['agreement']:.2%}",
-            f"{model['parameters'] / 1e6:.1f} M",
-            f"{model['macs'] / 1e6:.1f} M",
-            f"{model['bytes'] / 1e6:.1f} MB",
+            amount(model["parameters"]),
+            amount(model["macs"]),
+            f"{amount(model['bytes'])}B",
             f"{model['latency_ms']:.1f} ms",
         ]
         for role, model in results["models"].items()

@@ -23,9 +23,10 @@ def main(arguments: list[str] | None = None) -> None:
     folder = str(options.output_dir)
     data, device = ["--data-dir", DIGITS], ["--device", "cpu"]
     seeds = ["--seeds", str(options.seeds)] if options.seeds else []
+    places = ["--runs-dir", f"{folder}/runs", "--output-dir", f"{folder}/{STUDIES_FOLDER}", "--ship", folder]
     for command, given in (
-        (study, ["digits", *seeds, "--jobs", str(options.jobs), *data, *device, "--runs-dir", f"{folder}/runs",
-                 "--output-dir", f"{folder}/{STUDIES_FOLDER}", "--ship", folder]),
+        (study, ["digits", *seeds, "--jobs", str(options.jobs), *data, *device, *places]),
+        (study, ["digits-omitted-class", *seeds, "--jobs", str(options.jobs), *data, *device, *places]),
         (evaluate, ["--checkpoints", folder, *data, *device]),
         (choose_examples, ["--checkpoints", folder, *data]),
     ):  # fmt: skip

@@ -23,7 +23,7 @@ from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, photo_or_sentence
 from kd.demo.use_tab import build_use
 from kd.inference import CENTRE, MAX_FILE_BYTES, Crop, Trio, read_photo
 from kd.models import ROLE_NAMES, ROLES, name_of
-from kd.results import read_results
+from kd.results import amount, read_results
 
 HERE = Path(__file__).parent
 
@@ -101,10 +101,12 @@ def what_to_expect(checkpoints: Path, image_size: int = 32) -> str:
     if not results or not results["models"].keys() >= set(ROLES):
         return seen
     data = results["data"]["name"]
-    whose, source = ("CIFAR-10's", " (Krizhevsky, 2009)") if data == "CIFAR-10" else (f"the data's ({data})", "")
+    of_data, source = ("CIFAR-10's test images", " (Krizhevsky, 2009)")
+    if data != "CIFAR-10":
+        of_data, source = f"the test images of {data}", ""
     accuracy = {role: results["models"][role]["accuracy"] for role in ROLES}
     return (
-        f"{seen} On {whose} test images the teacher is right {accuracy['teacher']:.0%} of the time, the student "
+        f"{seen} On {of_data} the teacher is right {accuracy['teacher']:.0%} of the time, the student "
         f"alone {accuracy['student']:.0%}, the distilled student {accuracy['distilled']:.0%}: expect less on your own "
         f"photos. The examples are test images{source}, one of each class, drawn with a fixed seed."
     )
@@ -166,8 +168,8 @@ def show(
         model |= {
             "name": ROLE_NAMES[role],
             "architecture": name_of(config["architecture"]),
-            "parameters": f"{trio.parameters[role] / 1e6:.1f} M",
-            "size": f"{checkpoint.weight_bytes(config) / 1e6:.1f} MB",
+            "parameters": amount(trio.parameters[role]),
+            "size": f"{amount(checkpoint.weight_bytes(config))}B",
         }
     return answer | {
         "example": example,

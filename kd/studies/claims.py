@@ -153,6 +153,7 @@ _CLAIMS: dict[str, Callable[[MeasuredStudy], Claim | None]] = {
     "epochs": teaching_saves_epochs,
     "few-labels": teaching_replaces_labels,
     "omitted-class-longer": omitted_class_is_known,
+    "digits-omitted-class": omitted_class_is_known,
     "human-doubt": doubts_are_inherited,
 }
 

@@ -247,10 +247,14 @@ STUDIES = {
         analysis=CORRUPTIONS,
     ),
     "digits": Study(
-        "What does a teacher of handwritten digits pass on, and what of the digit that was omitted?",
-        (TEACHER, STUDENT, DISTILLED, *omitted_digit()),
+        "Do a teacher's soft targets make a better reader of handwritten digits?",
+        (TEACHER, STUDENT, DISTILLED),
         recipe="digits",
-        seeds=5,
+    ),
+    "digits-omitted-class": Study(
+        "What does a student know of the digit 3 that was omitted from its training?",
+        (TEACHER, *omitted_digit()),
+        recipe="digits",
     ),
     "losses": Study("Which distillation loss teaches best?", tuple(losses()), seeds=3),
 }
