@@ -32,7 +32,7 @@ function sentenceOf({ T, logP, order, value: { classes } }) {
 // Which student is nearer to the teacher, by the total variations of the two; a difference of a seventh is one.
 function nearness(alone, distilled) {
   const times = alone / distilled;
-  if (times > 1.15) return `The distilled student is ${times < 99 ? times.toFixed(1) : "over 99"} times nearer than the student alone.`;
+  if (times > 1.15) return `The distilled student is ${times < 99 ? times.toFixed(1) : "over 99"} times nearer than the other.`;
   if (times < 0.87) return "Here the distilled student is further from it than the student alone.";
   return "Both students are about equally far from it.";
 }
