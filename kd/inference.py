@@ -25,7 +25,7 @@ BATCH = 16  # images that go through a network at once: more are hardly faster, 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one network says of one image: ten logits, and the milliseconds it took."""
+    """What one network says of one image: its logits, and the milliseconds it took."""
 
     logits: list[float]
     milliseconds: float
@@ -134,9 +134,8 @@ class Trio:
             network.to(memory_format=torch.channels_last)
         self.out_of_class = _out_of_class(self.folder, self.configs["teacher"])
         self.warner = _warner(self.folder, self.out_of_class, self.networks["teacher"]) if self.out_of_class else None
-        self.answer(
-            Image.new("RGB", (self.image_size, self.image_size))
-        )  # the first pass is the slowest: have it behind us
+        # The first pass is the slowest: have it behind us.
+        self.answer(Image.new("RGB", (self.image_size, self.image_size)))
 
     def answer(self, image: Image.Image) -> dict[str, Answer]:
         """Let the three networks classify one image, each by its own checkpoint's normalisation.
@@ -157,7 +156,7 @@ class Trio:
 
     @torch.inference_mode()
     def fits_no_class(self, teacher_logits: list[float], seen: Image.Image) -> bool:
-        """Whether an image is unlikely to show any of the ten classes; False without a `warner`.
+        """Whether an image is unlikely to show any of the classes; False without a `warner`.
 
         Args:
             teacher_logits: of the image.

@@ -33,7 +33,7 @@ function saidBy(network, card, judged) {
 }
 
 function faceUp(card, judged) {
-  const face = make("div", { className: "face" }, make("img", { src: card.picture, alt: judged ? one : "Your picture at 32 x 32 pixels" }));
+  const face = make("div", { className: "face" }, make("img", { src: card.picture, alt: judged ? one : "Your picture as the networks see it" }));
   return [face, ...networksOf(card).map((network) => saidBy(network, card, judged))];
 }
 
