@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.cifar10 import COPY, IMAGE_SIZE, NORMALISATIONS, normalise
+from kd.cifar10 import IMAGE_SIZE, NORMALISATIONS
+from kd.dataset import COPY, Normalisation, normalise
 from kd.recipe import Recipe
 
 # ITU-R 601-2 luma: the weights with which torchvision and Pillow turn RGB into grey.
@@ -62,8 +63,8 @@ class Draw:
         return Draw(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def draw(index: Tensor, epoch: int, recipe: Recipe) -> Draw:
-    """Draw the parameters of images of CIFAR-10's size for an epoch.
+def draw(index: Tensor, epoch: int, recipe: Recipe, size: int = IMAGE_SIZE) -> Draw:
+    """Draw the parameters of images for an epoch.
 
     What the recipe switches off is drawn all the same, so that two recipes that differ in the
     strength of one transform agree in all others.
@@ -71,6 +72,7 @@ def draw(index: Tensor, epoch: int, recipe: Recipe) -> Draw:
     Args:
         index: of each image, as in `LabelledImages`, int64, (N,), on any device.
         epoch: from 0.
+        size: the images' side, pixels.
     """
     numbers = _uniform_numbers(index.cpu().numpy(), recipe.augmentation_seed, epoch)
     columns = iter(numbers.T)
@@ -89,8 +91,8 @@ def draw(index: Tensor, epoch: int, recipe: Recipe) -> Draw:
         brightness=uniform(1 - recipe.brightness, 1 + recipe.brightness),
         contrast=uniform(1 - recipe.contrast, 1 + recipe.contrast),
         saturation=uniform(1 - recipe.saturation, 1 + recipe.saturation),
-        cutout_y=integers(IMAGE_SIZE),
-        cutout_x=integers(IMAGE_SIZE),
+        cutout_y=integers(size),
+        cutout_x=integers(size),
         scale=uniform(recipe.crop_scale, 1).sqrt(),  # uniform in area
         shift_y=uniform(-1, 1),
         shift_x=uniform(-1, 1),
@@ -110,13 +112,14 @@ def _uniform_numbers(index: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     return numbers
 
 
-def augment(images: Tensor, drawn: Draw, recipe: Recipe) -> Tensor:
+def augment(images: Tensor, drawn: Draw, recipe: Recipe, normalisation: Normalisation | None = None) -> Tensor:
     """Turn a batch of raw images into the networks' input.
 
     Args:
         images: uint8, (N, 3, H, W).
         drawn: parameters for these N images.
         recipe: says how strong each transform is; one of strength 0 is skipped.
+        normalisation: None for the constants that the recipe names.
 
     Returns:
         float32, (N, 3, H, W), normalised, in channels_last memory format.
@@ -138,7 +141,7 @@ def augment(images: Tensor, drawn: Draw, recipe: Recipe) -> Tensor:
         images = adjust_saturation(images, drawn.saturation)
     if recipe.blur:
         images = blur(images, drawn.sigma)
-    images = normalise(images, NORMALISATIONS[recipe.normalisation])
+    images = normalise(images, normalisation or NORMALISATIONS[recipe.normalisation])
     if recipe.cutout:
         images = cutout(images, recipe.cutout, drawn.cutout_y, drawn.cutout_x)
     return images.contiguous(memory_format=torch.channels_last)

@@ -30,7 +30,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from kd import models
-from kd.cifar10 import CLASSES, NORMALISATIONS, Normalisation
+from kd.cifar10 import CLASSES, IMAGE_SIZE, NORMALISATIONS
+from kd.dataset import Normalisation
 from kd.recipe import Recipe
 
 try:
@@ -44,6 +45,7 @@ STATE = "training-state.pt"
 STAGING = "checkpoint.tmp"  # with the writer's number, where `save` writes
 COMPLETE = "checkpoint.new"  # what that is called once all of it is on the disk, and until it is in its place
 INDEX = "model.safetensors.index.json"
+MAX_CLASSES = 1000
 MAX_SHARD_BYTES = 9_500_000  # of tensors; a header of some kilobytes comes on top
 
 _WRITERS = itertools.count()  # numbers the writers of this process; `next` is one step for all threads
@@ -94,7 +96,7 @@ def _write(weights: dict[str, Tensor], config: dict, staging: Path) -> None:
     """Write all files of a checkpoint, to the disk."""
     try:
         save_torch_state_dict(weights, staging, max_shard_size=MAX_SHARD_BYTES)
-        new = {path.name: _fingerprint(path.read_bytes()) for path in sorted(staging.iterdir())}
+        new = {path.name: fingerprint(path) for path in sorted(staging.iterdir())}
         write_json(staging / CONFIG, {**config, "weights": new})
         for name in new:
             (staging / name).chmod(0o644)  # safetensors writes for the owner alone; a Space reads as another user
@@ -194,11 +196,11 @@ def _network(folder: Path, config: dict) -> nn.Module:
                 raise CheckpointError(f"{folder} is missing {name}: {_way_out(folder)}")
             # Read once, so that what is verified is what is loaded; and not at all where the size alone is wrong.
             content = path.read_bytes() if path.stat().st_size == expected["bytes"] else b""
-            if _fingerprint(content) != expected:
+            if {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} != expected:
                 raise CheckpointError(f"{path} is damaged or not the one that {CONFIG} describes: {_way_out(folder)}")
             if name.endswith(".safetensors"):
                 weights |= safetensors.torch.load(content)
-        network = models.build(config["architecture"], config["stem"])
+        network = models.build(config["architecture"], config["stem"], len(config["classes"]))
         broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
         if broken:
             raise ValueError(f"{broken[0]} holds what is no number, or infinite")
@@ -246,8 +248,10 @@ def _wrong_fields(config: object) -> list[str]:
     wrong = [key for key, kind in kinds.items() if not isinstance(config.get(key), kind)]
     if "weights" not in wrong and not all(_is_weight_file(*entry) for entry in config["weights"].items()):
         wrong.append("weights")
-    if "classes" not in wrong and tuple(config["classes"]) != CLASSES:
+    if "classes" not in wrong and not _are_classes(config["classes"], config.get("data")):
         wrong.append("classes")
+    if type(size := image_size_of(config)) is not int or not 16 <= size <= 224:
+        wrong.append("image_size")
     if "normalisation" not in wrong and not _is_normalisation(config["normalisation"]):
         wrong.append("normalisation")
     return wrong
@@ -260,6 +264,14 @@ def _is_weight_file(name: str, entry: object) -> bool:
         Path(name).name == name and isinstance(entry, dict)
         and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
     )  # fmt: skip
+
+
+def _are_classes(stated: list, data: object) -> bool:
+    """Whether these may be the names of classes: texts, each once, in one line; CIFAR-10's are known."""
+    if isinstance(data, dict) and data.get("name") == "CIFAR-10":
+        return tuple(stated) == CLASSES
+    names = all(isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100 for name in stated)
+    return names and 2 <= len(set(stated)) == len(stated) <= MAX_CLASSES
 
 
 def _is_normalisation(stated: dict) -> bool:
@@ -279,6 +291,11 @@ def _is_constant(value: object) -> bool:
 def normalisation_of(config: dict) -> Normalisation:
     """The normalisation that a checkpoint was trained with."""
     return Normalisation(config["normalisation"]["mean"], config["normalisation"]["std"])
+
+
+def image_size_of(config: dict) -> int:
+    """The side of the images that a checkpoint's network sees, pixels; 32 where its config is older than the field."""
+    return config.get("image_size", IMAGE_SIZE)
 
 
 def weight_bytes(config: dict) -> int:
@@ -387,8 +404,10 @@ def write_json(path: Path, content: object) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
 
 
-def _fingerprint(content: bytes) -> dict:
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+def fingerprint(path: Path) -> dict:
+    """The size of a file and its sha256, as "weights" lists them."""
+    with open(path, "rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def _way_out(folder: Path) -> str:

@@ -1,18 +1,17 @@
-"""CIFAR-10: class names, normalisation constants, reading the data set, the fixed 45k/5k split.
+"""CIFAR-10: class names, normalisation constants, reading the data set.
 
 Source of the data: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
 import hashlib
 import pickle
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+
+from kd.dataset import DataError, DataSet, LabelledImages, Normalisation, split_indices
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE_SIZE = 32  # pixels, both ways
@@ -21,21 +20,6 @@ FOLDER = "cifar-10-batches-py"
 TRAIN_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_FILES = ("test_batch",)
 IMAGES_PER_FILE = 10_000  # unless the folder's batches.meta says otherwise
-
-# Added to an image's index once for each further copy of it in a training set (see `LabelledImages`).
-COPY = 1_000_000
-
-VALIDATION_SHARE = 0.1
-SPLIT_SEED = 2015  # of the split alone; runs have seeds of their own
-EXAMPLES_SEED = 2015  # of the choice of ten test images to show
-
-
-class Normalisation(NamedTuple):
-    """What images are normalised by: of red, green and blue, with pixels scaled to [0, 1]."""
-
-    mean: Sequence[float]
-    std: Sequence[float]
-
 
 NORMALISATIONS = {
     # What the project started from: ImageNet's values, with .485 mistyped as .486.
@@ -55,42 +39,15 @@ KNOWN_COPIES = {
 }
 
 
-class DataError(ValueError):
-    """The data on disk is missing, damaged, or not CIFAR-10; the message names the file."""
+def open_cifar10(data_dir: str | Path, image_size: int = IMAGE_SIZE) -> DataSet:
+    """CIFAR-10 in `data_dir`, or to be downloaded to it.
 
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images with their labels.
-
-    Attributes:
-        images: uint8, (N, 3, 32, 32), RGB.
-        labels: int64, (N,), 0 to 9, positions in `CLASSES`.
-        description: which copy of the data this is (name, number of images, sha256 of the pixels);
-            stored with every result.
-        index: which image of its file each is, int64, (N,); chosen images keep theirs. The n-th further copy of an
-            image has n times `COPY` more: augmentation and the teacher's cached logits go by the index.
+    Raises:
+        DataError: images of another size are asked for.
     """
-
-    images: Tensor
-    labels: Tensor
-    description: dict
-    index: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if self.index is None:
-            object.__setattr__(self, "index", torch.arange(len(self.labels), device=self.labels.device))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, positions: Tensor) -> "LabelledImages":
-        """The images at `positions` (int64, (M,)), under the same description."""
-        return LabelledImages(self.images[positions], self.labels[positions], self.description, self.index[positions])
-
-    def to(self, device: torch.device | str) -> "LabelledImages":
-        """The same images on `device`."""
-        return LabelledImages(self.images.to(device), self.labels.to(device), self.description, self.index.to(device))
+    if image_size != IMAGE_SIZE:
+        raise DataError(f"CIFAR-10's images are {IMAGE_SIZE} x {IMAGE_SIZE}, not {image_size}: leave out --image-size")
+    return DataSet(CLASSES, partial(read_split, data_dir), partial(read_test_set, data_dir))
 
 
 def read_training_set(data_dir: str | Path) -> LabelledImages:
@@ -122,59 +79,6 @@ def read_test_set(data_dir: str | Path) -> LabelledImages:
     return _read(Path(data_dir), TEST_FILES, "test")
 
 
-def split_indices(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Split the training set for every choice that has to be made: the same split for every run.
-
-    A tenth of each class is held out; which tenth depends on `SPLIT_SEED` and on nothing else.
-
-    Args:
-        labels: int64, (N,).
-
-    Returns:
-        Positions of the images to train on and of those to validate on (45,000 and 5,000 of
-        CIFAR-10's 50,000), int64, ascending, disjoint.
-    """
-    random = np.random.default_rng(SPLIT_SEED)
-    held_out = np.zeros(len(labels), dtype=bool)
-    for label in range(len(CLASSES)):
-        of_class = np.flatnonzero(labels.cpu().numpy() == label)
-        held_out[random.permutation(of_class)[: round(len(of_class) * VALIDATION_SHARE)]] = True
-    return torch.from_numpy(np.flatnonzero(~held_out)), torch.from_numpy(np.flatnonzero(held_out))
-
-
-def example_positions(labels: Tensor) -> Tensor:
-    """Ten test images to show: of each class the first in an order drawn with a fixed seed.
-
-    Args:
-        labels: of the test images, int64, (N,).
-
-    Returns:
-        Positions, int64, (10,), in class order.
-    """
-    return torch.stack([drawn_order(labels, label)[0] for label in range(len(CLASSES))])
-
-
-def drawn_order(labels: Tensor, label: int) -> Tensor:
-    """The positions of the test images of a class in an order drawn with a fixed seed, int64, (images of the class,).
-
-    Args:
-        labels: of the test images, int64, (N,).
-    """
-    order = torch.from_numpy(np.random.default_rng(EXAMPLES_SEED).permutation(len(labels)))
-    return order[labels.cpu()[order] == label]
-
-
-def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
-    """Subtract the mean and divide by the standard deviation of each channel.
-
-    Args:
-        images: float, (N, 3, H, W), values in [0, 1].
-        normalisation: one of `NORMALISATIONS`, or a checkpoint's own.
-    """
-    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in normalisation)
-    return (images - mean) / std
-
-
 def _read(data_dir: Path, files: tuple[str, ...], part: str) -> LabelledImages:
     folder = data_dir / FOLDER
     if not folder.is_dir():
@@ -195,7 +99,9 @@ def _read(data_dir: Path, files: tuple[str, ...], part: str) -> LabelledImages:
     if digest in KNOWN_COPIES:
         description["copy"] = KNOWN_COPIES[digest]
     images = torch.from_numpy(pixels).view(-1, 3, IMAGE_SIZE, IMAGE_SIZE)
-    return LabelledImages(images, torch.from_numpy(labels), description)
+    return LabelledImages(
+        images, torch.from_numpy(labels), description, classes=CLASSES, normalisation=NORMALISATIONS["cifar10"]
+    )
 
 
 def _download(data_dir: Path) -> None:

@@ -6,7 +6,7 @@ and labels, and return plain floats.
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd import checkpoint
-from kd.cifar10 import CLASSES, LabelledImages, Normalisation, normalise
+from kd.cifar10 import CLASSES
+from kd.dataset import LabelledImages, Normalisation, normalise
 from kd.device import autocast
 
 CALIBRATION_BINS = 15
@@ -71,10 +72,10 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(dim=1) == labels).double().mean().item()
 
 
-def per_class_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
+def per_class_accuracy(logits: Tensor, labels: Tensor, classes: Sequence[str] = CLASSES) -> dict[str, float]:
     """Accuracy among the images of each class, by the class's name."""
     right = logits.argmax(dim=1) == labels
-    return {name: right[labels == label].double().mean().item() for label, name in enumerate(CLASSES)}
+    return {name: right[labels == label].double().mean().item() for label, name in enumerate(classes)}
 
 
 def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
@@ -149,11 +150,11 @@ def latencies(networks: Mapping[str, Callable[[Tensor], Tensor]], image: Tensor)
     return {name: round(statistics.median(times[LATENCY_WARM_UP:]) * 1000, 3) for name, times in seconds.items()}
 
 
-def measure(logits: Tensor, labels: Tensor) -> dict:
+def measure(logits: Tensor, labels: Tensor, classes: Sequence[str] = CLASSES) -> dict:
     """All metrics that need one network alone, under the names that results.json uses."""
     return {
         "accuracy": accuracy(logits, labels),
         "nll": negative_log_likelihood(logits, labels),
         "ece": calibration_error(logits, labels),
-        "per_class_accuracy": per_class_accuracy(logits, labels),
+        "per_class_accuracy": per_class_accuracy(logits, labels, classes),
     }

@@ -2,8 +2,8 @@
 
 Every form is one graph with the normalisation inside it, and what `kd.inference.TrainedNetwork` computes:
 
-    images    float32, (N, 3, 32, 32), RGB, values in [0, 1]; N is free
-    logits    float32, (N, 10), in the order of `classes`
+    images    float32, (N, 3, 32, 32), RGB, values in [0, 1]; N is free, 32 is what the checkpoint says
+    logits    float32, (N, 10), in the order of `classes`, and as many as these
 
 and carries what is needed to use it and to know where it comes from (see `metadata`). The packages of the extra
 `export` are imported where they are used: neither the page nor the training needs them.
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from kd.cifar10 import IMAGE_SIZE
+from kd.checkpoint import image_size_of
 from kd.inference import TrainedNetwork
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ def metadata(config: dict) -> dict[str, str]:
         network's recipe: of its soft targets, if it was distilled) and config (the whole config.json: role,
         recipe, seed, data, versions, machine, sha256 of the weights).
     """
+    size = image_size_of(config)
     return {
-        "input": f"{INPUT}: float32, (N, 3, {IMAGE_SIZE}, {IMAGE_SIZE}), RGB, values in [0, 1]; normalised inside",
+        "input": f"{INPUT}: float32, (N, 3, {size}, {size}), RGB, values in [0, 1]; normalised inside",
         "output": f"{OUTPUT}: float32, (N, {len(config['classes'])}), in the order of classes",
         "classes": json.dumps(config["classes"]),
         "temperature": f"{config['recipe']['temperature']:g}",
@@ -74,7 +75,7 @@ def metadata(config: dict) -> dict[str, str]:
 
 def to_pt2(classifier: TrainedNetwork) -> bytes:
     """The content of a .pt2 file: `torch.export.load` reads it, and its `.module()` answers."""
-    images = torch.zeros(2, 3, IMAGE_SIZE, IMAGE_SIZE)  # of one image the batch would be taken for a constant
+    images = torch.zeros(2, 3, *(classifier.image_size,) * 2)  # of one image the batch would be taken for a constant
     program = torch.export.export(classifier, (images,), dynamic_shapes=({0: torch.export.Dim("N")},))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # the lines of source it came from, with the paths of this machine
@@ -92,7 +93,7 @@ def to_onnx(classifier: TrainedNetwork) -> "ModelProto":
     require_packages()
     from onnx import helper
 
-    images = torch.zeros(2, 3, IMAGE_SIZE, IMAGE_SIZE)
+    images = torch.zeros(2, 3, *(classifier.image_size,) * 2)
     program = torch.onnx.export(
         classifier, (images,), dynamo=True, input_names=[INPUT], output_names=[OUTPUT],
         dynamic_shapes=({0: "N"},), external_data=False, verbose=False,

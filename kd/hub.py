@@ -9,7 +9,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 import torch
-from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, ModelHubMixin, load_state_dict_from_file, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -18,10 +18,11 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from kd import checkpoint
 from kd.checkpoint import CONFIG, HISTORY, INDEX, CheckpointError
+from kd.dataset import EXAMPLES_FOLDER
 from kd.inference import TrainedNetwork
 from kd.model_card import CARD, model_card
 from kd.models import ROLES
@@ -32,6 +33,11 @@ from kd.studies.ledger import STUDIES_FOLDER
 
 SCHEME = "hf://"
 ADDRESS = re.compile(SCHEME + r"(?P<repository>[^/@]+/[^/@]+)(@(?P<revision>.+))?")
+ALSO = (
+    f"{STUDIES_FOLDER}/*.json",
+    f"{EXAMPLES_FOLDER}/examples.json",
+    f"{EXAMPLES_FOLDER}/*.png",
+)  # beside the checkpoints
 CHECKPOINT_FILES = (CONFIG, HISTORY, RECORDING, INDEX, "model*.safetensors")
 
 # What the Hub's client reports, the narrower before the wider, and the way out of it.
@@ -66,7 +72,7 @@ def local_folder(checkpoints: str | Path) -> Path:
     if not parts:
         raise CheckpointError(f"{address} names no repository: write {SCHEME}OWNER/NAME or {SCHEME}OWNER/NAME@REVISION")
     subfolders = (*ROLES, omitted_class.FOLDER, omitted_class.CONTROL_FOLDER)
-    folder = _fetch(parts["repository"], parts["revision"], subfolders, also=f"{STUDIES_FOLDER}/*.json")
+    folder = _fetch(parts["repository"], parts["revision"], subfolders, also=ALSO)
     missing = [f"{role}/{CONFIG}" for role in ROLES if not (folder / role / CONFIG).is_file()]
     if missing:
         raise CheckpointError(
@@ -76,8 +82,41 @@ def local_folder(checkpoints: str | Path) -> Path:
     return folder
 
 
+def read_weights(where: str) -> tuple[dict[str, Tensor], dict[str, dict]]:
+    """The tensors of a .safetensors file, of all such files in a folder, or of those in a repository on the Hub.
+
+    Args:
+        where: a path, or `hf://OWNER/NAME[@REVISION]`.
+
+    Returns:
+        The tensors by name, and size and sha256 of each file by its name.
+
+    Raises:
+        CheckpointError: it cannot be fetched, or holds no weights. Pickles are not read: they could run code.
+    """
+    path = Path(where)
+    if where.startswith(SCHEME):
+        parts = ADDRESS.fullmatch(where)
+        if not parts:
+            raise CheckpointError(f"{where} names no repository: write {SCHEME}OWNER/NAME")
+        path = _fetch(parts["repository"], parts["revision"], ("",))
+    files = sorted(path.glob("model*.safetensors")) if path.is_dir() else [path]
+    if not files or files[0].suffix != ".safetensors" or not files[0].is_file():
+        raise CheckpointError(
+            f"{where} holds no .safetensors: name such a file or a folder with model.safetensors. Pickles (.pth, .bin) "
+            "are not read, since they can run code"
+        )
+    tensors: dict[str, Tensor] = {}
+    try:
+        for file in files:
+            tensors |= load_state_dict_from_file(file, safe=True)
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise CheckpointError(f"{where} holds damaged weights ({error}): fetch them again") from error
+    return tensors, {file.name: checkpoint.fingerprint(file) for file in files}
+
+
 def _fetch(
-    repository: str, revision: str | None, subfolders: tuple[str, ...], also: str | None = None, **options
+    repository: str, revision: str | None, subfolders: tuple[str, ...], also: tuple[str, ...] = (), **options
 ) -> Path:
     """Download the checkpoints in some subfolders of a model repository ("" is its top), its results, and `also`.
 
@@ -85,7 +124,7 @@ def _fetch(
     """
     files = (*CHECKPOINT_FILES, RESULTS)
     patterns = [str(PurePosixPath(subfolder, name)) for subfolder in subfolders for name in files]
-    patterns += [RESULTS, also] if also else [RESULTS]
+    patterns += [RESULTS, *also]
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, **options))
     except Exception as error:  # a connection fails in more ways than the Hub's client has classes for

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from kd import checkpoint
-from kd.cifar10 import CLASSES, IMAGE_SIZE, normalise
+from kd.dataset import normalise
 from kd.losses import check_temperature
-from kd.models import ROLES, count_parameters, first_layer, fuse_norms
+from kd.models import ARCHITECTURES, ROLES, count_parameters, first_layer, fuse_norms
 from kd.out_of_class import Warner, contrasts
 from kd.photo import CENTRE, Crop, read_photo, to_network_size
 from kd.results import RESULTS, read_results, results_of, training_sentences, warning_rates
@@ -25,7 +25,7 @@ BATCH = 16  # images that go through a network at once: more are hardly faster, 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one network says of one image: ten logits, and the milliseconds it took."""
+    """What one network says of one image: its logits, and the milliseconds it took."""
 
     logits: list[float]
     milliseconds: float
@@ -34,17 +34,19 @@ class Answer:
 class TrainedNetwork(nn.Module):
     """A checkpoint's network as it answers: images in, logits out, in evaluation mode.
 
-    It takes images as they are, 32 x 32 RGB between 0 and 1, and normalises them by its own constants.
+    It takes images as they are, RGB between 0 and 1, of its checkpoint's size, and normalises them by its constants.
 
     Attributes:
         network: the network itself, for normalised images.
         config: its config.json; describes the training that the weights came from.
+        image_size: the side of the images that it sees, pixels.
     """
 
     def __init__(self, network: nn.Module, config: dict) -> None:
         super().__init__()
         self.network = network
         self.config = config
+        self.image_size: int = checkpoint.image_size_of(config)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -56,9 +58,10 @@ class TrainedNetwork(nn.Module):
         Raises:
             ValueError: images of another shape.
         """
-        if images.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
+        size = self.image_size
+        if images.shape[1:] != (3, size, size):
             raise ValueError(
-                f"images are {tuple(images.shape)} instead of (N, 3, {IMAGE_SIZE}, {IMAGE_SIZE}): "
+                f"images are {tuple(images.shape)} instead of (N, 3, {size}, {size}): "
                 "scale them, as kd.photo.to_network_size does with a photo"
             )
         return self.network(normalise(images, checkpoint.normalisation_of(self.config)))
@@ -86,7 +89,7 @@ class TrainedNetwork(nn.Module):
         Raises:
             PhotoError: the file cannot be read as an image.
         """
-        (answer,) = self.answer([to_network_size(read_photo(photo))])
+        (answer,) = self.answer([to_network_size(read_photo(photo), image_size=self.image_size)])
         probabilities = dict(zip(self.config["classes"], torch.tensor(answer.logits).softmax(0).tolist(), strict=True))
         return dict(sorted(probabilities.items(), key=lambda entry: -entry[1]))
 
@@ -98,6 +101,8 @@ class Trio:
         folder: where the checkpoints came from.
         networks: by role; their batch norms are fused into the convolutions.
         configs: each role's config.json.
+        classes, image_size: the names, in the order of the logits, and the side of what they see, pixels; the same of
+            all three.
         parameters: each role's number of trainable parameters.
         out_of_class: of results.json, what was measured of the warning that an image is unlikely to show any of the
             classes; empty where `train.evaluate` has not measured it with this teacher.
@@ -113,13 +118,24 @@ class Trio:
         self.folder = Path(folder)
         self.networks = {role: _of_role(self.folder / role, role) for role in ROLES}
         self.configs = {role: network.config for role, network in self.networks.items()}
+        teacher = self.configs["teacher"]
+        self.classes: list[str] = teacher["classes"]
+        self.image_size: int = checkpoint.image_size_of(teacher)
+        for role, config in self.configs.items():
+            if (config["classes"], checkpoint.image_size_of(config)) != (self.classes, self.image_size):
+                raise checkpoint.CheckpointError(
+                    f"{self.folder / role} knows other classes or sees another size than {self.folder / 'teacher'}: "
+                    "put networks there that were trained on the same data"
+                )
         self.parameters = {role: count_parameters(network) for role, network in self.networks.items()}
         for network in self.networks.values():
-            fuse_norms(network.network)
+            if network.config["architecture"] in ARCHITECTURES:  # of others nobody knows what follows on what
+                fuse_norms(network.network)
             network.to(memory_format=torch.channels_last)
         self.out_of_class = _out_of_class(self.folder, self.configs["teacher"])
         self.warner = _warner(self.folder, self.out_of_class, self.networks["teacher"]) if self.out_of_class else None
-        self.answer(Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)))  # the first pass is the slowest: have it behind us
+        # The first pass is the slowest: have it behind us.
+        self.answer(Image.new("RGB", (self.image_size, self.image_size)))
 
     def answer(self, image: Image.Image) -> dict[str, Answer]:
         """Let the three networks classify one image, each by its own checkpoint's normalisation.
@@ -140,7 +156,7 @@ class Trio:
 
     @torch.inference_mode()
     def fits_no_class(self, teacher_logits: list[float], seen: Image.Image) -> bool:
-        """Whether an image is unlikely to show any of the ten classes; False without a `warner`.
+        """Whether an image is unlikely to show any of the classes; False without a `warner`.
 
         Args:
             teacher_logits: of the image.
@@ -152,6 +168,10 @@ class Trio:
         teacher = self.networks["teacher"]
         pixels = normalise(pixels, checkpoint.normalisation_of(teacher.config))
         return bool(self.warner.warns(torch.tensor([teacher_logits]), contrasts(teacher.network, pixels)))
+
+    def seen(self, photo: Image.Image, crop: Crop | None = CENTRE) -> Image.Image:
+        """What the networks see of a photo (see `to_network_size`)."""
+        return to_network_size(photo, crop, self.image_size)
 
     def classify(self, photo: Image.Image, temperature: float, crop: Crop | None = CENTRE) -> dict:
         """Classify a photo: the answer of the endpoint `/classify`.
@@ -169,7 +189,7 @@ class Trio:
         Raises:
             ValueError: a temperature out of range.
         """
-        return self.classify_all([to_network_size(photo, crop)], temperature)[0]
+        return self.classify_all([self.seen(photo, crop)], temperature)[0]
 
     def classify_all(self, images: Sequence[Image.Image], temperature: float) -> list[dict]:
         """Classify many images: for each the dict that `classify` returns, in their order.
@@ -184,9 +204,9 @@ class Trio:
         check_temperature(temperature)
         return [
             {
-                "classes": list(CLASSES),
+                "classes": list(self.classes),
                 "temperature": temperature,
-                "models": {role: _described(answer, temperature) for role, answer in answers.items()},
+                "models": {role: _described(answer, temperature, self.classes) for role, answer in answers.items()},
             }
             for answers in self.answer_all(images)
         ]
@@ -234,16 +254,16 @@ def _warner(folder: Path, measured: dict, teacher: TrainedNetwork) -> Warner | N
         return None
 
 
-def _described(answer: Answer, temperature: float) -> dict:
+def _described(answer: Answer, temperature: float, classes: Sequence[str]) -> dict:
     """One network's part of what `Trio.classify` returns."""
     logits = torch.tensor(answer.logits, dtype=torch.float64)
     probabilities = logits.softmax(0).tolist()
-    best = max(range(len(CLASSES)), key=probabilities.__getitem__)
+    best = max(range(len(classes)), key=probabilities.__getitem__)
     return {
         "logits": answer.logits,
         "probabilities": probabilities,
         "softened": (logits / temperature).softmax(0).tolist(),
-        "label": CLASSES[best],
+        "label": classes[best],
         "confidence": probabilities[best],
         "milliseconds": round(answer.milliseconds, 3),
     }

@@ -2,9 +2,11 @@
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from kd.models import ARCHITECTURES, ROLE_NAMES
+from kd.checkpoint import image_size_of
+from kd.models import ROLE_NAMES, name_of
 
 CARD = "README.md"
+CIFAR10 = "CIFAR-10"
 DATASET = "uoft-cs/cifar10"  # CIFAR-10's own name on the Hub
 
 METRICS = {
@@ -25,7 +27,7 @@ _ROLES = {
 
 _BODY = """# {name}
 
-A {architecture} that classifies 32 x 32 images into CIFAR-10's ten classes: {classes}. {role}
+A {architecture} that classifies {size} x {size} images into {known}: {classes}. {role}
 
 It was trained for {config[epochs_done]} epochs on {config[data][trained_on]:,} images of {data}: recipe
 `{config[recipe][name]}` ({config[stem]} stem), seed {config[seed]}, {config[machine]}.
@@ -41,7 +43,8 @@ from kd.photo import read_photo, to_network_size
 from torchvision.transforms.functional import to_tensor
 
 network = Classifier.from_pretrained("OWNER/NAME")  # this repository, or a folder
-logits = network(to_tensor(to_network_size(read_photo("cat.png")))[None])[0]
+seen = to_network_size(read_photo("cat.png"), image_size=network.image_size)
+logits = network(to_tensor(seen)[None])[0]
 print(network.config["classes"][logits.argmax()])
 ```
 
@@ -49,7 +52,8 @@ config.json names the sha256 of every weight file, and reading verifies them. No
 
 ## Limits
 
-It answers with one of the ten classes whatever the image shows, and it has seen nothing finer than 32 x 32 pixels.
+It answers with one of the {count} classes whatever the image shows, and it has seen nothing finer than {size} x {size}
+pixels.
 """
 
 _MEASURED = "The results in the metadata were measured once, after the last epoch, on {images:,} test images."
@@ -63,11 +67,16 @@ def model_card(config: dict, results: dict | None) -> ModelCard:
         config: the checkpoint's config.json.
         results: results.json of this network alone (see `kd.results.results_of`), or None.
     """
-    data = config["data"]
+    data, size = config["data"], image_size_of(config)
+    count = "ten" if len(config["classes"]) == 10 else str(len(config["classes"]))
+    ours = data["name"] == CIFAR10
     text = _BODY.format(
         name=_name(config),
         config=config,
-        architecture=ARCHITECTURES[config["architecture"]],
+        size=size,
+        count=count,
+        known="CIFAR-10's ten classes" if ours else f"the {count} classes of {data['name']}",
+        architecture=name_of(config["architecture"]),
         classes=", ".join(config["classes"]),
         role=_ROLES[config["role"]].format(**config["recipe"]),
         data=data["name"] + (f" ({data['copy']})" if "copy" in data else ""),
@@ -83,7 +92,7 @@ def card_data(config: dict, results: dict | None) -> ModelCardData:
         library_name="dark-knowledge",
         pipeline_tag="image-classification",
         tags=["pytorch", "knowledge-distillation", "model_hub_mixin", config["architecture"]],
-        datasets=[DATASET],
+        datasets=[DATASET] if config["data"]["name"] == CIFAR10 else None,
         metrics=["accuracy"],
         model_name=_name(config),
         eval_results=_eval_results(results["models"][config["role"]], results["data"]) if results else None,
@@ -94,7 +103,7 @@ def _eval_results(measured: dict, data: dict) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="image-classification",
-            dataset_type=DATASET,
+            dataset_type=DATASET if data["name"] == CIFAR10 else data["name"],
             dataset_name=data["name"],
             dataset_split=data["part"],
             dataset_args={"images": data["images"]},  # which tells a subset from the whole
@@ -107,4 +116,4 @@ def _eval_results(measured: dict, data: dict) -> list[EvalResult]:
 
 
 def _name(config: dict) -> str:
-    return f"{ROLE_NAMES[config['role']]} ({ARCHITECTURES[config['architecture']]})"
+    return f"{ROLE_NAMES[config['role']]} ({name_of(config['architecture'])})"

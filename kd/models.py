@@ -1,6 +1,15 @@
-"""The teacher and student networks, torchvision's own with a chosen stem, and what they cost."""
+"""The networks by their names, those of CIFAR-10 with a chosen stem, and what they cost.
 
+A name is one of torchvision's classification networks (`resnet18`), `convnet-16` for three convolutions that are
+trained in seconds, `timm:NAME` where timm is installed, or `package.module:function`, a function of one's own that is
+given the number of classes and returns the network. Such a function is code: its module is imported only where the
+command line names it, or `KD_NETWORK_MODULES` lists it.
+"""
+
+import importlib
 import itertools
+import os
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +17,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
-from kd.cifar10 import CLASSES, IMAGE_SIZE
-
 STEMS = ("imagenet", "cifar")
-ARCHITECTURES = {"resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2"}  # with the names people know
+ARCHITECTURES = {"resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2"}  # that have stems; with the names people know
+SEVERAL_ANSWERS = ("googlenet", "inception_v3")  # of torchvision's: with auxiliary logits, for images of 75 pixels up
+TIMM = "timm:"
+CONVNET = "convnet-"  # and the channels of its first convolution
+MODULES = "KD_NETWORK_MODULES"  # in the environment: modules, with commas between, whose functions may build networks
 
 ROLES = ("teacher", "student", "distilled")
 ROLE_NAMES = {"teacher": "Teacher", "student": "Student alone", "distilled": "Distilled student"}
@@ -19,29 +30,101 @@ ARCHITECTURE_OF_ROLE = {"teacher": "resnet50", "student": "mobilenet_v2", "disti
 SCRIPT_OF_ROLE = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
 
 
-def build(architecture: str, stem: str, dropout: float = 0.0) -> nn.Module:
-    """Build a network that maps (N, 3, 32, 32) normalised images to (N, 10) logits.
+class NetworkError(ValueError):
+    """There is no such network, or it is not for these images; the message says why, and the way out."""
+
+
+def build(architecture: str, stem: str, classes: int = 10, dropout: float = 0.0) -> nn.Module:
+    """Build a network that maps normalised images, (N, 3, H, W), to logits, (N, `classes`).
 
     Args:
-        architecture: "resnet50" (He 2015, arXiv 1512.03385) or "mobilenet_v2" (Sandler 2018,
-            arXiv 1801.04381).
-        stem: "imagenet" leaves torchvision's network as it is, which shrinks a 32 x 32 image to a
-            1 x 1 feature map; "cifar" takes out the early strides, so that 4 x 4 remain.
-        dropout: probability before MobileNetV2's last layer, 0 to 1; ResNet-50 has none.
+        architecture: "resnet50" (He 2015, arXiv 1512.03385), "mobilenet_v2" (Sandler 2018,
+            arXiv 1801.04381), or another network by its name (see above).
+        stem: "imagenet" leaves the network as it is, and torchvision's two shrink a 32 x 32 image to a
+            1 x 1 feature map; "cifar" takes out their early strides, so that 4 x 4 remain.
+        dropout: probability before MobileNetV2's last layer, 0 to 1; the others have none, or their own.
 
     Raises:
-        ValueError: an unknown architecture or stem.
+        NetworkError: an unknown architecture or stem, or a function that nobody has allowed.
     """
     if stem not in STEMS:
-        raise ValueError(f"stem {stem!r} is not one of {', '.join(STEMS)}")
-    if architecture not in ARCHITECTURES:
-        raise ValueError(f"architecture {architecture!r} is not one of {', '.join(ARCHITECTURES)}")
-    return _resnet50(stem) if architecture == "resnet50" else _mobilenet_v2(stem, dropout)
+        raise NetworkError(f"stem {stem!r} is not one of {', '.join(STEMS)}")
+    if architecture == "resnet50":
+        return _resnet50(stem, classes)
+    if architecture == "mobilenet_v2":
+        return _mobilenet_v2(stem, classes, dropout)
+    if stem != "imagenet":
+        raise NetworkError(
+            f"{' and '.join(ARCHITECTURES)} alone have the {stem} stem: give --stem imagenet for {architecture}"
+        )
+    if architecture.startswith(CONVNET):
+        return _convnet(architecture.removeprefix(CONVNET), classes)
+    if architecture.startswith(TIMM):
+        return _of_timm(architecture.removeprefix(TIMM), classes)
+    if ":" in architecture:
+        return _of_function(architecture, classes)
+    if architecture not in models.list_models(module=models) or architecture in SEVERAL_ANSWERS:
+        raise NetworkError(
+            f"there is no network {architecture!r}: name one of torchvision's classification networks with one answer, "
+            "such as resnet18, convnet-16, timm:NAME or package.module:function"
+        )
+    return models.get_model(architecture, weights=None, num_classes=classes)
 
 
-def _resnet50(stem: str) -> nn.Module:
+def _convnet(width: str, classes: int) -> nn.Module:
+    """Three convolutions of stride 2, each with twice the channels of the one before, and a linear layer."""
+    if not width.isdecimal() or not 1 <= int(width) <= 1024:
+        raise NetworkError(f"{CONVNET}{width} is no network: the number of channels is 1 to 1024, as in {CONVNET}16")
+    layers: list[nn.Module] = []
+    channels = (3, int(width), 2 * int(width), 4 * int(width))
+    for before, after in itertools.pairwise(channels):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], classes))
+
+
+def _of_timm(name: str, classes: int) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise NetworkError(f"{TIMM}{name} needs timm: pip install '.[timm]'") from error
+    if not timm.is_model(name):
+        raise NetworkError(f"timm {timm.__version__} has no network {name!r}")
+    return timm.create_model(name, pretrained=False, num_classes=classes)
+
+
+_allowed: set[str] = set()  # modules that this process may import for their networks
+
+
+def allow(architecture: str) -> None:
+    """Let a function build networks, because the person at the command line has named it."""
+    if ":" in architecture and not architecture.startswith(TIMM):
+        _allowed.add(architecture.partition(":")[0])
+
+
+def _of_function(architecture: str, classes: int) -> nn.Module:
+    module, _, function = architecture.partition(":")
+    if module not in _allowed | set(os.environ.get(MODULES, "").split(",")):
+        raise NetworkError(
+            f"the network is built by {function} of the module {module}, which is code of somebody's: if you trust it, "
+            f"set {MODULES}={module}"
+        )
+    try:
+        network = getattr(importlib.import_module(module), function)(classes)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise NetworkError(f"{architecture} builds no network ({error}): it is to be a function of classes") from error
+    if not isinstance(network, nn.Module):
+        raise NetworkError(f"{architecture} returns a {type(network).__name__} instead of a torch.nn.Module")
+    return network
+
+
+def name_of(architecture: str) -> str:
+    """The name under which people know a network."""
+    return ARCHITECTURES.get(architecture, architecture)
+
+
+def _resnet50(stem: str, classes: int) -> nn.Module:
     # With the CIFAR stem each block starts as the identity: its last norm is 0 (Goyal 2017, arXiv 1706.02677, 5.1).
-    network = models.resnet50(num_classes=len(CLASSES), zero_init_residual=stem == "cifar")
+    network = models.resnet50(num_classes=classes, zero_init_residual=stem == "cifar")
     if stem == "cifar":
         network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -49,8 +132,8 @@ def _resnet50(stem: str) -> nn.Module:
     return network
 
 
-def _mobilenet_v2(stem: str, dropout: float) -> nn.Module:
-    network = models.mobilenet_v2(num_classes=len(CLASSES), dropout=dropout)
+def _mobilenet_v2(stem: str, classes: int, dropout: float) -> nn.Module:
+    network = models.mobilenet_v2(num_classes=classes, dropout=dropout)
     if stem == "cifar":
         network.features[0][0].stride = (1, 1)
         _second_stage(network).stride = (1, 1)
@@ -64,9 +147,9 @@ def downsample_early(network: nn.Module, early: bool) -> None:
     about a quarter of the multiplications. Neither has weights, so a run can begin this way and end at full size.
     Any other network stays as it is.
     """
-    if isinstance(network, models.ResNet):
+    if isinstance(network, models.ResNet) and network.conv1.stride == (1, 1):
         network.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1) if early else nn.Identity()
-    elif isinstance(network, models.MobileNetV2):
+    elif isinstance(network, models.MobileNetV2) and network.features[0][0].stride == (1, 1):
         _second_stage(network).stride = (2, 2) if early else (1, 1)
 
 
@@ -116,22 +199,54 @@ def logits_of_features(network: nn.Module, features: Tensor) -> Tensor:
     return network.fc(features) if isinstance(network, models.ResNet) else network.classifier(features)
 
 
+def load_body(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
+    """Give a network weights; those of its last layer stay as they are where the given ones are of another shape.
+
+    Returns:
+        The names of those that stay.
+
+    Raises:
+        NetworkError: other tensors are missing, of another shape, or not this network's.
+    """
+    own = network.state_dict()
+    last = [name for name, _ in network.named_parameters()][-1].rpartition(".")[0] + "."
+    unfit = [name for name in own if name not in tensors or own[name].shape != tensors[name].shape]
+    foreign = sorted(tensors.keys() - own.keys())
+    if wrong := [name for name in unfit if not name.startswith(last)] or foreign:
+        raise NetworkError(
+            f"{wrong[0]} and {len(wrong) - 1} others are missing, of another shape or foreign: these are the weights "
+            "of another network, or of another --stem"
+        )
+    network.load_state_dict({name: tensors[name] for name in own if name not in unfit}, strict=False)
+    return unfit
+
+
 def count_parameters(network: nn.Module) -> int:
     """Trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
-def count_macs(architecture: str, stem: str, early: bool = False) -> int:
+def count_macs(architecture: str, stem: str, early: bool = False, classes: int = 10, image_size: int = 32) -> int:
     """Multiply-accumulates of one forward pass of one image, in convolutions and linear layers.
 
     Args:
         early: with the stride that `downsample_early` puts in.
+        image_size: its side, pixels.
+
+    Raises:
+        NetworkError: as of `build`; or the network cannot see such an image, or does not answer with logits.
     """
     with torch.device("meta"):  # shapes are enough
-        network = build(architecture, stem).eval()
+        network = build(architecture, stem, classes).eval()
         if early:
             downsample_early(network, True)
-        image = torch.empty(1, 3, IMAGE_SIZE, IMAGE_SIZE)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(image)
+        image = torch.empty(1, 3, image_size, image_size)
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            logits = network(image)
+    except Exception as error:  # whatever a network of somebody's raises
+        reason = str(error).partition("\n")[0]
+        raise NetworkError(f"{architecture} is not for images of {image_size} x {image_size} ({reason})") from error
+    if not isinstance(logits, Tensor) or logits.shape != (1, classes):
+        raise NetworkError(f"{architecture} does not answer with {classes} logits an image")
     return counter.get_total_flops() // 2  # a multiply-accumulate is two operations

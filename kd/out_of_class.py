@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd import models
-from kd.cifar10 import Normalisation, normalise
+from kd.dataset import Normalisation, normalise
 from kd.evaluation import energy_score
 
 SHARE = 0.05  # of validation images that are warned of for nothing

@@ -23,6 +23,7 @@ MAX_SCANS = 64  # of a JPEG of `MAX_PIXELS`, each a pass over the whole image; t
 MAX_SEGMENTS = 1000  # of a JPEG before its first scan; photos have some dozens
 MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pillow reads it number by number
 ENOUGH = 4_000_000  # pixels; a larger image is shrunk as soon as it is decoded, so that all else costs little
+DRAFT = 512  # pixels a side that are left of a JPEG at least, more than twice what any network sees
 REDUCED_GAIN = 8  # as many times more pixels of a JPEG are decoded in the same time at a reduced scale
 try:
     import pi_heif  # pillow-heif without its encoder, which is GPL
@@ -74,7 +75,7 @@ def read_photo(path: str | Path) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_size(image, content)
-            image.draft("RGB", (16 * IMAGE_SIZE, 16 * IMAGE_SIZE))
+            image.draft("RGB", (DRAFT, DRAFT))
             ImageOps.exif_transpose(image, in_place=True)
             return _as_rgb(image)
     except PhotoError:
@@ -205,19 +206,20 @@ class Crop:
 CENTRE = Crop()
 
 
-def to_network_size(photo: Image.Image, crop: Crop | None = CENTRE) -> Image.Image:
+def to_network_size(photo: Image.Image, crop: Crop | None = CENTRE, image_size: int = IMAGE_SIZE) -> Image.Image:
     """What the networks see: a square of a photo, scaled to 32 x 32 with antialiasing.
 
     Args:
         photo: RGB, any size.
         crop: the square; None for the whole photo, with black margins on its longer sides.
+        image_size: what their checkpoints say instead of 32.
     """
-    size = (IMAGE_SIZE, IMAGE_SIZE)
+    size = (image_size, image_size)
     if crop:
         return photo.resize(size, Image.Resampling.LANCZOS, box=crop.box(*photo.size))
-    scale = IMAGE_SIZE / max(photo.size)
+    scale = image_size / max(photo.size)
     width, height = (max(1, round(side * scale)) for side in photo.size)
     seen = Image.new("RGB", size, MARGIN)
     whole = photo.resize((width, height), Image.Resampling.LANCZOS)
-    seen.paste(whole, ((IMAGE_SIZE - width) // 2, (IMAGE_SIZE - height) // 2))
+    seen.paste(whole, ((image_size - width) // 2, (image_size - height) // 2))
     return seen

@@ -6,9 +6,10 @@ type, its default, its unit, its range, and the sentence that `--help` prints.
 
 from dataclasses import asdict, dataclass, field, fields, replace
 
-from kd.cifar10 import NORMALISATIONS
+from kd.cifar10 import IMAGE_SIZE, NORMALISATIONS
+from kd.dataset import OWN, LabelledImages, Normalisation
 from kd.losses import DISTANCES, MAX_TEMPERATURE, MIN_TEMPERATURE
-from kd.models import ROLES, STEMS
+from kd.models import ARCHITECTURE_OF_ROLE, ROLES, STEMS
 
 
 class RecipeError(ValueError):
@@ -20,11 +21,12 @@ def _option(default, explanation, low=None, high=None, choices=None):
     return field(default=default, metadata={"help": explanation, "low": low, "high": high, "choices": choices})
 
 
-# A field that is not named here is taken to change how an image looks, so a new one errs on the safe side.
+# A field that is not named here is taken to change how an image looks, so a new one errs on the safe side. (What size
+# the images have, and by what they are normalised under the name "data", their pixels tell.)
 _NOT_OF_THE_VIEW = {
-    "stem", "early_downsampling", "dropout", "epochs", "batch_size", "optimizer", "learning_rate", "momentum",
-    "weight_decay", "muon_learning_rate", "muon_momentum", "warmup", "schedule", "loss", "temperature", "soft_weight",
-    "precision", "seed",
+    "network", "image_size", "stem", "early_downsampling", "dropout", "epochs", "batch_size", "optimizer",
+    "learning_rate", "momentum", "weight_decay", "muon_learning_rate", "muon_momentum", "warmup", "schedule", "loss",
+    "temperature", "soft_weight", "precision", "seed",
 }  # fmt: skip
 
 
@@ -36,7 +38,12 @@ class Recipe:
         RecipeError: a value is outside its range.
     """
 
-    stem: str = _option("cifar", "first layers of the networks", choices=STEMS)
+    network: str = _option(
+        "",
+        "network by its name (see kd.models); without it "
+        + ", ".join(f"{architecture} as {role}" for role, architecture in ARCHITECTURE_OF_ROLE.items()),
+    )
+    stem: str = _option("cifar", "first layers of ResNet-50 and MobileNetV2; imagenet for others", choices=STEMS)
     early_downsampling: float = _option(
         0.0,
         "share of the epochs in which the CIFAR stem keeps one early stride, so that the networks are cheaper",
@@ -44,7 +51,12 @@ class Recipe:
         0.99,
     )
     dropout: float = _option(0.2, "probability of dropout before MobileNetV2's last layer", 0, 0.9)
-    normalisation: str = _option("cifar10", "constants the images are normalised by", choices=tuple(NORMALISATIONS))
+    normalisation: str = _option(
+        "cifar10",
+        "constants the images are normalised by; data for the training images' own, the default of all but CIFAR-10",
+        choices=(*NORMALISATIONS, OWN),
+    )
+    image_size: int = _option(IMAGE_SIZE, "side that the images are scaled to, pixels; CIFAR-10's is 32", 16, 224)
 
     crop_scale: float = _option(1.0, "random resized crop of at least this share of the area; 1 for none", 0.1, 1)
     crop_padding: int = _option(4, "random crop after padding each side by this many pixels", 0, 16)
@@ -104,6 +116,18 @@ class Recipe:
         """This recipe with other values for some fields; raises RecipeError like the constructor."""
         return replace(self, **values)
 
+    def architecture(self, role: str) -> str:
+        """The name of the network that plays a role."""
+        return self.network or ARCHITECTURE_OF_ROLE[role]
+
+    def constants(self, images: LabelledImages) -> Normalisation:
+        """What images are normalised by.
+
+        Args:
+            images: any of the data set's.
+        """
+        return images.normalisation if self.normalisation == OWN else NORMALISATIONS[self.normalisation]
+
     @property
     def early_epochs(self) -> int:
         """How many epochs, from the first, keep the early stride; the last is always at full size."""
@@ -148,9 +172,28 @@ _STRONG = Recipe(
     schedule="linear",
 )
 
+# For scikit-learn's handwritten digits: small networks and a minute. Digits are not mirrored, and lean a little. The
+# student is far smaller than its task asks for on purpose: else there would be nothing for a teacher to add.
+_DIGITS = Recipe(
+    network="convnet-4",
+    stem="imagenet",
+    normalisation=OWN,
+    dropout=0.0,
+    crop_padding=2,
+    flip=0.0,
+    rotation=10.0,
+    epochs=12,
+    batch_size=64,
+    learning_rate=0.1,
+    warmup=0.1,
+    schedule="linear",
+    precision="float32",
+)
+
 RECIPES = {
     "strong": dict.fromkeys(ROLES, _STRONG),
     "original": dict.fromkeys(ROLES, _ORIGINAL),
+    "digits": dict.fromkeys(ROLES, _DIGITS) | {"teacher": _DIGITS.changed(network="convnet-48")},
 }
 DEFAULT_RECIPE = "strong"
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from kd import checkpoint, evaluation
 from kd.checkpoint import write_atomically
-from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages
+from kd.dataset import LabelledImages, Normalisation
 
 RECORDING = "recording.safetensors"
 PICTURES = "recorded.png"  # the validation images of every recording: a row a class, as train.choose_examples writes it
@@ -36,23 +36,24 @@ class RecordingError(ValueError):
 
 
 def recorded_images(examples: LabelledImages, validation: LabelledImages) -> Tensor:
-    """The images of a recording, uint8, (510, 3, 32, 32).
+    """The images of a recording, uint8, (510, 3, 32, 32) of CIFAR-10's; of smaller data sets as many of each class.
 
     Args:
         examples: one image of each class, in class order.
         validation: the validation images.
     """
-    a_class = VALIDATION_IMAGES // len(CLASSES)
-    chosen = [torch.nonzero(validation.labels == label)[:a_class, 0] for label in range(len(CLASSES))]
+    of_class = validation.labels.bincount()
+    a_class = min(VALIDATION_IMAGES // len(of_class), int(of_class.min()))
+    chosen = [torch.nonzero(validation.labels == label)[:a_class, 0] for label in range(len(of_class))]
     return torch.cat([examples.images, validation.images[torch.cat(chosen)]])
 
 
 class Recorder:
     """Writes a recording while a network trains; a resumed run goes on with what its last epoch left."""
 
-    def __init__(self, images: Tensor, normalisation: str, folder: Path) -> None:
+    def __init__(self, images: Tensor, normalisation: Normalisation, folder: Path) -> None:
         """Record `images`, uint8, (N, 3, H, W), into `folder`."""
-        self.images, self.normalisation = images, NORMALISATIONS[normalisation]
+        self.images, self.normalisation = images, normalisation
         self.path = folder / RECORDING
         self.moments: list[dict[str, Tensor]] = []
 

@@ -7,7 +7,7 @@ from numbers import Real
 from pathlib import Path
 
 from kd.checkpoint import CheckpointError, weight_bytes
-from kd.models import ARCHITECTURES, ROLE_NAMES
+from kd.models import ROLE_NAMES, name_of
 from kd.recipe import RECIPES
 
 RESULTS = "results.json"
@@ -58,7 +58,7 @@ def _wrong_fields(results: dict) -> list[str]:
     for role, model in results["models"].items():
         wrong += [] if role in ROLE_NAMES else [f"role {role}"]
         wrong += [f"{role}.{key}" for key in _NUMBERS if not isinstance(model.get(key), Real)]
-        wrong += [] if model.get("architecture") in ARCHITECTURES else [f"{role}.architecture"]
+        wrong += [] if isinstance(model.get("architecture"), str) else [f"{role}.architecture"]
     return wrong
 
 
@@ -88,6 +88,11 @@ def warning_rates(out_of_class: dict) -> str:
     )
 
 
+def amount(number: float) -> str:
+    """A large number in short: 23.5 M, or 1.7 k where it is far below a million."""
+    return f"{number / 1e6:.1f} M" if number >= 1e5 else f"{number / 1e3:.1f} k"
+
+
 def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
     """The headings and rows of the results table, as texts."""
     headings = [
@@ -96,14 +101,14 @@ def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
     ]  # fmt: skip
     rows = [
         [
-            f"{ROLE_NAMES[role]} ({ARCHITECTURES[model['architecture']]})",
+            f"{ROLE_NAMES[role]} ({name_of(model['architecture'])})",
             f"{model['accuracy']:.2%}",
             f"{model['nll']:.3f}",
             f"{model['ece']:.2%}",
             f"{model['agreement']:.2%}",
-            f"{model['parameters'] / 1e6:.1f} M",
-            f"{model['macs'] / 1e6:.1f} M",
-            f"{model['bytes'] / 1e6:.1f} MB",
+            amount(model["parameters"]),
+            amount(model["macs"]),
+            f"{amount(model['bytes'])}B",
             f"{model['latency_ms']:.1f} ms",
         ]
         for role, model in results["models"].items()

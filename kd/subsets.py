@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd.cifar10 import CLASSES, COPY, LabelledImages
+from kd.dataset import COPY, LabelledImages
 from kd.losses import UNLABELLED
 
 SUBSET_SEED = 2015  # of the choice of images alone; runs have seeds of their own
@@ -26,7 +26,7 @@ def labelled_positions(labels: Tensor, fraction: float) -> Tensor:
     """
     random = np.random.default_rng(SUBSET_SEED)
     chosen = []
-    for label in range(len(CLASSES)):
+    for label in range(int(labels.max()) + 1):
         of_class = random.permutation(np.flatnonzero(labels.cpu().numpy() == label))
         chosen.append(of_class[: max(1, round(len(of_class) * fraction))])
     return torch.from_numpy(np.sort(np.concatenate(chosen)))
@@ -54,4 +54,4 @@ def keep_labels(training: LabelledImages, fraction: float, keep_unlabelled: bool
 
 def omit_class(images: LabelledImages, class_name: str) -> LabelledImages:
     """All images but those of one class."""
-    return images[torch.nonzero(images.labels != CLASSES.index(class_name))[:, 0]]
+    return images[torch.nonzero(images.labels != images.classes.index(class_name))[:, 0]]

@@ -11,7 +11,7 @@ schedule, what is said meanwhile, and what ends a run.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,13 +25,13 @@ from tqdm import tqdm
 from kd import evaluation
 from kd.augment import augment, draw
 from kd.checkpoint import STATE, load_state, save_state
-from kd.cifar10 import NORMALISATIONS, LabelledImages
+from kd.dataset import LabelledImages, shuffled
 from kd.device import ALONE, Processes, autocast
 from kd.losses import UNLABELLED, DistillationLoss, distillation_loss, hard_loss
 from kd.models import downsample_early
 from kd.recipe import Recipe
 from kd.recording import Recorder
-from kd.teacher import CachedLogits, FrozenTeacher
+from kd.teacher import CachedLogits, FrozenTeacher, LogitsFile, MeanLogits, ReadLogits, Teachers
 
 # Of the quintic Newton-Schulz iteration (Jordan 2024, https://kellerjordan.github.io/posts/muon): steep at 0, so that
 # few steps bring every singular value near 1.
@@ -52,8 +52,8 @@ def train(
     recipe: Recipe,
     output_dir: Path,
     *,
-    teacher: FrozenTeacher | None = None,
-    logits_dir: Path | None = None,
+    teacher: FrozenTeacher | Teachers | LogitsFile | None = None,
+    logits_dir: Path | Sequence[Path | None] | None = None,
     precision: str = "float32",
     compiled: bool = False,
     recorder: Recorder | None = None,
@@ -69,7 +69,7 @@ def train(
         output_dir: for training-state.pt, written atomically each epoch and removed at the end.
         teacher: for distillation, on the same device; without it the labels alone teach.
         logits_dir: keeps the teacher's logits for other students that are shown the same views;
-            what it holds already is read instead of asked.
+            what it holds already is read instead of asked. Of several teachers, a folder each.
         precision: what the network computes in, float32 or bfloat16; the recipe's own may be "auto".
         compiled: run the networks through torch.compile.
         recorder: keeps the network's logits of some images after each epoch, on the first process.
@@ -103,7 +103,7 @@ def train(
         early = epoch < recipe.early_epochs
         downsample_early(network, early)
         progress = Progress(recipe, history, len(training), hidden=processes.rank > 0)
-        cached = open_cache(teacher, logits_dir, epoch)
+        cached = teacher.logits_in(epoch, logits_dir) if teacher else None
         measured = train_epoch(
             learner, training, recipe, epoch, optimizers, cached, progress, precision=precision, recorder=recorder
         )
@@ -136,7 +136,7 @@ def train_epoch(
     recipe: Recipe,
     epoch: int,
     optimizers: list[torch.optim.Optimizer],
-    cached: CachedLogits | None,
+    cached: CachedLogits | MeanLogits | ReadLogits | None,
     progress: "Progress",
     *,
     precision: str = "float32",
@@ -230,22 +230,17 @@ def batches(
         Images, float32 (n, 3, H, W), normalised; their labels, int64 (n,); and their indices, int64 (n,).
     """
     random = np.random.default_rng([recipe.seed, epoch])
-    order = torch.from_numpy(random.permutation(len(training))).to(training.labels.device)
-    drawn = draw(training.index, epoch, recipe).to(training.labels.device)
+    order = torch.from_numpy(shuffled(training, random)).to(training.labels.device)
+    drawn = draw(training.index, epoch, recipe, training.images.shape[-1]).to(training.labels.device)
     for start in range(0, len(order) - recipe.batch_size + 1, recipe.batch_size):
         rows = order[processes.share(slice(start, start + recipe.batch_size))]
         batch = training[rows]
-        yield augment(batch.images, drawn[rows], recipe), batch.labels, batch.index
+        yield augment(batch.images, drawn[rows], recipe, recipe.constants(training)), batch.labels, batch.index
 
 
 def step_seed(seed: int, epoch: int, rank: int) -> int:
     """A seed of its own for each run, epoch and process."""
     return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
-
-
-def open_cache(teacher: FrozenTeacher | None, folder: Path | None, epoch: int) -> CachedLogits | None:
-    """The teacher's logits of an epoch's views; None without a teacher."""
-    return CachedLogits(teacher, folder and folder / f"epoch-{epoch + 1:03}.safetensors") if teacher else None
 
 
 def prepared(network: nn.Module, processes: Processes, device: torch.device, compiled: bool) -> nn.Module:
@@ -264,9 +259,8 @@ def validate(network: nn.Module, validation: LabelledImages, recipe: Recipe, epo
     Raises:
         TrainingError: the loss is not finite.
     """
-    normalisation = NORMALISATIONS[recipe.normalisation]
-    logits = evaluation.predict(network, validation.images, normalisation, precision=precision)
-    metrics = evaluation.measure(logits, validation.labels.cpu())
+    logits = evaluation.predict(network, validation.images, recipe.constants(validation), precision=precision)
+    metrics = evaluation.measure(logits, validation.labels.cpu(), validation.classes)
     if not math.isfinite(metrics["nll"]):
         raise diverged("validation loss", metrics["nll"], epoch)
     return {"validation_accuracy": metrics["accuracy"], "validation_loss": metrics["nll"]}

@@ -110,7 +110,7 @@ def tiny_networks(make_network):
 @pytest.fixture
 def checkpoints(tmp_path, monkeypatch, make_network):
     """A folder with three tiny checkpoints and their results; the teacher's is in several shards."""
-    monkeypatch.setattr(models, "build", lambda name, stem: make_network(seed=99))
+    monkeypatch.setattr(models, "build", lambda *_: make_network(seed=99))
     monkeypatch.setattr(checkpoint, "MAX_SHARD_BYTES", 3000)
     folder = tmp_path / "checkpoints"
     for seed, role in enumerate(ROLES):

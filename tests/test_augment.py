@@ -20,7 +20,8 @@ from kd.augment import (
     resized_crop,
     rotate,
 )
-from kd.cifar10 import COPY, NORMALISATIONS
+from kd.cifar10 import NORMALISATIONS
+from kd.dataset import COPY
 from kd.recipe import Recipe
 from kd.training import batches
 

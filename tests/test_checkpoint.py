@@ -40,7 +40,7 @@ def tiny(monkeypatch, make_network):
     """Makes "resnet50" a network of two convolutions, and its checkpoint several shards; returns such a network."""
     build = models.build
     monkeypatch.setattr(
-        models, "build", lambda name, stem: make_network(seed=99) if name == "resnet50" else build(name, stem)
+        models, "build", lambda name, *others: make_network(seed=99) if name == "resnet50" else build(name, *others)
     )
     monkeypatch.setattr(checkpoint, "MAX_SHARD_BYTES", 3000)
     network = make_network()

@@ -18,12 +18,10 @@ from kd.cifar10 import (
     FOLDER,
     NORMALISATIONS,
     TRAIN_FILES,
-    DataError,
-    normalise,
     read_test_set,
     read_training_set,
-    split_indices,
 )
+from kd.dataset import DataError, normalise, split_indices
 
 ROOT = Path(__file__).parent.parent
 

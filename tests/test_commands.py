@@ -308,9 +308,15 @@ def test_missing_teacher_is_named_with_the_command_that_makes_it(tmp_path):
     assert not (tmp_path / "distilled").exists()
 
 
-def test_teacher_of_another_normalisation_is_refused(teacher, tmp_path):
-    said = refusal("distilled", *SEED_RUN, "--teacher", teacher, "--output-dir", tmp_path)
-    assert f"the teacher in {teacher} was trained with --normalisation cifar10, this run would use seed-project" in said
+def test_a_weight_for_each_of_several_teachers_is_wanted(teacher, tmp_path):
+    several = ["--teacher", teacher, "--teacher", teacher, "--teacher-weight", "0.5", "--output-dir", tmp_path]
+    assert "a --teacher-weight over 0 for each --teacher" in refusal("distilled", *SEED_RUN, *several)
+
+
+def test_a_file_of_logits_with_other_rows_than_images_is_refused(tmp_path):
+    np.save(tmp_path / "logits.npy", np.zeros((7, 10), np.float32))
+    said = refusal("distilled", *SEED_RUN, "--teacher", tmp_path / "logits.npy", "--output-dir", tmp_path / "out")
+    assert "holds 7 rows of 10 logits, the training set 500 images of 10 classes" in said
 
 
 def save_teacher(network, folder):

@@ -233,8 +233,8 @@ def test_large_photos_wait_among_themselves_and_hold_up_no_other(tmp_path, monke
         with ExitStack() as held:
             for _ in range(crowd.LARGE._free):
                 held.enter_context(crowd.LARGE)
-            waiting = [pool.submit(read_upload, large) for _ in range(4)]
-            assert pool.submit(read_upload, small).result(60).size == (32, 32)
+            waiting = [pool.submit(read_upload, large, 32) for _ in range(4)]
+            assert pool.submit(read_upload, small, 32).result(60).size == (32, 32)
             assert not any(each.done() for each in waiting)
         for each in waiting:
             assert each.result(60).mode == "RGB"

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from kd import checkpoint
-from kd.cifar10 import CLASSES, drawn_order, example_positions, read_split, read_test_set
+from kd.cifar10 import CLASSES, read_split, read_test_set
+from kd.dataset import drawn_order, example_positions
 from kd.demo.examples import game_pictures
 from kd.studies.omitted_class import FOLDER
 from tests.browser import EXAMPLES

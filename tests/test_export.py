@@ -53,7 +53,7 @@ def model(classifier):
 @pytest.fixture
 def small_checkpoint(classifier, make_network, tmp_path, monkeypatch):
     """The small network as a checkpoint that can be loaded."""
-    monkeypatch.setattr(checkpoint.models, "build", lambda architecture, stem: make_network())
+    monkeypatch.setattr(checkpoint.models, "build", lambda *_: make_network())
     checkpoint.save(classifier.network, CONFIG, tmp_path / "student")
     return tmp_path / "student"
 

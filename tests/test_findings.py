@@ -101,7 +101,7 @@ def test_the_only_t_that_was_run_is_told():
     assert "90.0% of the frog images at T = 20 (2.0% before; a student alone" in omitted_class_sentence(found)
 
 
-def test_figure_of_the_omitted_class_has_a_bar_before_and_after_for_each_run():
+def test_figure_of_the_omitted_class_has_a_bar_before_and_after_for_each_arm():
     before, after = omitted_class_recognised(make_omitted_class()).data
     assert list(before.y) == [0.0, 0.01, 0.02, 0.0, 0.0]
     assert list(after.y) == [0.05, 0.7, 0.9, 0.11, 0.3]
@@ -109,6 +109,17 @@ def test_figure_of_the_omitted_class_has_a_bar_before_and_after_for_each_run():
         ["no frog", "no frog", "no frog", "no cat", "no cat"],
         ["student alone", "T = 4", "T = 20", "student alone", "T = 4"],
     ]
+
+
+def test_a_bar_of_an_arm_with_several_seeds_is_the_mean_of_its_runs():
+    found = make_omitted_class()
+    taught = found.arms[2]
+    other = taught.runs[0] | {"seed": 1, "omitted_class": {"bias": 3.0, "before": {"omitted": 0.03, "others": 0.8},
+                                                           "after": {"omitted": 0.5, "others": 0.7}}}  # fmt: skip
+    arms = [replace(arm, runs=(*arm.runs, other)) if arm is taught else arm for arm in found.arms]
+    before, after = omitted_class_recognised(replace(found, arms=tuple(arms))).data
+    assert (before.y[1], after.y[1]) == (pytest.approx(0.02), pytest.approx(0.6))
+    assert len(after.y) == 5
 
 
 # People's labels

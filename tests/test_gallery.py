@@ -7,6 +7,7 @@ import random
 import pytest
 from PIL import Image
 
+from kd.cifar10 import CLASSES
 from kd.demo import endpoint, gallery
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, named, plain_cell
@@ -101,7 +102,7 @@ def test_a_file_name_is_one_line_of_printable_text(upload, name):
     [("cat/1.png", "cat"), ("Ship/1.png", "ship"), ("cats/1.png", None), ("cat.png", None), ("cat/more/1.png", None)],
 )
 def test_a_folder_named_as_a_class_tells_the_class(name, label):
-    assert named({"orig_name": name}) == {"name": name, "label": label}
+    assert named({"orig_name": name}, CLASSES) == {"name": name, "label": label}
 
 
 def test_who_is_right_is_told_of_the_images_whose_class_is_known():
@@ -149,14 +150,14 @@ def test_files_beyond_the_limit_are_left_out_and_counted(trio, cached):
 
 def test_what_is_named_more_than_once_is_read_once_and_answered_everywhere(trio, cached, monkeypatch):
     read, photos, picture = [], [], Image.new("RGB", (32, 32))
-    monkeypatch.setattr(gallery, "read_upload", lambda upload: read.append(upload["path"]) or picture)
+    monkeypatch.setattr(gallery, "read_upload", lambda upload, image_size: read.append(upload["path"]) or picture)
     one, other = cached("one.png", b"1"), cached("other.png", b"2")
     uploads = [one | {"orig_name": f"{number}.png"} for number in range(40)] + [other] * 10
     *_, value = gallery.answer_files(trio, uploads)
     assert read == [one["path"], other["path"]]
     assert [row["name"] for row in value["rows"]] == [f"{number}.png" for number in range(40)] + ["other.png"] * 10
     assert all(row["answers"] for row in value["rows"])
-    monkeypatch.setattr(endpoint, "read_upload", lambda upload: photos.append(upload) or picture)
+    monkeypatch.setattr(endpoint, "read_upload", lambda upload, image_size: photos.append(upload) or picture)
     assert len(endpoint.classify_list(trio, [one] * 50, 1.0)) == 50 and photos == [one]
 
 

@@ -13,7 +13,8 @@ from huggingface_hub import ModelCard, ModelHubMixin, constants
 
 from kd import checkpoint, inference
 from kd.checkpoint import CheckpointError
-from kd.cifar10 import NORMALISATIONS, normalise
+from kd.cifar10 import NORMALISATIONS
+from kd.dataset import normalise
 from kd.hub import Classifier, local_folder
 from kd.models import ROLES
 from kd.recipe import RECIPES

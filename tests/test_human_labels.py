@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kd.cifar10 import DataError
+from kd.dataset import DataError
 from kd.recipe import Recipe
 from kd.studies.declared import DISTILLED, STUDENT, TEACHER
 from kd.studies.human_labels import (

@@ -1,12 +1,18 @@
 """The networks are the ones the results speak of: their cost, their shapes, their stems."""
 
+import sys
+
 import pytest
 import torch
 
+import kd.models
+from kd import checkpoint
+from kd.checkpoint import CheckpointError
 from kd.models import (
     ARCHITECTURE_OF_ROLE,
     ARCHITECTURES,
     STEMS,
+    NetworkError,
     build,
     count_macs,
     count_parameters,
@@ -106,11 +112,12 @@ def test_compiled_network_follows_the_early_stride(architecture):
 @pytest.mark.parametrize(
     ("architecture", "stem", "message"),
     [
-        ("resnet18", "cifar", "architecture 'resnet18' is not one of resnet50, mobilenet_v2"),
+        ("resnet18", "cifar", "give --stem imagenet for resnet18"),
+        ("resnet19", "imagenet", "no network 'resnet19': name one of torchvision's"),
         ("resnet50", "tiny", "stem 'tiny' is not one of imagenet, cifar"),
     ],
 )
-def test_unknown_names_are_refused_with_the_known_ones(architecture, stem, message):
+def test_unknown_names_are_refused_with_the_way_out(architecture, stem, message):
     with pytest.raises(ValueError, match=message):
         build(architecture, stem)
 
@@ -129,3 +136,99 @@ def test_a_network_with_its_norms_taken_into_its_convolutions_answers_as_before(
         assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in fused.modules())
         torch.testing.assert_close(fused(images), logits, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(stem_responses(fused, images), responses, rtol=1e-4, atol=1e-4)
+
+
+# Other networks by their names
+
+
+@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5", "convnet-4", "timm:resnet10t"])
+def test_a_network_of_torchvision_or_timm_has_a_logit_for_each_class(name):
+    network = build(name, "imagenet", 3).eval()
+    assert network(torch.randn(2, 3, 48, 48)).shape == (2, 3)
+    assert count_macs(name, "imagenet", classes=3, image_size=64) > count_macs(name, "imagenet", classes=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("inception_v3", "no network 'inception_v3'"),
+        ("fcn_resnet50", "no network 'fcn_resnet50'"),  # which answers for each pixel
+        ("timm:resnet19", "timm .* has no network 'resnet19'"),
+    ],
+)
+def test_what_is_no_classification_network_is_refused(name, message):
+    with pytest.raises(NetworkError, match=message):
+        build(name, "imagenet")
+
+
+def test_a_network_that_cannot_see_such_images_is_refused():
+    with pytest.raises(NetworkError, match="vit_b_16 is not for images of 32 x 32"):
+        count_macs("vit_b_16", "imagenet")
+
+
+def test_without_timm_its_networks_are_refused_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(NetworkError, match=r"pip install '\.\[timm\]'"):
+        build("timm:resnet10t", "imagenet")
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    """A module of one's own that says when it is imported, and builds a linear network."""
+    (tmp_path / "own_networks.py").write_text(
+        "import torch\nimported = True\n"
+        "def linear(classes):\n"
+        "    pool = torch.nn.AdaptiveAvgPool2d(1)\n"
+        "    return torch.nn.Sequential(pool, torch.nn.Flatten(), torch.nn.Linear(3, classes))\n"
+        "def nothing(classes):\n    return classes\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(kd.models, "_allowed", set())
+    yield "own_networks"
+    sys.modules.pop("own_networks", None)
+
+
+def test_a_function_of_ones_own_is_imported_only_once_somebody_says_so(own_module, monkeypatch):
+    with pytest.raises(NetworkError, match="if you trust it, set KD_NETWORK_MODULES=own_networks"):
+        build("own_networks:linear", "imagenet", 4)
+    assert own_module not in sys.modules
+    monkeypatch.setenv("KD_NETWORK_MODULES", "others,own_networks")
+    assert build("own_networks:linear", "imagenet", 4)(torch.zeros(2, 3, 5, 5)).shape == (2, 4)
+    assert count_macs("own_networks:linear", "imagenet", classes=4) == 12
+    with pytest.raises(NetworkError, match="returns a int instead of a torch.nn.Module"):
+        build("own_networks:nothing", "imagenet")
+    with pytest.raises(NetworkError, match="builds no network"):
+        build("own_networks:missing", "imagenet")
+
+
+def test_naming_a_function_at_the_command_line_allows_its_module_alone(own_module):
+    kd.models.allow("own_networks:linear")
+    assert build("own_networks:linear", "imagenet", 4)
+    with pytest.raises(NetworkError, match="KD_NETWORK_MODULES=os"):
+        build("os:getcwd", "imagenet")
+
+
+def test_loading_a_checkpoint_imports_nothing_that_nobody_has_allowed(own_module, tmp_path, monkeypatch):
+    config = {
+        "role": "student", "architecture": "own_networks:linear", "stem": "imagenet", "classes": ["yes", "no"],
+        "normalisation": {"name": "data", "mean": [0.5] * 3, "std": [0.2] * 3}, "recipe": {}, "seed": 0,
+        "epochs_done": 1, "data": {"name": "mine"}, "image_size": 16,
+    }  # fmt: skip
+    monkeypatch.setenv("KD_NETWORK_MODULES", "own_networks")
+    checkpoint.save(build("own_networks:linear", "imagenet", 2), config, tmp_path / "student")
+    sys.modules.pop("own_networks")
+    monkeypatch.delenv("KD_NETWORK_MODULES")
+    with pytest.raises(CheckpointError, match="KD_NETWORK_MODULES=own_networks"):
+        checkpoint.load(tmp_path / "student")
+    assert own_module not in sys.modules
+
+
+# The stems
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_imagenet_stem_keeps_its_strides_while_it_is_trained(architecture):
+    network = build(architecture, "imagenet")
+    before = str(network)
+    downsample_early(network, False)
+    assert str(network) == before

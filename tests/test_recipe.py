@@ -41,10 +41,11 @@ RANGES = {
     "temperature": (0.01, 1000),
     "soft_weight": (0, 1),
     "seed": (0, 2**31 - 1),
+    "image_size": (16, 224),
 }
 CHOICES = {
     "stem": "imagenet, cifar",
-    "normalisation": "seed-project, cifar10",
+    "normalisation": "seed-project, cifar10, data",
     "loss": "kd, logit-mse, dkd, dist, standardised-kd",
     "precision": "auto, float32, bfloat16",
     "optimizer": "nesterov, muon",
@@ -115,7 +116,7 @@ def test_config_holds_the_name_and_every_field():
 
 
 def test_every_field_has_its_range_or_its_choices_in_these_tests():
-    assert {field.name for field in fields(Recipe)} == {*RANGES, *CHOICES}
+    assert {field.name for field in fields(Recipe)} == {*RANGES, *CHOICES, "network"}
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -189,7 +190,7 @@ def test_options_change_the_preset_and_nothing_else():
     ],
 )
 def test_wrong_option_ends_with_code_2_and_touches_no_folder(tmp_path, capsys, monkeypatch, given, message):
-    monkeypatch.setattr(train.run, "read_split", lambda data_dir: pytest.fail("read the data"))
+    monkeypatch.setattr(train.run, "open_data", lambda *_: pytest.fail("read the data"))
     folders = ["--data-dir", str(tmp_path / "data"), "--output-dir", str(tmp_path / "output")]
     with pytest.raises(SystemExit) as caught:
         train.run.main("student", [*given.split(), *folders])

@@ -5,7 +5,8 @@ import torch
 
 import train.record
 from kd import checkpoint, models
-from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages, example_positions, read_test_set
+from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
+from kd.dataset import LabelledImages, example_positions
 from kd.evaluation import accuracy, predict
 from kd.recipe import Recipe
 from kd.recording import FIRST_EPOCH_MOMENTS, RECORDING, Recorder, read_recording, recorded_images
@@ -18,7 +19,7 @@ RECIPE = Recipe(epochs=3, batch_size=25, learning_rate=0.1)
 @pytest.fixture
 def finished(make_network, tmp_path, monkeypatch):
     """Makes checkpoints of the small network that were trained without a recording."""
-    monkeypatch.setattr(models, "build", lambda architecture, stem: make_network())
+    monkeypatch.setattr(models, "build", lambda *_: make_network())
     mean, std = NORMALISATIONS["cifar10"]
     config = {
         "role": "student", "architecture": "mobilenet_v2", "stem": "cifar", "classes": list(CLASSES), "recipe": {},
@@ -33,7 +34,7 @@ def finished(make_network, tmp_path, monkeypatch):
 
 
 def recorder(subset, folder):
-    return Recorder(subset[1].images, RECIPE.normalisation, folder)
+    return Recorder(subset[1].images, NORMALISATIONS[RECIPE.normalisation], folder)
 
 
 def test_moments_lie_close_in_the_first_epoch_and_then_at_the_end_of_each(subset, make_network, tmp_path):
@@ -92,7 +93,7 @@ def test_images_are_the_ten_examples_and_fifty_of_each_class():
 
 def test_recording_of_a_whole_run_is_small(tmp_path, make_network):
     images = torch.randint(0, 256, (510, 3, 32, 32), dtype=torch.uint8)
-    own = Recorder(images, RECIPE.normalisation, tmp_path)
+    own = Recorder(images, NORMALISATIONS[RECIPE.normalisation], tmp_path)
     own.begin(make_network(), 0, "float32")
     for epoch in [*FIRST_EPOCH_MOMENTS, *range(1, 25)]:
         own.record(epoch)
@@ -129,7 +130,7 @@ def test_recording_of_a_training_is_not_replaced_by_a_moment_but_a_moment_is(fin
     checkpoint.save(models.build("", ""), checkpoint.load_config(folder) | {"epochs_done": 9}, folder)
     train.record.main(command)
     assert read_recording(folder / RECORDING)["epoch"].tolist() == [9]
-    own = Recorder(torch.zeros(510, 3, 32, 32, dtype=torch.uint8), "cifar10", folder)
+    own = Recorder(torch.zeros(510, 3, 32, 32, dtype=torch.uint8), NORMALISATIONS["cifar10"], folder)
     own.begin(checkpoint.load(folder)[0], 0, "float32")
     for epoch in (0, 1):
         own.record(epoch)

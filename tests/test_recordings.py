@@ -58,7 +58,7 @@ def thickness(role, temperature):
 def answered():
     """Answers of the shipped networks to the examples, as the page has them."""
     logits = {role: last_logits(role)[:10].tolist() for role in ROLES}
-    return [{"models": {role: {"logits": logits[role][k]} for role in ROLES}} for k in range(10)]
+    return [{"classes": CLASSES, "models": {role: {"logits": logits[role][k]} for role in ROLES}} for k in range(10)]
 
 
 @pytest.fixture

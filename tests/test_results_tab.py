@@ -186,9 +186,9 @@ def test_missing_results_and_studies_are_no_damage(checkpoints, shown):
         lambda results: [],
         lambda results: results | {"models": {"oracle": results["models"]["teacher"]}},
         lambda results: results | {"models": {"teacher": {"accuracy": 0.5}}},
-        lambda results: results | {"models": {"teacher": results["models"]["teacher"] | {"architecture": "gone"}}},
+        lambda results: results | {"models": {"teacher": results["models"]["teacher"] | {"architecture": 7}}},
     ],
-    ids=["a list", "an unknown role", "no numbers", "an unknown network"],
+    ids=["a list", "an unknown role", "no numbers", "a network without a name"],
 )
 def test_results_that_cannot_be_read_cost_their_table_and_the_page_goes_without(checkpoints, shown, change):
     edit(checkpoints / "results.json", change)

@@ -528,7 +528,7 @@ def test_a_link_leads_into_the_tour_and_its_last_step_to_the_game(visit_site):
     page = visit_site("?tour=4", reduced_motion="reduce")
     assert page.locator("#tour-text").inner_text().startswith("4 of 5")
     page.keyboard.press("ArrowRight")
-    assert "5 of 5: The class it never saw" in page.locator("#tour-text").inner_text()
+    assert "5 of 5: The class it never saw." in page.locator("#tour-text").inner_text()
     page.get_by_role("button", name="Bet on it").click()
     page.wait_for_function("document.activeElement.matches('#game input')")
     assert page.get_by_role("tab", name=TAB).get_attribute("aria-selected") == "true"

@@ -1,5 +1,6 @@
 """Studies: what is planned, carried out, gone on with, measured and said of it."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from kd.studies.measure import to_measure
 from kd.studies.runs import StudyError, differing, is_finished
 from kd.studies.words import name_of
 from train import study as command
-from train.study import main, make_parser, planned, train_all
+from train.study import EpochsBar, main, make_parser, planned, train_all
 
 TINY = Study("Does it run?", (TEACHER, STUDENT, DISTILLED), recipe="original", seeds=3)
 
@@ -191,6 +192,29 @@ def test_jobs_run_side_by_side_and_never_more_than_asked_for(options, monkeypatc
         at_once += 1 if mark == "+" else -1
         most = max(most, at_once)
     assert most == 2
+
+
+def test_on_a_terminal_a_bar_counts_the_epochs_of_all_runs_together(options, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    teacher, student, *_ = planned(
+        STUDIES["digits"], options("--recipe", "digits", "--data-dir", "digits", name="digits")
+    )
+    bar = EpochsBar([teacher, student])
+    bar.show([teacher])
+    for run, epochs in ((teacher, 12), (student, 3)):
+        run.folder.mkdir(parents=True)
+        lines = [json.dumps({"epoch": epoch + 1, "validation_accuracy": epoch / 16}) for epoch in range(epochs)]
+        (run.folder / "history.jsonl").write_text("\n".join(lines))
+    bar.show([student])
+    bar.close()
+    said = terminal.getvalue()
+    assert "teacher, seed 0" in said and "0/24" in said
+    assert "student alone, seed 0" in said and "15/24" in said and "validation accuracy 12.5%" in said
 
 
 def test_failed_run_is_named_with_its_log_and_the_others_are_finished(options, monkeypatch, capsys):

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 import train.run
-from kd.cifar10 import CLASSES, NORMALISATIONS, LabelledImages, normalise
+from kd.cifar10 import CLASSES, NORMALISATIONS
+from kd.dataset import LabelledImages, normalise
 from kd.losses import UNLABELLED, distillation_loss, hard_loss
 from kd.recipe import Recipe
 from kd.subsets import keep_labels, labelled_positions, omit_class
@@ -165,7 +166,8 @@ def test_soft_term_takes_all_images_whether_labelled_or_not():
     ],
 )
 def test_options_that_contradict_each_other_are_refused(data_dir, tmp_path, monkeypatch, arguments, sentence):
-    monkeypatch.setattr(train.run, "read_teacher", lambda folder, recipe, device: (None, None))
+    for reading in ("read_teacher", "check_fits", "together"):  # the teacher, of which there is none
+        monkeypatch.setattr(train.run, reading, lambda *_: None)
     fixed = ["--teacher", "nowhere", "--data-dir", str(data_dir), "--output-dir", str(tmp_path), "--device", "cpu"]
     with pytest.raises(SystemExit, match=sentence):
         train.run.main("distilled", [*fixed, *arguments])

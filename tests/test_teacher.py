@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import kd.teacher
-from kd.cifar10 import COPY
+from kd.checkpoint import CheckpointError
+from kd.dataset import COPY, Normalisation, normalise
 from kd.recipe import Recipe
-from kd.teacher import CachedLogits, FrozenTeacher
+from kd.teacher import CachedLogits, FrozenTeacher, LogitsFile, Teachers, mean_of_softened
 from kd.training import TrainingError, train
 
 RECIPE = Recipe(epochs=2, batch_size=64, learning_rate=0.1, rotation=10, cutout=4)
@@ -173,3 +174,61 @@ def test_full_disk_under_the_logits_ends_the_run_with_advice(distil, teacher, mo
     monkeypatch.setattr(kd.teacher, "write_atomically", fill_up)
     with pytest.raises(TrainingError, match="epoch 1 could not be written to .*No space left.*make room"):
         distil(teacher)
+
+
+# Several teachers, a file in place of one, and views of another network's
+
+
+def test_the_mean_of_softened_probabilities_is_exact_at_the_students_temperature():
+    one, other = torch.tensor([[4.0, 0.0, -2.0]]), torch.tensor([[0.0, 3.0, 1.0]])
+    together = mean_of_softened([one, other], [0.25, 0.75], 2.5)
+    expected = 0.25 * (one / 2.5).softmax(1) + 0.75 * (other / 2.5).softmax(1)
+    torch.testing.assert_close((together / 2.5).softmax(1), expected)
+    assert not torch.allclose(together.softmax(1), 0.25 * one.softmax(1) + 0.75 * other.softmax(1), atol=1e-3)
+
+
+def test_each_of_several_teachers_is_asked_once_and_kept_in_its_own_folder(teacher, make_network, tmp_path):
+    several = Teachers([teacher, FrozenTeacher(make_network(2))], 4.0, [1.0, 1.0])
+    folders, images, index = [tmp_path / "one", tmp_path / "other"], torch.randn(4, 3, 32, 32), torch.arange(4)
+    ask = several.logits_in(0, folders)
+    first = ask(images, index)
+    ask.keep()
+    again = several.logits_in(0, folders)
+    for each in several.teachers:
+        each.network.forward = None  # who asks it now fails
+    torch.testing.assert_close(again(images, index), first)
+    assert sorted(path.name for path in tmp_path.glob("*/*")) == ["epoch-001.safetensors"] * 2
+
+
+def test_a_file_teaches_by_epoch_and_index_without_a_network(tmp_path):
+    logits = torch.randn(2, 5, 3)
+    save_file({"logits": logits}, tmp_path / "logits.safetensors")
+    teacher = LogitsFile(tmp_path / "logits.safetensors")
+    index = torch.tensor([4, 0, COPY + 2])
+    for epoch, view in [(0, 0), (1, 1), (2, 0)]:
+        assert torch.equal(teacher.logits_in(epoch, None)(torch.zeros(3, 3, 8, 8), index), logits[view, [4, 0, 2]])
+
+
+@pytest.mark.parametrize(
+    "content", [torch.zeros(4), torch.zeros(4, 3, dtype=torch.int64), torch.full((4, 3), torch.nan)]
+)
+def test_a_file_that_holds_no_logits_is_refused(tmp_path, content):
+    save_file({"logits": content}, tmp_path / "logits.safetensors")
+    with pytest.raises(CheckpointError, match="instead of logits"):
+        LogitsFile(tmp_path / "logits.safetensors")
+    (tmp_path / "logits.npy").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match="holds no logits"):
+        LogitsFile(tmp_path / "logits.npy")
+
+
+def test_a_teacher_sees_a_students_view_as_its_own_training_showed_it(teacher):
+    shown, own = Normalisation((0.5, 0.4, 0.3), (0.2, 0.3, 0.25)), Normalisation((0.1, 0.2, 0.3), (0.3, 0.2, 0.1))
+    pixels = torch.rand(4, 3, 32, 32)
+    expected = teacher(normalise(pixels, own))
+    teacher.see(shown, own, 32)
+    torch.testing.assert_close(teacher(normalise(pixels, shown)), expected, atol=1e-4, rtol=1e-4)
+    sizes = []
+    teacher.network.register_forward_pre_hook(lambda module, inputs: sizes.append(inputs[0].shape[-1]))
+    teacher.see(shown, own, 48)
+    teacher(normalise(pixels, shown))
+    assert sizes == [48]

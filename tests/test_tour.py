@@ -5,6 +5,7 @@ import re
 import pytest
 
 from kd.cifar10 import CLASSES
+from kd.demo.omitted_class import TAB
 from tests.browser import EXAMPLES, drag, number_in, settle, share, table
 from tests.test_accessibility import findings
 from tests.test_page import LAPTOPS_AND_PHONE, taught_at
@@ -124,4 +125,5 @@ def test_the_last_step_leads_to_the_game(visit, width):
     assert "The class it never saw" in caption(page)
     page.get_by_role("button", name="Bet on it").click()
     page.wait_for_function("document.activeElement.matches('#game input')")
+    assert page.get_by_role("tab", name=TAB).get_attribute("aria-selected") == "true"
     assert step_of(page) is None

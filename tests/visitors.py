@@ -3,6 +3,7 @@
 import io
 import json
 import secrets
+from operator import itemgetter
 
 import httpx
 from PIL import Image
@@ -51,11 +52,9 @@ class Visitor:
         return self.wait(self.join(self.event("gallery-files", "upload"), [uploads]))[0]
 
     def event(self, elem_id: str | None = None, trigger: str | None = None, api_name: str | None = None) -> int:
-        """The number of an event of the page, by its component and trigger or by its name."""
+        """The number of an event that the server answers, by its component and trigger or by its name."""
         ids = {part["props"].get("elem_id"): part["id"] for part in self.config["components"]}
-        for dependency in self.config["dependencies"]:
-            if not dependency["backend_fn"]:  # the browser's own business
-                continue
+        for dependency in filter(itemgetter("backend_fn"), self.config["dependencies"]):
             if [ids.get(elem_id), trigger] in dependency["targets"] or api_name and dependency["api_name"] == api_name:
                 return dependency["id"]
         raise LookupError(f"the page has no event {elem_id} {trigger} {api_name}")

@@ -25,7 +25,8 @@ from torchvision import transforms
 from kd import models
 from kd.augment import BLUR_SIGMAS
 from kd.checkpoint import write_json
-from kd.cifar10 import NORMALISATIONS, DataError, LabelledImages, read_training_set
+from kd.cifar10 import NORMALISATIONS, read_training_set
+from kd.dataset import DataError, LabelledImages
 from kd.device import DeviceError, chosen_precision, machine, matmul_seconds, process_device
 from kd.losses import distillation_loss
 from kd.recipe import RECIPES, Recipe
@@ -219,7 +220,7 @@ class PillowImages(Dataset):
 
 def build(role: str, recipe: Recipe, device: torch.device) -> nn.Module:
     """A network of a role with random weights; speed does not depend on them."""
-    return models.build(models.ARCHITECTURE_OF_ROLE[role], recipe.stem, recipe.dropout).to(device)
+    return models.build(models.ARCHITECTURE_OF_ROLE[role], recipe.stem, dropout=recipe.dropout).to(device)
 
 
 def operations_an_image(role: str, recipe: Recipe) -> float:

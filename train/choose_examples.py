@@ -1,13 +1,14 @@
-"""Put the pictures that the page shows into their folder: ten examples, six of its game, 500 of its map.
+"""Put the pictures that the page shows into their folder: examples, those of its game, and CIFAR-10's of its map.
 
-    python -m train.choose_examples
+    python -m train.choose_examples                                              of CIFAR-10, for the page that ships
+    python -m train.choose_examples --checkpoints runs/mine --data-dir pictures  for networks of other data
 
-Examples and game are images of CIFAR-10's test set: of each class the first in an order drawn with a fixed seed
-(`kd.cifar10.example_positions`), so that no network is asked and none is flattered; the game shows a class that one
+Examples and game are test images: of each class the first in an order drawn with a fixed seed
+(`kd.dataset.example_positions`), so that no network is asked and none is flattered; the game shows a class that one
 student never saw, the next six of that class.
 
-The map of classes opens validation images, those of which recordings hold the networks' logits (`kd.recording`): they
-become one file, a row a class, of which a browser is sent nothing before it is wanted.
+The map of classes, which is CIFAR-10's, opens validation images, those of which recordings hold the networks' logits
+(`kd.recording`): they become one file, a row a class, of which a browser is sent nothing before it is wanted.
 """
 
 import argparse
@@ -18,26 +19,28 @@ from PIL import Image
 from torch import Tensor
 
 from kd import checkpoint
-from kd.cifar10 import (
-    CLASSES,
+from kd.checkpoint import CheckpointError
+from kd.cifar10 import IMAGE_SIZE
+from kd.data_dir import open_data
+from kd.dataset import (
+    EXAMPLES_FOLDER,
     EXAMPLES_SEED,
-    IMAGE_SIZE,
     DataError,
     LabelledImages,
     drawn_order,
     example_positions,
-    read_split,
-    read_test_set,
 )
 from kd.recording import PICTURES, recorded_images
+from kd.studies import omitted_class
 from train.options import add_data_dir, add_output_dir
 
+CHOSEN = f"of each class the first test image in an order drawn with seed {EXAMPLES_SEED}; no network was asked"
 SOURCE = {
     "source": "CIFAR-10, test set: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009, "
     "https://www.cs.toronto.edu/~kriz/cifar.html",
     "licence": "Its authors state no licence; the photos came from the web and belong to those who took them. "
     "Shown here for teaching and research, as the data set is used everywhere.",
-    "chosen": f"of each class the first test image in an order drawn with seed {EXAMPLES_SEED}; no network was asked",
+    "chosen": CHOSEN,
 }
 IN_GAME = 6
 RECORDED_CHOSEN = "the first validation images of each class, in the order of CIFAR-10's training files, a row a class"
@@ -49,31 +52,57 @@ GAME_CHOSEN = (
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.choose_examples", description=__doc__.splitlines()[0])
     add_data_dir(parser)
+    parser.add_argument("--checkpoints", type=Path, metavar="DIR",
+                        help=f"choose for these networks, into {EXAMPLES_FOLDER}/ beside them")  # fmt: skip
     add_output_dir(parser, "kd/demo/examples", "where the images and examples.json go")
-    parser.add_argument("--omitted-class", choices=CLASSES, default="frog", metavar="CLASS",
-                        help="class of the game, no image of which one student was shown (frog)")  # fmt: skip
+    parser.add_argument("--omitted-class", metavar="CLASS",
+                        help="class of the game, no image of which one student was shown (that of the checkpoints' "
+                        "omitted-class/, else frog)")  # fmt: skip
     options = parser.parse_args(arguments)
     try:
-        test, (_, validation) = read_test_set(options.data_dir), read_split(options.data_dir)
-        positions = example_positions(test.labels).tolist()
-        label = CLASSES.index(options.omitted_class)
-        in_game = drawn_order(test.labels, label)[1 : 1 + IN_GAME].tolist()
-        recorded = recorded_images(test[example_positions(test.labels)], validation)[len(CLASSES) :]
-        write(positions, options.omitted_class, in_game, test, options.output_dir)
-        sprite(recorded).save(options.output_dir / PICTURES, optimize=True)
-    except (DataError, OSError) as error:
+        folder, size, omitted = options.output_dir, IMAGE_SIZE, options.omitted_class or "frog"
+        if options.checkpoints:
+            folder = options.checkpoints / EXAMPLES_FOLDER
+            size = checkpoint.image_size_of(checkpoint.load_config(options.checkpoints / "teacher"))
+            omitted = options.omitted_class or omitted_class_of(options.checkpoints)
+        data = open_data(options.data_dir, size)
+        test = data.test()
+        if omitted not in (None, *test.classes):
+            parser.error(f"--omitted-class {omitted} is not one of {', '.join(test.classes)}")
+        positions = example_positions(test.labels)
+        recorded = None
+        if of_cifar10(test) and not options.checkpoints:  # its map has the pictures that ship, whatever the networks
+            _, validation = data.split()
+            recorded = recorded_images(test[positions], validation)[len(positions) :]
+        positions = positions.tolist()
+        write(positions, omitted, test, recorded, folder)
+    except (CheckpointError, DataError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
-    for name, position in zip(CLASSES, positions, strict=True):
-        print(f"{name:10}  test image {position:4}")
+    for position in positions:
+        print(f"{test.classes[test.labels[position]]:10}  test image {position:4}")
 
 
-def write(positions: list[int], omitted: str, in_game: list[int], test: LabelledImages, folder: Path) -> None:
+def omitted_class_of(checkpoints: Path) -> str | None:
+    """The class that a student beside the three was never shown; None where there is no such student."""
+    if not (checkpoints / omitted_class.FOLDER).is_dir():
+        return None
+    return checkpoint.load_config(checkpoints / omitted_class.FOLDER)["data"].get("omitted_class")
+
+
+def of_cifar10(test: LabelledImages) -> bool:
+    """Whether these are CIFAR-10's, whose source is told and whose map there is."""
+    return test.description["name"] == "CIFAR-10"
+
+
+def write(
+    positions: list[int], omitted: str | None, test: LabelledImages, recorded: Tensor | None, folder: Path
+) -> None:
     """The images as PNG, named by class, those of the game with a number too, and examples.json beside them.
 
     Args:
         positions: of the ten examples in the test set, in class order.
-        omitted: the class of the game.
-        in_game: the positions of the game's pictures.
+        omitted: the class of the game; None without one.
+        recorded: the map's images, as `sprite` takes them; None without a map.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -81,22 +110,38 @@ def write(positions: list[int], omitted: str, in_game: list[int], test: Labelled
         Image.fromarray(test.images[position].permute(1, 2, 0).numpy()).save(folder / file, optimize=True)
         return {"file": file, "label": label, "test_index": position}
 
-    examples = [written(f"{name}.png", name, position) for name, position in zip(CLASSES, positions, strict=True)]
-    pictures = [written(f"{omitted}-{number}.png", omitted, position) for number, position in enumerate(in_game, 1)]
-    game = {"label": omitted, "chosen": GAME_CHOSEN, "pictures": pictures}
-    content = {**SOURCE, "data": test.description, "examples": examples, "game": game}
-    content["recorded"] = {"file": PICTURES, "chosen": RECORDED_CHOSEN}
+    def file_name(label: int, number: int | None = None) -> str:
+        # A folder's classes may be called what no file can be called everywhere.
+        name = test.classes[label] if test.classes[label].isalnum() else f"class-{label}"
+        return f"{name}.png" if number is None else f"{name}-{number}.png"
+
+    labels = test.labels[positions].tolist()
+    examples = [
+        written(file_name(label), test.classes[label], position)
+        for label, position in zip(labels, positions, strict=True)
+    ]
+    content = {**(SOURCE if of_cifar10(test) else {"chosen": CHOSEN}), "data": test.description, "examples": examples}
+    if omitted:
+        label = test.classes.index(omitted)
+        in_game = drawn_order(test.labels, label)[1 : 1 + IN_GAME].tolist()
+        pictures = [written(file_name(label, number), omitted, position) for number, position in enumerate(in_game, 1)]
+        content["game"] = {"label": omitted, "chosen": GAME_CHOSEN, "pictures": pictures}
+    if recorded is not None:
+        sprite(recorded, len(test.classes)).save(folder / PICTURES, optimize=True)
+        content["recorded"] = {"file": PICTURES, "chosen": RECORDED_CHOSEN}
     checkpoint.write_json(folder / "examples.json", content)
 
 
-def sprite(images: Tensor) -> Image.Image:
+def sprite(images: Tensor, classes: int) -> Image.Image:
     """Images in one picture, a row a class.
 
     Args:
-        images: uint8, (N, 3, 32, 32), class by class, as many of each.
+        images: uint8, (N, 3, H, W), class by class, as many of each.
+        classes: how many there are.
     """
-    rows = images.view(len(CLASSES), -1, 3, IMAGE_SIZE, IMAGE_SIZE).permute(0, 3, 1, 4, 2)
-    return Image.fromarray(rows.reshape(len(CLASSES) * IMAGE_SIZE, -1, 3).numpy())
+    _, _, height, width = images.shape
+    rows = images.view(classes, -1, 3, height, width).permute(0, 3, 1, 4, 2)
+    return Image.fromarray(rows.reshape(classes * height, -1, 3).numpy())
 
 
 if __name__ == "__main__":

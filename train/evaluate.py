@@ -16,7 +16,8 @@ import torchvision
 
 from kd import checkpoint, evaluation, models
 from kd.checkpoint import CheckpointError
-from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_split, read_test_set
+from kd.data_dir import is_cifar10, open_data
+from kd.dataset import DataError, LabelledImages
 from kd.device import DeviceError, machine, process_device
 from kd.out_of_class import responses
 from kd.results import RESULTS, read_results, results_of, results_section
@@ -44,8 +45,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         device = process_device(options.device)
-        _, validation = read_split(options.data_dir)
-        test = read_test_set(options.data_dir)
+        image_size = checkpoint.image_size_of(checkpoint.load_config(options.checkpoints / "teacher"))
+        data = open_data(options.data_dir, image_size)
+        _, validation = data.split()
+        test = data.test()
+        if options.warning and not is_cifar10(options.data_dir):
+            parser.error("the warning is measured for CIFAR-10 alone: leave out --warning")
         measure = evaluate_warning if options.warning else evaluate
         results = measure(options.checkpoints, test, validation, device)
         if not options.json:
@@ -73,14 +78,19 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
     results: dict[str, dict] = {}
     teacher_logits = out_of_class = None
     images, labels = test.images.to(device), test.labels
-    image = torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE).contiguous(memory_format=torch.channels_last)  # as on the page
+    one = torch.zeros(1, *images.shape[1:]).contiguous(memory_format=torch.channels_last)  # as on the page
+    # Its strange images are of CIFAR-10's size, and it asks the first layer of a network that `kd.models` takes apart.
+    with_warning = checkpoint.load_config(checkpoints / "teacher")["architecture"] in models.ARCHITECTURES and (
+        test.description["name"] == "CIFAR-10"
+    )
     for role in models.ROLES:
         network, config = checkpoint.load(checkpoints / role)
+        check_data(checkpoints / role, config, test)
         network.to(memory_format=torch.channels_last)
-        latency = evaluation.latencies({role: network}, image)[role]
+        latency = evaluation.latencies({role: network}, one)[role]
         network.to(device, memory_format=torch.channels_last)
         normalisation = checkpoint.normalisation_of(config)
-        if role == "teacher":
+        if role == "teacher" and with_warning:
             on_test = responses(network, images, normalisation)
             out_of_class = measure_warning(
                 network, normalisation, validation.images.to(device), validation.labels, on_test,
@@ -89,11 +99,17 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
             logits = teacher_logits = on_test.logits
         else:
             logits = evaluation.predict(network, images, normalisation)
+            teacher_logits = logits if role == "teacher" else teacher_logits
         results[role] = {
-            **evaluation.measure(logits, labels),
+            **evaluation.measure(logits, labels, test.classes),
             "agreement": evaluation.agreement(logits, teacher_logits),
             "parameters": models.count_parameters(network),
-            "macs": models.count_macs(config["architecture"], config["stem"]),
+            "macs": models.count_macs(
+                config["architecture"],
+                config["stem"],
+                classes=len(test.classes),
+                image_size=checkpoint.image_size_of(config),
+            ),
             "bytes": checkpoint.weight_bytes(config),
             "latency_ms": latency,
             "architecture": config["architecture"],
@@ -135,6 +151,16 @@ def evaluate_warning(checkpoints: Path, test: LabelledImages, validation: Labell
         measure_omitted_class(checkpoints, validation, test, device),
     )
     return results | {"out_of_class": warning}
+
+
+def check_data(folder: Path, config: dict, test: LabelledImages) -> None:
+    """Raise CheckpointError unless a network knows the classes of these images, and sees images of their size."""
+    if (tuple(config["classes"]), checkpoint.image_size_of(config)) != (test.classes, test.images.shape[-1]):
+        raise CheckpointError(
+            f"{folder} was trained on {len(config['classes'])} classes ({', '.join(config['classes'][:3])} ...) of "
+            f"{checkpoint.image_size_of(config)} pixels, the data hold {len(test.classes)} "
+            f"({', '.join(test.classes[:3])} ...) of {test.images.shape[-1]}: name its data with --data-dir"
+        )
 
 
 if __name__ == "__main__":

@@ -25,11 +25,12 @@ from torch import Tensor
 
 from kd import checkpoint, evaluation, export
 from kd.checkpoint import CheckpointError, write_atomically, write_json
-from kd.cifar10 import IMAGE_SIZE, DataError, LabelledImages, read_split
+from kd.data_dir import open_data
+from kd.dataset import DataError, LabelledImages
 from kd.device import machine
 from kd.export import ExportError
 from kd.inference import TrainedNetwork
-from kd.models import ARCHITECTURES, ROLE_NAMES
+from kd.models import ROLE_NAMES, name_of
 from kd.results import markdown_table
 from train.document import write_section
 from train.options import add_data_dir, add_document
@@ -88,10 +89,13 @@ def main(arguments: list[str] | None = None) -> None:
             export.require_packages()
         for output in outputs.values():
             make_writable(output)
-        data = read_split(options.data_dir)
+        sizes = {network.image_size for network in networks.values()}
+        data = {size: open_data(options.data_dir, size).split() for size in sizes}
         for folder, network in networks.items():
             own_forms = [form for form in forms if form != "int8" or network.config["role"] != "teacher"]
-            exported = record[folder.resolve().name] = export_all(network, own_forms, *data, outputs[folder])
+            exported = record[folder.resolve().name] = export_all(
+                network, own_forms, *data[network.image_size], outputs[folder]
+            )
             if options.record:
                 write_json(options.record, record)
             for name, file in exported["files"].items():
@@ -173,7 +177,7 @@ def export_all(
         single[FILES[form]] = answering(form, content, threads=1)
         if kept:
             write_atomically(output / FILES[form], lambda path, content=content: path.write_bytes(content))
-    latency = evaluation.latencies(single, torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE))
+    latency = evaluation.latencies(single, torch.zeros(1, 3, classifier.image_size, classifier.image_size))
     exported = {
         **{key: config[key] for key in ("role", "architecture", "stem", "seed", "epochs_done", "weights")},
         "data": {**validation.description, "compared_on": len(validation)},
@@ -249,7 +253,7 @@ def exports_table(record: dict[str, dict]) -> str:
     )  # fmt: skip
     rows, notes = [], {}
     for exported in record.values():
-        network = f"{ROLE_NAMES[exported['role']]} ({ARCHITECTURES[exported['architecture']]})"
+        network = f"{ROLE_NAMES[exported['role']]} ({name_of(exported['architecture'])})"
         forms = {"PyTorch": exported["pytorch"]}
         for file in exported["files"].values():
             kept = "" if file["kept"] else ", not kept"

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from kd import checkpoint, evaluation
 from kd.checkpoint import CheckpointError
-from kd.cifar10 import DataError, read_split
+from kd.data_dir import open_data
+from kd.dataset import DataError
 from kd.recording import RECORDING
 from train.options import add_data_dir
 
@@ -42,8 +43,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def halve(source: Path, target: Path, data_dir: Path) -> dict:
     """Write `source` to `target` in the smaller precision that keeps its accuracy; say which."""
-    _, validation = read_split(data_dir)
     network, config = checkpoint.load(source)
+    _, validation = open_data(data_dir, checkpoint.image_size_of(config)).split()
     with tempfile.TemporaryDirectory() as trial:
         checkpoint.save(network, config, trial, half=True)
         full, half = (

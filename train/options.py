@@ -12,7 +12,8 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
-                        help="folder with cifar-10-batches-py in it, or to download it to (data)")  # fmt: skip
+                        help="folder with cifar-10-batches-py in it, or to download it to; a folder of pictures, "
+                        "train/CLASS/*; or the word digits, for scikit-learn's (data)")  # fmt: skip
 
 
 def add_output_dir(parser: argparse.ArgumentParser, default: str, holds: str) -> None:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from kd import checkpoint
-from kd.cifar10 import CLASSES, LabelledImages, Normalisation
 from kd.corruptions import corrupted
+from kd.dataset import LabelledImages, Normalisation
 from kd.out_of_class import Responses, Warner, compared, rates, responses
 from kd.strange_images import DEVELOPMENT_SEED, EACH, TEST_SEED, strange_images
 from kd.studies.omitted_class import FOLDER
@@ -83,11 +83,11 @@ def measure_omitted_class(
     network, config = checkpoint.load(checkpoints / FOLDER)
     network.to(device, memory_format=torch.channels_last)
     name, normalisation = config["data"].get("omitted_class"), checkpoint.normalisation_of(config)
-    if name not in CLASSES:
+    if name not in config["classes"]:
         raise checkpoint.CheckpointError(
             f"{checkpoints / FOLDER} was shown every class: put a student there that was not"
         )
-    label = CLASSES.index(name)
+    label = config["classes"].index(name)
     on_validation, on_test = (
         responses(network, images.images.to(device), normalisation).without(label) for images in (validation, test)
     )

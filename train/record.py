@@ -9,8 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from kd.checkpoint import CheckpointError
-from kd.cifar10 import DataError, example_positions, read_split, read_test_set
+from kd.checkpoint import CheckpointError, image_size_of, load_config
+from kd.data_dir import open_data
+from kd.dataset import DataError, example_positions
 from kd.recording import RECORDING, RecordingError, record_finished
 from train.options import add_data_dir
 
@@ -21,7 +22,8 @@ def main(arguments: list[str] | None = None) -> None:
     add_data_dir(parser)
     options = parser.parse_args(arguments)
     try:
-        test, (_, validation) = read_test_set(options.data_dir), read_split(options.data_dir)
+        data = open_data(options.data_dir, image_size_of(load_config(options.checkpoints[0])))
+        test, (_, validation) = data.test(), data.split()
         examples = test[example_positions(test.labels)]
         for folder in options.checkpoints:
             accuracy = record_finished(folder, examples, validation)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.distributed as distributed
@@ -19,20 +20,15 @@ import torchvision
 
 from kd import checkpoint, models
 from kd.checkpoint import STATE, CheckpointError
-from kd.cifar10 import (
-    CLASSES,
-    NORMALISATIONS,
-    DataError,
-    LabelledImages,
-    example_positions,
-    read_split,
-    read_test_set,
-)
+from kd.data_dir import open_data, recipe_defaults
+from kd.dataset import DataError, DataSet, LabelledImages, Normalisation, example_positions
 from kd.device import DeviceError, chosen_precision, machine, process_device, wait_for_all
+from kd.hub import read_weights
+from kd.models import ARCHITECTURES, NetworkError
 from kd.recipe import RECIPES, Recipe, RecipeError, as_config, from_config, option_name
 from kd.recording import RECORDING, Recorder, recorded_images
 from kd.subsets import keep_labels, labelled_positions, omit_class
-from kd.teacher import FrozenTeacher
+from kd.teacher import FrozenTeacher, LogitsFile, Teachers
 from kd.training import TrainingError, train
 from train.options import add_compile, add_data_dir, add_device, add_output_dir, add_recipe
 
@@ -47,7 +43,7 @@ def main(role: str, arguments: list[str] | None = None) -> None:
         parser.error(str(error))
     try:
         run(role, options, recipe)
-    except (TrainingError, CheckpointError, DataError, DeviceError, RecipeError, OSError) as error:
+    except (TrainingError, CheckpointError, DataError, DeviceError, NetworkError, RecipeError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{parser.prog}: interrupted; the same command goes on from the last finished epoch")
@@ -62,21 +58,30 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     first = join_processes(device)
     if device.type == "cpu":
         keep_freed_memory()
-    precision = chosen_precision(recipe.precision, device, models.ARCHITECTURE_OF_ROLE[role], recipe.stem)
-    teacher, teacher_description = (None, None)
-    if role == "distilled":
-        teacher, teacher_description = read_teacher(options.teacher, recipe, device)
+    architecture = recipe.architecture(role)
+    if options.network:  # whoever gives the command has named whose code builds it
+        models.allow(options.network)
+    precision = chosen_precision(recipe.precision, device, architecture, recipe.stem)
+    taught_by = [read_teacher(path, device) for path in options.teacher] if role == "distilled" else []
     options.output_dir.mkdir(parents=True, exist_ok=True)  # if it cannot be written to, better now than in an hour
-    training, validation = read_data(options.data_dir, first)
-    recorder = make_recorder(validation, recipe, options) if options.record else None
+    data, training, validation = read_data(options, recipe, first)
+    for each in taught_by:
+        check_fits(each, data, training, validation)
+    teacher = together(taught_by, recipe, recipe.constants(training), options) if taught_by else None
+    recorder = make_recorder(data, validation, recipe, options) if options.record else None
     training, validation, withheld = withhold(training, validation, options, recipe)
     training, validation = training.to(device), validation.to(device)
 
     torch.manual_seed(recipe.seed)  # the initial weights follow from the seed, not from the role
-    network = models.build(models.ARCHITECTURE_OF_ROLE[role], recipe.stem, recipe.dropout).to(device)
-    started_from = start_from(options.start_from, network, recipe) if role == "teacher" and options.start_from else None
-    config = describe(role, options.recipe, recipe, network, device) | {
-        "teacher": teacher_description,
+    network = models.build(architecture, recipe.stem, len(data.classes), recipe.dropout).to(device)
+    started_from = None
+    if role == "teacher" and options.start_from:
+        started_from = start_from(options.start_from, network, recipe)
+    elif role == "teacher" and options.weights:
+        started_from = start_with(options.weights, network)
+    described = [each.description for each in taught_by]
+    config = describe(role, options.recipe, recipe, network, device, data.classes, recipe.constants(training)) | {
+        "teacher": description_of(described, options) if described else None,
         "started_from": started_from,
         "data": {**training.description, **withheld},
         "precision": precision,
@@ -112,7 +117,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         recipe,
         options.output_dir,
         teacher=teacher,
-        logits_dir=logits_dir(options, recipe, config),
+        logits_dir=logits_dirs(described, options, recipe, config),
         precision=precision,
         compiled=options.compile,
         recorder=recorder,
@@ -131,21 +136,91 @@ def join_processes(device: torch.device) -> bool:
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
-def read_data(folder: Path, first: bool) -> tuple[LabelledImages, LabelledImages]:
-    """What `read_split` reads; the first process may have to download it while the others wait."""
+def read_data(
+    options: argparse.Namespace, recipe: Recipe, first: bool
+) -> tuple[DataSet, LabelledImages, LabelledImages]:
+    """The data set with its split; the first process may have to download or to pack it while the others wait."""
     if not first:
         wait_for_all()
-    split = read_split(folder)
+    data = open_data(options.data_dir, recipe.image_size, options.strict)
+    split = data.split()
     if first:
         wait_for_all()
-    return split
+    return data, *split
 
 
-def make_recorder(validation: LabelledImages, recipe: Recipe, options: argparse.Namespace) -> Recorder:
+class TaughtBy(NamedTuple):
+    """A teacher as it was read.
+
+    Attributes:
+        path: of its checkpoint, or its file of logits.
+        description: what the student's config.json says of it.
+        config: its own config.json; None for a file.
+    """
+
+    path: Path
+    teacher: FrozenTeacher | LogitsFile
+    description: dict
+    config: dict | None
+
+
+def check_fits(each: TaughtBy, data: DataSet, training: LabelledImages, validation: LabelledImages) -> None:
+    """Raise TrainingError unless a teacher knows the classes of the data in the same order, and a file all images."""
+    if each.config and tuple(each.config["classes"]) != data.classes:
+        known = each.config["classes"]
+        raise TrainingError(
+            f"the teacher in {each.path} knows other classes ({', '.join(known[:3])} ...) than the data "
+            f"({', '.join(data.classes[:3])} ...): name a teacher of these data"
+        )
+    images = (
+        len(training) + len(validation)
+        if training.description["part"] == validation.description["part"]
+        else (len(training))
+    )
+    if isinstance(each.teacher, LogitsFile) and (each.teacher.images, each.teacher.classes) != (
+        images, len(data.classes)
+    ):  # fmt: skip
+        raise TrainingError(
+            f"{each.path} holds {each.teacher.images} rows of {each.teacher.classes} logits, the training set "
+            f"{images} images of {len(data.classes)} classes: a row an image is wanted"
+        )
+
+
+def together(
+    taught_by: list[TaughtBy], recipe: Recipe, shown: Normalisation, options: argparse.Namespace
+) -> FrozenTeacher | Teachers | LogitsFile:
+    """The teacher, or several of them as one; `shown` is what the student's views are normalised by."""
+    for each in taught_by:
+        if each.config:
+            each.teacher.see(shown, checkpoint.normalisation_of(each.config), checkpoint.image_size_of(each.config))
+    if len(taught_by) == 1:
+        return taught_by[0].teacher
+    return Teachers([each.teacher for each in taught_by], recipe.temperature, weights_of(options))
+
+
+def weights_of(options: argparse.Namespace) -> list[float]:
+    """The weights of the teachers; raises TrainingError unless each has one, or none has."""
+    weights = options.teacher_weight or [1.0] * len(options.teacher)
+    if len(weights) != len(options.teacher) or not all(0 < weight < float("inf") for weight in weights):
+        raise TrainingError("give a --teacher-weight over 0 for each --teacher, in their order, or none")
+    return weights
+
+
+def description_of(described: list[dict], options: argparse.Namespace) -> dict:
+    """What a student's config.json says of its teacher, or of all its teachers."""
+    if len(described) == 1:
+        return described[0]
+    weights = {
+        f"{number}/{name}": entry for number, each in enumerate(described) for name, entry in each["weights"].items()
+    }
+    return {"several": described, "shares": weights_of(options), "weights": weights}
+
+
+def make_recorder(data: DataSet, validation: LabelledImages, recipe: Recipe, options: argparse.Namespace) -> Recorder:
     """The recorder of a run; of the test images it takes ten pictures to show, which decide nothing."""
-    test = read_test_set(options.data_dir)
+    test = data.test()
     images = recorded_images(test[example_positions(test.labels)], validation)
-    return Recorder(images, recipe.normalisation, options.output_dir)
+    return Recorder(images, recipe.constants(validation), options.output_dir)
 
 
 def withhold(
@@ -162,6 +237,10 @@ def withhold(
     if kept_unlabelled and recipe.loss == "dkd":
         raise TrainingError("--loss dkd asks for every image's label: leave out --keep-unlabelled")
     said: dict = {}
+    if options.omitted_class and options.omitted_class not in training.classes:
+        raise TrainingError(
+            f"--omitted-class {options.omitted_class} is not one of the classes: {', '.join(training.classes)}"
+        )
     if options.omitted_class:
         training, validation = (omit_class(images, options.omitted_class) for images in (training, validation))
         said["omitted_class"] = options.omitted_class
@@ -174,18 +253,27 @@ def withhold(
     return training, validation, said
 
 
-def describe(role: str, recipe_name: str, recipe: Recipe, network: torch.nn.Module, device: torch.device) -> dict:
+def describe(
+    role: str,
+    recipe_name: str,
+    recipe: Recipe,
+    network: torch.nn.Module,
+    device: torch.device,
+    classes: tuple[str, ...],
+    normalisation: Normalisation,
+) -> dict:
     """What config.json says of a network and of how it is trained, before the first epoch."""
-    mean, std = NORMALISATIONS[recipe.normalisation]
-    architecture = models.ARCHITECTURE_OF_ROLE[role]
+    mean, std = normalisation
+    architecture = recipe.architecture(role)
     return {
         "role": role,
         "architecture": architecture,
         "stem": recipe.stem,
-        "classes": list(CLASSES),
+        "classes": list(classes),
+        "image_size": recipe.image_size,
         "normalisation": {"name": recipe.normalisation, "mean": mean, "std": std},
         "parameters": models.count_parameters(network),
-        "macs": models.count_macs(architecture, recipe.stem),
+        "macs": models.count_macs(architecture, recipe.stem, classes=len(classes), image_size=recipe.image_size),
         "recipe": as_config(recipe_name, recipe),
         "seed": recipe.seed,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
@@ -237,19 +325,16 @@ def remove_run(folder: Path) -> None:
             path.unlink()
 
 
-def read_teacher(folder: Path, recipe: Recipe, device: torch.device) -> tuple[FrozenTeacher, dict]:
-    """The teacher, and what the student's config.json says of it."""
-    network, config = checkpoint.load(folder)
-    name = config["normalisation"]["name"]
-    if name != recipe.normalisation:  # both see the identical batch
-        raise TrainingError(
-            f"the teacher in {folder} was trained with --normalisation {name}, this run would use "
-            f"{recipe.normalisation}: train both by one recipe, or pass --normalisation {name}"
-        )
+def read_teacher(path: Path, device: torch.device) -> TaughtBy:
+    """The teacher in a checkpoint, or a file of logits in place of one."""
+    if path.is_file():
+        weights = {path.name: checkpoint.fingerprint(path)}
+        return TaughtBy(path, LogitsFile(path), {"architecture": "a file of logits", "weights": weights}, None)
+    network, config = checkpoint.load(path)
     description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")}
     own = from_config(config["recipe"])[1]
     precision = chosen_precision(own.precision, device, config["architecture"], own.stem)
-    return FrozenTeacher(network, precision), description
+    return TaughtBy(path, FrozenTeacher(network, precision, len(config["classes"])), description, config)
 
 
 def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
@@ -258,7 +343,7 @@ def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
     Only a teacher may begin like this: students that are compared begin with the weights of their seed.
     """
     trained, config = checkpoint.load(folder)
-    architecture = models.ARCHITECTURE_OF_ROLE["teacher"]
+    architecture = recipe.architecture("teacher")
     if (config["architecture"], config["stem"]) != (architecture, recipe.stem):
         raise TrainingError(
             f"--start-from {folder} holds a {config['architecture']} with the stem {config['stem']}, this run trains "
@@ -272,17 +357,35 @@ def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
     }
 
 
-def logits_dir(options: argparse.Namespace, recipe: Recipe, config: dict) -> Path | None:
-    """Where the teacher's logits are kept: one folder for all runs that show this teacher the same views."""
-    if config["teacher"] is None:
-        return None
-    shown = {
-        "teacher": config["teacher"]["weights"],
-        "images": config["data"]["sha256"],
-        "view": recipe.view(),
-    }
-    digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
-    return options.teacher_logits / digest[:16]
+def start_with(where: str, network: torch.nn.Module) -> dict:
+    """Give a network the weights that a file, a folder or a repository holds; as `start_from`.
+
+    Its last layer begins anew where it is of other classes.
+
+    Raises:
+        CheckpointError: there are no weights there.
+        TrainingError: they are another network's.
+    """
+    tensors, files = read_weights(where)
+    try:
+        anew = models.load_body(network, tensors)
+    except NetworkError as error:
+        raise TrainingError(f"--weights {where}: {error}") from error
+    if anew:
+        print(f"{where}: all but {', '.join(anew)}, which begins anew", flush=True)
+    return {"epochs_done": 0, "recipe": None, "weights": files, "machine": None, "anew": anew}
+
+
+def logits_dirs(
+    described: list[dict], options: argparse.Namespace, recipe: Recipe, config: dict
+) -> Path | list[Path] | None:
+    """Where the teachers' logits are kept: of each, one folder for all runs that show it the same views."""
+    folders = []
+    for each in described:
+        shown = {"teacher": each["weights"], "images": config["data"]["sha256"], "view": recipe.view()}
+        digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+        folders.append(options.teacher_logits / digest[:16])
+    return folders if len(folders) > 1 else folders[0] if folders else None
 
 
 def keep_freed_memory() -> None:
@@ -308,23 +411,32 @@ def make_parser(role: str) -> argparse.ArgumentParser:
     )
     add_recipe(parser)
     if role == "distilled":
-        parser.add_argument("--teacher", type=Path, required=True, metavar="DIR", help="checkpoint of the teacher")
+        parser.add_argument("--teacher", type=Path, action="append", required=True, metavar="DIR",
+                            help="checkpoint of the teacher, or a file of logits; given several times, the student "
+                            "learns from the mean of the teachers' softened probabilities")  # fmt: skip
+        parser.add_argument("--teacher-weight", type=float, action="append", metavar="X",
+                            help="share of each of several teachers, in their order (all alike)")  # fmt: skip
         parser.add_argument("--teacher-logits", type=Path, default=Path("runs") / "teacher-logits", metavar="DIR",
                             help="keep its logits here, for all students that show it the same views "
                             "(runs/teacher-logits)")  # fmt: skip
     if role == "teacher":
         parser.add_argument("--start-from", type=Path, metavar="DIR",
                             help="begin with this checkpoint's weights instead of random ones")  # fmt: skip
+        parser.add_argument("--weights", metavar="WHERE",
+                            help="begin with the weights of a .safetensors file, of a folder of them, or of a "
+                            "repository hf://OWNER/NAME; a last layer of other classes begins anew")  # fmt: skip
     add_data_dir(parser)
     parser.add_argument("--label-fraction", type=label_fraction, default=1.0, metavar="X",
                         help="share of the images whose labels are known; the others are dropped (1)")  # fmt: skip
     if role == "distilled":
         parser.add_argument("--keep-unlabelled", action="store_true",
                             help="keep the images without a label: of them the teacher alone speaks")  # fmt: skip
-    parser.add_argument("--omitted-class", "--without-class", choices=CLASSES,
+    parser.add_argument("--omitted-class", "--without-class", metavar="CLASS",
                         help="a class of which no image is ever shown")  # fmt: skip
     add_output_dir(parser, f"checkpoints/{role}", "folder of the checkpoint")
     add_device(parser)
+    parser.add_argument("--strict", action="store_true",
+                        help="stop at a picture that cannot be read, instead of leaving it out")  # fmt: skip
     parser.add_argument("--record", action="store_true",
                         help="store the logits of 510 images at many moments, for the page's replay")  # fmt: skip
     add_compile(parser)
@@ -353,10 +465,13 @@ def add_recipe_option(group: argparse._ArgumentGroup, entry, role: str) -> None:
     keywords: dict = {"dest": entry.name, "default": None}
     if choices:
         keywords |= {"choices": choices}
+    elif entry.type is str:
+        keywords |= {"metavar": "NAME"}
     else:
         keywords |= {"type": entry.type, "metavar": "N" if entry.type is int else "X"}
         explanation += f", {entry.metadata['low']:g} to {entry.metadata['high']:g}"
-    group.add_argument(option_name(entry.name), help=f"{explanation} ({values})", **keywords)
+    explanation += f" ({values})" if any(map(str, presets)) else ""
+    group.add_argument(option_name(entry.name), help=explanation, **keywords)
 
 
 def chosen_recipe(options: argparse.Namespace, role: str) -> Recipe:
@@ -367,4 +482,6 @@ def chosen_recipe(options: argparse.Namespace, role: str) -> Recipe:
     """
     given = {entry.name: getattr(options, entry.name) for entry in fields(Recipe)}
     given = {name: value for name, value in given.items() if value is not None}
-    return RECIPES[options.recipe][role].changed(**given)
+    if given.get("network", "") not in ("", *ARCHITECTURES):  # which has no stem to choose
+        given = {"stem": "imagenet", "early_downsampling": 0.0} | given
+    return RECIPES[options.recipe][role].changed(**recipe_defaults(options.data_dir) | given)

@@ -20,10 +20,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kd.checkpoint import CheckpointError
-from kd.cifar10 import DataError
+from tqdm import tqdm
+
+from kd.checkpoint import CheckpointError, read_history
+from kd.data_dir import recipe_defaults
+from kd.dataset import DataError
 from kd.device import DeviceError, process_device
-from kd.models import ARCHITECTURE_OF_ROLE, SCRIPT_OF_ROLE, count_macs
+from kd.models import SCRIPT_OF_ROLE, NetworkError, count_macs
 from kd.recipe import RECIPES, RecipeError, option_name
 from kd.studies import omitted_class
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Arm, Study
@@ -83,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
         table = study_table(ledger)
         if options.document:
             write_studies(options.document, [ledger], options.output_dir / FIGURES_FOLDER)
-    except (StudyError, CheckpointError, DataError, DeviceError, RecipeError, OSError) as error:
+    except (StudyError, CheckpointError, DataError, DeviceError, NetworkError, RecipeError, OSError) as error:
         sys.exit(f"python -m train.study: {error}")
     except KeyboardInterrupt:
         sys.exit("python -m train.study: interrupted; the same command goes on from each run's last finished epoch")
@@ -149,12 +152,13 @@ def planned(study: Study, options: argparse.Namespace) -> list[Run]:
     if study.analysis == HUMAN_LABELS and not options.cifar10h:
         raise StudyError("this study compares with people: give CIFAR-10H's cifar10h-counts.npy with --cifar10h")
     settings = {name: getattr(options, name) for name in ("epochs", "batch_size", "learning_rate", "warmup")}
+    given = {name: value for name, value in settings.items() if value is not None}
     return plan(
         study,
         options.runs_dir,
         recipe_name=options.recipe,
         seeds=options.seeds,
-        settings={name: value for name, value in settings.items() if value is not None},
+        settings=recipe_defaults(options.data_dir) | given,
         teacher_precision=options.teacher_precision,
         only=options.arms,
         teacher=options.teacher,
@@ -173,7 +177,8 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
     total = len(unique(runs))
     # Seed by seed, so that a study that is cut off has compared what it has.
     waiting = sorted((run for run in unique(runs) if not is_finished(run)), key=lambda run: run.recipe.seed)
-    print(f"{total} runs, {total - len(waiting)} of them finished already", flush=True)
+    tell(f"{total} runs, {total - len(waiting)} of them finished already")
+    bar = EpochsBar(waiting)
     started, all_work = time.perf_counter(), sum(map(work, waiting))
     running: dict[subprocess.Popen, Run] = {}
     failed: list[Run] = []
@@ -183,23 +188,25 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
             ready = [run for run in waiting if run.teacher not in unfinished]
             for run in ready[: options.jobs - len(running)]:
                 waiting.remove(run)
-                print(f"run {total - len(waiting)} of {total}, {run.title}", flush=True)
+                tell(f"run {total - len(waiting)} of {total}, {run.title}")
                 running[start(run, options)] = run
             if not running:
                 break  # what still waits has lost its teacher
             time.sleep(POLL_SECONDS)
+            bar.show(list(running.values()))
             for process in [process for process in running if process.poll() is not None]:
                 run = running.pop(process)
                 if process.returncode:
                     failed.append(run)
-                    print(f"{run.title}: failed\n{last_lines(run.log)}", flush=True)
+                    tell(f"{run.title}: failed\n{last_lines(run.log)}")
                 else:
                     left = [*waiting, *running.values()]
                     ahead = sum(map(work, left))
                     seconds = (time.perf_counter() - started) * ahead / max(all_work - ahead, 1)
-                    print(f"{run.title}: done, {len(left)} to go, about {duration(seconds)}", flush=True)
+                    tell(f"{run.title}: done, {len(left)} to go, about {duration(seconds)}")
                     after_each()
     finally:
+        bar.close()
         for process in running:  # an interruption; each run keeps its last finished epoch
             process.terminate()
             process.wait()
@@ -210,10 +217,39 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
         )
 
 
+def tell(line: str) -> None:
+    """Print a line at once, above the bar where there is one."""
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
+class EpochsBar:
+    """A bar over the epochs of all runs together, on a terminal alone, with what is being trained and how it does."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.runs = runs
+        total = sum(run.recipe.epochs for run in runs)
+        self.bar = tqdm(total=total, unit="epoch", leave=False, dynamic_ncols=True, disable=None if runs else True)
+
+    def show(self, running: list[Run]) -> None:
+        """Move the bar to what the runs' histories hold, `running` being under way."""
+        if self.bar.disable:
+            return
+        histories = {run.title: read_history(run.folder) for run in self.runs}
+        self.bar.set_description(" | ".join(run.title for run in running), refresh=False)
+        known = [f"{histories[run.title][-1]['validation_accuracy']:.1%}" for run in running if histories[run.title]]
+        self.bar.set_postfix_str(f"validation accuracy {', '.join(known)}" if known else "", refresh=False)
+        self.bar.n = sum(len(history) for history in histories.values())
+        self.bar.refresh()
+
+    def close(self) -> None:
+        self.bar.close()
+
+
 def work(run: Run) -> float:
     """What a run costs, in multiplications and up to a factor that all runs share."""
     early = run.recipe.early_epochs > 0
-    macs = _count_macs(ARCHITECTURE_OF_ROLE[run.arm.role], run.recipe.stem, early)
+    macs = _count_macs(run.recipe.architecture(run.arm.role), run.recipe.stem, early, image_size=run.recipe.image_size)
     return macs * cost_left(run.recipe, 0)
 
 
@@ -232,7 +268,7 @@ def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
     environment = {"OMP_NUM_THREADS": threads} | os.environ
     run.log.parent.mkdir(parents=True, exist_ok=True)
-    print(f"{run.title}: {' '.join(command[1:])}", flush=True)
+    tell(f"{run.title}: {' '.join(command[1:])}")
     with open(run.log, "a", encoding="utf-8") as log:
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 

@@ -31,7 +31,7 @@ def endpoint(trio: Trio) -> Callable:
         if isinstance(image, list):
             return classify_list(trio, image, temperature)
         with sentences():
-            seen = read_upload(image)
+            seen = read_upload(image, trio.image_size)
         return answers(trio, [seen], temperature)[0]
 
     return classify
@@ -50,7 +50,7 @@ def classify_list(trio: Trio, uploads: list, temperature: float) -> list[dict]:
         path = path_of(upload)
         if path not in read:
             try:
-                read[path] = read_upload(upload)
+                read[path] = read_upload(upload, trio.image_size)
             except PhotoError as error:
                 read[path] = error
     photos = {path: photo for path, photo in read.items() if isinstance(photo, Image.Image)}

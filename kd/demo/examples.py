@@ -1,22 +1,52 @@
-"""Images of CIFAR-10, chosen by `python -m train.choose_examples`: the ten examples, the game's six, the map's 500."""
+"""Images chosen by `python -m train.choose_examples`: the ten examples, the game's six, the map's 500.
+
+Those of CIFAR-10 ship; networks of other data have theirs beside them, in the folder `examples` of the checkpoints, but
+no map.
+"""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from kd.checkpoint import CheckpointError
-from kd.cifar10 import CLASSES
+from kd.dataset import EXAMPLES_FOLDER
 from kd.losses import soft_targets
 from kd.recording import PICTURES
 
 FOLDER = Path(__file__).parent / "examples"
 RECORDED = FOLDER / PICTURES
-EXAMPLES = [FOLDER / f"{name}.png" for name in CLASSES]  # one of each class
 CERTAIN = 0.95  # what the teacher gives its answer to the first example, at T = 1, at least
 
 
-def first_example(teacher_logits: list[list[float]], temperature: float) -> int:
+def folder_of(checkpoints: Path) -> Path:
+    """Where the examples for the networks in a folder lie: beside them, or those that ship."""
+    return checkpoints / EXAMPLES_FOLDER if (checkpoints / EXAMPLES_FOLDER / "examples.json").is_file() else FOLDER
+
+
+def read_examples(checkpoints: Path, classes: Sequence[str]) -> list[tuple[str, Path]]:
+    """The true class and the file of each example, in class order.
+
+    Raises:
+        CheckpointError: there are none of these classes.
+    """
+    folder = folder_of(checkpoints)
+    way_out = (
+        f"choose them with python -m train.choose_examples --checkpoints {checkpoints} --data-dir DIR, where DIR is "
+        "what the networks were trained on"
+    )
+    try:
+        listed = json.loads((folder / "examples.json").read_text("utf-8"))["examples"]
+        found = {example["label"]: folder / Path(example["file"]).name for example in listed}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'examples.json'} cannot be read ({error}): {way_out}") from error
+    if not found or not found.keys() <= set(classes):
+        raise CheckpointError(f"{checkpoints} has no examples of its classes: {way_out}")
+    return [(name, found[name]) for name in classes if name in found]
+
+
+def first_example(teacher_logits: list[list[float]], temperature: float, labels: Sequence[int] | None = None) -> int:
     """Which example the page opens with: a certainty that has much to show when it is warmed up.
 
     Of the examples whose true class the teacher gives at least `CERTAIN`, the one whose soft targets have the largest
@@ -25,27 +55,30 @@ def first_example(teacher_logits: list[list[float]], temperature: float) -> int:
     Args:
         teacher_logits: of each example, in class order.
         temperature: at which the student was taught.
+        labels: the positions of their classes; None where every class has its example.
     """
     logits = torch.tensor(teacher_logits)
-    sure = logits.softmax(dim=1).diagonal()
+    rows = torch.arange(len(logits))
+    sure = logits.softmax(dim=1)[rows, rows if labels is None else torch.tensor(labels)]
     targets = soft_targets(logits, temperature)
     entropy = -(targets * targets.log()).sum(dim=1)
     return int((entropy.where(sure >= CERTAIN, -1) if (sure >= CERTAIN).any() else sure).argmax())
 
 
-def game_pictures(name: str) -> tuple[str, list[Path]]:
+def game_pictures(name: str, folder: Path = FOLDER) -> tuple[str, list[Path]]:
     """By which rule the pictures of the game were chosen, and where they lie.
 
     Args:
         name: the class that one student never saw.
+        folder: see `folder_of`.
 
     Raises:
         CheckpointError: the pictures that ship are of another class.
     """
-    game = json.loads((FOLDER / "examples.json").read_text("utf-8"))["game"]
+    game = json.loads((folder / "examples.json").read_text("utf-8"))["game"]
     if game["label"] != name:
         raise CheckpointError(
             f"the student without a class was never shown the class {name}, but the game's pictures are of the class "
             f"{game['label']}: choose others with python -m train.choose_examples --omitted-class {name}"
         )
-    return game["chosen"], [FOLDER / picture["file"] for picture in game["pictures"]]
+    return game["chosen"], [folder / Path(picture["file"]).name for picture in game["pictures"]]

@@ -6,13 +6,12 @@ strangers: they reach the page as data and are shown as plain text, never as mar
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 import gradio as gr
 
-from kd.cifar10 import CLASSES
 from kd.demo.crowd import MAX_IMAGES, PHOTOS, TURNS
 from kd.demo.pictures import picture_url
 from kd.demo.stage_view import script
@@ -76,7 +75,7 @@ def answer_files(trio: Trio, uploads: list | None) -> Iterator[dict]:
         batch = chosen[len(rows) : len(rows) + BATCH]
         new = {path_of(upload): upload for upload in batch if path_of(upload) not in answered}
         answered |= zip(new, answer_batch(trio, list(new.values())), strict=True)
-        rows += [{**answered[path_of(upload)], **named(upload)} for upload in batch]
+        rows += [{**answered[path_of(upload)], **named(upload, trio.classes)} for upload in batch]
     yield gallery_value(rows, left_out=len(uploads) - len(chosen))
 
 
@@ -87,10 +86,10 @@ def answer_batch(trio: Trio, uploads: list) -> list[dict]:
         {"name": str, "label": class or None, "file": path, "picture": URL, "answers": {role: {"label", "confidence"}},
         "differ": bool, "fits_no_class": bool}, or with "problem": sentence where a file cannot be used.
     """
-    rows, seen = [{**named(upload), "file": path_of(upload)} for upload in uploads], []
+    rows, seen = [{**named(upload, trio.classes), "file": path_of(upload)} for upload in uploads], []
     for row, upload in zip(rows, uploads, strict=True):
         try:
-            seen.append(read_upload(upload))
+            seen.append(read_upload(upload, trio.image_size))
             row["picture"] = picture_url(seen[-1])
         except PhotoError as error:
             row["problem"] = str(error)
@@ -168,11 +167,12 @@ def plain_cell(text: str) -> str:
     return "'" + text if text.lstrip(" ").startswith(FORMULA_STARTS) else text
 
 
-def named(upload: object) -> dict:
+def named(upload: object, classes: Sequence[str]) -> dict:
     """A row's name, and the class by which its folder is named, or None."""
     name = file_name(upload)
     folder = PurePosixPath(name).parent.name.lower()
-    return {"name": name, "label": folder if folder in CLASSES else None}
+    by_case = {each.lower(): each for each in classes}
+    return {"name": name, "label": by_case.get(folder)}
 
 
 def file_name(upload: object) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from kd.checkpoint import CheckpointError
 from kd.demo.crowd import NO_ANSWER, PHOTOS, TURNS
-from kd.demo.examples import game_pictures
+from kd.demo.examples import folder_of, game_pictures
 from kd.demo.pictures import picture_url
 from kd.demo.stage_view import script
 from kd.demo.uploads import read_upload
@@ -82,10 +82,10 @@ def measured(run: OmittedClassRun | None, network: Classifier | None) -> dict | 
     return {"before": run.before["omitted"], "after": run.after["omitted"], "bias": bias}
 
 
-def build_game(omitted: OmittedClass) -> None:
+def build_game(omitted: OmittedClass, checkpoints: Path) -> None:
     """The tab: the six cards, and a place for one's own pictures."""
     with gr.Tab(TAB):
-        with game_view(omitted) as view:
+        with game_view(omitted, checkpoints) as view:
             image = gr.Image(
                 type="filepath", sources=["upload", "clipboard"], height=200, label="Your own picture",
                 elem_id="game-image",
@@ -99,12 +99,13 @@ def build_game(omitted: OmittedClass) -> None:
         image.clear(None, None, view, js="() => null", show_progress="hidden", api_visibility="private")
 
 
-def game_view(omitted: OmittedClass) -> gr.HTML:
+def game_view(omitted: OmittedClass, checkpoints: Path) -> gr.HTML:
     """The component with the answers to the six cards, around a place for one's own pictures.
 
     It is the page's, and that of the page without a server (`kd.site`).
     """
-    chosen, pictures = game_pictures(omitted.name)
+    chosen, pictures = game_pictures(omitted.name, folder_of(checkpoints))
+    seen = [to_network_size(read_photo(picture), image_size=omitted.student.image_size) for picture in pictures]
     return gr.HTML(
         None,
         html_template=(GAME / "game.html").read_text("utf-8"),
@@ -119,7 +120,7 @@ def game_view(omitted: OmittedClass) -> gr.HTML:
             "control": measured(omitted.found.control, omitted.control),
         },
         chosen=chosen,
-        cards=answer_pictures(omitted, [to_network_size(read_photo(picture)) for picture in pictures]),
+        cards=answer_pictures(omitted, seen),
     )
 
 
@@ -128,7 +129,7 @@ def answer_pictures(omitted: OmittedClass, seen: list[Image.Image]) -> list[dict
     """What the game shows of images.
 
     Args:
-        seen: RGB, 32 x 32.
+        seen: RGB, of the size that the networks see.
 
     Returns:
         For each {"picture": URL, "logits": {"student": [10], "control": [10], where it ships}}.
@@ -146,7 +147,7 @@ def answer_upload(omitted: OmittedClass, upload: dict | None) -> dict | None:
     if not upload:
         return None
     try:
-        seen = read_upload(upload)
+        seen = read_upload(upload, omitted.student.image_size)
     except PhotoError as error:
         return {"problem": str(error)}
     with TURNS:

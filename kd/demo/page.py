@@ -9,13 +9,12 @@ import torch
 from PIL import Image
 
 from kd import checkpoint
-from kd.cifar10 import CLASSES, IMAGE_SIZE
 from kd.demo.colours import stylesheet
 from kd.demo.crop import crop_value, question
 from kd.demo.crowd import NO_ANSWER, PHOTOS, QUEUE, SESSIONS, THREADS, cores, keep_no_free_memory
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
-from kd.demo.examples import EXAMPLES, first_example
+from kd.demo.examples import first_example, read_examples
 from kd.demo.gallery import build_gallery
 from kd.demo.omitted_class import TAB, OmittedClass, build_game, read_omitted_class
 from kd.demo.pictures import picture_url, preview_url
@@ -25,9 +24,9 @@ from kd.demo.stage_view import stage_view, warning
 from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, sentences, turn_for
 from kd.demo.use_tab import build_use
 from kd.inference import Trio
-from kd.models import ARCHITECTURES, ROLE_NAMES, ROLES
-from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo, to_network_size
-from kd.results import read_results
+from kd.models import ROLE_NAMES, ROLES, name_of
+from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo
+from kd.results import amount, read_results
 
 HERE = Path(__file__).parent
 
@@ -71,7 +70,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
                 gallery = build_gallery(trio, STAGE_TAB)
             build_results(Path(checkpoints))
             if omitted:
-                build_game(omitted)
+                build_game(omitted, Path(checkpoints))
             build_use(trio, Path(checkpoints))
 
         connect(trio, image, stage, gallery)
@@ -88,27 +87,37 @@ def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, 
 
     It is the page's, and that of the page without a server (`kd.site`).
     """
-    examples = [show(trio, read_photo(path), example=name) for path, name in zip(EXAMPLES, CLASSES, strict=True)]
+    chosen = read_examples(trio.folder, trio.classes)
+    examples = [show(trio, read_photo(path), example=name) for name, path in chosen]
     taught_at = trio.configs["distilled"]["recipe"]["temperature"]
     recorded = read_recorded(trio.folder, examples)
     for sentence in recorded.missing:
         print(sentence, flush=True)
-    first = first_example([example["models"]["teacher"]["logits"] for example in examples], taught_at)
+    first = first_example(
+        [example["models"]["teacher"]["logits"] for example in examples],
+        taught_at,
+        [trio.classes.index(name) for name, _ in chosen],
+    )
     game = {"omitted_class": omitted.name, "game_tab": TAB} if omitted else {}
-    return stage_view(examples, first, taught_at, what_to_expect(trio.folder), recorded, **game), recorded
+    note = what_to_expect(trio.folder, trio.image_size)
+    return stage_view(examples, trio.image_size, first, taught_at, note, recorded, **game), recorded
 
 
-def what_to_expect(checkpoints: Path) -> str:
+def what_to_expect(checkpoints: Path, image_size: int = 32) -> str:
     """The sentences under the photo: what the networks see, and how often they are right, where it was measured."""
     results = read_results(checkpoints)
-    seen = f"{IMAGE_SIZE} × {IMAGE_SIZE} pixels are all that the networks see."
+    seen = f"{image_size} × {image_size} pixels are all that the networks see."
     if not results or not results["models"].keys() >= set(ROLES):
         return seen
+    data = results["data"]["name"]
+    of_data, source = ("CIFAR-10's test images", " (Krizhevsky, 2009)")
+    if data != "CIFAR-10":
+        of_data, source = f"the test images of {data}", ""
     accuracy = {role: results["models"][role]["accuracy"] for role in ROLES}
     return (
-        f"{seen} On CIFAR-10's test images the teacher is right {accuracy['teacher']:.0%} of the time, the student "
+        f"{seen} On {of_data} the teacher is right {accuracy['teacher']:.0%} of the time, the student "
         f"alone {accuracy['student']:.0%}, the distilled student {accuracy['distilled']:.0%}: expect less on your own "
-        f"photos. The examples are test images (Krizhevsky, 2009), one of each class, drawn with a fixed seed."
+        f"photos. The examples are test images{source}, one of each class, drawn with a fixed seed."
     )
 
 
@@ -161,18 +170,18 @@ def show(
         file: a visitor's upload, by which the stage asks for another part of it.
         with_photo: whether the stage needs the photo itself; it has it when it asks for another part.
     """
-    seen = to_network_size(photo, crop)
+    seen = trio.seen(photo, crop)
     answer = trio.classify(seen, temperature=1.0)
     # Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
-    strange = trio.fits_no_class(answer["models"]["teacher"]["logits"], seen if crop else to_network_size(photo))
+    strange = trio.fits_no_class(answer["models"]["teacher"]["logits"], seen if crop else trio.seen(photo))
     for role, model in answer["models"].items():
         config = trio.configs[role]
         del model["probabilities"], model["softened"]  # the stage computes them
         model |= {
             "name": ROLE_NAMES[role],
-            "architecture": ARCHITECTURES[config["architecture"]],
-            "parameters": f"{trio.parameters[role] / 1e6:.1f} M",
-            "size": f"{checkpoint.weight_bytes(config) / 1e6:.1f} MB",
+            "architecture": name_of(config["architecture"]),
+            "parameters": amount(trio.parameters[role]),
+            "size": f"{amount(checkpoint.weight_bytes(config))}B",
         }
     return answer | {
         "example": example,

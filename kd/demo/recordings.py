@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kd.cifar10 import CLASSES
+from kd.dataset import MAX_EXAMPLES
 from kd.demo.examples import RECORDED
 from kd.models import ROLES
 from kd.recording import RECORDING, VALIDATION_IMAGES, read_recording
@@ -49,10 +50,14 @@ def read_recorded(checkpoints: Path, examples: list[dict]) -> Recorded:
         examples: the networks' answers to the ten examples (`page.show`), in class order.
     """
     found, missing = {}, []
+    classes = examples[0]["classes"]
+    if len(classes) > MAX_EXAMPLES:
+        missing.append("Map and replay are left out: they are for ten classes at most")
+        return Recorded({"map": {}, "replay": None}, missing, None)
     for role in ROLES:
         folder = checkpoints / role
         recording = read_recording(folder / RECORDING)
-        if recording is None or not _is_whole(recording):
+        if recording is None or not _is_whole(recording, len(classes)):
             missing.append(f"The map of classes lacks the {role}: python -m train.record {folder}")
         elif _apart(recording, [example["models"][role]["logits"] for example in examples]) > ANOTHER:
             missing.append(
@@ -67,30 +72,36 @@ def read_recorded(checkpoints: Path, examples: list[dict]) -> Recorded:
             f"There is no replay of the training: it wants the same {LEAST_MOMENTS} moments or more of both students, "
             "as python -m train.student --record and python -m train.distill --record store them"
         )
+    if tuple(classes) != CLASSES:  # the map's sentences are of animals and vehicles
+        missing.append("The map of classes is left out: it is CIFAR-10's")
+        return Recorded({"map": {}, "replay": replay}, missing, None)
     last = {role: _last_moment(recording) for role, recording in found.items()}
     images = {recording["logits"].shape[1] for recording in found.values()}
     pictures = RECORDED.name if images == {len(CLASSES) + VALIDATION_IMAGES} else None
     return Recorded({"map": last, "replay": replay}, missing, pictures)
 
 
-def _is_whole(recording: dict[str, Tensor]) -> bool:
-    """Whether the tensors are those of a recording: as many moments of each, ten examples, as many images a class."""
-    moments, images, *classes = recording["logits"].shape
+def _is_whole(recording: dict[str, Tensor], classes: int) -> bool:
+    """Whether the tensors are those of a recording: as many moments of each, an example and as many images a class."""
+    moments, images, *logits = recording["logits"].shape
     return (
-        recording["logits"].dtype == torch.int8 and classes == [len(CLASSES)] and moments > 0
-        and images > len(CLASSES) and images % len(CLASSES) == 0
+        recording["logits"].dtype == torch.int8 and logits == [classes] and moments > 0
+        and images > classes and images % classes == 0
         and all(recording[name].shape == (moments,) for name in ("scale", "epoch", "accuracy"))
     )  # fmt: skip
 
 
 def _apart(recording: dict[str, Tensor], logits: list[list[float]]) -> float:
     """Mean total variation of the last moment's distributions of the examples and these logits', at T = 1."""
-    recorded = recording["logits"][-1, : len(CLASSES)] * recording["scale"][-1]
+    recorded = recording["logits"][-1, : len(logits)] * recording["scale"][-1]
     return (recorded.softmax(dim=1) - torch.tensor(logits).softmax(dim=1)).abs().sum(dim=1).mean().item() / 2
 
 
 def _last_moment(recording: dict[str, Tensor]) -> dict:
-    return {"logits": _bytes(recording["logits"][-1, len(CLASSES) :]), "scale": recording["scale"][-1].item()}
+    return {
+        "logits": _bytes(recording["logits"][-1, recording["logits"].shape[2] :]),
+        "scale": recording["scale"][-1].item(),
+    }
 
 
 def _replay(found: dict[str, dict[str, Tensor]]) -> dict | None:
@@ -102,8 +113,9 @@ def _replay(found: dict[str, dict[str, Tensor]]) -> dict | None:
 
 
 def _moments(recording: dict[str, Tensor]) -> dict:
-    examples, rest = recording["logits"].split([len(CLASSES), recording["logits"].shape[1] - len(CLASSES)], dim=1)
-    labels = torch.arange(len(CLASSES)).repeat_interleave(rest.shape[1] // len(CLASSES))
+    _, images, classes = recording["logits"].shape
+    examples, rest = recording["logits"].split([classes, images - classes], dim=1)
+    labels = torch.arange(classes).repeat_interleave(rest.shape[1] // classes)
     return {
         "logits": _bytes(examples),
         "scales": recording["scale"].tolist(),

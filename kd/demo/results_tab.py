@@ -23,7 +23,7 @@ from kd.demo.crowd import TURNS
 from kd.demo.documents import document
 from kd.demo.study_figures import Drawing
 from kd.models import ROLE_NAMES, ROLES
-from kd.results import RESULTS, load_results, provenance, results_table
+from kd.results import RESULTS, load_results, provenance, read_results, results_table
 from kd.studies.claims import Claim, claims
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
 from kd.studies.report import is_short, study_table
@@ -62,7 +62,9 @@ def show_results(checkpoints: Path) -> None:
     if _drawn_of != (content := content_of(checkpoints)):
         _drawn.clear()
         _drawn_of = content
-    gr.Markdown(LESS_ON_PHOTOS)
+    results = read_results(checkpoints)
+    if not results or results["data"].get("name") == "CIFAR-10":
+        gr.Markdown(LESS_ON_PHOTOS)
     table, how = attempt(RESULTS, lambda: results_of(checkpoints)) or (sentence(RESULTS), None)
     scrollable(table, elem_id="results")
     if how:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import gradio as gr
 
-from kd.cifar10 import CLASSES, IMAGE_SIZE
 from kd.demo.recordings import Recorded
 from kd.photo import Crop
 from kd.results import warning_rates
@@ -29,6 +28,7 @@ def script(name: str) -> str:
 
 def stage_view(
     examples: list[dict],
+    image_size: int,
     first_example: int,
     taught_at: float,
     note: str,
@@ -40,7 +40,8 @@ def stage_view(
     `recordings`.
 
     Args:
-        examples: the answers to the examples (`page.show`), one of each class, in class order.
+        examples: the answers to the examples (`page.show`), at most one of each class, in class order.
+        image_size: what the networks see, pixels both ways.
         first_example: the position of the one that is shown first.
         taught_at: the temperature at which the distilled student was taught.
         note: what stands under the photo.
@@ -58,8 +59,8 @@ def stage_view(
         js_on_load="".join(map(script, SCRIPTS)),
         apply_default_css=False,
         elem_id="stage",
-        classes=CLASSES,
-        image_size=IMAGE_SIZE,
+        classes=examples[0]["classes"],
+        image_size=image_size,
         min_side=Crop.MIN_SIDE,
         min_temperature=MIN_TEMPERATURE,
         max_temperature=MAX_TEMPERATURE,

@@ -14,7 +14,7 @@ from kd.models import ROLE_NAMES
 from kd.studies.declared import STUDENT
 from kd.studies.findings import accuracy_by_epochs, trials
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
-from kd.studies.omitted_class import runs_of
+from kd.studies.omitted_class import OmittedClassRun, runs_of
 from kd.studies.report import in_short
 from kd.studies.words import images_and_teacher, name_of, way_of_teaching
 
@@ -270,17 +270,19 @@ def accuracy_over_epochs(study: MeasuredStudy) -> go.Figure:
 
 
 def omitted_class_recognised(study: MeasuredStudy) -> go.Figure:
-    """A bar a run: the share of the omitted class that it recognises, before and after the bias correction."""
-    runs = runs_of(study)
-    taught = ["student alone" if run.temperature is None else f"T = {run.temperature:g}" for run in runs]
+    """A bar an arm: the share of the omitted class that its runs recognise, before and after the bias correction."""
+    by_arm: dict[tuple[str, str], list[OmittedClassRun]] = {}
+    for run in runs_of(study):
+        taught = "student alone" if run.temperature is None else f"T = {run.temperature:g}"
+        by_arm.setdefault((f"no {run.arm.omitted_class}", taught), []).append(run)
     figure = go.Figure()
     for name, found, colour in (
-        ("before the correction", [run.before for run in runs], PALETTE[4]),
-        ("after it", [run.after for run in runs], PALETTE[0]),
+        ("before the correction", [[run.before for run in runs] for runs in by_arm.values()], PALETTE[4]),
+        ("after it", [[run.after for run in runs] for runs in by_arm.values()], PALETTE[0]),
     ):
         figure.add_bar(
-            x=[[f"no {run.arm.omitted_class}" for run in runs], taught],
-            y=[accuracy["omitted"] for accuracy in found],
+            x=[list(words) for words in zip(*by_arm, strict=True)],
+            y=[statistics.fmean(accuracy["omitted"] for accuracy in runs) for runs in found],
             name=name,
             marker={"color": colour},
             hovertemplate="%{y:.1%}",

@@ -61,17 +61,20 @@ def turn_for(upload: object) -> Iterator[str]:
         yield path
 
 
-def read_upload(upload: object) -> Image.Image:
+def read_upload(upload: object, image_size: int) -> Image.Image:
     """What the networks see of an uploaded photo, its middle square, read in a turn of its own (see `turn_for`).
 
+    Args:
+        image_size: the side of what they see, pixels.
+
     Returns:
-        RGB, 32 x 32.
+        RGB, `image_size` pixels both ways.
 
     Raises:
         PhotoError: it is no upload, or no photo; the message is a sentence for the person who sent it.
     """
     with turn_for(upload) as path:
-        return to_network_size(read_photo(path))
+        return to_network_size(read_photo(path), image_size=image_size)
 
 
 @contextmanager

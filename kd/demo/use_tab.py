@@ -4,13 +4,13 @@ from pathlib import Path
 
 import gradio as gr
 
-from kd.cifar10 import CLASSES, IMAGE_SIZE
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.documents import document
 from kd.inference import Trio
-from kd.models import ARCHITECTURES
-from kd.results import read_results
+from kd.models import name_of
+from kd.results import amount, read_results
 
+LISTED = 20  # classes that are named
 ADDRESS = "http://127.0.0.1:7860/"  # in the code, until the browser puts the page's own in its place
 
 CODE = f"""### In Python
@@ -66,19 +66,26 @@ def build_use(trio: Trio, checkpoints: Path) -> None:
 def facts(trio: Trio, checkpoints: Path) -> str:
     """What the distilled student is, weighs and knows, in a paragraph; measured figures where they were measured."""
     config, results = trio.configs["distilled"], read_results(checkpoints)
-    weighs = f"{trio.parameters['distilled'] / 1e6:.1f} million parameters"
-    measured = ""
+    weighs = f"{in_words(trio.parameters['distilled'])} parameters"
+    measured, ours = "", config["data"].get("name") == "CIFAR-10"
+    of_data = "CIFAR-10's test images" if ours else f"the test images of {config['data'].get('name', 'its data')}"
+    end = "CIFAR-10's. Code and weights are" if ours else "these. The code is"
+    count = "ten" if len(trio.classes) == 10 else len(trio.classes)
+    known = ", ".join(trio.classes[:LISTED]) + (" and others" if len(trio.classes) > LISTED else "")
     if results and (model := results["models"].get("distilled")):
-        weighs += (
-            f", {model['macs'] / 1e6:.1f} million multiply-accumulates an image, {model['bytes'] / 1e6:.1f} MB on disk"
-        )
+        weighs += f", {in_words(model['macs'])} multiply-accumulates an image, {amount(model['bytes'])}B on disk"
         measured = (
-            f" It has {model['accuracy']:.1%} of CIFAR-10's test images right and takes {model['latency_ms']:.1f} ms "
+            f" It has {model['accuracy']:.1%} of {of_data} right and takes {model['latency_ms']:.1f} ms "
             f"for one on one core ({results.get('machine', 'of an unknown machine')})."
         )
     return (
-        f"The distilled student is a {ARCHITECTURES[config['architecture']]}: {weighs}.{measured} It sees "
-        f"{IMAGE_SIZE} × {IMAGE_SIZE} pixels and answers with one of ten classes whatever they show "
-        f"({', '.join(CLASSES)}); of photographs from elsewhere it has fewer right than of CIFAR-10's. Code and "
-        f"weights are under the MIT licence."
+        f"The distilled student is a {name_of(config['architecture'])}: {weighs}.{measured} It sees "
+        f"{trio.image_size} × {trio.image_size} pixels and answers with one of {count} classes whatever they show "
+        f"({known}); of photographs from elsewhere it has fewer right than of "
+        f"{end} under the MIT licence."
     )
+
+
+def in_words(number: float) -> str:
+    """A number of parameters or operations: 2.2 million, or 1,350."""
+    return f"{number / 1e6:.1f} million" if number >= 1e5 else f"{number:,}"

@@ -22,8 +22,9 @@ from PIL import Image
 
 from kd import checkpoint, export
 from kd.checkpoint import MAX_SHARD_BYTES, write_atomically
+from kd.cifar10 import IMAGE_SIZE
 from kd.demo.colours import stylesheet
-from kd.demo.examples import EXAMPLES, RECORDED
+from kd.demo.examples import RECORDED, read_examples
 from kd.demo.omitted_class import TAB, OmittedClass, game_view, read_omitted_class
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
@@ -81,6 +82,10 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
     yield f"{folder / RUNTIME}: ONNX Runtime Web, {data['runtime']['bytes'] / 1e6:.1f} MB"
 
     trio = Trio(checkpoints)
+    if trio.image_size != IMAGE_SIZE:
+        raise ExportError(
+            f"the page without a server shrinks photos to {IMAGE_SIZE} x {IMAGE_SIZE}, not {trio.image_size}"
+        )
     omitted = read_omitted_class(trio.folder)
     stage, recorded = stage_of(trio, omitted)
     pictures = None
@@ -98,7 +103,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         data |= {"warner": browser_warner(trio), "warning": warning(trio.out_of_class)}
     game = None
     if omitted:
-        game = game_view(omitted)
+        game = game_view(omitted, trio.folder)
         data["game"] = {"props": write_component(folder, "game", game), "networks": {}}
         for name, checkpoint_folder in game_checkpoints(omitted, trio.folder).items():
             data["game"]["networks"][name], told = store_network(checkpoint_folder, folder)
@@ -178,7 +183,8 @@ def exported(checkpoint_folder: Path) -> tuple[bytes, float]:
     """
     classifier = TrainedNetwork(*checkpoint.load(checkpoint_folder))  # the page's own are changed for answering
     content = export.with_float16_weights(export.to_onnx(classifier), classifier).SerializeToString()
-    pictures = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in EXAMPLES])
+    examples = read_examples(checkpoint_folder.parent, classifier.config["classes"])
+    pictures = np.stack([np.asarray(Image.open(path).convert("RGB")) for _, path in examples])
     images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
     apart = (export.answering(content)(images) - classifier(images)).abs().max().item()
     if not apart <= MAX_APART:  # true for NaN as well

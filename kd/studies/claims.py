@@ -149,9 +149,11 @@ def doubts_are_inherited(study: MeasuredStudy) -> Claim | None:
 # In the order in which they are told.
 _CLAIMS: dict[str, Callable[[MeasuredStudy], Claim | None]] = {
     "main": teaching_helps,
+    "digits": teaching_helps,
     "epochs": teaching_saves_epochs,
     "few-labels": teaching_replaces_labels,
     "omitted-class-longer": omitted_class_is_known,
+    "digits-omitted-class": omitted_class_is_known,
     "human-doubt": doubts_are_inherited,
 }
 

@@ -204,6 +204,13 @@ def seed_project() -> Iterator[Arm]:
     yield replace(DISTILLED, teacher=teacher, baseline=student, published_accuracy=0.7578)
 
 
+def omitted_digit(name: str = "three") -> Iterator[Arm]:
+    """Hinton's experiment with the omitted 3 (2015, arXiv 1503.02531, section 3)."""
+    alone = Arm("student", omitted_class=name)
+    yield alone
+    yield replace(DISTILLED, baseline=alone, omitted_class=name)
+
+
 STUDIES = {
     "main": Study(
         "Do the teacher's soft targets make a better student than the labels alone?",
@@ -238,6 +245,16 @@ STUDIES = {
         seeds=1,
         measured_on="validation",
         analysis=CORRUPTIONS,
+    ),
+    "digits": Study(
+        "Do a teacher's soft targets make a better reader of handwritten digits?",
+        (TEACHER, STUDENT, DISTILLED),
+        recipe="digits",
+    ),
+    "digits-omitted-class": Study(
+        "What does a student know of the digit 3 that was omitted from its training?",
+        (TEACHER, *omitted_digit()),
+        recipe="digits",
     ),
     "losses": Study("Which distillation loss teaches best?", tuple(losses()), seeds=3),
 }

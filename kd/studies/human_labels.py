@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd import evaluation
-from kd.cifar10 import CLASSES, DataError
+from kd.cifar10 import CLASSES
+from kd.dataset import DataError
 from kd.significance import paired_difference
 from kd.studies.declared import Arm
 from kd.studies.runs import Run

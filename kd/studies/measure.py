@@ -12,10 +12,10 @@ import torchvision
 from torch import Tensor
 
 from kd import checkpoint, evaluation, models
-from kd.cifar10 import read_split, read_test_set
 from kd.corruptions import corrupted
+from kd.data_dir import open_data
 from kd.device import machine
-from kd.recipe import RecipeError, as_config, from_config
+from kd.recipe import Recipe, RecipeError, as_config, from_config
 from kd.significance import mcnemar, paired_difference
 from kd.studies import human_labels, omitted_class
 from kd.studies.declared import CORRUPTIONS, HUMAN_LABELS, Arm, Study
@@ -59,8 +59,9 @@ def summarise(
     asked_runs = [run for run in runs if run.folder in asked]
     on_test = study.measured_on == "test"
     on_validation = study.analysis == HUMAN_LABELS or (on_test and any(run.arm.omitted_class for run in fresh))
-    test = read_test_set(data_dir) if on_test else None
-    validation = read_split(data_dir)[1] if on_validation else None
+    data_set = open_data(data_dir, (runs[0].recipe if runs else Recipe).image_size)
+    test = data_set.test() if on_test else None
+    validation = data_set.split()[1] if on_validation else None
     test_logits = {run.folder: evaluation.logits_of(run.folder, test, device) for run in asked_runs} if test else {}
     validation_logits = (
         {run.folder: evaluation.logits_of(run.folder, validation, device) for run in asked_runs} if validation else {}
@@ -73,7 +74,7 @@ def summarise(
         if test and run.arm.omitted_class and teacher:
             found["omitted_class"] = omitted_class.measure(
                 run.arm.omitted_class, test_logits[run.folder], test.labels,
-                validation_logits[run.folder], validation_logits[teacher], validation.labels,
+                validation_logits[run.folder], validation_logits[teacher], validation.labels, test.classes,
             )  # fmt: skip
             bias = {omitted_class.BIAS: found["omitted_class"]["bias"]}
             checkpoint.write_json(run.folder / checkpoint.CONFIG, checkpoint.load_config(run.folder) | bias)
@@ -84,7 +85,7 @@ def summarise(
     arms: list[MeasuredArm] = []
     for arm in study.arms:
         own = [(run, found or measured(run)) for run, found in zip(runs, known, strict=True) if run.arm == arm]
-        arms.append(describe_arm(arm, study.arms, arms, own))
+        arms.append(describe_arm(arm, study.arms, arms, own, len(data_set.classes)))
     if test:
         data = test.description
     else:
@@ -166,7 +167,7 @@ def teachers_digest(run: Run, runs: list[Run], study: Study, ledger: MeasuredStu
 
 def measure_corrupted(run: Run, data_dir: Path, device: torch.device) -> dict:
     """A run's accuracy on the damaged validation images: corrupted_accuracy, and corruptions, by kind of damage."""
-    validation = read_split(data_dir)[1]
+    validation = open_data(data_dir, run.recipe.image_size).split()[1]
     by_kind = {
         name: evaluation.accuracy(
             evaluation.logits_of(run.folder, replace(validation, images=images), device), validation.labels
@@ -207,7 +208,7 @@ def describe_run(run: Run) -> dict:
 
 
 def describe_arm(
-    arm: Arm, declared: Sequence[Arm], before: list[MeasuredArm], own: list[tuple[Run, dict]]
+    arm: Arm, declared: Sequence[Arm], before: list[MeasuredArm], own: list[tuple[Run, dict]], classes: int
 ) -> MeasuredArm:
     """An arm with its runs and their means.
 
@@ -215,18 +216,20 @@ def describe_arm(
         declared: all arms of the study.
         before: those of them that come before this one, measured.
         own: the arm's runs, each with what was measured of it.
+        classes: the number of the network's logits.
     """
     values = {entry.name: getattr(arm, entry.name) for entry in fields(Arm)}
     for key in ("teacher", "baseline"):
         values[key] = before[declared.index(values[key])] if values[key] else None
     if not own:
         return MeasuredArm(**values)
-    architecture, (first, measured) = models.ARCHITECTURE_OF_ROLE[arm.role], own[0]
+    first, measured = own[0]
+    architecture = first.recipe.architecture(arm.role)
     recipe = as_config(first.recipe_name, first.recipe)
     return MeasuredArm(
         **values,
         architecture=architecture,
-        macs=models.count_macs(architecture, first.recipe.stem),
+        macs=models.count_macs(architecture, first.recipe.stem, classes=classes, image_size=first.recipe.image_size),
         recipe={key: value for key, value in recipe.items() if key != "seed"},
         runs=tuple(found for _, found in own),
         mean={key: spread(found[key] for _, found in own) for key in METRICS if key in measured},

@@ -4,7 +4,7 @@ A student from whom a class is omitted learns from the soft targets what its ima
 class is rare. Adding a constant to that class's logit, the bias, corrects the second and leaves the first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -57,6 +57,7 @@ def measure(
     validation_logits: Tensor,
     validation_teacher_logits: Tensor,
     validation_labels: Tensor,
+    classes: Sequence[str] = CLASSES,
 ) -> dict:
     """A student's accuracy on its omitted class and on the others, before and after the correction of its bias.
 
@@ -64,13 +65,14 @@ def measure(
 
     Args:
         name: of the omitted class.
-        logits, labels: of the test images, (N, 10) and (N,).
+        logits, labels: of the test images, (N, K) and (N,).
         validation_logits, validation_teacher_logits, validation_labels: of the validation images.
+        classes: the names, in the order of the logits.
 
     Returns:
         bias; `before` and `after` it, each with the test accuracy (0 to 1) on `omitted` and on `others`.
     """
-    omitted = CLASSES.index(name)
+    omitted = classes.index(name)
     others = validation_labels != omitted
     bias = bias_like_teachers(validation_logits[others], validation_teacher_logits[others], omitted)
     return {

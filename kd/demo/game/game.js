@@ -33,7 +33,7 @@ function saidBy(network, card, judged) {
 }
 
 function faceUp(card, judged) {
-  const face = make("div", { className: "face" }, make("img", { src: card.picture, alt: judged ? one : "Your picture at 32 x 32 pixels" }));
+  const face = make("div", { className: "face" }, make("img", { src: card.picture, alt: judged ? one : "Your picture as the networks see it" }));
   return [face, ...networksOf(card).map((network) => saidBy(network, card, judged))];
 }
 
@@ -94,17 +94,17 @@ function startAgain() {
 }
 
 // What does not change.
-$("#game-story").textContent = `One student was never shown ${one}. It learnt from the teacher's shares for pictures of the nine other classes, where ${one} is never more than a doubt.` +
+$("#game-story").textContent = `One student was never shown ${one}. It learnt from the teacher's shares for pictures of the ${inWords(classes.length - 1)} other classes, where ${one} is never more than a doubt.` +
   (withControl ? ` Its control, a student alone, is the same network and saw the same pictures, but had no teacher.` : "");
 $("#bet legend").textContent = `Here lie ${cards.length} ${many}, face down. How many will it name?`;
 $(".bets").append(...Array.from({ length: cards.length + 1 }, (_, n) => (
   make("label", {}, make("input", { type: "radio", name: "bet", value: n, required: true }), make("span", { textContent: n })))));
 const { student, control } = measured;
-$("#measured").textContent = `Measured on all of CIFAR-10's test images of ${many}: as it was trained, the student names ${share(student.before)} of them, with the correction of its bias ${share(student.after)}.` +
+$("#measured").textContent = `Measured on all test images of ${many}: as it was trained, the student names ${share(student.before)} of them, with the correction of its bias ${share(student.after)}.` +
   (control ? ` The control, a student alone: ${share(control.before)} and ${share(control.after)}.` : "");
 $("#bias-story").textContent = `From the teacher the student learns what ${one} looks like, but also that there are none. The correction adds ${signed(student.bias)} to its logit of that class` +
   (control ? `, ${signed(control.bias)} to the control's` : "") +
-  `: as much as makes it answer "${omitted}" as often as its teacher does, on validation images of the nine other classes. No picture of ${one} is needed for it (Hinton, Vinyals and Dean, 2015, section 3).`;
+  `: as much as makes it answer "${omitted}" as often as its teacher does, on validation images of the ${inWords(classes.length - 1)} other classes. No picture of ${one} is needed for it (Hinton, Vinyals and Dean, 2015, section 3).`;
 $("#chosen").textContent = `The pictures were chosen by a rule, and no network was asked: ${props.chosen}.`;
 
 $("#bet").addEventListener("submit", (event) => { event.preventDefault(); turn(); });

@@ -1,5 +1,6 @@
 // ---- the chart: a table whose rows hold the teacher's bar and a mark for each student -----------------
 
+const SHOWN = 10; // classes with a row on the screen, the likeliest; the others share one
 const LOG_DECADES = 4; // of the logarithmic scale: .01 % to 100 %
 // For a projector: the size by which the page measures its texts, so far as the slider stays in the first view.
 const LARGE_TYPE = "clamp(100%, 2.9vh, 125%)";
@@ -15,7 +16,7 @@ function buildChart(stage) {
   const setBar = (bar, p) => { bar.style.transform = `scaleX(${lengthOf(p)})`; };
   const setMark = (mark, p) => { mark.style.transform = `translateX(${lengthOf(p) * 100}cqw)`; };
 
-  const rows = stage.classes.map((name) => {
+  function makeRow(name) {
     const bars = {}, cells = {}, texts = {};
     bars.teacher = make("span", { className: "bar teacher" });
     bars.ghost = make("span", { className: "bar ghost" });
@@ -28,15 +29,24 @@ function buildChart(stage) {
     const room = make("td", { className: "chart", ariaHidden: "true" },
       make("span", { className: "room" }, bars.teacher, bars.ghost, bars.student, bars.distilled));
     const row = make("tr", {}, make("th", { scope: "row", textContent: name }), room, ...Object.values(cells));
-    row.dataset.class = name;
     return { row, bars, cells, texts };
+  }
+  const rows = stage.classes.map((name) => {
+    const made = makeRow(name);
+    made.row.dataset.class = name;
+    return made;
   });
   table.tBodies[0].replaceChildren(...rows.map(({ row }) => row));
+  const rest = rows.length > SHOWN ? makeRow(`${rows.length - SHOWN} others`) : null;
+  if (rest) table.tFoot.replaceChildren(rest.row);
+  const restOf = (logs) => stage.order.slice(SHOWN).reduce((sum, k) => sum + Math.exp(logs[k]), 0);
 
   // Rows stay in class order in the document and are moved on the screen alone.
   function arrange() {
-    const places = options.order === "teacher" ? stage.order : rows.map((_, k) => k);
-    places.forEach((k, place) => rows[k].row.style.setProperty("--shift", place - k));
+    const shown = stage.order.slice(0, SHOWN), inClassOrder = [...shown].sort((a, b) => a - b);
+    if (rest) rows.forEach(({ row }, k) => row.classList.toggle("beyond", !shown.includes(k)));
+    stage.places = options.order === "teacher" ? shown : inClassOrder;
+    stage.places.forEach((k, place) => rows[k].row.style.setProperty("--shift", place - inClassOrder.indexOf(k)));
     stage.element.classList.toggle("ghosts", options.ghost && stage.previous !== null);
     $("#no-ghost").hidden = !options.ghost || stage.previous !== null;
     const axis = AXES[options.log ? "log" : "linear"];
@@ -59,10 +69,16 @@ function buildChart(stage) {
         texts[role].data = percent(p);
         set(bars[role], p);
       }
+      if (rest) {
+        const p = restOf(logP[role]);
+        rest.texts[role].data = percent(p);
+        set(rest.bars[role], p);
+      }
     }
     if (options.ghost && stage.previous) { // the teacher's distribution of the image before, at the present T
       logSoftmax(stage.previous.models.teacher.logits, stage.T, ghostP);
       rows.forEach(({ bars }, k) => setBar(bars.ghost, Math.exp(ghostP[k])));
+      if (rest) setBar(rest.bars.ghost, restOf(ghostP));
     }
   }
 

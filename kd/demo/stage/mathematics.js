@@ -42,9 +42,14 @@ function rankCorrelation(a, b) {
     return ranks;
   };
   const ours = ranksOf(a), theirs = ranksOf(b), n = a.length;
+  if (n < 2) return 1;
   const squares = ours.reduce((sum, rank, k) => sum + (rank - theirs[k]) ** 2, 0);
   return 1 - (6 * squares) / (n * (n * n - 1));
 }
+
+// A small number as a word: "nine" others of ten.
+const inWords = (n) => ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"][n] ?? String(n);
+const othersShare = (n) => (n === 1 ? "The other one has" : `The other ${inWords(n)} share`);
 
 // Never "100%" of what is not certain, nor "0%" of what is not impossible.
 function percent(p) {

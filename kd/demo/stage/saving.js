@@ -10,7 +10,7 @@ function buildSaving(stage) {
     const { width, row, top, left, room, numbers } = PICTURE;
     const colours = getComputedStyle(stage.element), ink = colours.color;
     const ground = colours.getPropertyValue("--body-background-fill").trim(); // the body itself stays white in a dark page
-    const height = top + row * stage.rows.length + 16;
+    const height = top + row * stage.places.length + 16;
     const write = (x, y, text, more = {}) => add("text", { x, y, fill: ink, ...more }, text);
     const colour = (role) => colours.getPropertyValue(`--${role}`).trim();
     const lengthOf = (p) => (options.log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);
@@ -19,8 +19,7 @@ function buildSaving(stage) {
     add("rect", { width, height, fill: ground });
     write(16, 28, `Soft targets at T = ${stage.T.toFixed(2)}` + (options.log ? ", logarithmic scale" : ""), { "font-size": 16, "font-weight": 700 });
     ROLES.forEach((role, i) => write(numbers[i], 60, stage.names[role], { "text-anchor": "end", "font-weight": 600, fill: colour(role) }));
-    const places = options.order === "teacher" ? stage.order : stage.order.map((_, k) => k);
-    places.forEach((k, place) => {
+    stage.places.forEach((k, place) => {
       const { cells, texts } = stage.rows[k], y = top + row * place, p = (role) => +cells[role].dataset.value;
       write(16, y + 16, stage.classes[k]);
       add("rect", { x: left, y, width: room, height: row - 8, fill: ink, "fill-opacity": 0.07 });

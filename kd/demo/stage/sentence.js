@@ -9,22 +9,24 @@ function sentenceOf({ T, logP, order, value: { classes } }) {
   for (const k of order) if (k !== first) others += p(k);
   const near = nearness(totalVariation(logP.teacher, logP.student), totalVariation(logP.teacher, logP.distilled));
   const dark = `The others hold ${percent(others)}; their order is dark knowledge. ${near}`;
-  // The likeliest class has not even twice its share of ten equal ones.
-  if (p(first) < 2 / order.length) {
+  // The likeliest class has not even twice its share of ten equal ones; of fewer classes, as little of the way to 1.
+  const share = 1 / order.length;
+  if (p(first) < Math.min(2 * share, share + (1 - share) / 9)) {
     return ["Too hot: ", "all melts together", `, from ${percent(p(first))} for ${classes[first]} to ${percent(p(last))} for ${classes[last]}.`, dark];
   }
   if (T < 0.995) {
     return ["Cooled down, only the answer is left: ", classes[first], `, ${percent(p(first))}.`,
-      `The other nine share ${percent(others)}. Drag the other way to see what the teacher holds back.`];
+      `${othersShare(order.length - 1)} ${percent(others)}. Drag the other way to see what the teacher holds back.`];
   }
   if (T < 1.005) {
-    const hidden = `What it thinks of the other nine hides in the last ${percent(others)}. Drag the temperature to warm it up.`;
+    const hidden = `What it thinks of the other ${inWords(order.length - 1)} hides in the last ${percent(others)}. Drag the temperature to warm it up.`;
     return p(first) >= 0.5
       ? ["The teacher is ", `${percent(p(first))} sure`, `: ${classes[first]}.`, hidden]
       : ["The teacher wavers: ", `${classes[first]} ${percent(p(first))}`, `, ${classes[second]} ${percent(p(second))}.`, hidden];
   }
   const end = p(last) < 0.01 ? `${article(classes[last])} is out of the question` : `${article(classes[last])} comes last`;
-  return ["Warmed up, its doubts show: next comes ", classes[second], `, then ${classes[third]}; ${end}.`, dark];
+  const then = second === last ? "." : third === last ? `; ${end}.` : `, then ${classes[third]}; ${end}.`;
+  return ["Warmed up, its doubts show: next comes ", classes[second], then, dark];
 }
 
 // Which student is nearer to the teacher, by the total variations of the two; a difference of a seventh is one.

@@ -77,6 +77,9 @@ stage.views.push({
   settle() { stage.$("#spoken").textContent = stage.value?.models ? spokenSummary(stage) : ""; },
 });
 
+const counts = { classes: inWords(stage.classes.length), others: inWords(stage.classes.length - 1), nats: Math.log(stage.classes.length).toFixed(3) };
+for (const node of element.querySelectorAll("[data-count]")) node.textContent = counts[node.dataset.count];
+
 for (const build of [buildTemperature, buildChart, buildAnswers, buildMeasures, buildSentence, buildPhoto, buildExamples, buildPulls, buildWords, buildSaving, buildRecordings, buildTour]) {
   build(stage);
 }

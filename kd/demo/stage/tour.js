@@ -10,18 +10,19 @@ function tourSteps({ props, classes }) {
   const steps = [
     { T: 1, title: "One answer", caption: ({ p, order: [first] }) => {
       const rest = p[first] < 0.9 ? "here it doubts aloud." : "what it thinks of each is squeezed in there.";
-      return `At T = 1 the teacher gives ${classes[first]} ${percent(p[first])}. The other nine share ${percent(1 - p[first])}: ${rest}`;
+      return `At T = 1 the teacher gives ${classes[first]} ${percent(p[first])}. ${othersShare(classes.length - 1)} ${percent(1 - p[first])}: ${rest}`;
     } },
-    { T: TAUGHT_AT, title: "The ranking", caption: ({ p, order: [first, second, third, ...others] }) => {
-      const last = others.at(-1);
+    { T: TAUGHT_AT, title: "The ranking", caption: ({ p, order }) => {
+      const [first, second, third] = order, last = order.at(-1);
+      if (order.length < 4) return `T = ${TAUGHT_AT} brings all nearer and keeps their order: ${order.map((k) => `${classes[k]} (${percent(p[k])})`).join(", ")}.`;
       return `T = ${TAUGHT_AT} brings all nearer and keeps their order: after ${classes[first]} come ${classes[second]} (${percent(p[second])}) and ${classes[third]} (${percent(p[third])}), last ${classes[last]} (${percent(p[last])}).`;
     } },
     { T: HOT, title: "Too hot", caption: ({ p, order }) => (
-      `At T = ${HOT} all ten lie between ${percent(p[order.at(-1)])} and ${percent(p[order[0]])}: the order is lost to the eye.`
+      `At T = ${HOT} all ${inWords(classes.length)} lie between ${percent(p[order.at(-1)])} and ${percent(p[order[0]])}: the order is lost to the eye.`
     ) },
     { T: TAUGHT_AT, title: "The students", students: true, caption: ({ models }) => {
       const shared = (role) => orderShared(models, role).toFixed(2);
-      return `Of the teacher's order of the other nine the student alone (ring) shares ${shared("student")}, the distilled student (disc) ${shared("distilled")}. 1 is the same order, 0 none of it.`;
+      return `Of the teacher's order of the other ${inWords(classes.length - 1)} the student alone (ring) shares ${shared("student")}, the distilled student (disc) ${shared("distilled")}. 1 is the same order, 0 none of it.`;
     } },
   ];
   if (omitted >= 0) {

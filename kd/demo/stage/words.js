@@ -1,8 +1,8 @@
 // ---- words: an explanation of each, where it is used -----------------------------------------------------
 
 const WORDS = {
-  logits: "Logits are the ten raw scores that a network gives to the classes, before they become probabilities.",
-  softmax: "The softmax turns scores into probabilities: it raises e to each and divides by their sum, so that all ten add up to 100%.",
+  logits: "Logits are the raw scores that a network gives to the classes, before they become probabilities.",
+  softmax: "The softmax turns scores into probabilities: it raises e to each and divides by their sum, so that all add up to 100%.",
   temperature: "The temperature T divides the scores before the softmax. At 1 they stay as they are; a higher T makes the probabilities more alike, but never changes their order.",
   "soft targets": "Soft targets are the teacher's probabilities at a temperature. The distilled student was trained to match them, not only the one right answer.",
   "dark knowledge": "Dark knowledge is what the teacher gives to all classes but its answer: which mistakes would be small ones. Geoffrey Hinton named it so.",

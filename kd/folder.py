@@ -1,0 +1,269 @@
+"""A folder of pictures as a data set: `train/CLASS/*`, and `val/` and `test/` alike (torchvision's ImageFolder).
+
+What is missing of `val/` and `test/` is parted from `train/`: a fixed share of each class, chosen by the pictures'
+names and a fixed seed, so that it is the same in every run, and a picture that is added moves hardly any other.
+
+Every picture is decoded once, as the page decodes a photo (`kd.photo.read_photo`: its centre square, scaled), and
+packed, in a random order that is fixed:
+
+    .packed/LISTING.json            says which pack the pictures make that the folder lists (names, sizes, times)
+    .packed/CONTENT-SIZE/pack.json  classes; of each part names, labels, sha256; what was left out and why
+    .packed/CONTENT-SIZE/train      the pixels, uint8, (N, 3, SIZE, SIZE), nothing else; val and test alike
+
+CONTENT is a digest of all names and files: pictures that are touched or moved are not decoded again. A pack is mapped
+into memory, so that no more of it is there than is looked at; one that is large is read block by block. Where the
+folder cannot be written to, packs lie in the user's cache (`XDG_CACHE_HOME`, or ~/.cache).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from kd.checkpoint import MAX_CLASSES, write_json
+from kd.dataset import SPLIT_SEED, DataError, DataSet, LabelledImages, Normalisation, mean_and_spread
+from kd.photo import PhotoError, read_photo, to_network_size
+
+PARTS = ("train", "val", "test")
+SHARES = {"val": 0.1, "test": 0.2}  # of train's pictures, for what is not there
+NAMED = 10  # pictures that cannot be read are named up to here, then counted
+BLOCK = 1024  # images that are read together where they are many
+IN_MEMORY = 0.25  # share of the memory beyond which they are many
+AT_ONCE = 256  # pictures that are decoded side by side
+
+Listing = dict[str, list[tuple[str, int]]]  # by part the pictures' names below the folder, and their labels
+
+
+def open_folder(folder: Path, image_size: int, strict: bool = False) -> DataSet:
+    """Open a folder of pictures, packing it where that has not been done.
+
+    Args:
+        image_size: the side that pictures are scaled to, pixels.
+        strict: a picture that cannot be read is an error; else it is named and left out.
+
+    Raises:
+        DataError: the folder is not sorted into classes as described, or is changed while it is read.
+    """
+    classes = _classes(folder)
+    listing = _parted(folder, classes)
+    try:
+        pack = _packed(folder, classes, listing, image_size)
+        described = json.loads((pack / "pack.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"the pictures in {folder} cannot be packed ({error})") from error
+    _tell(folder, described["left_out"], strict)
+    normalisation = Normalisation(**described["normalisation"])
+
+    def read(part: str) -> LabelledImages:
+        labels, digest = described["parts"][part]["labels"], described["parts"][part]["sha256"]
+        shape = (len(labels), 3, image_size, image_size)
+        try:
+            # "c": torch asks for memory that can be written to; what is written would stay out of the file.
+            pixels = np.memmap(pack / part, np.uint8, "c", shape=shape)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{pack / part} cannot be read ({error}): delete {pack}, and it is packed anew") from error
+        description = {"name": folder.resolve().name, "part": part, "images": len(labels), "sha256": digest}
+        if described["left_out"]:
+            description["left_out"] = len(described["left_out"])
+        block = BLOCK if pixels.nbytes > IN_MEMORY * memory_bytes() else None
+        return LabelledImages(
+            torch.from_numpy(pixels), torch.tensor(labels), description, None, classes, normalisation, block
+        )
+
+    return DataSet(classes, lambda: (read("train"), read("val")), lambda: read("test"))
+
+
+def memory_bytes() -> int:
+    """The machine's memory; none where it does not tell, so that all packs count as large."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
+# What the folder holds
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    """The names of the classes, sorted; raises DataError where they cannot be classes."""
+    found = {part: _subfolders(folder / part) for part in PARTS if (folder / part).is_dir()}
+    names = found["train"]
+    by_case: dict[str, str] = {}
+    for name in names:
+        if name.casefold() in by_case:
+            raise DataError(
+                f"{folder / 'train'} has two classes that differ by case alone, {by_case[name.casefold()]} and {name}: "
+                "rename one, or put their pictures together"
+            )
+        by_case[name.casefold()] = name
+    if not 2 <= len(names) <= MAX_CLASSES:
+        raise DataError(f"{folder / 'train'} holds {len(names)} classes: it takes 2 to {MAX_CLASSES} folders")
+    for name in names:
+        if not name.isprintable() or len(name) > 100:
+            raise DataError(f"{folder / 'train'} holds a class with the name {name!r}: take 100 printable letters")
+    for part, others in found.items():
+        if apart := set(names) ^ set(others):
+            name = min(apart)
+            there, lacks = (part, "train") if name in others else ("train", part)
+            raise DataError(f"the class {name} is in {folder / there}, but not in {folder / lacks}: put it into both")
+    return tuple(names)
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _parted(folder: Path, classes: tuple[str, ...]) -> Listing:
+    """Which pictures are in which part; raises DataError where a class has none there."""
+    listing: Listing = {part: [] for part in PARTS}
+    missing = [part for part in SHARES if not (folder / part).is_dir()]
+    for label, name in enumerate(classes):
+        for part in (part for part in PARTS if part not in missing):
+            inside = os.scandir(folder / part / name)
+            files = sorted(f"{part}/{name}/{entry.name}" for entry in inside
+                           if entry.is_file() and not entry.name.startswith("."))  # fmt: skip
+            if not files:
+                raise DataError(f"the class {name} is empty: {folder / part / name} holds no file")
+            if part == "train" and missing:
+                files.sort(key=_drawn)
+                if len(files) <= len(missing):
+                    raise DataError(
+                        f"{folder / part / name} holds {len(files)} files: too few to part {' and '.join(missing)} "
+                        f"from them; add pictures, or make {' and '.join(str(folder / other) for other in missing)}"
+                    )
+                count = len(files)
+                for other in missing:
+                    taken = max(1, round(count * SHARES[other])) if count > 3 else 1
+                    listing[other] += [(file, label) for file in files[:taken]]
+                    files = files[taken:]
+            listing[part] += [(file, label) for file in files]
+    return {part: sorted(files, key=lambda each: _drawn(each[0])) for part, files in listing.items()}
+
+
+def _drawn(name: str) -> bytes:
+    """What names are sorted by to come into a random order that is fixed."""
+    return hashlib.sha256(f"{SPLIT_SEED} {name}".encode(errors="surrogateescape")).digest()
+
+
+def _tell(folder: Path, left_out: dict[str, str], strict: bool) -> None:
+    """Name the pictures that cannot be read, or raise DataError."""
+    if not left_out:
+        return
+    lines = [f"{folder / name}: {why}" for name, why in list(left_out.items())[:NAMED]]
+    if len(left_out) > NAMED:
+        lines.append(f"and {len(left_out) - NAMED} more")
+    text = "\n".join(lines)
+    if strict:
+        raise DataError(f"{len(left_out)} pictures cannot be read:\n{text}")
+    tqdm.write(f"{len(left_out)} pictures are left out, since they cannot be read:\n{text}")
+
+
+# The pack
+
+
+def _packed(folder: Path, classes: tuple[str, ...], listing: Listing, image_size: int) -> Path:
+    """The folder of the pack, which is made where it is missing."""
+    home = _home(folder)
+    note = home / f"{_listing_digest(folder, listing)}.json"
+    try:
+        content = json.loads(note.read_text("utf-8"))["content"]
+    except (OSError, ValueError, LookupError, TypeError):
+        content = _content_digest(folder, listing)
+        write_json(note, {"content": content})
+    pack = home / f"{content[:16]}-{image_size}"
+    if not (pack / "pack.json").is_file():
+        staging = Path(tempfile.mkdtemp(dir=home, suffix=".tmp"))
+        try:
+            _write_pack(staging, folder, classes, listing, image_size)
+            staging.chmod(0o755)  # mkdtemp lets nobody else in
+            shutil.rmtree(pack, ignore_errors=True)
+            os.replace(staging, pack)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return pack
+
+
+def _home(folder: Path) -> Path:
+    home = folder / ".packed"
+    try:
+        home.mkdir(exist_ok=True)
+        tempfile.TemporaryFile(dir=home).close()
+    except OSError:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        home = cache / "dark-knowledge" / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+        home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _listing_digest(folder: Path, listing: Listing) -> str:
+    """Of names, parts, sizes and times: while it is the same, no picture is opened."""
+    digest = hashlib.sha256()
+    for part, files in listing.items():
+        for name, label in files:
+            state = (folder / name).stat()
+            digest.update(f"{part}\0{name}\0{label}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="replace"))
+    return digest.hexdigest()[:32]
+
+
+def _content_digest(folder: Path, listing: Listing) -> str:
+    digest = hashlib.sha256()
+    for part, files in listing.items():
+        for name, label in tqdm(files, desc=f"reading {part}", unit="img", leave=False, disable=None):
+            with open(folder / name, "rb") as file:
+                own = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{part}\0{name}\0{label}\0{own}\n".encode(errors="replace"))
+    return digest.hexdigest()
+
+
+def _write_pack(pack: Path, folder: Path, classes: tuple[str, ...], listing: Listing, image_size: int) -> None:
+    parts, left_out = {}, {}
+    for part, files in listing.items():
+        labels, names, digest = [], [], hashlib.sha256()
+        with open(pack / part, "wb") as target:
+            decoded = _decoded(folder, [name for name, _ in files], image_size)
+            bar = tqdm(zip(files, decoded, strict=True), f"packing {part}", len(files), unit="img", disable=None)
+            for (name, label), picture in bar:
+                if isinstance(picture, str):
+                    left_out[name] = picture
+                    continue
+                target.write(picture)
+                digest.update(picture)
+                labels.append(label)
+                names.append(name)
+        if empty := set(range(len(classes))) - set(labels):
+            name = classes[min(empty)]
+            why = next(why for file, why in left_out.items() if file.split("/")[1] == name)
+            raise DataError(f"no picture of the class {name} in {folder / part} can be read: {why}")
+        parts[part] = {"names": names, "labels": labels, "sha256": digest.hexdigest()}
+    shape = (len(parts["train"]["labels"]), 3, image_size, image_size)
+    training = torch.from_numpy(np.memmap(pack / "train", np.uint8, "c", shape=shape))
+    described = {
+        "classes": classes,
+        "normalisation": mean_and_spread(training)._asdict(),
+        "left_out": left_out,
+        "parts": parts,
+    }
+    write_json(pack / "pack.json", described)
+
+
+def _decoded(folder: Path, names: list[str], image_size: int) -> Iterator[bytes | str]:
+    """The pixels of each picture, (3, SIZE, SIZE), or why it cannot be read."""
+
+    def decode(name: str) -> bytes | str:
+        try:
+            seen = to_network_size(read_photo(folder / name), image_size=image_size)
+        except PhotoError as error:
+            return str(error)
+        return np.ascontiguousarray(np.asarray(seen, np.uint8).transpose(2, 0, 1)).tobytes()
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow decodes and scales beside Python
+        for first in range(0, len(names), AT_ONCE):  # not all at once: what is decoded waits in memory
+            yield from threads.map(decode, names[first : first + AT_ONCE])

@@ -1,0 +1,163 @@
+"""Your own pictures and networks by the documented commands: from a folder to a page and an exported student."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from kd import checkpoint, models
+from kd.data_dir import open_data
+from kd.demo.page import build_page
+from kd.inference import Trio
+from kd.results import read_results
+from tests.browser import settle, table
+from tests.pictures import COLOURS, draw_pictures
+from tests.serving import serve
+from train import choose_examples, evaluate, export
+from train.run import main as train_run
+
+QUICK = "--recipe digits --epochs 3 --batch-size 15 --image-size 24 --device cpu".split()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return draw_pictures(tmp_path_factory.mktemp("own") / "pictures", {"train": 20})
+
+
+@pytest.fixture(scope="module")
+def networks(pictures, tmp_path_factory):
+    """The folder of three networks that know the pictures, measured, with examples."""
+    folder = tmp_path_factory.mktemp("own") / "networks"
+    data = ["--data-dir", str(pictures)]
+    train_run("teacher", [*QUICK, *data, "--network", "convnet-16", "--output-dir", str(folder / "teacher")])
+    train_run("student", [*QUICK, *data, "--output-dir", str(folder / "student")])
+    taught = ["--teacher", str(folder / "teacher"), "--teacher-logits", str(folder / "logits")]
+    train_run("distilled", [*QUICK, *data, *taught, "--output-dir", str(folder / "distilled")])
+    evaluate.main(["--checkpoints", str(folder), *data, "--device", "cpu"])
+    choose_examples.main(["--checkpoints", str(folder), *data])
+    return folder
+
+
+def test_the_networks_learn_three_colours_and_say_what_they_were_trained_on(networks, pictures):
+    config = checkpoint.load_config(networks / "teacher")
+    training, _ = open_data(pictures, 24).split()
+    assert (config["classes"], config["image_size"]) == (sorted(COLOURS), 24)
+    assert (config["architecture"], config["stem"]) == ("convnet-16", "imagenet")
+    assert config["normalisation"]["std"] == list(training.normalisation.std)
+    assert config["data"]["trained_on"] == len(training) == 42
+    results = read_results(networks)
+    assert results["models"]["teacher"]["accuracy"] > 0.8
+    assert results["models"]["student"]["per_class_accuracy"].keys() == set(COLOURS)
+
+
+def test_the_page_is_built_around_them(networks):
+    build_page(networks)
+    answer = Trio(networks).classify_all([Trio(networks).seen(_picture((250, 20, 20)))], 2.0)[0]
+    assert answer["classes"] == sorted(COLOURS)
+    assert answer["models"]["teacher"]["label"] == "red"
+    assert [len(model["softened"]) for model in answer["models"].values()] == [3, 3, 3]
+
+
+def _picture(colour):
+    from PIL import Image
+
+    return Image.new("RGB", (60, 40), colour)
+
+
+def test_the_student_is_exported_at_its_size_and_answers_alike(networks, pictures, tmp_path):
+    export.main([str(networks / "distilled"), "--output", str(tmp_path), "--data-dir", str(pictures)])
+    exported = json.loads((tmp_path / "export.json").read_text())
+    assert exported["files"]["model.onnx"]["agreement"] == 1
+    import onnx
+
+    model = onnx.load(tmp_path / "model.onnx")
+    assert [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim[1:]] == [3, 24, 24]
+
+
+def test_two_teachers_teach_together_and_a_file_of_their_logits_teaches_the_same(networks, pictures, tmp_path):
+    """Both teachers are the same network, so their mean is it, whichever weights they have."""
+    alike = ["--data-dir", str(pictures), *QUICK, "--epochs", "1", "--crop-padding", "0", "--rotation", "0"]
+    teacher = str(networks / "teacher")
+
+    def weights(name, *teachers):
+        train_run("distilled", [*alike, *teachers, "--teacher-logits", str(tmp_path / "l"), "--output-dir",
+                                str(tmp_path / name)])  # fmt: skip
+        return torch.nn.utils.parameters_to_vector(checkpoint.load(tmp_path / name)[0].parameters())
+
+    alone = weights("alone", "--teacher", teacher)
+    shares = ["--teacher-weight", "1", "--teacher-weight", "3"]
+    together = weights("together", "--teacher", teacher, "--teacher", teacher, *shares)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-3)
+    assert len(checkpoint.load_config(tmp_path / "together")["teacher"]["several"]) == 2
+
+    training, _ = open_data(pictures, 24).split()
+    from kd.evaluation import logits_of
+
+    np.save(tmp_path / "logits.npy", logits_of(networks / "teacher", training).numpy())
+    from_file = weights("from-file", "--teacher", str(tmp_path / "logits.npy"))
+    torch.testing.assert_close(from_file, alone, atol=1e-2, rtol=1e-2)  # kept logits are float16
+
+
+def test_a_teacher_begins_with_the_weights_of_a_file_and_with_a_last_layer_of_its_own(networks, pictures, tmp_path):
+    torch.manual_seed(5)
+    other = models.build("convnet-16", "imagenet", 7)
+    checkpoint.save(other, checkpoint.load_config(networks / "teacher"), tmp_path / "other")
+    given = ["--weights", str(tmp_path / "other" / "model.safetensors"), "--output-dir", str(tmp_path / "teacher")]
+    small_step = [*QUICK, "--epochs", "1", "--learning-rate", "1e-6", "--network", "convnet-16"]
+    train_run("teacher", [*small_step, "--data-dir", str(pictures), *given])
+    network, config = checkpoint.load(tmp_path / "teacher")
+    torch.testing.assert_close(network[3].weight, other[3].weight, atol=1e-4, rtol=0)
+    assert config["started_from"]["anew"] == ["11.weight", "11.bias"]
+    with pytest.raises(SystemExit, match="weights of another network"):
+        train_run("teacher", [*small_step, "--network", "convnet-8", "--data-dir", str(pictures), "--restart", *given])
+    pickled = [*given[2:], "--weights", str(tmp_path / "weights.pth")]
+    with pytest.raises(SystemExit, match="Pickles"):
+        train_run("teacher", [*small_step, "--data-dir", str(pictures), "--restart", *pickled])
+
+
+@pytest.fixture(scope="module")
+def many_classes(tmp_path_factory):
+    """Untrained networks of 14 classes with examples, as a folder for the page."""
+    folder = tmp_path_factory.mktemp("many")
+    random = np.random.default_rng(0)
+    from PIL import Image
+
+    for label in range(14):
+        (folder / "pictures" / "train" / f"kind {label}").mkdir(parents=True)
+        for number in range(5):
+            pixels = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "pictures" / "train" / f"kind {label}" / f"{number}.png")
+    quick = [*QUICK, "--epochs", "1", "--data-dir", str(folder / "pictures")]
+    for role, more in (("teacher", []), ("student", []), ("distilled", ["--teacher", str(folder / "teacher")])):
+        more += ["--teacher-logits", str(folder / "logits")] if more else []
+        train_run(role, [*quick, *more, "--output-dir", str(folder / role)])
+    choose_examples.main(["--checkpoints", str(folder), "--data-dir", str(folder / "pictures")])
+    return folder
+
+
+def test_of_many_classes_the_chart_shows_the_teachers_first_ten_and_the_rest_as_one_bar(many_classes, browser):
+    with serve(many_classes) as (address, _):
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector("#answers .answer")
+        shown = table(page)
+        settle(page)
+        assert len(shown["classes"]) == 14 and sum(shown["teacher"]) == pytest.approx(1, abs=1e-6)
+        rows = page.evaluate(
+            """() => [...document.querySelectorAll('#soft-targets-table tbody tr:not(.beyond)')]
+                .map((row) => [row.getBoundingClientRect().top, row.dataset.class, +row.querySelector('td.teacher').dataset.value])
+                .sort((a, b) => a[0] - b[0])"""  # noqa: E501
+        )
+        assert len(rows) == 10
+        assert [value for *_, value in rows] == sorted(shown["teacher"], reverse=True)[:10]
+        rest = page.locator("#soft-targets-table tfoot tr")
+        assert rest.locator("th").inner_text() == "4 others"
+        share = float(rest.locator("td.teacher").last.inner_text().rstrip("%")) / 100
+        assert share == pytest.approx(sum(sorted(shown["teacher"])[:4]), abs=6e-4)
+        assert rest.bounding_box()["y"] > rows[-1][0]
+        assert page.locator("#examples img").count() == 10
+        assert errors == []
+        page.close()
