@@ -100,14 +100,26 @@ def reached_from(start):
 
 
 def imported(tree):
-    """What a file imports anywhere in it, as modules; `from a import b` may mean the module a.b."""
+    """What a file imports anywhere in it, as modules; `from a import b` may mean the module a.b.
+
+    Not what it does without: an import whose lack is caught belongs to an extra.
+    """
     modules = set()
-    for node in ast.walk(tree):
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if not lack_is_caught(node):
+            waiting += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return modules
+
+
+def lack_is_caught(node):
+    """Whether it is a `try` with an `except ImportError`."""
+    return isinstance(node, ast.Try) and any(getattr(each.type, "id", None) == "ImportError" for each in node.handlers)
 
 
 def files_of(module):
