@@ -30,7 +30,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from kd import models
-from kd.cifar10 import CLASSES, IMAGE_SIZE, NORMALISATIONS
+from kd.cifar10 import CLASSES, IMAGE_SIZE, NAME, NORMALISATIONS
 from kd.dataset import Normalisation
 from kd.recipe import Recipe
 
@@ -268,7 +268,7 @@ def _is_weight_file(name: str, entry: object) -> bool:
 
 def _are_classes(stated: list, data: object) -> bool:
     """Whether these may be the names of classes: texts, each once, in one line; CIFAR-10's are known."""
-    if isinstance(data, dict) and data.get("name") == "CIFAR-10":
+    if isinstance(data, dict) and data.get("name") == NAME:
         return tuple(stated) == CLASSES
     names = all(isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100 for name in stated)
     return names and 2 <= len(set(stated)) == len(stated) <= MAX_CLASSES

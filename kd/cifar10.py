@@ -13,6 +13,7 @@ import torch
 
 from kd.dataset import DataError, DataSet, LabelledImages, Normalisation, split_indices
 
+NAME = "CIFAR-10"  # of the data, in descriptions of it
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE_SIZE = 32  # pixels, both ways
 
@@ -95,7 +96,7 @@ def _read(data_dir: Path, files: tuple[str, ...], part: str) -> LabelledImages:
             "CIFAR-10 holds the same number of each. One of them is not CIFAR-10's: fetch the data again."
         )
     digest = hashlib.sha256(pixels).hexdigest()
-    description = {"name": "CIFAR-10", "part": part, "images": len(labels), "sha256": digest}
+    description = {"name": NAME, "part": part, "images": len(labels), "sha256": digest}
     if digest in KNOWN_COPIES:
         description["copy"] = KNOWN_COPIES[digest]
     images = torch.from_numpy(pixels).view(-1, 3, IMAGE_SIZE, IMAGE_SIZE)

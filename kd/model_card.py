@@ -2,11 +2,11 @@
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from kd import cifar10
 from kd.checkpoint import image_size_of
 from kd.models import ROLE_NAMES, name_of
 
 CARD = "README.md"
-CIFAR10 = "CIFAR-10"
 DATASET = "uoft-cs/cifar10"  # CIFAR-10's own name on the Hub
 
 METRICS = {
@@ -69,7 +69,7 @@ def model_card(config: dict, results: dict | None) -> ModelCard:
     """
     data, size = config["data"], image_size_of(config)
     count = "ten" if len(config["classes"]) == 10 else str(len(config["classes"]))
-    ours = data["name"] == CIFAR10
+    ours = data["name"] == cifar10.NAME
     text = _BODY.format(
         name=_name(config),
         config=config,
@@ -92,7 +92,7 @@ def card_data(config: dict, results: dict | None) -> ModelCardData:
         library_name="dark-knowledge",
         pipeline_tag="image-classification",
         tags=["pytorch", "knowledge-distillation", "model_hub_mixin", config["architecture"]],
-        datasets=[DATASET] if config["data"]["name"] == CIFAR10 else None,
+        datasets=[DATASET] if config["data"]["name"] == cifar10.NAME else None,
         metrics=["accuracy"],
         model_name=_name(config),
         eval_results=_eval_results(results["models"][config["role"]], results["data"]) if results else None,
@@ -103,7 +103,7 @@ def _eval_results(measured: dict, data: dict) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="image-classification",
-            dataset_type=DATASET if data["name"] == CIFAR10 else data["name"],
+            dataset_type=DATASET if data["name"] == cifar10.NAME else data["name"],
             dataset_name=data["name"],
             dataset_split=data["part"],
             dataset_args={"images": data["images"]},  # which tells a subset from the whole

@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from kd import checkpoint
+from kd import checkpoint, cifar10
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import IMAGE_SIZE
 from kd.data_dir import open_data
@@ -91,7 +91,7 @@ def omitted_class_of(checkpoints: Path) -> str | None:
 
 def of_cifar10(test: LabelledImages) -> bool:
     """Whether these are CIFAR-10's, whose source is told and whose map there is."""
-    return test.description["name"] == "CIFAR-10"
+    return test.description["name"] == cifar10.NAME
 
 
 def write(

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 import torchvision
 
-from kd import checkpoint, evaluation, models
+from kd import checkpoint, cifar10, evaluation, models
 from kd.checkpoint import CheckpointError
 from kd.data_dir import is_cifar10, open_data
 from kd.dataset import DataError, LabelledImages
@@ -81,7 +81,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
     one = torch.zeros(1, *images.shape[1:]).contiguous(memory_format=torch.channels_last)  # as on the page
     # Its strange images are of CIFAR-10's size, and it asks the first layer of a network that `kd.models` takes apart.
     with_warning = checkpoint.load_config(checkpoints / "teacher")["architecture"] in models.ARCHITECTURES and (
-        test.description["name"] == "CIFAR-10"
+        test.description["name"] == cifar10.NAME
     )
     for role in models.ROLES:
         network, config = checkpoint.load(checkpoints / role)
@@ -96,10 +96,11 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
                 network, normalisation, validation.images.to(device), validation.labels, on_test,
                 measure_omitted_class(checkpoints, validation, test, device),
             )  # fmt: skip
-            logits = teacher_logits = on_test.logits
+            logits = on_test.logits
         else:
             logits = evaluation.predict(network, images, normalisation)
-            teacher_logits = logits if role == "teacher" else teacher_logits
+        if role == "teacher":
+            teacher_logits = logits
         results[role] = {
             **evaluation.measure(logits, labels, test.classes),
             "agreement": evaluation.agreement(logits, teacher_logits),

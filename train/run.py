@@ -175,7 +175,7 @@ def check_fits(each: TaughtBy, data: DataSet, training: LabelledImages, validati
     images = (
         len(training) + len(validation)
         if training.description["part"] == validation.description["part"]
-        else (len(training))
+        else len(training)
     )
     if isinstance(each.teacher, LogitsFile) and (each.teacher.images, each.teacher.classes) != (
         images, len(data.classes)

@@ -8,7 +8,7 @@ import gradio as gr
 import torch
 from PIL import Image
 
-from kd import checkpoint
+from kd import checkpoint, cifar10
 from kd.demo.colours import stylesheet
 from kd.demo.crop import crop_value, question
 from kd.demo.crowd import NO_ANSWER, PHOTOS, QUEUE, SESSIONS, THREADS, cores, keep_no_free_memory
@@ -111,7 +111,7 @@ def what_to_expect(checkpoints: Path, image_size: int = 32) -> str:
         return seen
     data = results["data"]["name"]
     of_data, source = ("CIFAR-10's test images", " (Krizhevsky, 2009)")
-    if data != "CIFAR-10":
+    if data != cifar10.NAME:
         of_data, source = f"the test images of {data}", ""
     accuracy = {role: results["models"][role]["accuracy"] for role in ROLES}
     return (

@@ -17,7 +17,7 @@ import gradio as gr
 from gradio.components.plot import PlotData
 from plotly.graph_objects import Figure
 
-from kd import checkpoint
+from kd import checkpoint, cifar10
 from kd.demo import figures, study_figures
 from kd.demo.crowd import TURNS
 from kd.demo.documents import document
@@ -63,7 +63,7 @@ def show_results(checkpoints: Path) -> None:
         _drawn.clear()
         _drawn_of = content
     results = read_results(checkpoints)
-    if not results or results["data"].get("name") == "CIFAR-10":
+    if not results or results["data"].get("name") == cifar10.NAME:
         gr.Markdown(LESS_ON_PHOTOS)
     table, how = attempt(RESULTS, lambda: results_of(checkpoints)) or (sentence(RESULTS), None)
     scrollable(table, elem_id="results")

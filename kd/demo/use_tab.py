@@ -4,6 +4,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from kd import cifar10
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.documents import document
 from kd.inference import Trio
@@ -67,7 +68,7 @@ def facts(trio: Trio, checkpoints: Path) -> str:
     """What the distilled student is, weighs and knows, in a paragraph; measured figures where they were measured."""
     config, results = trio.configs["distilled"], read_results(checkpoints)
     weighs = f"{in_words(trio.parameters['distilled'])} parameters"
-    measured, ours = "", config["data"].get("name") == "CIFAR-10"
+    measured, ours = "", config["data"].get("name") == cifar10.NAME
     of_data = "CIFAR-10's test images" if ours else f"the test images of {config['data'].get('name', 'its data')}"
     end = "CIFAR-10's. Code and weights are" if ours else "these. The code is"
     count = "ten" if len(trio.classes) == 10 else len(trio.classes)

@@ -209,7 +209,7 @@ def write_component(folder: Path, name: str, component: "gr.HTML") -> dict:
     # As Gradio calls the script and confines the rules.
     script = f"export default function (element, trigger, props, watch) {{\n{component.js_on_load}\n}}\n"
     write(folder / f"{name}.js", script)
-    write(folder / f"{name}.css", f"{stylesheet()}#{name} {{\n{component.css_template}\n}}\n")
+    write(folder / f"{name}.css", f"#{name} {{\n{component.css_template}\n}}\n")
     return component.props | {"value": None}
 
 
@@ -227,8 +227,9 @@ def write_page(folder: Path, stage: "gr.HTML", game: "gr.HTML | None", data: dic
         },
     )  # fmt: skip
     write(folder / PAGE, page)
-    for name in (*SCRIPTS, "site.css", "README.md"):
+    for name in (*SCRIPTS, "README.md"):
         write(folder / name, (HERE / name).read_text("utf-8"))
+    write(folder / "site.css", stylesheet() + (HERE / "site.css").read_text("utf-8"))
     write(folder / "claims.css", (PAGE_FOLDER / "claims.css").read_text("utf-8"))
 
 
