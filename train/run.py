@@ -5,14 +5,12 @@ The scripts `train.teacher`, `train.student` and `train.distill` differ in the r
 
 import argparse
 import ctypes
-import hashlib
 import json
 import os
 import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.distributed as distributed
@@ -28,9 +26,9 @@ from kd.models import ARCHITECTURES, NetworkError
 from kd.recipe import RECIPES, Recipe, RecipeError, as_config, from_config, option_name
 from kd.recording import RECORDING, Recorder, recorded_images
 from kd.subsets import keep_labels, labelled_positions, omit_class
-from kd.teacher import FrozenTeacher, LogitsFile, Teachers
 from kd.training import TrainingError, train
 from train.options import add_compile, add_data_dir, add_device, add_output_dir, add_recipe
+from train.teachers import check_fits, description_of, logits_dirs, read_teacher, together
 
 
 def main(role: str, arguments: list[str] | None = None) -> None:
@@ -149,73 +147,6 @@ def read_data(
     return data, *split
 
 
-class TaughtBy(NamedTuple):
-    """A teacher as it was read.
-
-    Attributes:
-        path: of its checkpoint, or its file of logits.
-        description: what the student's config.json says of it.
-        config: its own config.json; None for a file.
-    """
-
-    path: Path
-    teacher: FrozenTeacher | LogitsFile
-    description: dict
-    config: dict | None
-
-
-def check_fits(each: TaughtBy, data: DataSet, training: LabelledImages, validation: LabelledImages) -> None:
-    """Raise TrainingError unless a teacher knows the classes of the data in the same order, and a file all images."""
-    if each.config and tuple(each.config["classes"]) != data.classes:
-        known = each.config["classes"]
-        raise TrainingError(
-            f"the teacher in {each.path} knows other classes ({', '.join(known[:3])} ...) than the data "
-            f"({', '.join(data.classes[:3])} ...): name a teacher of these data"
-        )
-    images = (
-        len(training) + len(validation)
-        if training.description["part"] == validation.description["part"]
-        else len(training)
-    )
-    if isinstance(each.teacher, LogitsFile) and (each.teacher.images, each.teacher.classes) != (
-        images, len(data.classes)
-    ):  # fmt: skip
-        raise TrainingError(
-            f"{each.path} holds {each.teacher.images} rows of {each.teacher.classes} logits, the training set "
-            f"{images} images of {len(data.classes)} classes: a row an image is wanted"
-        )
-
-
-def together(
-    taught_by: list[TaughtBy], recipe: Recipe, shown: Normalisation, options: argparse.Namespace
-) -> FrozenTeacher | Teachers | LogitsFile:
-    """The teacher, or several of them as one; `shown` is what the student's views are normalised by."""
-    for each in taught_by:
-        if each.config:
-            each.teacher.see(shown, checkpoint.normalisation_of(each.config), checkpoint.image_size_of(each.config))
-    if len(taught_by) == 1:
-        return taught_by[0].teacher
-    return Teachers([each.teacher for each in taught_by], recipe.temperature, weights_of(options))
-
-
-def weights_of(options: argparse.Namespace) -> list[float]:
-    """The weights of the teachers; raises TrainingError unless each has one, or none has."""
-    weights = options.teacher_weight or [1.0] * len(options.teacher)
-    if len(weights) != len(options.teacher) or not all(0 < weight < float("inf") for weight in weights):
-        raise TrainingError("give a --teacher-weight over 0 for each --teacher, in their order, or none")
-    return weights
-
-
-def description_of(described: list[dict], options: argparse.Namespace) -> dict:
-    """What a student's config.json says of its teacher, or of all its teachers."""
-    if len(described) == 1:
-        return described[0]
-    weights = {
-        f"{number}/{name}": entry for number, each in enumerate(described) for name, entry in each["weights"].items()
-    }
-    return {"several": described, "shares": weights_of(options), "weights": weights}
-
-
 def make_recorder(data: DataSet, validation: LabelledImages, recipe: Recipe, options: argparse.Namespace) -> Recorder:
     """The recorder of a run; of the test images it takes ten pictures to show, which decide nothing."""
     test = data.test()
@@ -325,18 +256,6 @@ def remove_run(folder: Path) -> None:
             path.unlink()
 
 
-def read_teacher(path: Path, device: torch.device) -> TaughtBy:
-    """The teacher in a checkpoint, or a file of logits in place of one."""
-    if path.is_file():
-        weights = {path.name: checkpoint.fingerprint(path)}
-        return TaughtBy(path, LogitsFile(path), {"architecture": "a file of logits", "weights": weights}, None)
-    network, config = checkpoint.load(path)
-    description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")}
-    own = from_config(config["recipe"])[1]
-    precision = chosen_precision(own.precision, device, config["architecture"], own.stem)
-    return TaughtBy(path, FrozenTeacher(network, precision, len(config["classes"])), description, config)
-
-
 def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
     """Give a network the weights of a checkpoint; returns what config.json says of that one.
 
@@ -374,18 +293,6 @@ def start_with(where: str, network: torch.nn.Module) -> dict:
     if anew:
         print(f"{where}: all but {', '.join(anew)}, which begins anew", flush=True)
     return {"epochs_done": 0, "recipe": None, "weights": files, "machine": None, "anew": anew}
-
-
-def logits_dirs(
-    described: list[dict], options: argparse.Namespace, recipe: Recipe, config: dict
-) -> Path | list[Path] | None:
-    """Where the teachers' logits are kept: of each, one folder for all runs that show it the same views."""
-    folders = []
-    for each in described:
-        shown = {"teacher": each["weights"], "images": config["data"]["sha256"], "view": recipe.view()}
-        digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
-        folders.append(options.teacher_logits / digest[:16])
-    return folders if len(folders) > 1 else folders[0] if folders else None
 
 
 def keep_freed_memory() -> None:
