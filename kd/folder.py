@@ -36,6 +36,7 @@ PARTS = ("train", "val", "test")
 SHARES = {"val": 0.1, "test": 0.2}  # of train's pictures, for what is not there
 NAMED = 10  # pictures that cannot be read are named up to here, then counted
 BLOCK = 1024  # images that are read together where they are many
+PACKED = ".packed"
 IN_MEMORY = 0.25  # share of the memory beyond which they are many
 AT_ONCE = 256  # pictures that are decoded side by side
 
@@ -192,7 +193,7 @@ def _packed(folder: Path, classes: tuple[str, ...], listing: Listing, image_size
 
 
 def _home(folder: Path) -> Path:
-    home = folder / ".packed"
+    home = folder / PACKED
     try:
         home.mkdir(exist_ok=True)
         tempfile.TemporaryFile(dir=home).close()

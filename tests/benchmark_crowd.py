@@ -36,7 +36,6 @@ from kd.demo.crowd import MAX_IMAGES
 from kd.demo.visitor import PROXIES
 from kd.device import machine
 from kd.photo import MAX_PIXELS
-from tests.benchmark_page import report
 from tests.serving import ROOT, resident_bytes, serve
 from tests.visitors import RefusalError, Visitor, photo_bytes
 from train.document import write_section
@@ -97,6 +96,10 @@ def crowd_text(found: dict) -> str:
                 f"{measured['median_ms']:,.0f} ms, 95 of 100 within {measured['p95_ms']:,.0f} ms."
             )
     return textwrap.fill(" ".join(said), 120) + "\n`python -m tests.benchmark_crowd`\n"
+
+
+def report(what: str, figure: str) -> None:
+    print(f"  {what:32} {figure}")
 
 
 def measure_speed() -> dict:

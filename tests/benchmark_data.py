@@ -1,19 +1,22 @@
 """How fast a folder of pictures is packed and trained on, and what memory it takes, at two sizes.
 
-    python -m tests.benchmark_data --folder /tmp/pictures --pictures 20000
-    python -m tests.benchmark_data --folder /tmp/more-pictures --pictures 200000
+    python -m tests.benchmark_data --folder /tmp/pictures --document docs/training.md
 
 Pictures are JPEGs of 40 x 40 noise in ten classes; they are trained on at 32 x 32 by `convnet-4`, for one epoch, in the
 order of blocks that a pack larger than the memory has. Memory is the process's own (RssAnon): the pack's pages belong
-to the system, which takes them back when it needs them.
+to the system, which takes them back when it needs them. Each number of pictures is measured in a process of its own.
+What was measured is kept in `DATA`; --document FILE also puts it as a table between that file's markers.
 """
 
 import argparse
 import contextlib
 import io
+import multiprocessing
+import shutil
 import tempfile
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,34 +25,69 @@ from PIL import Image
 
 import kd.folder
 from kd import models
+from kd.checkpoint import write_json
 from kd.data_dir import open_data
+from kd.device import machine
 from kd.recipe import RECIPES
+from kd.results import markdown_table
 from kd.training import train
+from tests.serving import ROOT
+from train.document import write_section
+from train.options import add_document
 
-CLASSES, DISTINCT = 10, 200
+DATA = ROOT / "checkpoints" / "data.json"
+CLASSES, DISTINCT, SIDE = 10, 200, 32
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmark_data", description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="where the pictures go, or are")
-    parser.add_argument("--pictures", type=int, required=True, metavar="N", help="how many")
-    options = parser.parse_args()
-    if not options.folder.exists():
-        generate(options.folder, options.pictures)
+    parser.add_argument("--pictures", type=int, nargs="+", default=[20_000, 200_000], metavar="N", help="how many")
+    add_document(parser)
+    options = parser.parse_args(arguments)
+    sizes = []
+    for pictures in options.pictures:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            sizes.append(process.submit(measure, options.folder / str(pictures), pictures).result())
+    found = {"machine": machine(torch.device("cpu")), "sizes": sizes}
+    write_json(DATA, found)
+    print(table := data_table(found), end="")
+    if options.document:
+        write_section(options.document, "many pictures", table)
+
+
+def measure(folder: Path, pictures: int) -> dict:
+    """Pack and train on so many pictures, which are made where the folder is not there."""
+    if not folder.exists():
+        generate(folder, pictures)
     kd.folder.IN_MEMORY = 0  # as if the memory were small
+    shutil.rmtree(folder / kd.folder.PACKED, ignore_errors=True)
     with peak_memory() as packing:
         started = time.perf_counter()
-        training, validation = open_data(options.folder, 32).split()
+        training, validation = open_data(folder, SIDE).split()
         packed = time.perf_counter() - started
     recipe = RECIPES["digits"]["student"].changed(epochs=1, batch_size=256, crop_padding=4, flip=0.5, rotation=0.0)
     network = models.build("convnet-4", "imagenet", CLASSES)
     with peak_memory() as learning, tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
         (epoch,) = train(network, training, validation[torch.arange(1000)], recipe, Path(place))
-    print(
-        f"{options.pictures:,} pictures, {training.images.nbytes / 1e6:,.0f} MB of training pixels: opened in "
-        f"{packed:.1f} s ({options.pictures / packed:,.0f} pictures/s), {packing[0]:.0f} MB of memory more at most; "
-        f"trained on at {epoch['images_per_second']:,.0f} images/s, {learning[0]:.0f} MB more at most"
-    )
+    return {
+        "pictures": pictures,
+        "packed_per_second": pictures / packed,
+        "packing_megabytes": packing[0],
+        "trained_per_second": epoch["images_per_second"],
+        "training_megabytes": learning[0],
+    }
+
+
+def data_table(found: dict) -> str:
+    """What was measured as a Markdown table, with a line below it that says on what."""
+    headings = ["pictures", "packing, pictures/s", "memory that it took", "training, images/s", "memory that it took"]
+    rows = [
+        (f"{size['pictures']:,}", f"{size['packed_per_second']:,.0f}", f"{size['packing_megabytes']:.0f} MB",
+         f"{size['trained_per_second']:,.0f}", f"{size['training_megabytes']:.0f} MB")
+        for size in found["sizes"]
+    ]  # fmt: skip
+    return f"{markdown_table(headings, rows, names=0)}\n\n{found['machine']}. `python -m tests.benchmark_data`\n"
 
 
 def generate(folder: Path, pictures: int) -> None:

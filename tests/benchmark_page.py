@@ -1,35 +1,46 @@
-"""Measure the page: python -m tests.benchmark_page
+"""Measure the page in both its forms, side by side: python -m tests.benchmark_page
 
-Prints, for the shipped networks and for the same architectures with CIFAR stems (random weights, which
-cost the same): seconds from `python app.py` to the first answer, memory, milliseconds for an
-answer of all three networks; in headless Chromium the bytes and seconds to the first picture, the time
-from a slider event to the changed table and from the mouse to the frame on the screen, redraws a second
-in a two-second drag, and requests made meanwhile; the drag once more while twenty others upload.
-Wants an idle machine.
+For the page on its server, and for the page without one (as `python -m train.export --site` writes it) with one thread
+and with as many as the browser takes where the file server isolates the page, in headless Chromium with an empty cache:
+bytes and seconds to the first picture and to the first answer to a photo; the time from a photo to the answers of all
+three networks, and the networks' own part of it; in a drag of the slider the time from its event to the changed table
+and from the mouse to the frame on the screen, redraws a second, and requests made meanwhile; memory. Of the server,
+besides: seconds from `python app.py`, and the drag once more while twenty others upload. Bytes are those on the wire;
+no delay is added to it.
+
+What was measured is kept in `PAGE`; --document FILE also puts it as a table between that file's markers. Wants an idle
+machine, for some minutes.
 """
 
-import platform
+import argparse
+import re
 import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 from gradio_client import handle_file
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from kd import checkpoint, models
-from kd.inference import Trio
-from kd.models import ROLES
-from kd.photo import read_photo, to_network_size
-from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, api_client, resident_bytes, serve
+from kd.checkpoint import write_json
+from kd.device import machine
+from kd.results import markdown_table
+from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, FileServer, api_client, resident_bytes, serve
+from train.document import write_section
+from train.export import main as export
+from train.options import add_document
 
+PAGE = ROOT / "checkpoints" / "page.json"
 PHOTO = ROOT / "kd" / "demo" / "examples" / "dog.png"
-ANSWERS, MOVES, STEPS, DRAG_SECONDS = 100, 60, 50, 2
+PHOTOS, MOVES, STEPS, DRAG_SECONDS = 30, 60, 50, 2
 OTHERS, PAUSE_SECONDS = 20, 5  # visitors who upload, and how long each looks at an answer
+ISOLATION = {"Cross_Origin_Opener_Policy": "same-origin", "Cross_Origin_Embedder_Policy": "require-corp"}
+FIRST_VISIT_SECONDS = 600  # far more than it takes
 
 WATCH = """() => {
     const slider = document.querySelector('#temperature-slider');
@@ -50,66 +61,121 @@ WATCH = """() => {
 }"""
 
 
-def main() -> None:
-    print(f"{platform.machine()} CPU with {torch.get_num_threads()} cores, torch {torch.__version__}")
-    measure(ROOT / "checkpoints", "shipped networks")
-    with tempfile.TemporaryDirectory() as folder:
-        write_cifar_stems(Path(folder))
-        measure(Path(folder), "CIFAR stems, random weights")
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmark_page", description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoints", type=Path, default=ROOT / "checkpoints", metavar="DIR",
+                        help="of the three networks (checkpoints)")  # fmt: skip
+    parser.add_argument("--site", type=Path, metavar="DIR", help="as --site of train.export wrote it (written anew)")
+    add_document(parser)
+    options = parser.parse_args(arguments)
+    found = {"machine": machine(torch.device("cpu")), "forms": measure(options.checkpoints, options.site)}
+    write_json(PAGE, found)
+    print(table := page_table(found), end="")
+    if options.document:
+        write_section(options.document, "page", table)
 
 
-def write_cifar_stems(folder: Path) -> None:
-    """Checkpoints like the shipped ones, with CIFAR stems and random weights."""
-    for role in ROLES:
-        config = checkpoint.load_config(ROOT / "checkpoints" / role) | {"stem": "cifar"}
-        checkpoint.save(models.build(config["architecture"], "cifar"), config, folder / role, half=True)
+def measure(checkpoints: Path, site: Path | None) -> dict[str, dict]:
+    """What was measured of each form, by its name."""
+    forms = {}
+    with ExitStack() as stack:
+        if not site:
+            site = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "site"
+            export(["--site", str(site), "--checkpoints", str(checkpoints)])
+        browsers = stack.enter_context(sync_playwright()).chromium
 
+        def browser() -> Browser:
+            return browsers.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
 
-def measure(checkpoints: Path, title: str) -> None:
-    print(f"\n{title}")
-    milliseconds = answer_times(checkpoints)
-    report("answer of all three, one thread", spread(milliseconds))
-    started = time.perf_counter()
-    with serve(checkpoints) as (address, process):
-        report("page ready", f"{time.perf_counter() - started:.1f} s after python app.py")
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
-            visit(browser, address)
-            browser.close()
-        report("memory of the server", f"{resident_bytes(process.pid) / 1e9:.2f} GB")
-
-
-def answer_times(checkpoints: Path) -> list[float]:
-    torch.set_num_threads(1)  # as the page does
-    trio, image = Trio(checkpoints), to_network_size(read_photo(PHOTO))
-    times = []
-    for _ in range(ANSWERS):
         started = time.perf_counter()
-        trio.answer(image)
-        times.append((time.perf_counter() - started) * 1000)
-    return times
+        with serve(checkpoints) as (address, process), browser() as used:
+            ready = time.perf_counter() - started
+            served = visit(used, address, None, lambda: others(address))
+            forms["with a server"] = served | {"ready": ready, "server_bytes": resident_bytes(process.pid)}
+        for name, headers in (("without, one thread", {}), ("without, several threads", ISOLATION)):
+            server = FileServer(site.resolve(), **headers)
+            with browser() as used:
+                forms[name] = visit(used, server.address, lambda server=server: server.sent)
+            server.stop()
+    return forms
 
 
-def visit(browser, address: str) -> None:
-    """Load, upload, then move and drag the slider: alone, and among others."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+def page_table(found: dict) -> str:
+    """What was measured as a Markdown table, with a line below it that says on what."""
+    forms = found["forms"].values()
+
+    def milliseconds(key: str) -> list[str]:
+        return [f"{form[key]['median']:.1f}, {form[key]['p95']:.1f}" if key in form else "" for form in forms]
+
+    def first(key: str) -> list[str]:
+        return [f"{form[key]['seconds']:.1f} s, {form[key]['bytes'] / 1e6:.2f} MB" for form in forms]
+
+    def size(key: str) -> list[str]:
+        return [f"{form[key] / 1e6:,.0f} MB" if key in form else "" for form in forms]
+
+    rows = [
+        ("first picture", *first("first_picture")),
+        ("first answer to a photo, all three networks there", *first("first_answer")),
+        ("from a photo to three answers, ms", *milliseconds("answer")),
+        ("of it the networks, ms", *milliseconds("networks")),
+        ("from the slider's event to the table, ms", *milliseconds("table")),
+        ("from the mouse to the screen, ms", *milliseconds("screen")),
+        (f"slider to table while {OTHERS} others upload, ms", *milliseconds("table_among_others")),
+        ("redraws a second", *(f"{form['redraws']:.0f}" for form in forms)),
+        ("requests in the drag", *(str(form["requests"]) for form in forms)),
+        ("memory of the browser's page", *size("browser_bytes")),
+        ("memory of the server", *size("server_bytes")),
+    ]
+    table = markdown_table(["", *found["forms"]], rows)
+    ready = found["forms"]["with a server"]["ready"]
+    return (
+        f"{table}\n\n"
+        f"Milliseconds are median and 95th percentile. The server answers {ready:.1f} s after `python app.py`.\n"
+        f"Headless Chromium and the server on one machine, {found['machine']}. `python -m tests.benchmark_page`\n"
+    )
+
+
+def visit(
+    browser: Browser, address: str, sent: Callable[[], int] | None, crowd: Callable[[], object] | None = None
+) -> dict:
+    """Visit for the first time, bring photos, and drag the slider: alone, and amid a crowd where one is given.
+
+    Args:
+        sent: bytes that the file server has sent, those to workers too; None to count what the page has received.
+        crowd: a context in which others visit.
+    """
+    page = browser.new_page(viewport={"width": 1280, "height": 1000}, bypass_csp=True)  # to wait for conditions
+    page.set_default_timeout(FIRST_VISIT_SECONDS * 1000)
     received = count_bytes(page)
+    sent = sent or (lambda: sum(received))
     started = time.perf_counter()
+
+    def so_far() -> dict:
+        return {"seconds": time.perf_counter() - started, "bytes": sent()}
+
     page.goto(address)
     page.wait_for_selector("#soft-targets-table tbody tr")
-    report("first picture", f"{time.perf_counter() - started:.2f} s, {sum(received) / 1000:.0f} kB")
-    page.evaluate("document.querySelector('#answers').firstElementChild.setAttribute('data-old', '')")
-    started = time.perf_counter()
-    page.locator("#image input[type=file]").set_input_files(PHOTO)
-    page.wait_for_function("!document.querySelector('#answers [data-old]')")
-    report("upload to answers", f"{(time.perf_counter() - started) * 1000:.0f} ms")
+    first_picture = so_far()
+    answer(page)
+    first_answer = so_far()
+    answers, networks = zip(*(answer(page) for _ in range(PHOTOS)), strict=True)
     page.evaluate(WATCH)
-    drag(page, "alone")
-    with others(address):
-        drag(page, f"among {OTHERS}")
+    found = {
+        "first_picture": first_picture,
+        "first_answer": first_answer,
+        "answer": spread(answers),
+        "networks": spread(networks),
+        **drag(page),
+    }
+    if crowd:
+        with crowd():
+            found["table_among_others"] = drag(page)["table"]
+    processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    renderers = [each["id"] for each in processes if each["type"] == "renderer"]
+    return found | {"browser_bytes": sum(map(proportional_bytes, renderers))}
 
 
-def count_bytes(page) -> list[int]:
+def count_bytes(page: Page) -> list[int]:
     """A list that grows by the bytes on the wire of each response that the page has received."""
     received = []
     session = page.context.new_cdp_session(page)
@@ -118,8 +184,45 @@ def count_bytes(page) -> list[int]:
     return received
 
 
+def answer(page: Page) -> tuple[float, float]:
+    """Bring a photo; milliseconds until all three have answered, and those that the networks say they took."""
+    page.evaluate("document.querySelector('#answers').firstElementChild?.setAttribute('data-old', '')")
+    started = time.perf_counter()
+    page.locator("#image input[type=file]").set_input_files(PHOTO)
+    page.wait_for_selector("#answers .answer:not([data-old])")
+    page.wait_for_function("!document.querySelector('#answers [data-old]')")
+    elapsed = (time.perf_counter() - started) * 1000
+    costs = page.locator("#costs li").all_inner_texts()
+    return elapsed, sum(float(re.search(r"(\d+) ms", text)[1]) for text in costs)
+
+
+def drag(page: Page) -> dict:
+    """Move the slider by hand for its delays, then drag it fast for its redraws."""
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.bring_to_front()
+    page.evaluate("window.delays = []; window.frames = []")
+    box = page.locator("#temperature-slider").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    for move in range(MOVES):
+        page.mouse.move(box["x"] + box["width"] * (0.1 + 0.8 * move / MOVES), middle)
+        page.wait_for_timeout(30)
+    table, screen = (spread(page.evaluate(f"window.{times}")) for times in ("delays", "frames"))
+    page.evaluate("window.redraws = 0")
+    started, moves = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - started) < DRAG_SECONDS:
+        to = 0.9 if moves // STEPS % 2 else 0.1
+        page.mouse.move(box["x"] + box["width"] * to, middle, steps=STEPS)
+        moves += STEPS
+    page.mouse.up()
+    redraws = page.evaluate("window.redraws") / elapsed
+    return {"table": table, "screen": screen, "redraws": redraws, "requests": len(requests)}
+
+
 @contextmanager
-def others(address: str):
+def others(address: str) -> Iterator[None]:
     """Other visitors, who upload a photo every few seconds. (What they drag costs their own machines alone.)"""
     left = threading.Event()
 
@@ -138,41 +241,14 @@ def others(address: str):
         finished.result()
 
 
-def drag(page, company: str) -> None:
-    """Move the slider by hand and report delays, then drag it fast and report redraws."""
-    requests = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.bring_to_front()
-    page.evaluate("window.delays = []; window.frames = []")
-    box = page.locator("#temperature-slider").bounding_box()
-    middle = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 2, middle)
-    page.mouse.down()
-    for move in range(MOVES):
-        page.mouse.move(box["x"] + box["width"] * (0.1 + 0.8 * move / MOVES), middle)
-        page.wait_for_timeout(30)
-    report(f"{company}: slider event to table", spread(page.evaluate("window.delays")))
-    report(f"{company}: input to screen", spread(page.evaluate("window.frames")))
-
-    page.evaluate("window.redraws = 0")
-    started, moves = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - started) < DRAG_SECONDS:
-        to = 0.9 if moves // STEPS % 2 else 0.1
-        page.mouse.move(box["x"] + box["width"] * to, middle, steps=STEPS)
-        moves += STEPS
-    page.mouse.up()
-    redraws = page.evaluate("window.redraws")
-    report(f"{company}: redraws", f"{redraws / elapsed:.0f} a second ({moves / elapsed:.0f} moves)")
-    report(f"{company}: requests", str(len(requests)))
+def proportional_bytes(pid: int) -> int:
+    """Memory of a process, in which what several share is shared out among them."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(rollup.split("\nPss:")[1].split()[0]) * 1024
 
 
-def report(what: str, figure: str) -> None:
-    print(f"  {what:32} {figure}")
-
-
-def spread(milliseconds: list[float]) -> str:
-    p95 = statistics.quantiles(milliseconds, n=20)[-1]
-    return f"median {statistics.median(milliseconds):.2f} ms, p95 {p95:.2f} ms"
+def spread(milliseconds: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(milliseconds), "p95": statistics.quantiles(milliseconds, n=20)[-1]}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from kd.results import read_results, results_section
 from kd.studies.ledger import read_studies, study_files
 from kd.studies.report import is_short, verdicts
 from tests import draw_figures
+from tests.benchmark_data import DATA, data_table
+from tests.benchmark_page import PAGE, page_table
 from tests.serving import ROOT
 from train.benchmark import BENCHMARK, benchmark_table
 from train.study import main as study_command
@@ -137,9 +139,17 @@ def test_every_study_has_its_figures_drawn_from_what_its_file_holds_now():
     assert drawn == set(draw_figures.FIGURES.glob("*.svg"))
 
 
-def test_the_documentation_shows_the_benchmark_as_its_file_has_it():
-    found = json.loads((CHECKPOINTS / BENCHMARK).read_text("utf-8"))
-    assert TRAINING.split("<!-- benchmark -->\n")[1].split("<!-- end of benchmark -->")[0] == benchmark_table(found)
+@pytest.mark.parametrize(
+    ("file", "document", "section", "table"),
+    [
+        (CHECKPOINTS / BENCHMARK, "training.md", "benchmark", benchmark_table),
+        (DATA, "training.md", "many pictures", data_table),
+        (PAGE, "hosting.md", "page", page_table),
+    ],
+)
+def test_the_documentation_shows_a_benchmark_as_its_file_has_it(file, document, section, table):
+    between = (ROOT / "docs" / document).read_text("utf-8").split(f"<!-- {section} -->\n")[1]
+    assert between.split(f"<!-- end of {section} -->")[0] == table(json.loads(file.read_text("utf-8")))
 
 
 def test_every_path_in_the_readmes_layout_exists_and_it_stays_short():
