@@ -22,9 +22,7 @@ from train.benchmark import BENCHMARK, benchmark_table
 from train.study import main as study_command
 
 CHECKPOINTS = ROOT / "checkpoints"
-README, STUDIES, TRAINING = (
-    (ROOT / name).read_text("utf-8") for name in ("README.md", "docs/studies.md", "docs/training.md")
-)
+README, STUDIES = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/studies.md"))
 
 # Right answers among the 100 test images of tests/data, as measured when the networks were shipped.
 RIGHT_OF_100 = {"teacher": 80, "student": 78, "distilled": 78}

@@ -37,57 +37,121 @@ NO_RESULTS = "No results have been measured for these checkpoints yet: `python -
 
 Shown = TypeVar("Shown")
 _log = logging.getLogger(__name__)
-_drawn: dict[str, object] = {}  # by what it is: what `attempt` made of the files whose content is `_drawn_of`
-_drawn_of: str | None = None
-_drawing = threading.Lock()
 
 
 def build_results(checkpoints: Path) -> None:
     """The results tab. What is in it comes when it is opened: the first picture does not wait for it."""
+    results, drawing = Results(checkpoints), threading.Lock()
 
     def show_in_turn() -> None:
-        with _drawing, TURNS:  # of many who open it at once, one draws
-            show_results(checkpoints)
+        with drawing, TURNS:  # of many who open it at once, one draws
+            results.show()
 
     with gr.Tab("Results") as tab:
         gr.render(triggers=[tab.select])(show_in_turn)
 
 
-def show_results(checkpoints: Path) -> None:
-    """How often the networks are right, what the studies claim, and folded below it all that was measured.
+class Results:
+    """All that was measured of a folder's checkpoints. What is read, computed and drawn stays until a file changes."""
 
-    What is read, computed and drawn for it stays, until a file is another one.
-    """
-    global _drawn_of
-    if _drawn_of != (content := content_of(checkpoints)):
-        _drawn.clear()
-        _drawn_of = content
-    results = read_results(checkpoints)
-    if not results or results["data"].get("name") == cifar10.NAME:
-        gr.Markdown(LESS_ON_PHOTOS)
-    table, how = attempt(RESULTS, lambda: results_of(checkpoints)) or (sentence(RESULTS), None)
-    scrollable(table, elem_id="results")
-    if how:
-        with gr.Accordion("How they were trained and measured", open=False):
-            gr.Markdown(how)
-    studies = {
-        path: attempt(path.name, lambda path=path: read_study(path))
-        for path in study_files(checkpoints / STUDIES_FOLDER)
-    }
-    read = {path.stem: study for path, study in studies.items() if study}
-    told = attempt("the claims", lambda: claims(read)) or []
-    for claim in told:
-        show_claim(claim)
-    claimed = {claim.study.study for claim in told}
-    for path, study in studies.items():
-        if study is None:
-            gr.Markdown(sentence(path.name))
-        elif study.study not in claimed and not is_short(study):
-            show_details(study, study.question)
-    with gr.Accordion("Accuracy while training", open=False):
-        histories = {role: history_of(checkpoints / role, role) for role in ROLES}
-        curves = attempt("the training curves", lambda: plotted(figures.training_curves(histories)))
-        gr.Plot(curves, show_label=False, elem_id="training-curves")
+    def __init__(self, checkpoints: Path) -> None:
+        self.checkpoints = checkpoints
+        self._made: dict[str, object] = {}  # by what it is: what `attempt` made
+        self._content: str | None = None  # of the files when it was made
+
+    def show(self) -> None:
+        """How often the networks are right, what the studies claim, and folded below it all that was measured."""
+        if self._content != (content := content_of(self.checkpoints)):
+            self._made.clear()
+            self._content = content
+        results = read_results(self.checkpoints)
+        if not results or results["data"].get("name") == cifar10.NAME:
+            gr.Markdown(LESS_ON_PHOTOS)
+        table, how = self.attempt(RESULTS, lambda: results_of(self.checkpoints)) or (sentence(RESULTS), None)
+        scrollable(table, elem_id="results")
+        if how:
+            with gr.Accordion("How they were trained and measured", open=False):
+                gr.Markdown(how)
+        studies = {
+            path: self.attempt(path.name, lambda path=path: read_study(path))
+            for path in study_files(self.checkpoints / STUDIES_FOLDER)
+        }
+        read = {path.stem: study for path, study in studies.items() if study}
+        told = self.attempt("the claims", lambda: claims(read)) or []
+        for claim in told:
+            self.show_claim(claim)
+        claimed = {claim.study.study for claim in told}
+        for path, study in studies.items():
+            if study is None:
+                gr.Markdown(sentence(path.name))
+            elif study.study not in claimed and not is_short(study):
+                self.show_details(study, study.question)
+        with gr.Accordion("Accuracy while training", open=False):
+            histories = {role: self.history_of(role) for role in ROLES}
+            curves = self.attempt("the training curves", lambda: plotted(figures.training_curves(histories)))
+            gr.Plot(curves, show_label=False, elem_id="training-curves")
+
+    def show_claim(self, claim: Claim) -> None:
+        """A claim with its verdict and its figure side by side, and the study's tables folded below the sentence."""
+        study, drawn = claim.study, self.drawings(claim.study)
+        with gr.Row(elem_classes="claim"):
+            with gr.Column(min_width=320):
+                gr.HTML(f"<p>{chip(claim)}</p>")
+                self.show_details(study, "Details", drawn[1:])
+            with gr.Column(min_width=320):
+                for drawing in drawn[:1]:
+                    self.show_figure(study, drawing, FIGURE_HEIGHT)
+
+    def show_details(self, study: MeasuredStudy, title: str, drawn: list[Drawing] | None = None) -> None:
+        """A study's table with the verdicts and the figures that its measurements allow, folded."""
+        file = f"{study.study}.json"
+        with gr.Accordion(title, open=False):
+            if title != study.question:
+                gr.Markdown(f"**{study.question}**")
+            scrollable(self.attempt(f"{file}, its table", lambda: study_table(study)) or sentence(file))
+            for drawing in self.drawings(study) if drawn is None else drawn:
+                gr.Markdown(f"**{drawing.title}**")
+                self.show_figure(study, drawing)
+            gr.Markdown(f"More in {document('studies.md')}; all numbers in checkpoints/{STUDIES_FOLDER}/{file}.")
+
+    def show_figure(self, study: MeasuredStudy, drawing: Drawing, height: int | None = None) -> None:
+        """A figure, or why there is none."""
+        file = f"{study.study}.json"
+        figure = self.attempt(f"{file}, the figure {drawing.name}", lambda: plotted(drawing.figure(study), height))
+        if figure is None:
+            gr.Markdown(sentence(file))
+        else:
+            gr.Plot(figure, show_label=False)
+
+    def drawings(self, study: MeasuredStudy) -> list[Drawing]:
+        """The figures that a study's measurements allow."""
+        return self.attempt(f"{study.study}.json, its figures", lambda: study_figures.drawings_of(study)) or []
+
+    def history_of(self, role: str) -> list[dict]:
+        """The epochs of a run that tell their accuracies; where others do not, the page says so."""
+        file = f"{role}/{checkpoint.HISTORY}"
+        history = self.attempt(file, lambda: checkpoint.read_history(self.checkpoints / role))
+        told = [epoch for epoch in history or [] if all(isinstance(epoch.get(key), Real) for key in figures.CURVE_KEYS)]
+        if history is None:
+            gr.Markdown(sentence(file))
+        elif len(told) < len(history):
+            untold = f"{len(history) - len(told)} of {len(history)} epochs do not tell how they went"
+            _log.warning("%s: %s", file, untold)
+            gr.Markdown(f"{ROLE_NAMES[role]}: {untold}.")
+        return told
+
+    def attempt(self, what: str, make: Callable[[], Shown]) -> Shown | None:
+        """What `make` returned at the first call, made again where a file is another one since.
+
+        None where a file that it reads does not allow it, which the log then explains.
+        """
+        if what not in self._made:
+            try:
+                self._made[what] = make()
+            except Exception as error:  # what a damaged file may lead to has no end; nothing of it stops the page
+                _log.warning("%s cannot be shown: %r", what, error)
+                self._made[what] = None
+        return self._made[what]
 
 
 def content_of(checkpoints: Path) -> str:
@@ -109,84 +173,16 @@ def results_of(checkpoints: Path) -> tuple[str, str | None]:
     return (results_table(results), provenance(results)) if results else (NO_RESULTS, None)
 
 
-def show_claim(claim: Claim) -> None:
-    """A claim with its verdict and its figure side by side, and the study's tables folded below the sentence."""
-    study, drawn = claim.study, drawings(claim.study)
-    with gr.Row(elem_classes="claim"):
-        with gr.Column(min_width=320):
-            gr.HTML(f"<p>{chip(claim)}</p>")
-            show_details(study, "Details", drawn[1:])
-        with gr.Column(min_width=320):
-            for drawing in drawn[:1]:
-                show_figure(study, drawing, FIGURE_HEIGHT)
-
-
 def chip(claim: Claim) -> str:
     """HTML: the verdict in a frame, and the sentence after it."""
     kind = claim.verdict.lower().replace(" ", "-")
     return f'<span class="chip {kind}">{claim.verdict}</span> {html.escape(claim.sentence)}'
 
 
-def show_details(study: MeasuredStudy, title: str, drawn: list[Drawing] | None = None) -> None:
-    """A study's table with the verdicts and the figures that its measurements allow, folded."""
-    file = f"{study.study}.json"
-    with gr.Accordion(title, open=False):
-        if title != study.question:
-            gr.Markdown(f"**{study.question}**")
-        scrollable(attempt(f"{file}, its table", lambda: study_table(study)) or sentence(file))
-        for drawing in drawings(study) if drawn is None else drawn:
-            gr.Markdown(f"**{drawing.title}**")
-            show_figure(study, drawing)
-        gr.Markdown(f"More in {document('studies.md')}; all numbers in checkpoints/{STUDIES_FOLDER}/{file}.")
-
-
-def show_figure(study: MeasuredStudy, drawing: Drawing, height: int | None = None) -> None:
-    """A figure, or why there is none."""
-    file = f"{study.study}.json"
-    figure = attempt(f"{file}, the figure {drawing.name}", lambda: plotted(drawing.figure(study), height))
-    if figure is None:
-        gr.Markdown(sentence(file))
-    else:
-        gr.Plot(figure, show_label=False)
-
-
 def plotted(figure: Figure, height: int | None = None) -> PlotData:
     """A figure, of this height in pixels or its own, as `gr.Plot` sends it: written once and not at each opening."""
     figure = figure.update_layout(height=height) if height else figure
     return PlotData(type="plotly", plot=figure.to_json())
-
-
-def drawings(study: MeasuredStudy) -> list[Drawing]:
-    """The figures that a study's measurements allow."""
-    return attempt(f"{study.study}.json, its figures", lambda: study_figures.drawings_of(study)) or []
-
-
-def history_of(folder: Path, role: str) -> list[dict]:
-    """The epochs of a run that tell their accuracies; where others do not, the page says so."""
-    file = f"{role}/{checkpoint.HISTORY}"
-    history = attempt(file, lambda: checkpoint.read_history(folder))
-    told = [epoch for epoch in history or [] if all(isinstance(epoch.get(key), Real) for key in figures.CURVE_KEYS)]
-    if history is None:
-        gr.Markdown(sentence(file))
-    elif len(told) < len(history):
-        untold = f"{len(history) - len(told)} of {len(history)} epochs do not tell how they went"
-        _log.warning("%s: %s", file, untold)
-        gr.Markdown(f"{ROLE_NAMES[role]}: {untold}.")
-    return told
-
-
-def attempt(what: str, make: Callable[[], Shown]) -> Shown | None:
-    """What `make` returned at the first call, made again where a file is another one (`show_results`).
-
-    None where a file that it reads does not allow it, which the log then explains.
-    """
-    if what not in _drawn:
-        try:
-            _drawn[what] = make()
-        except Exception as error:  # what an old or damaged file may lead to has no end; nothing of it stops the page
-            _log.warning("%s cannot be shown: %r", what, error)
-            _drawn[what] = None
-    return _drawn[what]
 
 
 def sentence(file: str) -> str:
