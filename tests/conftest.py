@@ -18,6 +18,7 @@ from kd.inference import Trio
 from kd.models import ROLES
 from kd.recipe import RECIPES, as_config
 from kd.results import RESULTS
+from kd.site.runtime import RuntimeFetchError, fetch_runtime
 from tests.browser import PATIENCE
 from tests.hub_stand_in import hub_stand_in
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, api_client, serve
@@ -232,3 +233,14 @@ def visit(browser, windows, server):
         for page in context.pages:
             page.close()
     assert errors == []
+
+
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory):
+    """A folder with ONNX Runtime Web, where npm and a connection are there to fetch it."""
+    folder = tmp_path_factory.mktemp("runtime")
+    try:
+        fetch_runtime(folder)
+    except RuntimeFetchError as error:
+        pytest.skip(f"no networks in the browser: {error}")
+    return folder

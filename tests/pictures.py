@@ -1,4 +1,4 @@
-"""Small pictures of three classes, drawn for the tests: each class mostly of one colour."""
+"""Pictures drawn for the tests: folders of small ones, each class mostly of one colour; photos of every shape."""
 
 from pathlib import Path
 
@@ -7,6 +7,12 @@ from PIL import Image
 
 COLOURS = {"red": 0, "green": 1, "blue": 2}  # with the channel that is brightest
 FORMATS = ("png", "jpg", "webp", "bmp")
+
+SIZES = {
+    "photo": (640, 480), "odd": (333, 251), "tall": (40, 700), "wide": (1201, 64), "line": (500, 1), "dot": (1, 1),
+    "tiny": (5, 9), "exact": (32, 32), "as wide": (32, 90), "as high": (77, 32), "slightly larger": (33, 35),
+    "half way": (64, 33), "large": (2400, 1700),
+}  # fmt: skip
 
 
 def draw_pictures(folder: Path, parts: dict[str, int], side: int = 24) -> Path:
@@ -22,3 +28,29 @@ def draw_pictures(folder: Path, parts: dict[str, int], side: int = 24) -> Path:
                 form = FORMATS[number % len(FORMATS)]
                 Image.fromarray(pixels).save(folder / part / name / f"{number}.{form}")
     return folder
+
+
+def picture(size, mode="RGB", seed=0):
+    """Blobs of colour with noise, sharp edges and, where the mode has it, transparency of every degree."""
+    random = np.random.default_rng(seed)
+    width, height = size
+    channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode]
+    blobs = Image.fromarray(random.integers(0, 256, (6, 8, 4), dtype=np.uint8), "RGBA").resize(size)
+    pixels = np.asarray(blobs).astype(float) + random.normal(0, 30, (height, width, 4))
+    pixels[height // 3 : height // 2, width // 4 : width // 2, :3] = 255
+    pixels = pixels.clip(0, 255).astype(np.uint8)[..., 4 - channels :]
+    return Image.fromarray(pixels[..., 0] if channels == 1 else pixels, mode)
+
+
+def fifty_pictures(folder):
+    """Fifty image files of all kinds that a browser reads."""
+    kinds = [
+        ("RGB", ".png"), ("RGB", ".jpg"), ("RGB", ".webp"), ("RGBA", ".png"), ("LA", ".png"), ("L", ".jpg"),
+        ("RGB", ".bmp"),
+    ]  # fmt: skip
+    sizes = [*SIZES.values(), (3000, 2200)]
+    for number in range(50):
+        mode, suffix = kinds[number % len(kinds)]
+        path = folder / f"{number}{suffix}"
+        picture(sizes[number % len(sizes)], mode, seed=number).save(path)
+        yield path

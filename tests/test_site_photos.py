@@ -1,0 +1,227 @@
+"""Without a server: a browser shrinks a photo as the server does, and its networks give the same logits for it."""
+
+import base64
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kd import checkpoint, export
+from kd.hub import Classifier
+from kd.photo import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, read_photo, to_network_size
+from tests.browser import (
+    EXAMPLES,
+    PATIENCE,
+)
+from tests.pictures import SIZES, fifty_pictures, picture
+from tests.serving import ROOT, FileServer
+from tests.test_photos import png_that_claims
+
+SITE = ROOT / "kd" / "site"
+STUDENT = ROOT / "checkpoints" / "student"
+ANY_PLACE = Crop(across=0.3, down=0.71, side=0.37)
+CROPS = {"centre": CENTRE, "whole": None, "anywhere": ANY_PLACE}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The site's scripts and a place for pictures and networks, one below the top, as a project's page lies."""
+    folder = tmp_path_factory.mktemp("web") / "below"
+    folder.mkdir()
+    for script in SITE.glob("*.js"):
+        (folder / script.name).write_bytes(script.read_bytes())
+    (folder / "index.html").write_text("<!doctype html><title>Site</title>")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(browser, folder):
+    """A page that file server serves from the folder."""
+    server = FileServer(folder)
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.address)
+    yield page
+    context.close()
+    server.stop()
+
+
+@pytest.fixture
+def shrunk(page, folder):
+    """What the browser makes of an image file: uint8 (32, 32, 3); or the sentence that it refuses it with."""
+
+    def shrink(path, crop=CENTRE):
+        (folder / "picture").write_bytes(path.read_bytes())
+        found = page.evaluate(
+            """async (crop) => {
+                const { readPhoto, PhotoError } = await import('./photo.js');
+                const { toNetworkSize } = await import('./shrink.js');
+                const file = await (await fetch('picture', { cache: 'no-store' })).blob();
+                try {
+                    return { pixels: btoa(String.fromCharCode(...toNetworkSize(await readPhoto(file), crop).data)) };
+                } catch (error) {
+                    if (error instanceof PhotoError) return { problem: error.message };
+                    throw error;
+                }
+            }""",
+            crop and {"across": crop.across, "down": crop.down, "side": crop.side},
+        )
+        if "problem" in found:
+            return found["problem"]
+        return np.frombuffer(base64.b64decode(found["pixels"]), np.uint8).reshape(32, 32, 3)
+
+    return shrink
+
+
+def difference(path, shrunk, crop=CENTRE):
+    """The largest difference of a pixel's channel between browser and server, 0 to 255."""
+    server = np.asarray(to_network_size(read_photo(path), crop)).astype(int)
+    return np.abs(shrunk(path, crop) - server).max()
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_browser_shrinks_a_photo_of_any_shape_to_the_servers_very_pixels(shrunk, tmp_path, name):
+    picture(SIZES[name]).save(tmp_path / "photo.png")
+    width, height = SIZES[name]
+    most = 0 if width * height <= ENOUGH else 1  # the server shrinks a large one in two steps
+    assert max(difference(tmp_path / "photo.png", shrunk, crop) for crop in CROPS.values()) <= most
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix", "most"),
+    [
+        ("L", ".png", 0), ("L", ".bmp", 0), ("RGB", ".bmp", 0), ("RGB", ".webp", 2), ("RGB", ".jpg", 2),
+        ("L", ".jpg", 1), ("LA", ".png", 1), ("RGBA", ".png", 1), ("RGBA", ".webp", 2), ("RGB", ".gif", 0),
+    ],
+)  # fmt: skip
+def test_a_browser_reads_every_kind_of_file_as_the_server_does(shrunk, tmp_path, mode, suffix, most):
+    path = tmp_path / f"photo{suffix}"
+    picture((301, 222), mode).save(path)
+    assert difference(path, shrunk) <= most
+
+
+def test_a_large_jpeg_which_the_server_decodes_at_reduced_size_is_nearly_the_same(shrunk, tmp_path):
+    picture((2400, 1700)).save(tmp_path / "photo.jpg", quality=90)
+    assert difference(tmp_path / "photo.jpg", shrunk) <= 4
+
+
+def test_the_cameras_orientation_is_applied_in_the_browser_too(shrunk, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture((300, 200)).save(tmp_path / "photo.jpg", exif=exif, quality=95)
+    assert difference(tmp_path / "photo.jpg", shrunk, ANY_PLACE) <= 2
+
+
+def test_what_is_no_photo_gets_a_sentence_in_the_browser_too(shrunk, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    assert "empty" in shrunk(path)
+    path.write_bytes(b"no picture at all")
+    assert "not an image" in shrunk(path)
+    path.write_bytes(png_that_claims(50_000, 50_000))
+    assert "not an image" in shrunk(path)
+    Image.new("1", (6400, 6400)).save(path, "PNG")
+    assert "40 million pixels" in shrunk(path)
+    picture((300, 200)).save(path, "PNG")
+    path.write_bytes(path.read_bytes()[:5000])
+    assert "damaged or cut off" in shrunk(path)
+
+
+def test_a_file_may_be_as_large_as_for_the_server(page):
+    assert page.evaluate("import('./photo.js').then((photo) => photo.MAX_FILE_BYTES)") == MAX_FILE_BYTES
+
+
+# The networks
+
+
+@pytest.fixture(scope="module")
+def student(runtime, folder):
+    """The shipped student: as PyTorch has it; and exported to the folder in two parts, with what the worker is told."""
+    pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    shutil.copytree(runtime, folder / "runtime")
+    classifier = Classifier(*checkpoint.load(STUDENT)).eval()
+    content = export.to_onnx(classifier).SerializeToString()
+    (folder / "student-1").write_bytes(content[:3_000_000])
+    (folder / "student-2").write_bytes(content[3_000_000:])
+    return classifier, {"load": "student", "parts": ["student-1", "student-2"], "bytes": len(content)}
+
+
+@pytest.fixture
+def worker(page):
+    """Starts the worker afresh and tells it things; returns what it tells until there are so many answers."""
+
+    def talk(messages, answers):
+        return page.evaluate(
+            """([messages, answers]) => new Promise((done) => {
+                globalThis.worker?.terminate();
+                globalThis.worker = new Worker("networks.js", { type: "module" });
+                const told = [];
+                worker.onmessage = ({ data }) => {
+                    told.push(data);
+                    if (told.filter((each) => each.answer !== undefined || each.failed).length === answers) done(told);
+                };
+                for (const each of messages) worker.postMessage(each);
+            })""",
+            [messages, answers],
+        )
+
+    return talk
+
+
+@pytest.mark.parametrize("pictures", [12, pytest.param(50, marks=pytest.mark.slow)])
+@torch.inference_mode()
+def test_the_same_photo_gives_the_same_logits_in_the_browser(student, page, shrunk, tmp_path, pictures):
+    classifier, load = student
+    paths = [*itertools.islice(fifty_pictures(tmp_path), pictures), *sorted(EXAMPLES.glob("*.png"))]
+    answers = page.evaluate(
+        """async ([load, questions]) => {
+            const worker = new Worker("networks.js", { type: "module" }), answers = [];
+            worker.postMessage(load);
+            for (const [ask, pixels] of questions.entries()) {
+                worker.postMessage({ ask, pixels });
+                answers.push(await new Promise((done, fail) => {
+                    worker.onmessage = ({ data }) => {
+                        if (data.answer === ask) done(data.logits);
+                        if (data.failed) fail(data.problem);
+                    };
+                }));
+            }
+            worker.terminate();
+            return answers;
+        }""",
+        [load, [shrunk(path).flatten().tolist() for path in paths]],
+    )
+    seen = np.stack([np.asarray(to_network_size(read_photo(path))) for path in paths])
+    expected = classifier(torch.from_numpy(seen).permute(0, 3, 1, 2).float() / 255)
+    apart = (torch.tensor(answers) - expected).abs().amax(1).tolist()
+    assert {path.name: far for path, far in zip(paths, apart, strict=True) if far > 0.05} == {}
+
+
+def test_progress_is_told_and_a_question_that_waits_is_answered_when_the_network_is_there(student, worker):
+    _, load = student
+    told = worker([{"ask": 7, "pixels": [0] * 3072}, load], 1)
+    received = [each["received"] for each in told if "loading" in each]
+    assert received == sorted(received) and received[-1] == load["bytes"]
+    assert told[-2] == {"ready": "student"}
+    assert (told[-1]["answer"], told[-1]["role"], len(told[-1]["logits"])) == (7, "student", 10)
+    assert told[-1]["milliseconds"] > 0
+
+
+def test_a_network_that_fails_gets_a_sentence_and_the_others_go_on(student, worker, folder):
+    _, load = student
+    (folder / "damaged").write_bytes(b"no network" * 100)
+    messages = [
+        {"load": "teacher", "parts": ["nowhere"], "bytes": 10},
+        {"load": "distilled", "parts": ["damaged"], "bytes": 1000},
+        load,
+        {"ask": 1, "pixels": [0] * 3072},
+    ]
+    told = worker(messages, 3)
+    problems = {each["failed"]: each["problem"] for each in told if "failed" in each}
+    assert problems.keys() == {"teacher", "distilled"}
+    assert "check the connection" in problems["teacher"] and "damaged" in problems["distilled"]
+    assert told[-1]["role"] == "student" and "answer" in told[-1]
