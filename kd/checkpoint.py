@@ -298,6 +298,11 @@ def image_size_of(config: dict) -> int:
     return config.get("image_size", IMAGE_SIZE)
 
 
+def epochs_before(config: dict) -> int:
+    """The epochs of the runs whose weights a checkpoint's own run began with; 0 where it began with random ones."""
+    return (config.get("started_from") or {"epochs_done": 0})["epochs_done"]
+
+
 def weight_bytes(config: dict) -> int:
     """The size of all weight files of a checkpoint together."""
     return sum(entry["bytes"] for entry in config["weights"].values())

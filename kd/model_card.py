@@ -3,7 +3,7 @@
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from kd import cifar10
-from kd.checkpoint import image_size_of
+from kd.checkpoint import epochs_before, image_size_of
 from kd.models import ROLE_NAMES, name_of
 
 CARD = "README.md"
@@ -29,7 +29,7 @@ _BODY = """# {name}
 
 A {architecture} that classifies {size} x {size} images into {known}: {classes}. {role}
 
-It was trained for {config[epochs_done]} epochs on {config[data][trained_on]:,} images of {data}: recipe
+It was trained for {epochs} epochs on {config[data][trained_on]:,} images of {data}: recipe
 `{config[recipe][name]}` ({config[stem]} stem), seed {config[seed]}, {config[machine]}.
 config.json lists every hyper-parameter. {measured}
 
@@ -73,6 +73,7 @@ def model_card(config: dict, results: dict | None) -> ModelCard:
     text = _BODY.format(
         name=_name(config),
         config=config,
+        epochs=epochs_before(config) + config["epochs_done"],
         size=size,
         count=count,
         known="CIFAR-10's ten classes" if ours else f"the {count} classes of {data['name']}",

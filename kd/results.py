@@ -136,7 +136,8 @@ def training_sentences(models: dict[str, dict]) -> str:
     """How far each network was trained, by which recipe, and on what; from results or from configs.
 
     Args:
-        models: by role, a dict with recipe, epochs_done, seed, machine and data.
+        models: by role, a dict with recipe, epochs_done, seed, machine and data, and epochs_before where the run began
+            with the weights of an earlier one.
     """
     roles: dict[str, list[str]] = {}
     for role, model in models.items():
@@ -144,6 +145,8 @@ def training_sentences(models: dict[str, dict]) -> str:
         preset = RECIPES.get(recipe["name"])  # an older recipe may be gone
         planned = preset[role].epochs if preset else model["epochs_done"]
         done = f"{model['epochs_done']}" + (f" of its {planned}" if model["epochs_done"] != planned else "")
+        if before := model.get("epochs_before"):
+            done = f"{before} epochs of an earlier run and {model['epochs_done']}"
         text = (
             f"recipe `{recipe['name']}` ({recipe['stem']} stem), seed {model['seed']}, "
             f"{done} epochs on {model['data']['trained_on']:,} images, {model['machine']}"

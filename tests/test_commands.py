@@ -24,8 +24,10 @@ from kd import checkpoint, models
 from kd.checkpoint import STATE
 from kd.cifar10 import CLASSES, FOLDER, NORMALISATIONS
 from kd.device import chosen_precision
+from kd.model_card import model_card
 from kd.recipe import RECIPES, as_config
 from kd.recording import RECORDING, read_recording
+from kd.results import training_sentences
 from tests.train_plain_network import main as train_plain_network
 
 ROOT = Path(__file__).parent.parent
@@ -111,7 +113,10 @@ def test_a_teacher_starts_from_another_one_and_says_so(teacher, few_images, tmp_
     for name, expected in before.named_parameters():
         torch.testing.assert_close(weights[name], expected, atol=1e-3, rtol=0)
     assert config["started_from"]["weights"] == config_before["weights"]
-    assert config["started_from"]["epochs_done"] == 1
+    assert checkpoint.epochs_before(config) == 1 and checkpoint.epochs_before(config_before) == 0
+    told = training_sentences({"teacher": config | {"epochs_before": checkpoint.epochs_before(config)}})
+    assert "1 epochs of an earlier run and 1 epochs on" in told
+    assert "trained for 2 epochs on" in str(model_card(config, None))
     assert "differs in started_from" in refusal("teacher", *arguments)
 
 

@@ -115,6 +115,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
             "latency_ms": latency,
             "architecture": config["architecture"],
             "epochs_done": config["epochs_done"],
+            "epochs_before": checkpoint.epochs_before(config),
             "seed": config["seed"],
             "recipe": config["recipe"],
             "machine": config["machine"],

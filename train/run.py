@@ -269,9 +269,8 @@ def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
             f"a {architecture} with the stem {recipe.stem}: name another checkpoint, or pass --stem {config['stem']}"
         )
     network.load_state_dict(trained.state_dict())
-    earlier = config.get("started_from")
     return {
-        "epochs_done": config["epochs_done"] + (earlier["epochs_done"] if earlier else 0),
+        "epochs_done": checkpoint.epochs_before(config) + config["epochs_done"],
         **{key: config[key] for key in ("recipe", "weights", "machine")},
     }
 

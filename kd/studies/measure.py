@@ -200,6 +200,7 @@ def describe_run(run: Run) -> dict:
         "weights": checkpoint.digest(config),
         "taught_by": checkpoint.digest(checkpoint.load_config(run.teacher)) if run.teacher else None,
         "epochs_done": config["epochs_done"],
+        "epochs_before": checkpoint.epochs_before(config),
         "trained_on": config["data"]["trained_on"],
         "machine": config["machine"],
         "minutes": round(sum(epoch.get("seconds", 0) for epoch in history) / 60, 1),

@@ -103,7 +103,9 @@ def provenance(study: MeasuredStudy) -> str:
         recipe = f"recipe `{arm.recipe['name']}` ({arm.recipe['stem']} stem{settings})"
         machines = " and ".join(sorted({run["machine"] for run in arm.runs}))
         seeds = f"seed{'s' * (len(arm.runs) > 1)} {', '.join(str(run['seed']) for run in arm.runs)}"
-        how = (f"({seeds}): {recipe}, {arm.runs[0]['epochs_done']} epochs", machines)
+        before = arm.runs[0].get("epochs_before")
+        earlier = f"{before} epochs of an earlier run and " if before else ""
+        how = (f"({seeds}): {recipe}, {earlier}{arm.runs[0]['epochs_done']} epochs", machines)
         trained_alike.setdefault(how, []).append(arm)
     sentences = []
     for (how, machines), arms in sorted(trained_alike.items(), key=lambda alike: len(alike[1]) > _NAMED_AT_MOST):
