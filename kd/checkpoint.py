@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from kd import models
 from kd.cifar10 import CLASSES, IMAGE_SIZE, NAME, NORMALISATIONS
 from kd.dataset import Normalisation
-from kd.recipe import Recipe
+from kd.recipe import Recipe, from_config
 
 try:
     import fcntl
@@ -364,7 +364,7 @@ def load_state(path: Path, network: nn.Module, optimizers: list[torch.optim.Opti
         return []
     try:
         state = torch.load(path, map_location=next(network.parameters()).device, weights_only=True)
-        if Recipe(**state["recipe"]) != recipe:
+        if from_config({"name": "", **state["recipe"]})[1] != recipe:
             raise ValueError("it belongs to a run with other options")
         network.load_state_dict(state["network"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):

@@ -201,7 +201,7 @@ def quantised(model: "ModelProto", images: Tensor, hidden: bool | None = None) -
     return smaller
 
 
-def answering(model: "ModelProto | bytes", threads: int = 0) -> Callable[[Tensor], Tensor]:
+def loaded(model: "ModelProto | bytes", threads: int = 0) -> Callable[[Tensor], Tensor]:
     """A function from images, float (N, 3, 32, 32) in [0, 1], to logits, computed by ONNX Runtime on the CPU.
 
     Args:

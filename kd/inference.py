@@ -31,6 +31,11 @@ class Answer:
     milliseconds: float
 
 
+def pixels_of(images: Sequence[Image.Image]) -> Tensor:
+    """Images, RGB and of one size, as a network takes them: float32, (N, 3, H, W), 0 to 1, channels last in memory."""
+    return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2).float() / 255
+
+
 class TrainedNetwork(nn.Module):
     """A checkpoint's network as it answers: images in, logits out, in evaluation mode.
 
@@ -75,11 +80,10 @@ class TrainedNetwork(nn.Module):
         """
         answers = []
         for first in range(0, len(images), BATCH):
-            batch = np.stack([np.asarray(image) for image in images[first : first + BATCH]])
-            pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255  # in memory channels last, as it was
+            pixels = pixels_of(images[first : first + BATCH])
             started = time.perf_counter()
             logits = self(pixels).tolist()
-            milliseconds = (time.perf_counter() - started) * 1000 / len(batch)
+            milliseconds = (time.perf_counter() - started) * 1000 / len(pixels)
             answers += [Answer(row, milliseconds) for row in logits]
         return answers
 
@@ -164,9 +168,8 @@ class Trio:
         """
         if self.warner is None:
             return False
-        pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1)[None].float() / 255
         teacher = self.networks["teacher"]
-        pixels = normalise(pixels, checkpoint.normalisation_of(teacher.config))
+        pixels = normalise(pixels_of([seen]), checkpoint.normalisation_of(teacher.config))
         return bool(self.warner.warns(torch.tensor([teacher_logits]), contrasts(teacher.network, pixels)))
 
     def seen(self, photo: Image.Image, crop: Crop | None = CENTRE) -> Image.Image:

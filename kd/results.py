@@ -55,6 +55,10 @@ def _wrong_fields(results: dict) -> list[str]:
     wrong = [key for key in ("models", "data") if not isinstance(results.get(key), dict)]
     if wrong:
         return wrong
+    data = results["data"]
+    wrong += [
+        f"data.{key}" for key, kind in {"name": str, "images": int}.items() if not isinstance(data.get(key), kind)
+    ]
     for role, model in results["models"].items():
         wrong += [] if role in ROLE_NAMES else [f"role {role}"]
         wrong += [f"{role}.{key}" for key in _NUMBERS if not isinstance(model.get(key), Real)]

@@ -115,6 +115,12 @@ def test_evaluate_prints_one_json_object_and_then_writes_none(checkpoints, data_
     assert sorted(checkpoints.rglob("*")) == before
 
 
+def test_evaluate_writes_no_document_where_it_prints_json(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        evaluate.main(["--json", "--document", str(tmp_path / "README.md")])
+    assert "--json prints and writes nothing: leave out --document" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_evaluate_as_a_command_measures_the_shipped_networks(copied):
     result = run("-m", "train.evaluate", "--checkpoints", copied, "--data-dir", "tests/data", "--json")

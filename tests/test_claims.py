@@ -5,8 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from kd.studies.claims import NOT_SHOWN, ONE_SEED, SHOWN, WORSE, claims
+from kd.recipe import RECIPES
+from kd.studies.claims import _CLAIMS, NOT_SHOWN, ONE_SEED, SHOWN, WORSE, claims
+from kd.studies.declared import STUDIES
 from kd.studies.ledger import read_studies
+from kd.studies.report import SHORT_RUNS_OF
 from tests.serving import ROOT
 
 
@@ -24,6 +27,11 @@ def compared(study, **difference):
 def mean_accuracy(study, role):
     (arm,) = [arm for arm in study.arms if arm.role == role]
     return statistics.fmean(run["accuracy"] for run in arm.runs)
+
+
+def test_every_claim_is_of_a_study_that_is_declared_and_short_runs_are_of_a_preset_that_there_is():
+    assert _CLAIMS.keys() <= STUDIES.keys()
+    assert SHORT_RUNS_OF in RECIPES
 
 
 def test_the_first_claim_tells_both_students_mean_accuracies(studies):

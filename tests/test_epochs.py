@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from kd.demo.study_figures import drawings_of
 from kd.studies.declared import DISTILLED, STUDENT
+from kd.studies.figures import drawings_of
 from kd.studies.findings import accuracy_by_epochs, epochs_for, epochs_sentences
 from tests import studies
 

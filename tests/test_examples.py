@@ -81,3 +81,9 @@ def test_the_games_pictures_are_six_of_the_class_that_the_shipped_student_never_
     assert all(np.asarray(Image.open(picture)).shape == (32, 32, 3) for picture in pictures)
     with pytest.raises(checkpoint.CheckpointError, match="--omitted-class truck"):
         game_pictures("truck")
+
+
+def test_examples_without_a_game_say_how_to_choose_its_pictures(tmp_path):
+    (tmp_path / "examples.json").write_text('{"examples": []}')
+    with pytest.raises(checkpoint.CheckpointError, match="the game's pictures are of the class none.*--omitted-class"):
+        game_pictures("frog", tmp_path)

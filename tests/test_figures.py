@@ -4,14 +4,14 @@ import itertools
 
 import pytest
 
-from kd.demo.colours import COLOURS, ROLE_COLOURS
-from kd.demo.figures import PALETTE
+from kd.colours import COLOURS, ROLE_COLOURS
+from kd.figures import PALETTE
 from kd.models import ROLES
 from tests.serving import ROOT
 
 
 def test_the_networks_colours_are_stated_in_one_place():
-    styles = [path for path in (ROOT / "kd" / "demo").rglob("*.*") if path.suffix in (".css", ".js", ".html", ".py")]
+    styles = [path for path in (ROOT / "kd").rglob("*.*") if path.suffix in (".css", ".js", ".html", ".py")]
     for shade in itertools.chain(*COLOURS.values()):
         assert [path.name for path in styles if shade in path.read_text("utf-8")] == ["colours.py"], shade
     assert not set(PALETTE) & set(ROLE_COLOURS.values())

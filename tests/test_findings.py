@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from kd.demo.colours import ROLE_COLOURS
-from kd.demo.study_figures import (
+from kd.colours import ROLE_COLOURS
+from kd.studies.declared import DISTILLED, LOSS_SETTINGS, STUDENT, TEACHER, Arm
+from kd.studies.figures import (
     accuracy_over_labels,
     calibration_over_labels,
     doubt_over_temperature,
     omitted_class_recognised,
 )
-from kd.studies.declared import DISTILLED, LOSS_SETTINGS, STUDENT, TEACHER, Arm
 from kd.studies.findings import findings, omitted_class_sentence
 from tests.studies import measured, study_of
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from kd.cifar10 import CLASSES
 from kd.demo.examples import RECORDED
@@ -83,7 +84,7 @@ def test_a_replay_wants_the_same_moments_of_both_students(folder, answered):
     assert recorded.missing == []
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut off", "too few images"])
+@pytest.mark.parametrize("damage", ["missing", "cut off", "too few images", "numbers without images"])
 def test_without_a_recording_that_can_be_used_the_log_says_which_command_makes_it(folder, answered, damage):
     path = folder / "student" / RECORDING
     found = read_recording(path)
@@ -91,6 +92,8 @@ def test_without_a_recording_that_can_be_used_the_log_says_which_command_makes_i
         path.unlink()
     elif damage == "cut off":
         path.write_bytes(path.read_bytes()[:900])
+    elif damage == "numbers without images":
+        save_file(found | {"logits": torch.zeros(3, dtype=torch.int8)}, path)
     else:
         write_recording(
             [{name: tensor[0][:12] if name == "logits" else tensor[0] for name, tensor in found.items()}], path

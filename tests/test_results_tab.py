@@ -14,8 +14,8 @@ from plotly.graph_objects import Figure
 from kd.demo import results_tab
 from kd.demo.page import what_to_expect
 from kd.demo.results_tab import NO_RESULTS, Results
-from kd.demo.study_figures import drawings_of
 from kd.results import load_results, read_results, results_table
+from kd.studies.figures import drawings_of
 from kd.studies.ledger import as_json, read_studies, write_study
 from kd.studies.report import study_table
 from tests.serving import ROOT
@@ -59,7 +59,7 @@ def shown(checkpoints, caplog):
 def work(monkeypatch):
     """Counts what opening the tab costs: studies read, tables made, figures drawn and written as JSON."""
     done = Counter()
-    for module, name in ((results_tab, "read_study"), (results_tab, "study_table"), (results_tab, "claims")):
+    for module, name in ((results_tab, "read_study"), (results_tab, "study_table"), (results_tab, "told")):
         original = getattr(module, name)
         monkeypatch.setattr(
             module, name, lambda *given, name=name, original=original: done.update([name]) or original(*given)
@@ -76,7 +76,7 @@ def work(monkeypatch):
 
 def test_only_the_first_opening_draws_and_another_content_is_drawn_anew(checkpoints, shown, work):
     first = shown()
-    assert work["to_json"] == work["__init__"] == first[1] > 5 and work["claims"] == 1
+    assert work["to_json"] == work["__init__"] == first[1] > 5 and work["told"] == 1
     once = Counter(work)
     assert shown() == first and shown() == first
     assert work == once
@@ -104,7 +104,7 @@ def test_of_many_who_open_the_tab_one_draws_in_a_turn_that_photos_take_as_well(c
     with gr.Blocks(), ThreadPoolExecutor(4) as pool:
         for opened in [pool.submit(rendered[0]) for _ in range(4)]:
             opened.result()
-    assert len(taken) == 4 and work["claims"] == 1 and work["to_json"] == work["__init__"] > 5
+    assert len(taken) == 4 and work["told"] == 1 and work["to_json"] == work["__init__"] > 5
 
 
 def edit(path, change):
@@ -186,11 +186,12 @@ def test_missing_results_and_studies_are_no_damage(checkpoints, shown):
     "change",
     [
         lambda results: [],
+        lambda results: results | {"data": {}},
         lambda results: results | {"models": {"oracle": results["models"]["teacher"]}},
         lambda results: results | {"models": {"teacher": {"accuracy": 0.5}}},
         lambda results: results | {"models": {"teacher": results["models"]["teacher"] | {"architecture": 7}}},
     ],
-    ids=["a list", "an unknown role", "no numbers", "a network without a name"],
+    ids=["a list", "no name of the data", "an unknown role", "no numbers", "a network without a name"],
 )
 def test_results_that_cannot_be_read_cost_their_table_and_the_page_goes_without(checkpoints, shown, change):
     edit(checkpoints / "results.json", change)

@@ -7,11 +7,11 @@ import pytest
 
 from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
-from kd.demo.study_figures import drawings_of
 from kd.models import ROLES
 from kd.out_of_class import SHARE
 from kd.recipe import from_config
 from kd.results import read_results, results_section
+from kd.studies.figures import drawings_of
 from kd.studies.ledger import read_studies, study_files
 from kd.studies.report import is_short, verdicts
 from tests import draw_figures

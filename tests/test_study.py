@@ -194,13 +194,34 @@ def test_jobs_run_side_by_side_and_never_more_than_asked_for(options, monkeypatc
     assert most == 2
 
 
-def test_on_a_terminal_a_bar_counts_the_epochs_of_all_runs_together(options, monkeypatch):
+def terminal_of(monkeypatch):
+    """A terminal in the place of the standard error stream, from now on."""
+
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
+    return terminal
+
+
+def test_on_a_terminal_all_runs_are_trained_under_one_bar(options, monkeypatch):
+    terminal = terminal_of(monkeypatch)
+
+    def behaviour(run):
+        write_run(run)
+        return ""
+
+    pretend(monkeypatch, behaviour)
+    runs = planned(TINY, options())
+    train_all(runs, options("--jobs", 2))
+    assert all(is_finished(run) for run in runs)
+    assert "distilled, seed" in terminal.getvalue()
+
+
+def test_on_a_terminal_a_bar_counts_the_epochs_of_all_runs_together(options, monkeypatch):
+    terminal = terminal_of(monkeypatch)
     teacher, student, *_ = planned(
         STUDIES["digits"], options("--recipe", "digits", "--data-dir", "digits", name="digits")
     )
@@ -372,6 +393,13 @@ def test_a_study_whose_last_run_fails_has_written_down_the_others(measured, monk
     with pytest.raises(SystemExit, match="not finished: distilled, seed 2"):
         main(arguments)
     assert [len(arm["runs"]) for arm in json.loads(path.read_text())["arms"]] == [1, 3, 2]
+
+
+@pytest.mark.parametrize("option", ["--jobs", "--seeds"])
+def test_none_at_a_time_is_refused(option, capsys):
+    with pytest.raises(SystemExit):
+        main(["main", option, "0"])
+    assert f"argument {option}: 0 is not 1 or more" in capsys.readouterr().err
 
 
 def test_a_command_that_would_drop_measured_runs_is_refused_and_nothing_is_lost(measured, monkeypatch):

@@ -5,7 +5,8 @@ from dataclasses import replace
 import plotly.graph_objects as go
 import pytest
 
-from kd.demo.study_figures import (
+from kd.studies.declared import DISTILLED, LOSS_SETTINGS, STUDENT, TEACHER
+from kd.studies.figures import (
     PUBLISHED,
     accuracy_against_work,
     accuracy_of_arms,
@@ -15,7 +16,6 @@ from kd.demo.study_figures import (
     rounded,
     validation_accuracy_over,
 )
-from kd.studies.declared import DISTILLED, LOSS_SETTINGS, STUDENT, TEACHER
 from tests.studies import measured, study_of
 from tests.test_findings import make_few_labels, make_human_labels, make_omitted_class
 

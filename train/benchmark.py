@@ -25,7 +25,7 @@ from torchvision import transforms
 from kd import models
 from kd.augment import BLUR_SIGMAS
 from kd.checkpoint import write_json
-from kd.cifar10 import NORMALISATIONS, read_training_set
+from kd.data_dir import open_data, recipe_defaults
 from kd.dataset import DataError, LabelledImages
 from kd.device import DeviceError, chosen_precision, machine, matmul_seconds, process_device
 from kd.losses import distillation_loss
@@ -57,7 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         device = process_device(options.device)
-        training = read_training_set(options.data_dir)
+        recipe = RECIPES[options.recipe]["teacher"].changed(**recipe_defaults(options.data_dir))
+        training, _ = open_data(options.data_dir, recipe.image_size).split()
         images = options.images or (45_000 if device.type == "cuda" else 2_048)
         found = benchmark(training[: min(images, len(training))], options, device)
         write_json(options.output_dir / BENCHMARK, found)
@@ -81,7 +82,9 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
     peak = matmul_operations_per_second(device, matmul_precision)
     roles = {}
     for role in models.ROLES:
-        recipe = RECIPES[options.recipe][role].changed(batch_size=min(512, len(training)))
+        recipe = RECIPES[options.recipe][role].changed(
+            **recipe_defaults(options.data_dir) | {"batch_size": min(512, len(training))}
+        )
         loops = {
             "ours": our_loop(role, training, recipe, device, compiled=False),
             "plain": plain_loop(role, training, recipe, device, options.workers),
@@ -122,16 +125,14 @@ def our_loop(
 ) -> Iterator[float]:
     """Images a second of one epoch of the project's loop, again and again, after a warm-up."""
     training = training.to(device)
-    network = build(role, recipe, device).to(memory_format=torch.channels_last)
+    network = build(role, recipe, training, device).to(memory_format=torch.channels_last)
     teacher = None
     if role == "distilled":
-        network_of_teacher = build("teacher", recipe, device).to(memory_format=torch.channels_last)
-        precision_of_teacher = chosen_precision(
-            recipe.precision, device, models.ARCHITECTURE_OF_ROLE["teacher"], recipe.stem
-        )
-        teacher = FrozenTeacher(network_of_teacher, precision_of_teacher)
+        network_of_teacher = build("teacher", recipe, training, device).to(memory_format=torch.channels_last)
+        precision_of_teacher = chosen_precision(recipe.precision, device, recipe.architecture("teacher"), recipe.stem)
+        teacher = FrozenTeacher(network_of_teacher, precision_of_teacher, len(training.classes))
     optimizers = make_optimizers(network, recipe, device)
-    precision = chosen_precision(recipe.precision, device, models.ARCHITECTURE_OF_ROLE[role], recipe.stem)
+    precision = chosen_precision(recipe.precision, device, recipe.architecture(role), recipe.stem)
     if compiled:
         network = torch.compile(network)
         if teacher:
@@ -152,8 +153,8 @@ def plain_loop(
     role: str, training: LabelledImages, recipe: Recipe, device: torch.device, workers: int
 ) -> Iterator[float]:
     """Images a second of one epoch of the loop that most projects write, again and again, after a warm-up."""
-    network = build(role, recipe, device).train()
-    teacher = build("teacher", recipe, device).eval() if role == "distilled" else None
+    network = build(role, recipe, training, device).train()
+    teacher = build("teacher", recipe, training, device).eval() if role == "distilled" else None
     optimizer = torch.optim.SGD(network.parameters(), lr=recipe.learning_rate, momentum=0.9, nesterov=True)
 
     def epoch(images: LabelledImages) -> float:
@@ -194,20 +195,20 @@ class PillowImages(Dataset):
     def __init__(self, images: LabelledImages, recipe: Recipe) -> None:
         self.pixels, self.labels = images.images.permute(0, 2, 3, 1).numpy(), images.labels
         steps: list = [
-            transforms.RandomCrop(32, padding=recipe.crop_padding, padding_mode=recipe.padding_mode),
+            transforms.RandomCrop(recipe.image_size, padding=recipe.crop_padding, padding_mode=recipe.padding_mode),
             transforms.RandomHorizontalFlip(recipe.flip),
         ]
         if recipe.rotation:
             steps.append(transforms.RandomRotation(recipe.rotation, transforms.InterpolationMode.BILINEAR))
         if recipe.crop_scale < 1:
-            steps.append(transforms.RandomResizedCrop(32, (recipe.crop_scale, 1), (1, 1)))
+            steps.append(transforms.RandomResizedCrop(recipe.image_size, (recipe.crop_scale, 1), (1, 1)))
         if recipe.brightness or recipe.contrast or recipe.saturation:
             steps.append(transforms.ColorJitter(recipe.brightness, recipe.contrast, recipe.saturation))
         if recipe.blur:
             steps.append(transforms.RandomApply([transforms.GaussianBlur(5, BLUR_SIGMAS)], recipe.blur))
-        steps += [transforms.ToTensor(), transforms.Normalize(*NORMALISATIONS[recipe.normalisation])]
+        steps += [transforms.ToTensor(), transforms.Normalize(*recipe.constants(images))]
         if recipe.cutout:
-            share = (recipe.cutout / 32) ** 2
+            share = (recipe.cutout / recipe.image_size) ** 2
             steps.append(transforms.RandomErasing(1.0, (share, share), (1, 1)))
         self.transform = transforms.Compose(steps)
 
@@ -218,17 +219,19 @@ class PillowImages(Dataset):
         return self.transform(Image.fromarray(self.pixels[index])), int(self.labels[index])
 
 
-def build(role: str, recipe: Recipe, device: torch.device) -> nn.Module:
+def build(role: str, recipe: Recipe, images: LabelledImages, device: torch.device) -> nn.Module:
     """A network of a role with random weights; speed does not depend on them."""
-    return models.build(models.ARCHITECTURE_OF_ROLE[role], recipe.stem, dropout=recipe.dropout).to(device)
+    classes = len(images.classes)
+    return models.build(recipe.architecture(role), recipe.stem, classes, recipe.dropout).to(device)
 
 
 def operations_an_image(role: str, recipe: Recipe) -> float:
     """Floating-point operations to train on one image; a multiply-accumulate is two."""
-    macs = FORWARD_AND_BACKWARD * models.count_macs(models.ARCHITECTURE_OF_ROLE[role], recipe.stem)
-    if role == "distilled":
-        macs += models.count_macs(models.ARCHITECTURE_OF_ROLE["teacher"], recipe.stem)
-    return 2 * macs
+
+    def macs(of: str) -> int:
+        return models.count_macs(recipe.architecture(of), recipe.stem, image_size=recipe.image_size)
+
+    return 2 * (FORWARD_AND_BACKWARD * macs(role) + (macs("teacher") if role == "distilled" else 0))
 
 
 def matmul_operations_per_second(device: torch.device, precision: str) -> float:

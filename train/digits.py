@@ -11,14 +11,14 @@ import argparse
 from kd.data_dir import DIGITS
 from kd.studies.ledger import STUDIES_FOLDER
 from train import choose_examples, evaluate, study
-from train.options import add_output_dir
+from train.options import add_jobs, add_output_dir, add_seeds
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.digits", description=__doc__.splitlines()[0])
     add_output_dir(parser, "runs/digits", "folder of the networks and of what was measured of them")
-    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each kind of student (the study's own number)")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs side by side (2)")
+    add_seeds(parser)
+    add_jobs(parser, default=2)
     options = parser.parse_args(arguments)
     folder = str(options.output_dir)
     data, device = ["--data-dir", DIGITS], ["--device", "cpu"]

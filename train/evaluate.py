@@ -22,14 +22,13 @@ from kd.device import DeviceError, machine, process_device
 from kd.out_of_class import responses
 from kd.results import RESULTS, read_results, results_of, results_section
 from train.document import write_section
-from train.options import add_data_dir, add_device, add_document
+from train.options import add_checkpoints, add_data_dir, add_device, add_document
 from train.out_of_class import measure_omitted_class, measure_warning
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), metavar="DIR",
-                        help="folder with teacher/, student/ and distilled/ (checkpoints)")  # fmt: skip
+    add_checkpoints(parser)
     add_data_dir(parser)
     add_device(parser)
     parser.add_argument(
@@ -43,6 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
     )  # fmt: skip
     add_document(parser)
     options = parser.parse_args(arguments)
+    if options.json and options.document:
+        parser.error("--json prints and writes nothing: leave out --document")
     try:
         device = process_device(options.device)
         image_size = checkpoint.image_size_of(checkpoint.load_config(options.checkpoints / "teacher"))

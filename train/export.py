@@ -33,14 +33,14 @@ from kd.inference import TrainedNetwork
 from kd.models import ROLE_NAMES, name_of
 from kd.results import markdown_table
 from train.document import write_section
-from train.options import add_data_dir, add_document
+from train.options import add_checkpoints, add_data_dir, add_document
 
 EXPORT = "export.json"
 FILES = {"float32": "model.onnx", "float16": "model-float16.onnx", "int8": "model-int8.onnx", "pt2": "model.pt2"}
 MAX_LOSS = 0.005  # of accuracy, which an int8 model may lose against PyTorch
 CALIBRATION_IMAGES = 1000
 
-Answer = Callable[[Tensor], Tensor]  # images, float (N, 3, 32, 32) in [0, 1], to logits
+Network = Callable[[Tensor], Tensor]  # images, float (N, 3, 32, 32) in [0, 1], to logits
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -63,8 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_document(parser)
     parser.add_argument("--site", type=Path, metavar="DIR",
                         help="instead: write the page that needs no server to this folder")  # fmt: skip
-    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), metavar="DIR", dest="site_checkpoints",
-                        help="folder of the three networks and their results, for --site (checkpoints)")  # fmt: skip
+    add_checkpoints(parser, dest="site_checkpoints")
     options = parser.parse_args(arguments)
     if options.site:
         if options.checkpoints or options.output:
@@ -162,7 +161,7 @@ def export_all(
     own_accuracy = evaluation.accuracy(own, validation.labels)
     files, single = {}, {"PyTorch": classifier}
     for form, content in contents.items():
-        logits = export.logits_of(answering(form, content), validation.images, FILES[form])
+        logits = export.logits_of(loaded(form, content), validation.images, FILES[form])
         accuracy = evaluation.accuracy(logits, validation.labels)
         kept = form != "int8" or round(own_accuracy - accuracy, 6) <= MAX_LOSS
         files[FILES[form]] = {
@@ -174,7 +173,7 @@ def export_all(
             "agreement": evaluation.agreement(logits, own),
             "largest_difference": (logits - own).abs().max().item(),
         }
-        single[FILES[form]] = answering(form, content, threads=1)
+        single[FILES[form]] = loaded(form, content, threads=1)
         if kept:
             write_atomically(output / FILES[form], lambda path, content=content: path.write_bytes(content))
     latency = evaluation.latencies(single, torch.zeros(1, 3, classifier.image_size, classifier.image_size))
@@ -209,9 +208,9 @@ def make(classifier: TrainedNetwork, forms: list[str], calibration: Tensor) -> d
     return contents
 
 
-def answering(form: str, content: bytes, threads: int = 0) -> Answer:
-    """The network that a file holds, ready to answer; `threads` as in `kd.export.answering`."""
-    return torch.export.load(io.BytesIO(content)).module() if form == "pt2" else export.answering(content, threads)
+def loaded(form: str, content: bytes, threads: int = 0) -> Network:
+    """The network that a file holds, ready to answer; `threads` as in `kd.export.loaded`."""
+    return torch.export.load(io.BytesIO(content)).module() if form == "pt2" else export.loaded(content, threads)
 
 
 def make_writable(folder: Path) -> None:

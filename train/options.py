@@ -1,9 +1,10 @@
 """The command-line options that several commands share, each declared once."""
 
 import argparse
+from dataclasses import Field
 from pathlib import Path
 
-from kd.recipe import DEFAULT_RECIPE, RECIPES
+from kd.recipe import DEFAULT_RECIPE, RECIPES, option_name
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +15,27 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
                         help="folder with cifar-10-batches-py in it, or to download it to; a folder of pictures, "
                         "train/CLASS/*; or the word digits, for scikit-learn's (data)")  # fmt: skip
+
+
+def add_checkpoints(parser: argparse.ArgumentParser, **keywords: object) -> None:
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), metavar="DIR",
+                        help="folder with teacher/, student/ and distilled/ (checkpoints)", **keywords)  # fmt: skip
+
+
+def add_jobs(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument("--jobs", type=_positive, default=default, metavar="N",
+                        help=f"runs side by side, which share the CPU's cores or the GPU ({default})")  # fmt: skip
+
+
+def add_seeds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=_positive, metavar="N", help="runs of each arm (the study's own number)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
 
 
 def add_output_dir(parser: argparse.ArgumentParser, default: str, holds: str) -> None:
@@ -32,3 +54,20 @@ def add_compile(parser: argparse.ArgumentParser) -> None:
 
 def add_document(parser: argparse.ArgumentParser, what: str = "write the table between this file's markers") -> None:
     parser.add_argument("--document", "--readme", type=Path, metavar="FILE", help=what)
+
+
+def add_recipe_option(group: argparse._ArgumentGroup, entry: Field, role: str = "") -> None:
+    """Add the option that sets one field of the recipe; with a role, the help tells what each preset has."""
+    presets = [getattr(RECIPES[name][role], entry.name) for name in RECIPES if role]
+    values = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in presets)
+    explanation, choices = entry.metadata["help"], entry.metadata["choices"]
+    keywords: dict = {"dest": entry.name, "default": None}
+    if choices:
+        keywords |= {"choices": choices}
+    elif entry.type is str:
+        keywords |= {"metavar": "NAME"}
+    else:
+        keywords |= {"type": entry.type, "metavar": "N" if entry.type is int else "X"}
+        explanation += f", {entry.metadata['low']:g} to {entry.metadata['high']:g}"
+    explanation += f" ({values})" if any(map(str, presets)) else ""
+    group.add_argument(option_name(entry.name), help=explanation, **keywords)

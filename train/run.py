@@ -23,11 +23,11 @@ from kd.dataset import DataError, DataSet, LabelledImages, Normalisation, exampl
 from kd.device import DeviceError, chosen_precision, machine, process_device, wait_for_all
 from kd.hub import read_weights
 from kd.models import ARCHITECTURES, NetworkError
-from kd.recipe import RECIPES, Recipe, RecipeError, as_config, from_config, option_name
+from kd.recipe import RECIPES, Recipe, RecipeError, as_config, from_config
 from kd.recording import RECORDING, Recorder, recorded_images
 from kd.subsets import keep_labels, labelled_positions, omit_class
 from kd.training import TrainingError, train
-from train.options import add_compile, add_data_dir, add_device, add_output_dir, add_recipe
+from train.options import add_compile, add_data_dir, add_device, add_output_dir, add_recipe, add_recipe_option
 from train.teachers import check_fits, description_of, logits_dirs, read_teacher, together
 
 
@@ -361,23 +361,6 @@ def label_fraction(text: str) -> float:
     if not 0 < fraction <= 1:  # which NaN is not either
         raise argparse.ArgumentTypeError(f"{text} is not over 0 and at most 1")
     return fraction
-
-
-def add_recipe_option(group: argparse._ArgumentGroup, entry, role: str) -> None:
-    """Add the option that sets one field of the recipe."""
-    presets = [getattr(RECIPES[name][role], entry.name) for name in RECIPES]
-    values = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in presets)
-    explanation, choices = entry.metadata["help"], entry.metadata["choices"]
-    keywords: dict = {"dest": entry.name, "default": None}
-    if choices:
-        keywords |= {"choices": choices}
-    elif entry.type is str:
-        keywords |= {"metavar": "NAME"}
-    else:
-        keywords |= {"type": entry.type, "metavar": "N" if entry.type is int else "X"}
-        explanation += f", {entry.metadata['low']:g} to {entry.metadata['high']:g}"
-    explanation += f" ({values})" if any(map(str, presets)) else ""
-    group.add_argument(option_name(entry.name), help=explanation, **keywords)
 
 
 def chosen_recipe(options: argparse.Namespace, role: str) -> Recipe:

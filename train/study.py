@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 from tqdm import tqdm
@@ -27,7 +28,7 @@ from kd.data_dir import recipe_defaults
 from kd.dataset import DataError
 from kd.device import DeviceError, process_device
 from kd.models import SCRIPT_OF_ROLE, NetworkError, count_macs
-from kd.recipe import RECIPES, RecipeError, option_name
+from kd.recipe import RECIPES, Recipe, RecipeError, option_name
 from kd.studies import omitted_class
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Arm, Study
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, read_study, study_files, write_study
@@ -37,9 +38,10 @@ from kd.studies.runs import Run, StudyError, differing, holds, is_finished, plan
 from kd.training import cost_left, duration
 from train.document import write_studies
 from train.halve import halve
-from train.options import add_compile, add_data_dir, add_device, add_document
+from train.options import add_compile, add_data_dir, add_device, add_document, add_jobs, add_recipe_option, add_seeds
 
 POLL_SECONDS = 0.2
+SETTINGS = ("epochs", "batch_size", "learning_rate", "warmup")  # fields that a study may set for all its arms
 SHIPPED_SEED = 0  # fixed beforehand: no run is chosen
 _count_macs = functools.cache(count_macs)  # which builds a network each time
 
@@ -111,20 +113,14 @@ def make_parser() -> argparse.ArgumentParser:
     questions = "; ".join(f"{name}: {study.question}" for name, study in STUDIES.items())
     parser.add_argument("study", nargs="?", choices=STUDIES, metavar="NAME", help=questions)
     parser.add_argument("--recipe", choices=RECIPES, help="named preset (the study's own)")
-    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each arm (the study's own number)")
-    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the images, for all arms (the recipe's)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images a step, for all arms (the recipe's)")
-    parser.add_argument("--learning-rate", type=float, metavar="X", help="peak, for all arms (the recipe's)")
-    parser.add_argument("--warmup", type=float, metavar="X",
-                        help="share of the run for warm-up, for all arms (the recipe's)")  # fmt: skip
+    add_seeds(parser)
     parser.add_argument("--teacher-precision", metavar="NAME",
                         help="what the teachers it trains compute in: on a CPU ResNet-50 is faster in bfloat16, "
                         "MobileNetV2 is not (the recipe's)")  # fmt: skip
     parser.add_argument("--arms", nargs="+", metavar="NAME",
                         help="only these arms, * standing for any text; the others are listed as not run")  # fmt: skip
     parser.add_argument("--teacher", type=Path, metavar="DIR", help="take the arm `teacher` from this checkpoint")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N",
-                        help="runs side by side, which share the CPU's cores or the GPU (1)")  # fmt: skip
+    add_jobs(parser, default=1)
     add_data_dir(parser)
     parser.add_argument("--cifar10h", type=Path, metavar="FILE",
                         help="cifar10h-counts.npy, which the study human-doubt measures by")  # fmt: skip
@@ -137,6 +133,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ship", type=Path, metavar="DIR",
                         help=f"record each role's run of seed {SHIPPED_SEED} and store it there, in float16 where "
                         "accuracy allows")  # fmt: skip
+    group = parser.add_argument_group("recipe", "set for all arms that do not say otherwise")
+    for entry in fields(Recipe):
+        if entry.name in SETTINGS:
+            add_recipe_option(group, entry)
     add_document(parser, "write the study's section of this file; without NAME, of all studies")
     add_device(parser)
     add_compile(parser)
@@ -151,8 +151,7 @@ def planned(study: Study, options: argparse.Namespace) -> list[Run]:
     """
     if study.analysis == HUMAN_LABELS and not options.cifar10h:
         raise StudyError("this study compares with people: give CIFAR-10H's cifar10h-counts.npy with --cifar10h")
-    settings = {name: getattr(options, name) for name in ("epochs", "batch_size", "learning_rate", "warmup")}
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
     return plan(
         study,
         options.runs_dir,
@@ -178,7 +177,7 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
     # Seed by seed, so that a study that is cut off has compared what it has.
     waiting = sorted((run for run in unique(runs) if not is_finished(run)), key=lambda run: run.recipe.seed)
     tell(f"{total} runs, {total - len(waiting)} of them finished already")
-    bar = EpochsBar(waiting)
+    bar = EpochsBar(list(waiting))
     started, all_work = time.perf_counter(), sum(map(work, waiting))
     running: dict[subprocess.Popen, Run] = {}
     failed: list[Run] = []

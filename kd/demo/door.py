@@ -1,4 +1,4 @@
-"""The door of the page: what a request must be like before Gradio sees it, and what browsers are told of every answer.
+"""The door of the page: what a request must be like before Gradio sees it, and what browsers are told each time.
 
 Left to itself, Gradio fetches any address that somebody names as a file, takes any number of uploads, lets one visitor
 fill the queue, and reads a message of any length. Here, at one place before all of its routes:
@@ -7,7 +7,7 @@ fill the queue, and reads a message of any length. Here, at one place before all
 - whatever a message names as a file is an upload of ours, or is replaced by one that does not exist, so that no
   address is ever fetched and the function that wanted the file says the sentence;
 - messages, uploads and open connections have limits, in all and for each visitor;
-- every answer carries the headers that a public page should have, and the page itself its own preview for links.
+- every response carries the headers that a public page should have, and the page itself its own preview for links.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ def behind_door(page: gr.Blocks) -> dict:
 
 
 class RefusalError(Exception):
-    """A request is not let in: the status of the answer, and the sentence in it."""
+    """A request is not let in: the status of the response, and the sentence in it."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -148,8 +148,8 @@ class Door:
                 await asyncio.wait_for(receive.drain(), DRAIN_SECONDS)
             # Gradio's front end shows the detail of a message that failed, and all the text of an upload that did.
             text = PlainTextResponse(str(refusal), refusal.status)
-            answer = text if route.startswith("upload") else JSONResponse({"detail": str(refusal)}, refusal.status)
-            await answer(scope, receive, send)
+            response = text if route.startswith("upload") else JSONResponse({"detail": str(refusal)}, refusal.status)
+            await response(scope, receive, send)
 
     async def answer_api(self, scope: Scope, receive: Receive, send: Send, route: str, address: str) -> None:
         """Let a request to Gradio's API in; a message without foreign files, from one who may stand in the queue."""
@@ -340,7 +340,7 @@ def replay(content: bytes, receive: Receive) -> Receive:
 
 
 def with_headers(send: Send) -> Send:
-    """A `send` that adds `HEADERS` to the answer."""
+    """A `send` that adds `HEADERS` to the response."""
 
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":

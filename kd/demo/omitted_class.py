@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import gradio as gr
-import numpy as np
 import torch
 from PIL import Image
 
@@ -19,6 +18,7 @@ from kd.demo.pictures import picture_url
 from kd.demo.stage_view import script
 from kd.demo.uploads import read_upload
 from kd.hub import Classifier
+from kd.inference import pixels_of
 from kd.photo import PhotoError, read_photo, to_network_size
 from kd.studies.ledger import read_studies
 from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, study_of
@@ -134,7 +134,7 @@ def answer_pictures(omitted: OmittedClass, seen: list[Image.Image]) -> list[dict
     Returns:
         For each {"picture": URL, "logits": {"student": [10], "control": [10], where it ships}}.
     """
-    pixels = torch.from_numpy(np.stack([np.array(image) for image in seen])).permute(0, 3, 1, 2).float() / 255
+    pixels = pixels_of(seen)
     logits = {name: network(pixels).tolist() for name, network in omitted.networks.items()}
     return [
         {"picture": picture_url(image), "logits": {name: rows[place] for name, rows in logits.items()}}

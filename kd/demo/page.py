@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from kd import checkpoint, cifar10
-from kd.demo.colours import stylesheet
+from kd.colours import stylesheet
 from kd.demo.crop import crop_value, question
 from kd.demo.crowd import NO_ANSWER, PHOTOS, QUEUE, SESSIONS, THREADS, cores, keep_no_free_memory
 from kd.demo.door import behind_door
@@ -226,14 +226,14 @@ def opener(trio: Trio) -> Callable:
     return or_problem(show_row)
 
 
-def or_problem(answer: Callable) -> Callable:
+def or_problem(handler: Callable) -> Callable:
     """The same function, whose sentence for the visitor becomes the stage's: a toast would vanish."""
 
-    @wraps(answer)
-    def answer_or_problem(*inputs):
+    @wraps(handler)
+    def handler_or_problem(*inputs):
         try:
-            return answer(*inputs)
+            return handler(*inputs)
         except gr.Error as error:
             return {"problem": error.message}
 
-    return answer_or_problem
+    return handler_or_problem

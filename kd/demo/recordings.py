@@ -83,6 +83,8 @@ def read_recorded(checkpoints: Path, examples: list[dict]) -> Recorded:
 
 def _is_whole(recording: dict[str, Tensor], classes: int) -> bool:
     """Whether the tensors are those of a recording: as many moments of each, an example and as many images a class."""
+    if recording["logits"].dim() < 2:
+        return False
     moments, images, *logits = recording["logits"].shape
     return (
         recording["logits"].dtype == torch.int8 and logits == [classes] and moments > 0

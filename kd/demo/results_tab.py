@@ -17,16 +17,15 @@ import gradio as gr
 from gradio.components.plot import PlotData
 from plotly.graph_objects import Figure
 
-from kd import checkpoint, cifar10
-from kd.demo import figures, study_figures
+from kd import checkpoint, cifar10, figures
 from kd.demo.crowd import TURNS
 from kd.demo.documents import document
-from kd.demo.study_figures import Drawing
 from kd.models import ROLE_NAMES, ROLES
 from kd.results import RESULTS, load_results, provenance, read_results, results_table
-from kd.studies.claims import Claim, claims
+from kd.studies.claims import Claim, told
+from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
-from kd.studies.report import is_short, study_table
+from kd.studies.report import study_table
 
 FIGURE_HEIGHT = 280  # pixels, of the figure beside a claim
 LESS_ON_PHOTOS = (
@@ -77,15 +76,13 @@ class Results:
             for path in study_files(self.checkpoints / STUDIES_FOLDER)
         }
         read = {path.stem: study for path, study in studies.items() if study}
-        told = self.attempt("the claims", lambda: claims(read)) or []
-        for claim in told:
+        found, others = self.attempt("the claims", lambda: told(read)) or ([], list(read.values()))
+        for claim in found:
             self.show_claim(claim)
-        claimed = {claim.study.study for claim in told}
-        for path, study in studies.items():
-            if study is None:
-                gr.Markdown(sentence(path.name))
-            elif study.study not in claimed and not is_short(study):
-                self.show_details(study, study.question)
+        for path in [path for path, study in studies.items() if study is None]:
+            gr.Markdown(sentence(path.name))
+        for study in others:
+            self.show_details(study, study.question)
         with gr.Accordion("Accuracy while training", open=False):
             histories = {role: self.history_of(role) for role in ROLES}
             curves = self.attempt("the training curves", lambda: plotted(figures.training_curves(histories)))
@@ -125,7 +122,7 @@ class Results:
 
     def drawings(self, study: MeasuredStudy) -> list[Drawing]:
         """The figures that a study's measurements allow."""
-        return self.attempt(f"{study.study}.json, its figures", lambda: study_figures.drawings_of(study)) or []
+        return self.attempt(f"{study.study}.json, its figures", lambda: drawings_of(study)) or []
 
     def history_of(self, role: str) -> list[dict]:
         """The epochs of a run that tell their accuracies; where others do not, the page says so."""

@@ -15,32 +15,31 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from kd import checkpoint, export
+from kd import checkpoint, cifar10, export
 from kd.checkpoint import MAX_SHARD_BYTES, write_atomically
 from kd.cifar10 import IMAGE_SIZE
-from kd.demo.colours import stylesheet
+from kd.colours import stylesheet
 from kd.demo.examples import RECORDED, read_examples
 from kd.demo.omitted_class import TAB, OmittedClass, game_view, read_omitted_class
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
 from kd.demo.results_tab import LESS_ON_PHOTOS, chip
 from kd.demo.stage_view import warning
-from kd.demo.study_figures import Drawing, drawings_of
 from kd.export import ExportError
-from kd.inference import TrainedNetwork, Trio
+from kd.inference import TrainedNetwork, Trio, pixels_of
 from kd.models import ROLES, first_layer
 from kd.out_of_class import FLOOR, packed
 from kd.results import read_results, results_table, training_sentences
 from kd.site.runtime import FILES, fetch_runtime
-from kd.studies.claims import claims
+from kd.studies.claims import told
+from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, MeasuredStudy, read_studies
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
-from kd.studies.report import is_short, study_table
+from kd.studies.report import study_table
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -184,9 +183,8 @@ def exported(checkpoint_folder: Path) -> tuple[bytes, float]:
     classifier = TrainedNetwork(*checkpoint.load(checkpoint_folder))  # the page's own are changed for answering
     content = export.with_float16_weights(export.to_onnx(classifier), classifier).SerializeToString()
     examples = read_examples(checkpoint_folder.parent, classifier.config["classes"])
-    pictures = np.stack([np.asarray(Image.open(path).convert("RGB")) for _, path in examples])
-    images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-    apart = (export.answering(content)(images) - classifier(images)).abs().max().item()
+    images = pixels_of([Image.open(path).convert("RGB") for _, path in examples])
+    apart = (export.loaded(content)(images) - classifier(images)).abs().max().item()
     if not apart <= MAX_APART:  # true for NaN as well
         raise ExportError(f"{checkpoint_folder} cannot be exported in half precision: logits change by {apart:.2g}")
     return content, apart
@@ -268,16 +266,15 @@ def results_of(checkpoints: Path, folder: Path) -> str:
 
     results, studies = read_results(checkpoints), read_studies(checkpoints)
     table = scrollable(markdown().render(results_table(results))) if results else ""
-    parts = ["<h2>Results</h2>", f"<p>{LESS_ON_PHOTOS}</p>", table] if results else []
-    told = claims(studies)
-    for claim in told:
+    of_cifar10 = results and results["data"]["name"] == cifar10.NAME
+    less = f"<p>{LESS_ON_PHOTOS}</p>" if of_cifar10 else ""
+    parts = ["<h2>Results</h2>", less, table] if results else []
+    found, others = told(studies)
+    for claim in found:
         drawn = drawings_of(claim.study)
         parts += [f"<p>{chip(claim)}</p>", *(image_of(claim.study, drawing) for drawing in drawn[:1])]
         parts.append(details(claim.study, "Details", drawn[1:]))
-    claimed = {claim.study.study for claim in told}
-    for study in studies.values():
-        if study.study not in claimed and not is_short(study):
-            parts.append(details(study, study.question, drawings_of(study)))
+    parts += [details(study, study.question, drawings_of(study)) for study in others]
     return "\n".join(parts)
 
 

@@ -57,6 +57,13 @@ def claims(studies: Mapping[str, MeasuredStudy]) -> list[Claim]:
     return found
 
 
+def told(studies: Mapping[str, MeasuredStudy]) -> tuple[list[Claim], list[MeasuredStudy]]:
+    """What a page shows of the studies: their claims, and the others whose runs are long enough."""
+    found = claims(studies)
+    claimed = {claim.study.study for claim in found}
+    return found, [study for study in studies.values() if study.study not in claimed and not is_short(study)]
+
+
 def teaching_helps(study: MeasuredStudy) -> Claim | None:
     """Whether the distilled student is more often right than the student alone."""
     for found in judged(study.comparisons):

@@ -82,6 +82,8 @@ def epochs_sentences(study: MeasuredStudy) -> list[str]:
     told, longest = [], max(found["student"])
     for epochs, by_seed in sorted(found["distilled"].items()):
         seeds = [seed for seed in by_seed if all(seed in schedule for schedule in found["student"].values())]
+        if not seeds:
+            continue
         needed = [
             epochs_for(by_seed[seed], {each: found["student"][each][seed] for each in found["student"]})
             for seed in seeds

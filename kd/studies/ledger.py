@@ -138,6 +138,7 @@ def from_json(content: dict) -> MeasuredStudy:
         raise ValueError(f"it is of version {content['schema']}, this program reads version {SCHEMA}")
     kinds = {"study": str, "question": str, "data": dict, "machine": str, "versions": dict, "command": str}
     _check(content, kinds, "the study")
+    _check(content["data"], {"name": str} | ({"images": int} if content["measured_on"] == "test" else {}), "its data")
     metric = {"test": "accuracy", "validation": "validation_accuracy"}[content["measured_on"]]
     arms: list[MeasuredArm] = []
     for stored in content["arms"]:

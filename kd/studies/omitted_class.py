@@ -145,5 +145,5 @@ def _comparable(recipe: dict) -> object:
     """A recipe with the fields that were added after it; as it stands where it has fields that are gone."""
     try:
         return from_config(recipe)
-    except (RecipeError, TypeError):
+    except (RecipeError, TypeError, KeyError):
         return recipe

@@ -21,13 +21,14 @@ _COLUMNS = {
 
 _OF_VALIDATION = ("validation_accuracy", "corrupted_accuracy")
 
+SHORT_RUNS_OF = "original"  # the recipe of which few epochs show little
 _NAMED_AT_MOST = 3  # arms trained alike; of more, their number is told
 
 
 def is_short(study: MeasuredStudy) -> bool:
-    """Whether no student had more than 8 epochs of the recipe `original`: such runs are not shown on the page."""
+    """Whether no student had more than 8 epochs of `SHORT_RUNS_OF`: such runs are not shown on the page."""
     runs = [(arm.recipe["name"], run) for arm in study.arms if arm.role != "teacher" for run in arm.runs]
-    return all(name == "original" and run["epochs_done"] <= 8 for name, run in runs)
+    return all(name == SHORT_RUNS_OF and run["epochs_done"] <= 8 for name, run in runs)
 
 
 def study_table(study: MeasuredStudy) -> str:

@@ -79,6 +79,7 @@ stage.views.push({
 
 const counts = { classes: inWords(stage.classes.length), others: inWords(stage.classes.length - 1), nats: Math.log(stage.classes.length).toFixed(3) };
 for (const node of element.querySelectorAll("[data-count]")) node.textContent = counts[node.dataset.count];
+for (const role of ROLES) for (const heading of element.querySelectorAll(`th.${role}`)) heading.textContent = stage.names[role];
 
 for (const build of [buildTemperature, buildChart, buildAnswers, buildMeasures, buildSentence, buildPhoto, buildExamples, buildPulls, buildWords, buildSaving, buildRecordings, buildTour]) {
   build(stage);

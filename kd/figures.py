@@ -6,7 +6,7 @@ light and dark alike. Series go out as lists: NumPy arrays would be packed as ba
 
 import plotly.graph_objects as go
 
-from kd.demo.colours import ROLE_COLOURS
+from kd.colours import ROLE_COLOURS
 from kd.models import ROLE_NAMES
 
 MARGINS = {"l": 60, "r": 20, "t": 30, "b": 50}  # pixels

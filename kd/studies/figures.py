@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from kd.demo.colours import ROLE_COLOURS
-from kd.demo.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, styled
+from kd.colours import ROLE_COLOURS
+from kd.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, styled
 from kd.models import ROLE_NAMES
 from kd.studies.declared import STUDENT
 from kd.studies.findings import accuracy_by_epochs, trials
