@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from kd.cifar10 import open_cifar10
-from kd.dataset import OWN, DataSet
+from kd.cifar10 import FOLDER, open_cifar10
+from kd.dataset import OWN, DataError, DataSet
 from kd.digits import open_digits
 from kd.folder import open_folder
 
+PICTURES = (".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 DIGITS = "digits"  # what it says for scikit-learn's
 
 
@@ -15,9 +16,15 @@ def is_folder_of_pictures(data_dir: str | Path) -> bool:
     return (Path(data_dir) / "train").is_dir()
 
 
+def picture_in_a_folder(data_dir: Path) -> Path | None:
+    """A picture in a folder of `data_dir`, by its name; None where there is none."""
+    inside = (path for folder in sorted(data_dir.glob("*/")) for path in folder.iterdir())
+    return next((path for path in inside if path.suffix.lower() in PICTURES), None)
+
+
 def is_cifar10(data_dir: str | Path) -> bool:
     """Whether `--data-dir` names CIFAR-10, or an empty place to download it to."""
-    return str(data_dir) != DIGITS and not is_folder_of_pictures(data_dir)
+    return not is_folder_of_pictures(data_dir) and str(data_dir) != DIGITS
 
 
 def recipe_defaults(data_dir: str | Path) -> dict[str, object]:
@@ -36,8 +43,13 @@ def open_data(data_dir: str | Path, image_size: int, strict: bool = False) -> Da
     Raises:
         DataError: a file is missing, damaged or foreign, or there are no images of that size.
     """
-    if str(data_dir) == DIGITS:
-        return open_digits(image_size)
     if is_folder_of_pictures(data_dir):
         return open_folder(Path(data_dir), image_size, strict)
+    if str(data_dir) == DIGITS:
+        return open_digits(image_size)
+    if (unsorted := picture_in_a_folder(Path(data_dir))) and not (Path(data_dir) / FOLDER).is_dir():
+        raise DataError(
+            f"{unsorted} looks like a picture of a class, but {data_dir} has no train/: put the folders of the classes "
+            f"into {Path(data_dir) / 'train'}, or name the place for CIFAR-10 with --data-dir"
+        )
     return open_cifar10(data_dir, image_size)

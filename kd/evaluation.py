@@ -36,11 +36,13 @@ def predict(
         network: put into evaluation mode for the purpose, and back into its former mode.
         images: uint8, (N, 3, H, W), on the network's device.
         normalisation: that of the network's training.
+        batch_size: images at once where they are 32 x 32; of larger ones as many as have as many pixels.
         precision: what it computes in, float32 or bfloat16.
 
     Returns:
         float32, (N, K), on the CPU.
     """
+    batch_size = max(1, batch_size * 32**2 // images[0, 0].numel())
     was_training = network.training
     network.eval()
     try:

@@ -19,7 +19,9 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +31,7 @@ import torch
 from tqdm import tqdm
 
 from kd.checkpoint import MAX_CLASSES, write_json
+from kd.cifar10 import NAME
 from kd.dataset import SPLIT_SEED, DataError, DataSet, LabelledImages, Normalisation, mean_and_spread
 from kd.photo import PhotoError, read_photo, to_network_size
 
@@ -58,26 +61,27 @@ def open_folder(folder: Path, image_size: int, strict: bool = False) -> DataSet:
     try:
         pack = _packed(folder, classes, listing, image_size)
         described = json.loads((pack / "pack.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"the pictures in {folder} cannot be packed ({error})") from error
-    _tell(folder, described["left_out"], strict)
-    normalisation = Normalisation(**described["normalisation"])
+        left_out, normalisation = dict(described["left_out"]), Normalisation(**described["normalisation"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(
+            f"the pictures in {folder} cannot be packed ({error}): delete {folder / PACKED}, and they are packed anew"
+        ) from error
+    _tell(folder, left_out, strict)
 
     def read(part: str) -> LabelledImages:
         labels, digest = described["parts"][part]["labels"], described["parts"][part]["sha256"]
         shape = (len(labels), 3, image_size, image_size)
         try:
-            # "c": torch asks for memory that can be written to; what is written would stay out of the file.
-            pixels = np.memmap(pack / part, np.uint8, "c", shape=shape)
+            pixels = _mapped(pack / part, shape)
         except (OSError, ValueError) as error:
             raise DataError(f"{pack / part} cannot be read ({error}): delete {pack}, and it is packed anew") from error
-        description = {"name": folder.resolve().name, "part": part, "images": len(labels), "sha256": digest}
-        if described["left_out"]:
-            description["left_out"] = len(described["left_out"])
+        name = folder.resolve().name
+        name += " (a folder)" if name == NAME else ""  # which means the data set itself
+        description = {"name": name, "part": part, "images": len(labels), "sha256": digest}
+        if left_out:
+            description["left_out"] = len(left_out)
         block = BLOCK if pixels.nbytes > IN_MEMORY * memory_bytes() else None
-        return LabelledImages(
-            torch.from_numpy(pixels), torch.tensor(labels), description, None, classes, normalisation, block
-        )
+        return LabelledImages(pixels, torch.tensor(labels), description, None, classes, normalisation, block)
 
     return DataSet(classes, lambda: (read("train"), read("val")), lambda: read("test"))
 
@@ -95,6 +99,8 @@ def memory_bytes() -> int:
 
 def _classes(folder: Path) -> tuple[str, ...]:
     """The names of the classes, sorted; raises DataError where they cannot be classes."""
+    if (folder / "validation").is_dir():
+        raise DataError(f"rename {folder / 'validation'} to val: else pictures of {folder / 'train'} would validate")
     found = {part: _subfolders(folder / part) for part in PARTS if (folder / part).is_dir()}
     names = found["train"]
     by_case: dict[str, str] = {}
@@ -128,9 +134,9 @@ def _parted(folder: Path, classes: tuple[str, ...]) -> Listing:
     missing = [part for part in SHARES if not (folder / part).is_dir()]
     for label, name in enumerate(classes):
         for part in (part for part in PARTS if part not in missing):
-            inside = os.scandir(folder / part / name)
-            files = sorted(f"{part}/{name}/{entry.name}" for entry in inside
-                           if entry.is_file() and not entry.name.startswith("."))  # fmt: skip
+            inside = os.walk(folder / part / name, followlinks=True)
+            files = sorted((Path(where) / file).relative_to(folder).as_posix() for where, _, names in inside
+                           for file in names if not file.startswith("."))  # fmt: skip
             if not files:
                 raise DataError(f"the class {name} is empty: {folder / part / name} holds no file")
             if part == "train" and missing:
@@ -164,7 +170,7 @@ def _tell(folder: Path, left_out: dict[str, str], strict: bool) -> None:
     text = "\n".join(lines)
     if strict:
         raise DataError(f"{len(left_out)} pictures cannot be read:\n{text}")
-    tqdm.write(f"{len(left_out)} pictures are left out, since they cannot be read:\n{text}")
+    tqdm.write(f"{len(left_out)} pictures are left out, since they cannot be read:\n{text}", file=sys.stderr)
 
 
 # The pack
@@ -180,7 +186,7 @@ def _packed(folder: Path, classes: tuple[str, ...], listing: Listing, image_size
         content = _content_digest(folder, listing)
         write_json(note, {"content": content})
     pack = home / f"{content[:16]}-{image_size}"
-    if not (pack / "pack.json").is_file():
+    if not (pack / "pack.json").is_file() or _readable_by_now(pack, folder, image_size):
         staging = Path(tempfile.mkdtemp(dir=home, suffix=".tmp"))
         try:
             _write_pack(staging, folder, classes, listing, image_size)
@@ -190,6 +196,21 @@ def _packed(folder: Path, classes: tuple[str, ...], listing: Listing, image_size
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return pack
+
+
+def _readable_by_now(pack: Path, folder: Path, image_size: int) -> bool:
+    """Whether a picture that was left out can be read today: a disk was away, or a reader has been installed."""
+    left_out = json.loads((pack / "pack.json").read_text("utf-8"))["left_out"]
+    return any(not isinstance(picture, str) for picture in _decoded(folder, list(left_out), image_size))
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
+    """The pixels in a file, (N, 3, SIZE, SIZE), mapped to be read alone: others would count as memory that is taken.
+
+    What writes to them ends the process.
+    """
+    with warnings.catch_warnings(action="ignore"):  # PyTorch warns of just that
+        return torch.from_numpy(np.memmap(path, np.uint8, "r", shape=shape))
 
 
 def _home(folder: Path) -> Path:
@@ -218,8 +239,11 @@ def _content_digest(folder: Path, listing: Listing) -> str:
     digest = hashlib.sha256()
     for part, files in listing.items():
         for name, label in tqdm(files, desc=f"reading {part}", unit="img", leave=False, disable=None):
-            with open(folder / name, "rb") as file:
-                own = hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                with open(folder / name, "rb") as file:
+                    own = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:  # it is named and left out when it is decoded
+                own = str(error.errno)
             digest.update(f"{part}\0{name}\0{label}\0{own}\n".encode(errors="replace"))
     return digest.hexdigest()
 
@@ -241,11 +265,14 @@ def _write_pack(pack: Path, folder: Path, classes: tuple[str, ...], listing: Lis
                 names.append(name)
         if empty := set(range(len(classes))) - set(labels):
             name = classes[min(empty)]
-            why = next(why for file, why in left_out.items() if file.split("/")[1] == name)
-            raise DataError(f"no picture of the class {name} in {folder / part} can be read: {why}")
+            file, why = next((file, why) for file, why in left_out.items() if file.split("/")[1] == name)
+            raise DataError(
+                f"no picture of the class {name} is left for {part}: {folder / file} cannot be read ({why}). "
+                "Replace it, or take it away"
+            )
         parts[part] = {"names": names, "labels": labels, "sha256": digest.hexdigest()}
     shape = (len(parts["train"]["labels"]), 3, image_size, image_size)
-    training = torch.from_numpy(np.memmap(pack / "train", np.uint8, "c", shape=shape))
+    training = _mapped(pack / "train", shape)
     described = {
         "classes": classes,
         "normalisation": mean_and_spread(training)._asdict(),
@@ -261,7 +288,7 @@ def _decoded(folder: Path, names: list[str], image_size: int) -> Iterator[bytes 
     def decode(name: str) -> bytes | str:
         try:
             seen = to_network_size(read_photo(folder / name), image_size=image_size)
-        except PhotoError as error:
+        except (PhotoError, OSError) as error:
             return str(error)
         return np.ascontiguousarray(np.asarray(seen, np.uint8).transpose(2, 0, 1)).tobytes()
 

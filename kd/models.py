@@ -210,14 +210,15 @@ def load_body(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
     """
     own = network.state_dict()
     last = [name for name, _ in network.named_parameters()][-1].rpartition(".")[0] + "."
-    unfit = [name for name in own if name not in tensors or own[name].shape != tensors[name].shape]
+    needed = [name for name in own if name in tensors or not name.endswith("num_batches_tracked")]  # which is young
+    unfit = [name for name in needed if name not in tensors or own[name].shape != tensors[name].shape]
     foreign = sorted(tensors.keys() - own.keys())
     if wrong := [name for name in unfit if not name.startswith(last)] or foreign:
         raise NetworkError(
             f"{wrong[0]} and {len(wrong) - 1} others are missing, of another shape or foreign: these are the weights "
             "of another network, or of another --stem"
         )
-    network.load_state_dict({name: tensors[name] for name in own if name not in unfit}, strict=False)
+    network.load_state_dict({name: tensors[name] for name in needed if name not in unfit}, strict=False)
     return unfit
 
 
@@ -236,11 +237,16 @@ def count_macs(architecture: str, stem: str, early: bool = False, classes: int =
     Raises:
         NetworkError: as of `build`; or the network cannot see such an image, or does not answer with logits.
     """
-    with torch.device("meta"):  # shapes are enough
-        network = build(architecture, stem, classes).eval()
-        if early:
-            downsample_early(network, True)
-        image = torch.empty(1, 3, image_size, image_size)
+    try:
+        with torch.device("meta"):  # shapes are enough
+            network = build(architecture, stem, classes)
+    except (NotImplementedError, RuntimeError):  # some compute with numbers while they are built
+        with torch.random.fork_rng([]):
+            network = build(architecture, stem, classes).to("meta")
+    network.eval()
+    if early:
+        downsample_early(network, True)
+    image = torch.empty(1, 3, image_size, image_size, device="meta")
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             logits = network(image)

@@ -107,6 +107,11 @@ class Teachers(nn.Module):
         self.classes = teachers[0].classes
         self.temperature, self.weights = temperature, [weight / sum(weights) for weight in weights]
 
+    def compile(self, *arguments: object, **keywords: object) -> None:
+        """Compile each teacher: they are asked one by one."""
+        for teacher in self.teachers:
+            teacher.compile(*arguments, **keywords)
+
     def logits_in(self, epoch: int, folder: Sequence[Path | None] | None) -> "MeanLogits":
         """Their logits of an epoch's views (from 0), each teacher's own kept in a folder of its own."""
         folders = folder or [None] * len(self.teachers)

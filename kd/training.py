@@ -101,7 +101,8 @@ def train(
 
     for epoch in range(len(history), recipe.epochs):
         early = epoch < recipe.early_epochs
-        downsample_early(network, early)
+        if recipe.early_epochs:  # a network that somebody brings may have such a stride of its own
+            downsample_early(network, early)
         progress = Progress(recipe, history, len(training), hidden=processes.rank > 0)
         cached = teacher.logits_in(epoch, logits_dir) if teacher else None
         measured = train_epoch(

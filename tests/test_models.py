@@ -18,6 +18,7 @@ from kd.models import (
     count_parameters,
     downsample_early,
     fuse_norms,
+    load_body,
     stem_responses,
 )
 
@@ -159,6 +160,18 @@ def test_a_network_of_torchvision_or_timm_has_a_logit_for_each_class(name):
 def test_what_is_no_classification_network_is_refused(name, message):
     with pytest.raises(NetworkError, match=message):
         build(name, "imagenet")
+
+
+def test_a_network_that_computes_while_it_is_built_leaves_the_random_numbers_alone():
+    before = torch.random.get_rng_state()
+    assert count_macs("regnet_y_400mf", "imagenet") > 1e6
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_weights_from_before_norms_counted_their_batches_fit():
+    network = build("convnet-4", "imagenet")
+    older = {name: tensor for name, tensor in network.state_dict().items() if "num_batches_tracked" not in name}
+    assert load_body(network, older) == []
 
 
 def test_a_network_that_cannot_see_such_images_is_refused():

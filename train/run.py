@@ -268,7 +268,13 @@ def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
             f"--start-from {folder} holds a {config['architecture']} with the stem {config['stem']}, this run trains "
             f"a {architecture} with the stem {recipe.stem}: name another checkpoint, or pass --stem {config['stem']}"
         )
-    network.load_state_dict(trained.state_dict())
+    try:
+        network.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise TrainingError(
+            f"--start-from {folder} knows {len(config['classes'])} classes, and these data have others: give its "
+            f"weights by --weights {folder}, and its last layer begins anew"
+        ) from error
     return {
         "epochs_done": checkpoint.epochs_before(config) + config["epochs_done"],
         **{key: config[key] for key in ("recipe", "weights", "machine")},

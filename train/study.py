@@ -41,7 +41,13 @@ from train.halve import halve
 from train.options import add_compile, add_data_dir, add_device, add_document, add_jobs, add_recipe_option, add_seeds
 
 POLL_SECONDS = 0.2
-SETTINGS = ("epochs", "batch_size", "learning_rate", "warmup")  # fields that a study may set for all its arms
+SETTINGS = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "warmup",
+    "image_size",
+)  # fields that a study may set for all its arms
 SHIPPED_SEED = 0  # fixed beforehand: no run is chosen
 _count_macs = functools.cache(count_macs)  # which builds a network each time
 

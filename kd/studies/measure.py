@@ -59,7 +59,13 @@ def summarise(
     asked_runs = [run for run in runs if run.folder in asked]
     on_test = study.measured_on == "test"
     on_validation = study.analysis == HUMAN_LABELS or (on_test and any(run.arm.omitted_class for run in fresh))
-    data_set = open_data(data_dir, (runs[0].recipe if runs else Recipe).image_size)
+    sizes = {run.recipe.image_size for run in runs} or {Recipe.image_size}
+    if len(sizes) > 1:
+        raise StudyError(
+            f"the runs see images of {' and '.join(map(str, sorted(sizes)))} pixels, and are measured side by side on "
+            "images of one size: name another --teacher or --image-size"
+        )
+    data_set = open_data(data_dir, *sizes)
     test = data_set.test() if on_test else None
     validation = data_set.split()[1] if on_validation else None
     test_logits = {run.folder: evaluation.logits_of(run.folder, test, device) for run in asked_runs} if test else {}

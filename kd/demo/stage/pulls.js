@@ -94,7 +94,7 @@ function buildPulls(stage) {
       ({ file } = value);
       labelSelect.disabled = value.example !== null;
       $("#label-source").textContent = value.example
-        ? "This is CIFAR-10's label."
+        ? "This is the data set's label."
         : "Your photo has no label: the teacher's answer stands in until you choose one.";
       $("#soft-weight").textContent = value.soft_weight;
       startAgain();
