@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
 INPUT, OUTPUT = "images", "logits"
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+PACKAGES = ("onnx", "onnxscript", "onnxruntime", "markdown_it")
 METADATA = "metadata.json"  # inside a .pt2, where `metadata` stands
 BATCH = 250  # images that go through a network at once when it is compared
 
@@ -47,8 +47,8 @@ def require_packages() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise ExportError(
-            f"ONNX needs {', '.join(missing)}: install the extra `export` with pip install '.[export]', "
-            "or choose --format pt2, which needs PyTorch alone"
+            f"ONNX needs {', '.join(missing)}: install the extra `export` with pip install '.[export]'; of one network "
+            "--format pt2 needs PyTorch alone"
         )
 
 

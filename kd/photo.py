@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 from kd.cifar10 import IMAGE_SIZE
 
 MAX_FILE_BYTES = 25_000_000
-# Width times height, judged from the header before anything is decoded: of a JPEG, which is decoded at a reduced scale
-# and so in a fraction of the time and memory, and of all else, which is decoded whole.
+# Width times height, judged from the header before anything is decoded: of a JPEG, which beyond the second is decoded
+# at a reduced scale and so in a fraction of the time and memory, and of all else, which is decoded whole.
 MAX_REDUCED_PIXELS, MAX_PIXELS = 120_000_000, 16_000_000
 # What phones make beyond that, bounded by the memory that one photo takes (measured with Pillow 12.3 and libheif 1.21).
 # A JPEG in several scans, as a progressive one, is decoded at a reduced scale too, but its coefficients are all kept:
@@ -23,7 +23,6 @@ MAX_SCANS = 64  # of a JPEG of `MAX_PIXELS`, each a pass over the whole image; t
 MAX_SEGMENTS = 1000  # of a JPEG before its first scan; photos have some dozens
 MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pillow reads it number by number
 ENOUGH = 4_000_000  # pixels; a larger image is shrunk as soon as it is decoded, so that all else costs little
-DRAFT = 512  # pixels a side that are left of a JPEG at least, more than twice what any network sees
 REDUCED_GAIN = 8  # as many times more pixels of a JPEG are decoded in the same time at a reduced scale
 try:
     import pi_heif  # pillow-heif without its encoder, which is GPL
@@ -51,8 +50,8 @@ def read_photo(path: str | Path) -> Image.Image:
     """Read an image file of nearly any kind as upright RGB.
 
     The camera's orientation (EXIF) is applied, transparency is laid on white, 16- and 32-bit
-    greys are scaled to 8 bits instead of clipped, of an animation the first frame is taken, a JPEG is
-    decoded at a reduced scale where that is enough, and whatever else is large is shrunk.
+    greys are scaled to 8 bits instead of clipped, of an animation the first frame is taken, a very large JPEG is
+    decoded at a reduced scale, and whatever else is large is shrunk.
 
     Returns:
         A Pillow image, mode RGB, at most `ENOUGH` pixels.
@@ -75,7 +74,7 @@ def read_photo(path: str | Path) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_size(image, content)
-            image.draft("RGB", (DRAFT, DRAFT))
+            _reduce(image)
             ImageOps.exif_transpose(image, in_place=True)
             return _as_rgb(image)
     except PhotoError:
@@ -88,6 +87,15 @@ def read_photo(path: str | Path) -> Image.Image:
         ) from error
     except Exception as error:  # a damaged file can raise nearly anything in a decoder
         raise PhotoError("The image is damaged or cut off. Please choose another file.") from error
+
+
+def _reduce(image: Image.Image) -> None:
+    """Have a JPEG of more than `MAX_PIXELS` decoded at a scale of 1/2, 1/4 or 1/8; browsers would decode it whole."""
+    pixels, factor = image.width * image.height, 2
+    while factor < 8 and pixels > factor**2 * ENOUGH:
+        factor *= 2
+    if pixels > MAX_PIXELS:
+        image.draft("RGB", (image.width // factor, image.height // factor))
 
 
 def _check_size(image: Image.Image, content: bytes) -> None:

@@ -1,5 +1,7 @@
 """Pictures drawn for the tests: folders of small ones, each class mostly of one colour; photos of every shape."""
 
+import itertools
+import random
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +17,21 @@ SIZES = {
 }  # fmt: skip
 
 
+KINDS = [
+    ("RGB", ".png"), ("RGB", ".jpg"), ("RGB", ".webp"), ("RGB", ".gif"), ("RGB", ".bmp"), ("RGBA", ".png"),
+    ("LA", ".png"), ("L", ".jpg"),
+]  # fmt: skip
+
+
 def draw_pictures(folder: Path, parts: dict[str, int], side: int = 24) -> Path:
     """Write as many pictures of each class to each part, of several sizes and formats; no two are alike."""
-    random = np.random.default_rng(1)
+    draw = np.random.default_rng(1)
     for part, count in parts.items():
         for name, channel in COLOURS.items():
             (folder / part / name).mkdir(parents=True)
             for number in range(count):
-                height, width = side + random.integers(0, 20, 2)
-                pixels = random.integers(0, 90, (height, width, 3), dtype=np.uint8)
+                height, width = side + draw.integers(0, 20, 2)
+                pixels = draw.integers(0, 90, (height, width, 3), dtype=np.uint8)
                 pixels[..., channel] += 120
                 form = FORMATS[number % len(FORMATS)]
                 Image.fromarray(pixels).save(folder / part / name / f"{number}.{form}")
@@ -32,25 +40,22 @@ def draw_pictures(folder: Path, parts: dict[str, int], side: int = 24) -> Path:
 
 def picture(size, mode="RGB", seed=0):
     """Blobs of colour with noise, sharp edges and, where the mode has it, transparency of every degree."""
-    random = np.random.default_rng(seed)
+    draw = np.random.default_rng(seed)
     width, height = size
     channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode]
-    blobs = Image.fromarray(random.integers(0, 256, (6, 8, 4), dtype=np.uint8), "RGBA").resize(size)
-    pixels = np.asarray(blobs).astype(float) + random.normal(0, 30, (height, width, 4))
+    blobs = Image.fromarray(draw.integers(0, 256, (6, 8, 4), dtype=np.uint8), "RGBA").resize(size)
+    pixels = np.asarray(blobs).astype(float) + draw.normal(0, 30, (height, width, 4))
     pixels[height // 3 : height // 2, width // 4 : width // 2, :3] = 255
     pixels = pixels.clip(0, 255).astype(np.uint8)[..., 4 - channels :]
     return Image.fromarray(pixels[..., 0] if channels == 1 else pixels, mode)
 
 
 def fifty_pictures(folder):
-    """Fifty image files of all kinds that a browser reads."""
-    kinds = [
-        ("RGB", ".png"), ("RGB", ".jpg"), ("RGB", ".webp"), ("RGBA", ".png"), ("LA", ".png"), ("L", ".jpg"),
-        ("RGB", ".bmp"),
-    ]  # fmt: skip
+    """Fifty image files of all kinds that a browser reads, in any size: first a large photo as phones make them."""
     sizes = [*SIZES.values(), (3000, 2200)]
-    for number in range(50):
-        mode, suffix = kinds[number % len(kinds)]
+    drawn = list(itertools.product(KINDS, sizes))
+    random.Random(0).shuffle(drawn)
+    for number, ((mode, suffix), size) in enumerate([(("RGB", ".jpg"), (4000, 3000)), *drawn[:49]]):
         path = folder / f"{number}{suffix}"
-        picture(sizes[number % len(sizes)], mode, seed=number).save(path)
+        picture(size, mode, seed=number).save(path)
         yield path

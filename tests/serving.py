@@ -92,8 +92,6 @@ class FileServer(http.server.ThreadingHTTPServer):
 
 
 class _Files(http.server.SimpleHTTPRequestHandler):
-    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {".mjs": "text/javascript"}
-
     def __init__(self, further_headers: dict[str, str], *arguments: object, **settings: object) -> None:
         self.further_headers = further_headers
         super().__init__(*arguments, **settings)

@@ -395,6 +395,33 @@ def test_another_square_of_a_photo_is_answered_as_on_the_server(visit_site, answ
     assert apart(page, answering(tmp_path / "photo.png", None)) < 0.05
 
 
+@pytest.mark.parametrize("overtaken_by", ["an example", "a photo"])
+def test_a_square_that_was_overtaken_keeps_no_later_one_from_being_answered(
+    visit_site, tmp_path, overtaken_by
+):
+    picture((300, 200)).save(tmp_path / "photo.png")
+    page = visit_site()
+    page.evaluate(
+        """() => {
+            const send = Worker.prototype.postMessage;
+            Worker.prototype.postMessage = function (message) {
+                if (!window.deaf || message.ask === undefined) send.call(this, message);
+            };
+        }"""
+    )
+    upload(page, tmp_path / "photo.png")
+    page.evaluate("window.deaf = true")
+    page.locator("#seen").focus()
+    page.keyboard.press("+")
+    page.wait_for_timeout(300)  # until the square has been asked for
+    page.evaluate("window.deaf = false")
+    if overtaken_by == "an example":
+        choose_example(page, CLASSES.index("deer"))
+    upload(page, EXAMPLES / "cat.png")
+    page.locator("#seen").focus()
+    answered_anew(page, lambda: page.keyboard.press("+"))
+
+
 def test_a_link_shows_its_example_at_its_temperature(visit_site):
     page = visit_site("?example=truck&T=3.50")
     assert example_shown(page) == "truck"
@@ -458,6 +485,9 @@ def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_s
     assert "no photo leaves it" in page.locator("#networks").inner_text()
     elsewhere = FileServer(site)
     page.evaluate("address => fetch(address, { mode: 'no-cors' }).catch(() => {})", elsewhere.address)
+    # A worker, in which the networks and somebody else's runtime are, is bound by the same policy.
+    refused = "address => fetch(address, { mode: 'no-cors' }).then(() => false, () => true)"
+    assert page.workers and all(worker.evaluate(refused, elsewhere.address) for worker in page.workers)
     elsewhere.stop()
     assert elsewhere.sent == 0
 
@@ -596,6 +626,21 @@ def test_the_folder_is_a_static_space_of_files_that_plain_git_takes(site):
     page = (site / "index.html").read_text("utf-8")
     assert "Test accuracy" in page or "test accuracy" in page
     assert 'src="figures/main-accuracy.svg"' in page and "<!-- " not in page.split("</head>")[1]
+
+
+def test_a_folder_of_git_is_written_to_and_stays_whole_where_the_page_cannot_be_written_anew(
+    site, networks, tiny, tmp_path, monkeypatch
+):
+    folder = tmp_path / "space"
+    (folder / ".git").mkdir(parents=True)
+    (folder / ".git" / "config").write_text("mine")
+    main(["--site", str(folder), "--checkpoints", str(networks)])
+    assert ".git" not in (folder / "service-worker.js").read_text("utf-8")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="install Node.js"):
+        main(["--site", str(folder), "--checkpoints", str(networks)])
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_folder_with_other_files_is_left_alone(site, networks, tmp_path):

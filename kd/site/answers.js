@@ -2,13 +2,20 @@
 
 const NO_WORKER = "The networks could not be started. Please check the connection and try again.";
 
+// A worker from a blob has the policy of the page that makes it (index.html): from the address of a file it would have
+// that of the file server's headers, which may be none.
+function workerOf(address) {
+  const script = URL.createObjectURL(new Blob([`import ${JSON.stringify(address)};`], { type: "text/javascript" }));
+  return new Worker(script, { type: "module" });
+}
+
 // runtime: {parts, bytes}, and networks: {role: {parts, bytes}}, as networks.js takes them.
 // groups: lists of roles; those of the first are fetched together, all others when it is there.
 // changed: called without arguments whenever there is more to tell.
 export function networksOf(runtime, networks, groups, changed) {
   const roles = groups.flat();
   const total = [runtime, ...Object.values(networks)].reduce((sum, { bytes }) => sum + bytes, 0);
-  let worker = null, received = {}, ready = new Set(), problems = {};
+  let worker = null, received = {}, ready = new Set(), problems = {}, all = false; // all: whether the others were asked for
   let question = null, asked = 0; // {ask, pixels, answers: {role: {logits, milliseconds}}, done}
 
   function tell() {
@@ -32,7 +39,10 @@ export function networksOf(runtime, networks, groups, changed) {
     }
     if (data.ready || data.failed) {
       const [first, ...others] = groups, settled = (role) => ready.has(role) || role in problems;
-      if (first.includes(data.ready ?? data.failed) && first.every(settled)) others.forEach(load);
+      if (!all && first.every(settled)) {
+        all = true;
+        others.forEach(load);
+      }
     }
     changed();
   }
@@ -46,8 +56,8 @@ export function networksOf(runtime, networks, groups, changed) {
     // Fetch the networks, or fetch and start them anew after a problem.
     start() {
       worker?.terminate();
-      [received, ready, problems] = [{}, new Set(), {}];
-      worker = new Worker(new URL("./networks.js", import.meta.url), { type: "module" });
+      [received, ready, problems, all] = [{}, new Set(), {}, false];
+      worker = workerOf(new URL("./networks.js", import.meta.url));
       worker.onmessage = hear;
       worker.onerror = () => {
         for (const role of roles) problems[role] ??= NO_WORKER;

@@ -50,7 +50,7 @@ SCRIPTS = (
 )  # fmt: skip
 PAGE, GAME, SERVICE_WORKER, RECORDINGS = "index.html", "game.html", "service-worker.js", "recordings.json"
 NETWORKS, RUNTIME, FIGURES = "networks", "runtime", "figures"  # folders; all of these are written anew each time
-WEB_ASSEMBLY = FILES[-1]  # the runtime's large file
+SCRIPTS_OF_RUNTIME, WEB_ASSEMBLY = list(FILES.values())[:-1], list(FILES.values())[-1]  # the last is large
 MAX_APART = 0.05  # of any logit of the examples between a network and its export
 
 
@@ -68,18 +68,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         OSError: the folder cannot be written to.
     """
     export.require_packages()
-    make_room(folder)
-    with tempfile.TemporaryDirectory() as place:
-        fetch_runtime(Path(place))
-        (folder / RUNTIME).mkdir(parents=True)
-        for name in FILES:
-            if name != WEB_ASSEMBLY:
-                shutil.copyfile(Path(place) / name, folder / RUNTIME / name)
-        web_assembly = (Path(place) / WEB_ASSEMBLY).read_bytes()
-    # A quarter of its size, and no matter whether the file server compresses.
-    data = {"runtime": store(gzip.compress(web_assembly, mtime=0), RUNTIME, folder), "networks": {}}
-    yield f"{folder / RUNTIME}: ONNX Runtime Web, {data['runtime']['bytes'] / 1e6:.1f} MB"
-
+    check_room(folder)
     trio = Trio(checkpoints)
     if trio.image_size != IMAGE_SIZE:
         raise ExportError(
@@ -87,6 +76,17 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         )
     omitted = read_omitted_class(trio.folder)
     stage, recorded = stage_of(trio, omitted)
+    with tempfile.TemporaryDirectory() as place:
+        fetch_runtime(Path(place))
+        make_room(folder)  # when all else is there: until now a page that lies there is whole
+        (folder / RUNTIME).mkdir(parents=True)
+        for name in SCRIPTS_OF_RUNTIME:
+            shutil.copyfile(Path(place) / name, folder / RUNTIME / name)
+        web_assembly = (Path(place) / WEB_ASSEMBLY).read_bytes()
+    # A quarter of its size, and no matter whether the file server compresses.
+    data = {"runtime": store(gzip.compress(web_assembly, mtime=0), RUNTIME, folder), "networks": {}}
+    yield f"{folder / RUNTIME}: ONNX Runtime Web, {data['runtime']['bytes'] / 1e6:.1f} MB"
+
     pictures = None
     if recorded.pictures:  # by its content's checksum, so that a browser keeps it, once it has asked for it
         pictures = f"{FIGURES}/recorded-{hashlib.sha256(RECORDED.read_bytes()).hexdigest()[:12]}.png"
@@ -108,7 +108,8 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
             data["game"]["networks"][name], told = store_network(checkpoint_folder, folder)
             yield told
     write_page(folder, stage, game, data, results_of(trio.folder, folder), training_sentences(trio.configs))
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]  # of git
     networks = [*data["networks"].values(), *(data["game"]["networks"].values() if omitted else ())]
     kept = [part for stored in (data["runtime"], *networks) for part in stored["parts"]]
     kept += [pictures] if pictures else []
@@ -119,14 +120,15 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
     yield f"{folder}: {size / 1e6:.1f} MB; any file server serves it: python -m http.server --directory {folder}"
 
 
-def make_room(folder: Path) -> None:
-    """Make the folder, without what an earlier call has put into its folders.
-
-    Raises:
-        ExportError: it holds what this module did not write, or cannot be written to.
-    """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / SERVICE_WORKER).is_file():
+def check_room(folder: Path) -> None:
+    """Raise ExportError if a folder holds what this module did not write."""
+    others = [path for path in folder.glob("*") if not path.name.startswith(".")]
+    if others and not (folder / SERVICE_WORKER).is_file():
         raise ExportError(f"{folder} holds other files: name a folder that is empty, or one that --site wrote")
+
+
+def make_room(folder: Path) -> None:
+    """Make the folder, without what an earlier call has put into its folders."""
     for below in (NETWORKS, RUNTIME, FIGURES):
         shutil.rmtree(folder / below, ignore_errors=True)
     for name in ("game.js", "game.css"):  # there may be no game now

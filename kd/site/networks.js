@@ -14,7 +14,9 @@
 // Every network that is ready answers the latest question, and one that becomes ready later answers it then. A question
 // that is overtaken by the next one may go without answers.
 
-const RUNTIME = "./runtime/ort.wasm.min.mjs"; // what kd/site/runtime.py fetches
+// What kd/site/runtime.py fetches. Addresses are of this file: the worker itself may have one that is none.
+const RUNTIME = "./runtime/ort.wasm.min.js";
+const RUNTIME_OF_THREADS = new URL("./runtime/ort-wasm-simd-threaded.js", import.meta.url).href;
 // The smallest module with an instruction of SIMD: () -> v128 that is i8x16.popcnt(i8x16.splat(0)).
 const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
 
@@ -78,6 +80,7 @@ async function load({ load: role, parts, bytes }) {
 async function runtime() {
   try {
     const runtime = await import(RUNTIME);
+    runtime.env.wasm.wasmPaths = { mjs: RUNTIME_OF_THREADS, wasm: RUNTIME_OF_THREADS.replace(/js$/, "wasm") };
     if (binary) runtime.env.wasm.wasmBinary = await binary;
     return runtime;
   } catch {
@@ -94,7 +97,7 @@ async function fetchAll(role, parts, bytes) {
   let received = 0;
   try {
     for (const part of parts) {
-      const response = await fetch(part);
+      const response = await fetch(new URL(part, import.meta.url));
       if (!response.ok) throw new Error(`${part}: ${response.status}`);
       for (const reader = response.body.getReader(); ; ) {
         const { done, value } = await reader.read();

@@ -21,7 +21,11 @@ from kd.checkpoint import write_atomically
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="  # of the package
 # Its build for the processor alone, 14 MB (3.7 MB compressed): others add the GPU and are twice as large.
-FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+FILES = {  # as they are called in the package and in the folder: many file servers do not know .mjs for a script
+    "ort.wasm.min.mjs": "ort.wasm.min.js",
+    "ort-wasm-simd-threaded.mjs": "ort-wasm-simd-threaded.js",
+    "ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm",
+}
 PATIENCE = 600  # seconds for 33 MB
 
 
@@ -38,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         fetch_runtime(options.folder)
     except (RuntimeFetchError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
-    print(f"{options.folder}: {PACKAGE} {VERSION}, {', '.join(FILES)}")
+    print(f"{options.folder}: {PACKAGE} {VERSION}, {', '.join(FILES.values())}")
 
 
 def fetch_runtime(folder: Path) -> None:
@@ -67,8 +71,8 @@ def fetch_runtime(folder: Path) -> None:
         if found != SHA512:
             raise RuntimeFetchError(f"npm fetched a {PACKAGE} {VERSION} of sha512 {found}, not {SHA512}: do not use it")
         with tarfile.open(packages[0]) as package:
-            for name in FILES:
-                content = package.extractfile(f"package/dist/{name}").read()
+            for packed, name in FILES.items():
+                content = package.extractfile(f"package/dist/{packed}").read()
                 write_atomically(folder / name, lambda path, content=content: path.write_bytes(content))
 
 

@@ -42,8 +42,11 @@ async function fromThere(event, asked) {
 }
 
 async function fetched(event, asked) {
-  const response = await fetch(event.request);
-  if (response.status === 200) event.waitUntil(keep(asked, response.clone()));
+  const asNew = files.has(asked) && event.request.mode !== "navigate"; // the browser may have an older one
+  const response = await fetch(event.request, asNew ? { cache: "no-cache" } : {});
+  // Some hosts answer with a page where a file is missing: that must not stay under the file's name.
+  const wrong = kept.has(asked) && response.headers.get("content-type")?.startsWith("text/html");
+  if (response.status === 200 && !wrong) event.waitUntil(keep(asked, response.clone()));
   return response;
 }
 

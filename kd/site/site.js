@@ -81,8 +81,11 @@ async function bring(file) {
 }
 
 async function answerCrop({ file, whole, across, down, side, number }) {
+  const before = brought;
   try {
-    const answer = await ask(await decoded(file), whole ? null : { across, down, side });
+    const photo = await decoded(file);
+    if (before !== brought) return; // another photo came meanwhile
+    const answer = await ask(photo, whole ? null : { across, down, side });
     if (answer) show({ ...answer, file, photo: null, number }); // else it was overtaken
   } catch (error) {
     show({ problem: sentenceOf(error) });
@@ -107,9 +110,7 @@ function described(role, { logits, milliseconds }) {
   const { name, architecture, parameters, size } = example.models[role], logSum = energyScore(logits);
   const probabilities = logits.map((z) => Math.exp(z - logSum)), confidence = Math.max(...probabilities);
   const label = example.classes[probabilities.indexOf(confidence)];
-  return {
-    name, architecture, parameters, size, logits, probabilities, softened: probabilities, label, confidence, milliseconds,
-  };
+  return { name, architecture, parameters, size, logits, label, confidence, milliseconds };
 }
 
 // log sum exp z, as in kd/evaluation.py
@@ -158,7 +159,10 @@ document.addEventListener("click", ({ target }) => {
   closeCamera();
 });
 
+let opening = false; // a second click while the browser asks whether it may film
 $("#image .camera").addEventListener("click", async () => {
+  if (opening || video.srcObject) return;
+  opening = true;
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
     await video.play();
@@ -167,6 +171,8 @@ $("#image .camera").addEventListener("click", async () => {
     closeCamera();
     show({ problem: NO_CAMERA });
     return;
+  } finally {
+    opening = false;
   }
   $("#image").classList.add("filming");
 });
@@ -189,7 +195,7 @@ function closeCamera() {
 
 function follow() {
   showNetworks();
-  if (three.ready && game && !saving) keepGame();
+  if (three.ready && !saving) keepAll();
 }
 
 function showNetworks() {
@@ -234,10 +240,12 @@ async function controlled() {
   }
 }
 
-// So does what the game needs, which comes when all else is there; it is read when the first picture asks for it.
+// What came before it was there is asked for again, of the browser's own memory as a rule; and what the game needs comes
+// when all else is there, to be read when the first picture asks for it.
 let kept = null;
-function keepGame() {
-  const parts = Object.values(game.networks).flatMap((network) => network.parts);
+function keepAll() {
+  const all = [runtime, ...Object.values(networks), ...Object.values(game?.networks ?? {})];
+  const parts = all.flatMap((each) => each.parts);
   kept ??= Promise.all(parts.map(async (part) => (await fetch(part)).arrayBuffer())).catch(console.warn);
 }
 

@@ -10,6 +10,7 @@ function gradioSource(props, trigger, watch) {
   // Undefined as long as no photo was announced (page.py, gallery.js): a page without a server sees to it by itself.
   let wanted;
   document.addEventListener("photo", ({ detail }) => { wanted = detail; });
+  function settle() { [answered, next] = [asked, null]; }
   return {
     // What every example shows, in class order: as answers, see `receive`.
     examples: props.examples,
@@ -25,6 +26,7 @@ function gradioSource(props, trigger, watch) {
     get wanted() { return wanted; },
     // An example is shown: the component of uploads holds none any more, and none is waited for.
     leaveUpload() {
+      settle();
       if (!wanted) return;
       wanted = null;
       trigger("example");
@@ -58,10 +60,7 @@ function gradioSource(props, trigger, watch) {
           answered = asked;
           if (next) this.crop(next);
           next = null;
-        } else if (!answer?.models) {
-          answered = asked;
-          next = null;
-        }
+        } else settle(); // whatever else comes overtakes what was asked of a photo
         listen(answer);
       });
     },
