@@ -396,9 +396,7 @@ def test_another_square_of_a_photo_is_answered_as_on_the_server(visit_site, answ
 
 
 @pytest.mark.parametrize("overtaken_by", ["an example", "a photo"])
-def test_a_square_that_was_overtaken_keeps_no_later_one_from_being_answered(
-    visit_site, tmp_path, overtaken_by
-):
+def test_a_square_that_was_overtaken_keeps_no_later_one_from_being_answered(visit_site, tmp_path, overtaken_by):
     picture((300, 200)).save(tmp_path / "photo.png")
     page = visit_site()
     page.evaluate(
