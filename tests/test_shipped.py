@@ -19,6 +19,7 @@ from tests.benchmark_data import DATA, data_table
 from tests.benchmark_page import PAGE, page_table
 from tests.serving import ROOT
 from train.benchmark import BENCHMARK, benchmark_table
+from train.study import SHIPPED_SEED
 from train.study import main as study_command
 
 CHECKPOINTS = ROOT / "checkpoints"
@@ -53,7 +54,7 @@ def test_baseline_and_distilled_student_differ_in_the_loss_alone():
     student, distilled = (checkpoint.load_config(CHECKPOINTS / role) for role in ("student", "distilled"))
     (name, ours), (other_name, theirs) = (from_config(config["recipe"]) for config in (student, distilled))
     assert name == other_name
-    assert ours.changed(seed=0) == theirs.changed(seed=0)  # each stands for its arm by its median seed
+    assert ours == theirs
     assert student["data"] == distilled["data"]
     teacher = checkpoint.load_config(CHECKPOINTS / "teacher")
     assert distilled["teacher"]["seed"] == teacher["seed"]
@@ -92,11 +93,11 @@ def test_the_readme_shows_the_table_that_evaluate_wrote():
     assert between == results_section(read_results(CHECKPOINTS))
 
 
-def test_the_shipped_networks_are_the_median_seeds_of_the_main_study():
+def test_the_shipped_students_are_the_runs_of_the_seed_that_was_fixed_beforehand():
     arms = {arm["role"]: arm for arm in json.loads((CHECKPOINTS / "studies" / "main.json").read_text())["arms"]}
     for role in ROLES:
         config = checkpoint.load_config(CHECKPOINTS / role)
-        assert config["seed"] == arms[role]["median_seed"]
+        assert role == "teacher" or config["seed"] == SHIPPED_SEED
         (run,) = [run for run in arms[role]["runs"] if run["seed"] == config["seed"]]
         assert run["validation_accuracy"] == config["metrics"]["validation_accuracy"]
         assert run["accuracy"] == pytest.approx(read_results(CHECKPOINTS)["models"][role]["accuracy"], abs=2e-3)
