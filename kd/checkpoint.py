@@ -201,10 +201,10 @@ def _network(folder: Path, config: dict) -> nn.Module:
             if name.endswith(".safetensors"):
                 weights |= safetensors.torch.load(content)
         network = models.build(config["architecture"], config["stem"], len(config["classes"]))
-        broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
-        if broken:
-            raise ValueError(f"{broken[0]} holds what is no number, or infinite")
         network.load_state_dict(weights)  # copies into the network's own float32 tensors
+        for name, tensor in network.state_dict().items():
+            if not tensor.isfinite().all() or (name.endswith("running_var") and tensor.min() < 0):
+                raise ValueError(f"{name} holds what is no number, infinite, or no variance")
     except CheckpointError:
         raise
     except Exception as error:  # a damaged file can raise nearly anything

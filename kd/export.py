@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
 INPUT, OUTPUT = "images", "logits"
-PACKAGES = ("onnx", "onnxscript", "onnxruntime", "markdown_it")
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 METADATA = "metadata.json"  # inside a .pt2, where `metadata` stands
 BATCH = 250  # images that go through a network at once when it is compared
 
@@ -38,13 +38,13 @@ class ExportError(ValueError):
     """A network cannot be exported as asked; the message says why, and the way out."""
 
 
-def require_packages() -> None:
-    """Make sure that the packages of the extra `export` are there.
+def require_packages(*more: str) -> None:
+    """Make sure that the packages of the extra `export` are there that ONNX needs, and `more` of them.
 
     Raises:
         ExportError: one is not.
     """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
+    missing = [name for name in (*PACKAGES, *more) if find_spec(name) is None]
     if missing:
         raise ExportError(
             f"ONNX needs {', '.join(missing)}: install the extra `export` with pip install '.[export]'; of one network "

@@ -20,7 +20,9 @@ MAX_REDUCED_PIXELS, MAX_PIXELS = 120_000_000, 16_000_000
 # CMYK 422 MB, which is therefore not read. A HEIC of 8064 x 6048 pixels took 353 MB and 1.1 s.
 MAX_SCANNED_PIXELS, MAX_HEIC_PIXELS = 52_000_000, 50_000_000
 MAX_SCANS = 64  # of a JPEG of `MAX_PIXELS`, each a pass over the whole image; the usual progressive one has ten
-MAX_SEGMENTS = 1000  # of a JPEG before its first scan; photos have some dozens
+# Of a JPEG before its first scan and of a PNG; photos have some dozens, and one for each 8 kB. Pillow counts none.
+MAX_SEGMENTS, MAX_CHUNKS = 1000, 20_000
+MAX_TAGS = 200  # in a directory of EXIF; cameras write some dozens. All may name the same bytes, which Pillow copies
 MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pillow reads it number by number
 ENOUGH = 4_000_000  # pixels; a larger image is shrunk as soon as it is decoded, so that all else costs little
 REDUCED_GAIN = 8  # as many times more pixels of a JPEG are decoded in the same time at a reduced scale
@@ -32,13 +34,17 @@ else:
     pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 Image.init()
 Image.MAX_IMAGE_PIXELS = MAX_REDUCED_PIXELS  # Pillow warns from there on, and refuses twice as many
-# No ICO: an image within one can be far larger than its header says.
-FORMATS = tuple(
-    name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "HEIF") if name in Image.OPEN
-)
+# What strangers may send. An ICO may hold an image far larger than its header says, a TIFF such tiles; a TIFF and the
+# EXIF of an AVIF have directories that Pillow reads whatever they cost.
+FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM", "HEIF") if name in Image.OPEN)
 # Where such a file says what it is: brands of ISO/IEC 23008-12 (HEIF) with HEVC inside.
 HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
 GROUND = (255, 255, 255)  # what transparent pixels show
+TURNS_OF_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 MARGIN = (0, 0, 0)  # around a photo that is shown whole; training pads with black too
 
 
@@ -46,12 +52,15 @@ class PhotoError(ValueError):
     """A file cannot be used as a photo; the message is a sentence for the person who sent it."""
 
 
-def read_photo(path: str | Path) -> Image.Image:
+def read_photo(path: str | Path, trusted: bool = False) -> Image.Image:
     """Read an image file of nearly any kind as upright RGB.
 
     The camera's orientation (EXIF) is applied, transparency is laid on white, 16- and 32-bit
     greys are scaled to 8 bits instead of clipped, of an animation the first frame is taken, a very large JPEG is
     decoded at a reduced scale, and whatever else is large is shrunk.
+
+    Args:
+        trusted: whether it is one's own: then it may be of any format and size that Pillow reads.
 
     Returns:
         A Pillow image, mode RGB, at most `ENOUGH` pixels.
@@ -60,33 +69,93 @@ def read_photo(path: str | Path) -> Image.Image:
         PhotoError: the file is empty, no image, cut off, or larger than the limits.
     """
     try:
-        content = Path(path).read_bytes() if Path(path).stat().st_size <= MAX_FILE_BYTES else None
+        content = Path(path).read_bytes() if trusted or Path(path).stat().st_size <= MAX_FILE_BYTES else None
     except OSError as error:
         raise PhotoError("The file could not be read. Please upload it again.") from error
     if content is None:
         raise PhotoError(f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Please choose a smaller one.")
     if not content:
         raise PhotoError("The file is empty. Please choose another one.")
-    if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
+    if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES and not trusted:
         raise PhotoError("The image spells its pixels out as text and is too long for that. Please save it as PNG.")
     if content[4:12] in HEIC and "HEIF" not in FORMATS:
         raise PhotoError("The image is in the format HEIC, which cannot be read here. Please save it as JPEG.")
     try:
+        if trusted:
+            with Image.open(io.BytesIO(content)) as image:
+                _reduce(image)
+                ImageOps.exif_transpose(image, in_place=True)
+                return _as_rgb(image)
+        _check_parts(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_size(image, content)
             _reduce(image)
-            ImageOps.exif_transpose(image, in_place=True)
-            return _as_rgb(image)
+            turn = TURNS_OF_ORIENTATION.get(_orientation(image.info.get("exif") or b""))
+            return _as_rgb(image.transpose(turn) if turn is not None else image)
     except PhotoError:
         raise
     except Image.DecompressionBombError as error:
         raise _too_large(MAX_REDUCED_PIXELS) from error
     except Image.UnidentifiedImageError as error:
         raise PhotoError(
-            "This file is not an image that can be read. Please use JPEG, PNG, WebP, GIF, BMP or TIFF."
+            "This file is not an image that can be read. Please use JPEG, PNG, WebP, GIF or BMP."
         ) from error
     except Exception as error:  # a damaged file can raise nearly anything in a decoder
         raise PhotoError("The image is damaged or cut off. Please choose another file.") from error
+
+
+def _check_parts(content: bytes) -> None:
+    """Refuse a JPEG or PNG of so many small parts, or with so long a directory, that opening it would take long."""
+    place, notes = 2, 0
+    if content[:2] == b"\xff\xd8":
+        for _ in range(MAX_SEGMENTS):
+            marker = content[place : place + 2]
+            if marker[:1] != b"\xff" or marker == b"\xff\xda":  # damaged, or all is there that is read before the scans
+                return
+            if marker == b"\xff\xff":  # a byte that fills
+                place += 1
+                continue
+            if marker[1] <= 1 or 0xD0 <= marker[1] <= 0xD9:  # without a length
+                place += 2
+                continue
+            length = int.from_bytes(content[place + 2 : place + 4])
+            segment = content[place + 4 : place + 2 + length]
+            if segment[:6] == b"Exif\0\0":
+                notes += 1
+                _check_tags(segment[6:])
+            if segment[:4] == b"MPF\0":
+                _check_tags(segment[4:])
+            if notes > 1:
+                break
+            place += 2 + length
+    elif content[:8] == b"\x89PNG\r\n\x1a\n":
+        place = 8
+        for _ in range(MAX_CHUNKS):
+            if place >= len(content):
+                return
+            place += 12 + int.from_bytes(content[place : place + 4])
+    else:
+        return
+    raise PhotoError("The image is stored in too many parts. Please save it anew.")
+
+
+def _check_tags(directory: bytes) -> None:
+    order = {b"II": "little", b"MM": "big"}.get(directory[:2], "big")
+    start = int.from_bytes(directory[4:8], order)
+    if int.from_bytes(directory[start : start + 2], order) > MAX_TAGS:
+        raise PhotoError("The image's notes of the camera are damaged. Please save it anew.")
+
+
+def _orientation(exif: bytes) -> int:
+    """How the camera was held, 1 to 8 (EXIF 2.3, tag 0x0112), read without all that the directory names besides."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "little", b"MM": "big"}.get(exif[:2], "big")
+    start = int.from_bytes(exif[4:8], order)
+    for number in range(min(MAX_TAGS, int.from_bytes(exif[start : start + 2], order))):
+        entry = exif[start + 2 + 12 * number :][:12]
+        if int.from_bytes(entry[:2], order) == 0x0112:
+            return int.from_bytes(entry[8:10], order)
+    return 1
 
 
 def _reduce(image: Image.Image) -> None:
@@ -133,7 +202,7 @@ def _keeps_coefficients(image: Image.Image, content: bytes) -> bool:
         marker = content[place : place + 2]
         if marker == b"\xff\xda":
             return content[place + 4 : place + 5] != bytes([image.layers])
-        if marker[:1] != b"\xff":
+        if marker[:1] != b"\xff" or marker[1:] in (b"\xff", b"\0", b"\1") or b"\xd0" <= marker[1:] <= b"\xd9":
             return True
         place += 2 + int.from_bytes(content[place + 2 : place + 4])
     return True
@@ -143,6 +212,7 @@ def takes_long(path: str | Path) -> bool:
     """Whether a photo takes much longer to read than an ordinary one, judged by its header; False for what is none."""
     try:
         content = Path(path).read_bytes() if Path(path).stat().st_size <= MAX_FILE_BYTES else b""
+        _check_parts(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             reduced = image.format in ("JPEG", "MPO") and not _keeps_coefficients(image, content)
             return image.width * image.height > (REDUCED_GAIN if reduced else 1) * ENOUGH

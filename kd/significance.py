@@ -83,8 +83,8 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> PairedD
         return PairedDifference(1, mean)
     sd = statistics.stdev(differences)
     error = sd / math.sqrt(n)
-    if error == 0:
-        return PairedDifference(n, mean, sd, mean, mean, float(mean == 0))
+    if error == 0:  # by chance, as accuracies are counted: no spread is known, and nothing can be said of it
+        return PairedDifference(n, mean, sd, mean, mean, 1.0)
     half_width = t_quantile(1 - LEVEL / 2, n - 1) * error
     return PairedDifference(n, mean, sd, mean - half_width, mean + half_width, 2 * t_tail(abs(mean) / error, n - 1))
 

@@ -77,7 +77,8 @@ def crowd_text(found: dict) -> str:
         half, most, longest = (f"{crowd[key] / 1000:.1f} s" for key in ("median_ms", "p95_ms", "longest_ms"))
         said.append(
             f"With {crowd['honest']} visitors at once, half of them behind one address, and {crowd['abusive']} more "
-            f"who are abusive, each in another way and at another address, {crowd['answered']} of {crowd['photos']} "
+            f"who are abusive, each in another way and at another address, and up to {LOOK} s before each photo, "
+            f"{crowd['answered']} of {crowd['photos']} "
             f"photos of the {crowd['honest']} were answered: half of them within {half}, 95 of 100 within {most}, all "
             f"within {longest}. The process took {crowd['most_bytes'] / 1e6:,.0f} MB at most; of "
             f"{crowd['refusals']:,} refusals, {crowd['without_sentence']} had no sentence "

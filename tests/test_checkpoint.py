@@ -274,6 +274,19 @@ def store_the_infinite(folder):
     store_weights(folder, float("-inf"))
 
 
+def store_what_is_infinite_in_less_precision(folder):
+    network, config = checkpoint.load(folder)
+    network.double()
+    network[4].bias.data[3] = 1e300
+    checkpoint.save(network, config, folder)
+
+
+def store_less_than_no_variance(folder):
+    network, config = checkpoint.load(folder)
+    next(buffer for name, buffer in network.named_buffers() if name.endswith("running_var"))[0] = -1
+    checkpoint.save(network, config, folder)
+
+
 def nest_the_config_deeply(folder):
     (folder / CONFIG).write_text("[" * 100_000)
 
@@ -281,6 +294,7 @@ def nest_the_config_deeply(folder):
 DAMAGES = [
     state_no_normalisation, divide_by_zero, normalise_by_nothing, misspell_a_constant, lose_a_class,
     exchange_two_classes, list_a_file_without_its_size, store_what_is_no_number, store_the_infinite,
+    store_what_is_infinite_in_less_precision, store_less_than_no_variance,
     nest_the_config_deeply, flip_a_bit, truncate, exchange_two_shards, truncate_and_describe_it,
     remove_a_shard, remove_the_index, remove_the_config, remove_everything, cut_the_config_short,
     make_the_config_binary, make_the_config_a_list, forget_the_architecture, name_an_unknown_architecture,

@@ -79,7 +79,7 @@ def test_pictures_are_decoded_once_even_when_their_times_change_and_again_when_t
     open_data(pictures, 20)
     decoded = []
     read = kd_folder.read_photo
-    monkeypatch.setattr(kd_folder, "read_photo", lambda path: decoded.append(path) or read(path))
+    monkeypatch.setattr(kd_folder, "read_photo", lambda path, **how: decoded.append(path) or read(path, **how))
     open_data(pictures, 20)
     some = next((pictures / "train" / "red").iterdir())
     some.touch()
@@ -124,7 +124,7 @@ def test_a_picture_that_could_not_be_read_is_taken_in_once_it_can(pictures):
     (note,) = (pictures / ".packed").glob("*.json")
     before = note.read_bytes()
     with pytest.MonkeyPatch.context() as patch:  # as if a reader had been installed since: the files are the same
-        patch.setattr(kd_folder, "read_photo", lambda path: Image.new("RGB", (9, 9)))
+        patch.setattr(kd_folder, "read_photo", lambda path, **_: Image.new("RGB", (9, 9)))
         data = open_data(pictures, 20)
     training, validation = data.split()
     assert len(training) + len(validation) + len(data.test()) == 36 and note.read_bytes() == before
@@ -132,10 +132,10 @@ def test_a_picture_that_could_not_be_read_is_taken_in_once_it_can(pictures):
 
 def test_a_picture_that_may_not_be_opened_is_left_out(pictures, capsys, monkeypatch):
     def refusing(original):
-        def call(path, *more):
+        def call(path, *more, **how):
             if path.name == "0.png" and path.parent.name == "green":
                 raise PermissionError(13, "Permission denied", str(path))
-            return original(path, *more)
+            return original(path, *more, **how)
 
         return call
 

@@ -16,7 +16,6 @@ from kd.studies.ledger import read_studies, study_files
 from kd.studies.report import is_short, verdicts
 from tests import draw_figures
 from tests.benchmark_data import DATA, data_table
-from tests.benchmark_page import PAGE, page_table
 from tests.serving import ROOT
 from train.benchmark import BENCHMARK, benchmark_table
 from train.study import SHIPPED_SEED
@@ -78,7 +77,7 @@ def test_the_thresholds_of_the_warning_were_set_on_all_validation_images():
     assert warning["false_alarms"] == pytest.approx(SHARE, abs=0.015)
 
 
-def test_the_warning_goes_by_the_score_that_detects_most_of_the_development_images():
+def test_the_warning_detects_twice_as_much_as_other_scores_and_hardly_less_than_the_first_layer_alone():
     """Where this fails after new networks were measured, the choice in kd/out_of_class.py wants to be made anew."""
     warning = read_results(CHECKPOINTS)["out_of_class"]
     ours = warning["compared"].pop("energy or first layer")
@@ -143,7 +142,6 @@ def test_every_study_has_its_figures_drawn_from_what_its_file_holds_now():
     [
         (CHECKPOINTS / BENCHMARK, "training.md", "benchmark", benchmark_table),
         (DATA, "training.md", "many pictures", data_table),
-        (PAGE, "hosting.md", "page", page_table),
     ],
 )
 def test_the_documentation_shows_a_benchmark_as_its_file_has_it(file, document, section, table):

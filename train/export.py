@@ -123,7 +123,7 @@ def outputs_of(checkpoints: list[Path], output: Path) -> dict[Path, Path]:
 def write_site(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Write the page without a server, and tell the steps."""
     try:
-        export.require_packages()
+        export.require_packages("markdown_it")
         from kd.site import build  # with Gradio, whose page it is taken from
         from kd.site.runtime import RuntimeFetchError
     except ExportError as error:

@@ -48,6 +48,7 @@ MAX_DEPTH = 20  # of what is nested in a message
 MAX_SESSION = 100  # characters of the name that a browser gives itself; Gradio's front end takes eleven
 # Bytes that one address may upload at once, a hundred ordinary photos, and then each second. A class of thirty fits in.
 UPLOAD_BURST, UPLOAD_RATE = 500_000_000, 10_000_000
+LEAST_UPLOAD = 1_000_000  # bytes that a file counts as at least, so that many small ones do not sweep others away
 MAX_DRAINED, DRAIN_SECONDS = 50_000_000, 30  # of a refused request: bytes that are read and forgotten, and how long
 SWEEP_PAUSE = 2  # seconds, at least, from one look at all stored uploads to the next
 
@@ -144,8 +145,9 @@ class Door:
             else:
                 raise RefusalError(405, "This page takes messages at its API alone.")
         except RefusalError as refusal:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(receive.drain(), DRAIN_SECONDS)
+            if may_have(self.open[address], self.open.total(), STREAMS):  # else whoever is refused may not hear why
+                with held(self.open, address), suppress(TimeoutError):
+                    await asyncio.wait_for(receive.drain(), DRAIN_SECONDS)
             # Gradio's front end shows the detail of a message that failed, and all the text of an upload that did.
             text = PlainTextResponse(str(refusal), refusal.status)
             response = text if route.startswith("upload") else JSONResponse({"detail": str(refusal)}, refusal.status)
@@ -172,9 +174,15 @@ class Door:
         if announced.isdecimal() and int(announced) > self.allowance.left(address):
             raise RefusalError(429, TOO_MUCH)
 
+        boundary, end = boundary_of(Headers(scope=scope)), b""
+
         async def counted() -> Message:
+            nonlocal end
             message = await receive()
-            if not self.allowance.take(address, len(message.get("body", b""))):  # announced less, or nothing
+            body = message.get("body", b"")
+            files = (end + body).count(boundary) if boundary else 0
+            end = (end + body)[-len(boundary) + 1 :] if len(boundary) > 1 else b""
+            if not self.allowance.take(address, max(len(body), files * LEAST_UPLOAD)):  # announced less, or nothing
                 raise RefusalError(429, TOO_MUCH)
             return message
 
@@ -184,6 +192,13 @@ class Door:
             if time.monotonic() - self.swept > SWEEP_PAUSE:
                 self.swept = time.monotonic()
                 await run_in_threadpool(sweep)
+
+
+def boundary_of(headers: Headers) -> bytes:
+    """What parts the files of an upload from one another (RFC 2046, 5.1.1); nothing where it is not said."""
+    _, found, boundary = headers.get("content-type", "").partition("boundary=")
+    boundary = boundary.partition(";")[0].strip().strip('"')
+    return b"--" + boundary.encode("latin-1", "replace") if found and boundary else b""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from kd.photo import PhotoError, read_photo, takes_long, to_network_size
 
 NO_UPLOAD = "This is not an uploaded file. Please upload an image."
 SWEEP_SECONDS, CACHE_SECONDS = 300, 1800  # how often old uploads are removed, and how old that is
-MAX_STORED, MAX_STORED_FILES = 1_000_000_000, 2000  # bytes and files of all uploads; beyond that the oldest go
+MAX_STORED, MAX_STORED_FILES = 1_000_000_000, 10_000  # bytes and files of all uploads; beyond that the oldest go
 
 
 def is_upload(path: object) -> bool:
@@ -107,4 +107,5 @@ def sweep() -> None:
         size += length
         if size > MAX_STORED or number >= MAX_STORED_FILES or now - changed > CACHE_SECONDS:
             with suppress(OSError):
-                Path(path).unlink()
+                os.unlink(path)
+                os.rmdir(os.path.dirname(path))

@@ -67,7 +67,6 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         RuntimeFetchError: the runtime cannot be had.
         OSError: the folder cannot be written to.
     """
-    export.require_packages()
     check_room(folder)
     trio = Trio(checkpoints)
     if trio.image_size != IMAGE_SIZE:

@@ -228,7 +228,7 @@ STUDIES = {
     ),
     "omitted-class-longer": Study(
         "Does a longer run teach more of an omitted class?",
-        # Of the classes that were run before, the one that students recognised best on the validation images.
+        # Of the classes that were run before, the one that students recognised best.
         tuple(omitted_class(("frog",))),
     ),
     "human-doubt": Study("Do the networks doubt like people?", (TEACHER, STUDENT, DISTILLED), analysis=HUMAN_LABELS),
