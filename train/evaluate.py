@@ -18,7 +18,7 @@ from kd import checkpoint, cifar10, evaluation, models
 from kd.checkpoint import CheckpointError
 from kd.data_dir import is_cifar10, open_data
 from kd.dataset import DataError, LabelledImages
-from kd.device import DeviceError, machine, process_device
+from kd.device import DeviceError, keep_freed_memory, machine, process_device
 from kd.out_of_class import responses
 from kd.results import RESULTS, read_results, results_of, results_section
 from train.document import write_section
@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--json prints and writes nothing: leave out --document")
     try:
         device = process_device(options.device)
+        keep_freed_memory()
         image_size = checkpoint.image_size_of(checkpoint.load_config(options.checkpoints / "teacher"))
         data = open_data(options.data_dir, image_size)
         _, validation = data.split()

@@ -4,7 +4,6 @@ The scripts `train.teacher`, `train.student` and `train.distill` differ in the r
 """
 
 import argparse
-import ctypes
 import json
 import os
 import subprocess
@@ -20,7 +19,7 @@ from kd import checkpoint, models
 from kd.checkpoint import STATE, CheckpointError
 from kd.data_dir import open_data, recipe_defaults
 from kd.dataset import DataError, DataSet, LabelledImages, Normalisation, example_positions
-from kd.device import DeviceError, chosen_precision, machine, process_device, wait_for_all
+from kd.device import DeviceError, chosen_precision, keep_freed_memory, machine, process_device, wait_for_all
 from kd.hub import read_weights
 from kd.models import ARCHITECTURES, NetworkError
 from kd.recipe import RECIPES, Recipe, RecipeError, as_config, from_config
@@ -54,8 +53,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     """Train by `recipe`, writing a checkpoint to `options.output_dir` each epoch."""
     device = process_device(options.device)
     first = join_processes(device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    keep_freed_memory()
     architecture = recipe.architecture(role)
     if options.network:  # whoever gives the command has named whose code builds it
         models.allow(options.network)
@@ -298,20 +296,6 @@ def start_with(where: str, network: torch.nn.Module) -> dict:
     if anew:
         print(f"{where}: all but {', '.join(anew)}, which begins anew", flush=True)
     return {"epochs_done": 0, "recipe": None, "weights": files, "machine": None, "anew": anew}
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep what is freed: else it hands large tensors back to the system each step and asks for them again.
-
-    The benefit is the larger the smaller the network. Where there is no glibc, nothing happens.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return
-    mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)
 
 
 def make_parser(role: str) -> argparse.ArgumentParser:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from kd.checkpoint import CheckpointError, read_history
 from kd.data_dir import recipe_defaults
 from kd.dataset import DataError
-from kd.device import DeviceError, process_device
+from kd.device import DeviceError, keep_freed_memory, process_device
 from kd.models import SCRIPT_OF_ROLE, NetworkError, count_macs
 from kd.recipe import RECIPES, Recipe, RecipeError, option_name
 from kd.studies import omitted_class
@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     study = STUDIES[options.study]
     try:
         device = process_device(options.device)
+        keep_freed_memory()
         runs = planned(study, options)
         if options.ship:
             check_shipping(runs)
