@@ -82,14 +82,17 @@ def results_of(results: dict, config: dict) -> dict | None:
 
 def warning_rates(out_of_class: dict) -> str:
     """How often the page's warning is right and wrong, in a sentence, from what results.json has as "out_of_class"."""
-    false, caught, omitted = (out_of_class[key] for key in ("false_alarms", "mean_detected", "omitted_class"))
+    false, omitted, detected = (
+        out_of_class["false_alarms"],
+        out_of_class["omitted_class"],
+        out_of_class["detected"].values(),
+    )
     others = ""
     if omitted:
-        others = f", but {omitted['detected']:.0%} of the images of a {omitted['class']} where none was trained on"
+        others = f", but {omitted['detected']:.0%} of {omitted['class']} images where none was trained on"
     return (
         f"It comes for nothing with {false:.0%} of test images; "
-        f"of eight kinds of noise, patterns and text it catches {caught:.0%} on average, of the worst "
-        f"{min(out_of_class['detected'].values()):.0%}{others}."
+        f"it catches {100 * min(detected):.0f}–{max(detected):.0%} of noise, patterns and text{others}."
     )
 
 

@@ -123,9 +123,10 @@ def test_scores_are_compared_at_the_same_share_of_false_alarms(data_dir):
 
 
 def test_the_sentence_names_both_rates_and_the_omitted_class():
-    measured = {"false_alarms": 0.051, "mean_detected": 0.97, "omitted_class": {"class": "frog", "detected": 0.2}}
+    measured = {"false_alarms": 0.051, "omitted_class": {"class": "frog", "detected": 0.2}}
+    measured["detected"] = {"noise": 0.66, "text": 0.97}
     said = warning_rates(measured)
-    assert "5% of test images" in said and "97%" in said and "20% of the images of a frog" in said
+    assert "5% of test images" in said and "66–97% of noise" in said and "20% of frog images" in said
     assert "frog" not in warning_rates(measured | {"omitted_class": None})
 
 

@@ -73,7 +73,7 @@ def test_the_sentence_says_what_the_numbers_say_at_each_temperature(visit, class
             p = {role: softmax(models[role]["logits"], temperature) for role in ROLES}
             if p["teacher"][first] < 0.2:
                 assert headline.startswith("Too hot") and CLASSES[last] in headline
-            elif temperature == 3:
+            elif temperature >= 3:
                 assert f"next comes {CLASSES[second]}, then {CLASSES[third]}" in headline and CLASSES[last] in headline
                 assert ("out of the question" in headline) == (p["teacher"][last] < 0.01)
             else:
