@@ -47,7 +47,7 @@ def open_data(data_dir: str | Path, image_size: int, strict: bool = False) -> Da
         return open_folder(Path(data_dir), image_size, strict)
     if str(data_dir) == DIGITS:
         return open_digits(image_size)
-    if (unsorted := picture_in_a_folder(Path(data_dir))) and not (Path(data_dir) / FOLDER).is_dir():
+    if not (Path(data_dir) / FOLDER).is_dir() and (unsorted := picture_in_a_folder(Path(data_dir))):
         raise DataError(
             f"{unsorted} looks like a picture of a class, but {data_dir} has no train/: put the folders of the classes "
             f"into {Path(data_dir) / 'train'}, or name the place for CIFAR-10 with --data-dir"

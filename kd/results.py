@@ -82,11 +82,8 @@ def results_of(results: dict, config: dict) -> dict | None:
 
 def warning_rates(out_of_class: dict) -> str:
     """How often the page's warning is right and wrong, in a sentence, from what results.json has as "out_of_class"."""
-    false, omitted, detected = (
-        out_of_class["false_alarms"],
-        out_of_class["omitted_class"],
-        out_of_class["detected"].values(),
-    )
+    false, omitted = out_of_class["false_alarms"], out_of_class["omitted_class"]
+    detected = out_of_class["detected"].values()
     others = ""
     if omitted:
         others = f", but {omitted['detected']:.0%} of {omitted['class']} images where none was trained on"
