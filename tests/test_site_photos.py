@@ -13,12 +13,9 @@ from kd import checkpoint
 from kd.hub import Classifier
 from kd.inference import pixels_of
 from kd.models import ROLES
-from kd.photo import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, read_photo, to_network_size
+from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo, to_network_size
 from kd.site.build import exported
-from tests.browser import (
-    EXAMPLES,
-    PATIENCE,
-)
+from tests.browser import EXAMPLES, PATIENCE
 from tests.pictures import SIZES, fifty_pictures, picture
 from tests.serving import ROOT, FileServer
 from tests.test_photos import png_that_claims
@@ -89,9 +86,7 @@ def difference(path, shrunk, crop=CENTRE):
 @pytest.mark.parametrize("name", SIZES)
 def test_a_browser_shrinks_a_photo_of_any_shape_to_the_servers_very_pixels(shrunk, tmp_path, name):
     picture(SIZES[name]).save(tmp_path / "photo.png")
-    width, height = SIZES[name]
-    most = 0 if width * height <= ENOUGH else 1  # the server shrinks a large one in two steps
-    assert max(difference(tmp_path / "photo.png", shrunk, crop) for crop in CROPS.values()) <= most
+    assert max(difference(tmp_path / "photo.png", shrunk, crop) for crop in CROPS.values()) == 0
 
 
 @pytest.mark.parametrize(
@@ -189,11 +184,6 @@ def worker(page):
     return talk
 
 
-def pixels_in(path):
-    with Image.open(path) as image:
-        return image.width * image.height
-
-
 @pytest.mark.parametrize(
     ("role", "pictures"),
     [("student", 12), *(pytest.param(role, 50, marks=pytest.mark.slow) for role in ROLES)],
@@ -222,9 +212,7 @@ def test_the_same_photo_gives_the_same_logits_in_the_browser(load_of, page, shru
     )
     expected = classifier(pixels_of([to_network_size(read_photo(path)) for path in paths]))
     apart = (torch.tensor(answers) - expected).abs().amax(1).tolist()
-    # What is larger the server halves first, and the browser does not.
-    most = [0.05 if pixels_in(path) <= ENOUGH else 0.1 for path in paths]
-    assert {path.name: far for path, far, limit in zip(paths, apart, most, strict=True) if far > limit} == {}
+    assert {path.name: far for path, far in zip(paths, apart, strict=True) if far > 0.05} == {}
 
 
 def test_progress_is_told_and_a_question_that_waits_is_answered_when_the_network_is_there(student, worker):

@@ -1,20 +1,23 @@
 // An image file to pixels, or a sentence that says why it is none: what `read_photo` of kd/photo.py is on the server.
 // The file does not leave the browser.
 
+import { reduce } from "./shrink.js";
+
 export const MAX_FILE_BYTES = 25_000_000; // as in kd/photo.py
 // Width times height. The server takes fewer, but of a JPEG more, which it can decode at a reduced scale; a browser
 // decodes all of it, in four bytes a pixel.
 export const MAX_PIXELS = 40_000_000;
+const ENOUGH = 4_000_000; // pixels, as in kd/photo.py: a larger photo is shrunk as soon as it is decoded
 const GROUND = "white"; // what transparent pixels show
 
 // A file cannot be used as a photo; the message is a sentence for the person who chose it.
 export class PhotoError extends Error {}
 
 // Reads an image file of any kind that the browser knows, upright, transparency on white; of an animation the first
-// picture. Colour profiles are left aside, as on the server.
+// picture. Colour profiles are left aside, as on the server, and what is larger than ENOUGH is shrunk.
 //
 // file: a File or Blob.
-// Returns an ImageData of the whole photo.
+// Returns {data, width, height} of the whole photo, data in RGBA as of an ImageData.
 export async function readPhoto(file) {
   if (file.size > MAX_FILE_BYTES) {
     throw new PhotoError(`The file is larger than ${MAX_FILE_BYTES / 1e6} MB. Please choose a smaller one.`);
@@ -32,7 +35,8 @@ export async function readPhoto(file) {
     context.fillRect(0, 0, bitmap.width, bitmap.height);
     context.drawImage(bitmap, 0, 0);
     bitmap.close();
-    return context.getImageData(0, 0, canvas.width, canvas.height);
+    const factor = Math.ceil(Math.sqrt((width * height) / ENOUGH));
+    return reduce(context.getImageData(0, 0, canvas.width, canvas.height), factor);
   } catch {
     throw new PhotoError("The image is damaged or cut off. Please choose another file.");
   }
