@@ -238,7 +238,7 @@ def _out_of_class(folder: Path, teacher: dict) -> dict:
     results = read_results(folder)
     measured = results_of(results, teacher) if results else None
     found = (measured or {}).get("out_of_class")
-    return found if isinstance(found, dict) and "precision" in found else {}
+    return found if isinstance(found, dict) and "means" in found else {}
 
 
 def _warner(folder: Path, measured: dict, teacher: TrainedNetwork) -> Warner | None:
@@ -248,8 +248,10 @@ def _warner(folder: Path, measured: dict, teacher: TrainedNetwork) -> Warner | N
         warner = Warner.from_json(measured)
         if len(warner.centre) != (filters := first_layer(teacher.network)[0].out_channels):
             raise ValueError(f"a centre of {len(warner.centre)} values does not go with {filters} filters")
+        if len(warner.means) != (classes := len(teacher.config["classes"])):
+            raise ValueError(f"means of {len(warner.means)} classes do not go with {classes}")
         return warner
-    except (LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         _log.warning(
             "%s has a damaged out_of_class (%s: %s): write it anew with python -m train.evaluate --checkpoints %s "
             "--warning", folder / RESULTS, type(error).__name__, error, folder,

@@ -1,15 +1,19 @@
 """The warning that an image may show none of the ten classes: two scores, their thresholds, and how well they do.
 
-Either score may warn. The energy of the logits asks whether the network knows the image as any class. The first layer
-asks whether the image looks like a photo at all, which the logits cannot tell: a network is often as sure of stripes as
-of a ship. For that the variances of the first convolution's responses are compared with those of validation images by
-the Mahalanobis distance (Lee 2018, arXiv 1807.03888, use it at every layer; the first is enough for this, and costs
-nothing). Of patterns and noise the first layer alone catches most (`compared`); the energy stays beside it for photos
-of other things, which look like any photo to a first layer. Each score may warn of half of the `SHARE` of validation
-images that are warned of for nothing.
+Either score may warn. The cosine asks whether the logits are like those of any class: the largest of the cosines
+between them and each class's mean logits. The first layer asks whether the image looks like a photo at all, which the
+logits cannot tell: a network is often as sure of stripes as of a ship. For that the variances of the first
+convolution's responses are compared with those of validation images by the Mahalanobis distance (Lee 2018, arXiv
+1807.03888, use it at every layer; the first is enough for this, and costs nothing). Of patterns and noise the first
+layer alone catches most (`compared`); the cosine stays beside it for photos of other things, which look like any photo
+to a first layer. Each score may warn of half of the `SHARE` of validation images that are warned of for nothing.
+
+Both come from what the networks give away in any case, so that a browser can compute them as well as a server. Where
+the features may be looked at too, their cosine catches a little more, and warns of more photos that are merely noisy.
 """
 
 import base64
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -66,34 +70,43 @@ def contrasts(network: nn.Module, pixels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Warner:
-    """The thresholds, and what contrasts are compared with.
+    """The thresholds, and what logits and contrasts are compared with.
 
     Attributes:
-        energy: below this energy (`kd.evaluation.energy_score`, nats) an image is warned of.
+        cosine: below this largest cosine with a class's mean logits an image is warned of.
         distance: and beyond this squared Mahalanobis distance of its contrasts.
+        means: each class's mean logits on the validation images, scaled to length 1, (K, K), float64.
         centre, inverse_covariance: of the validation images' contrasts, (C,) and (C, C), float64; the second is what
             results.json calls "precision".
     """
 
-    energy: float
+    cosine: float
     distance: float
+    means: Tensor
     centre: Tensor
     inverse_covariance: Tensor
 
     @classmethod
-    def fit(cls, validation: Responses, share: float = SHARE) -> "Warner":
-        """Set both thresholds by images of the classes that were not trained on; `share` may be warned of."""
+    def fit(cls, validation: Responses, labels: Tensor, share: float = SHARE) -> "Warner":
+        """Set both thresholds by images of the classes that were not trained on.
+
+        Args:
+            labels: of these images, int64, (N,).
+            share: of them that may be warned of.
+        """
+        means = class_means(validation.logits, labels)
         centre, inverse_covariance = fit_distance(validation.contrasts)
-        energies = energy_score(validation.logits)
+        cosines = largest_cosine(validation.logits, means)
         distances = distance(validation.contrasts, centre, inverse_covariance)
         return cls(
-            energies.quantile(share / 2).item(), distances.quantile(1 - share / 2).item(), centre, inverse_covariance
-        )
+            cosines.quantile(share / 2).item(), distances.quantile(1 - share / 2).item(),
+            means, centre, inverse_covariance,
+        )  # fmt: skip
 
     def warns(self, logits: Tensor, contrasts: Tensor) -> Tensor:
         """Of which images to warn: bool, (N,); logits are (N, K) and contrasts (N, C)."""
         far = distance(contrasts, self.centre, self.inverse_covariance) > self.distance
-        return far | (energy_score(logits) < self.energy)
+        return far | (largest_cosine(logits, self.means) < self.cosine)
 
     def share(self, looked: Responses) -> float:
         """The share of images that are warned of, 0 to 1."""
@@ -101,8 +114,9 @@ class Warner:
 
     def to_json(self) -> dict:
         """As results.json has it; the arrays are float32, little-endian, base64."""
-        arrays = {"centre": packed(self.centre), "precision": packed(self.inverse_covariance)}
-        return {"energy_below": self.energy, "distance_above": self.distance, **arrays}
+        arrays = {"means": self.means, "centre": self.centre, "precision": self.inverse_covariance}
+        thresholds = {"cosine_below": self.cosine, "distance_above": self.distance}
+        return thresholds | {name: packed(array) for name, array in arrays.items()}
 
     @classmethod
     def from_json(cls, stored: Mapping) -> "Warner":
@@ -111,11 +125,27 @@ class Warner:
         Raises:
             LookupError, TypeError, ValueError: it is damaged.
         """
-        centre, matrix = _unpacked(stored["centre"]), _unpacked(stored["precision"])
-        if len(matrix) != len(centre) ** 2:
-            raise ValueError(f"a precision of {len(matrix)} values does not go with a centre of {len(centre)}")
-        matrix = matrix.reshape(len(centre), len(centre))
-        return cls(float(stored["energy_below"]), float(stored["distance_above"]), centre, matrix)
+        means, centre, precision = (_unpacked(stored[name]) for name in ("means", "centre", "precision"))
+        if len(precision) != len(centre) ** 2:
+            raise ValueError(f"a precision of {len(precision)} values does not go with a centre of {len(centre)}")
+        classes = math.isqrt(len(means))
+        return cls(
+            float(stored["cosine_below"]),
+            float(stored["distance_above"]),
+            means.reshape(classes, classes),
+            centre,
+            precision.reshape(len(centre), len(centre)),
+        )
+
+
+def class_means(values: Tensor, labels: Tensor) -> Tensor:
+    """The mean of each class's values, scaled to length 1: values are (N, D), the means (classes, D), float64."""
+    return F.normalize(torch.stack([values[labels == label].double().mean(dim=0) for label in labels.unique()]))
+
+
+def largest_cosine(values: Tensor, means: Tensor) -> Tensor:
+    """Of values, (N, D), the largest cosine with any of `class_means`: float64, (N,)."""
+    return (F.normalize(values.double()) @ means.T).amax(dim=1)
 
 
 def fit_distance(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,33 +169,50 @@ def rates(warner: Warner, test: Responses, strange: Mapping[str, Responses]) -> 
 
 
 def compared(
-    validation: Responses, labels: Tensor, strange: Mapping[str, Responses], share: float = SHARE
-) -> dict[str, float]:
-    """What other scores would have detected of the same images, at the same share of false alarms.
+    validation: Responses,
+    labels: Tensor,
+    strange: Mapping[str, Responses],
+    damaged: Mapping[str, Responses],
+    share: float = SHARE,
+) -> dict[str, dict[str, float]]:
+    """How the warning and others like it would do, at the same share of validation images that are warned of.
 
     Args:
         validation: what the thresholds are set by; labels: of these images, int64, (N,).
         strange: images that show no class, by kind.
+        damaged: images of the classes as bad photos show them, by damage.
 
     Returns:
-        By score, the mean over the kinds of the share that is detected: the warning's own, each of its two scores
-        alone, the largest probability (Hendrycks & Gimpel 2017, arXiv 1610.02136), the energy as a share of the
-        features' norm, and the largest cosine with a class's mean features.
+        By the scores that may warn, each of an equal part of `share`: "detected", the mean over the kinds of strange
+        images, and "damaged", over the damages, of the share that is warned of. Besides those of the warning these are
+        the energy (`kd.evaluation.energy_score`), also as a share of the features' norm, the largest probability
+        (Hendrycks & Gimpel 2017, arXiv 1610.02136), and the cosine with a class's mean features.
     """
     centre, inverse_covariance = fit_distance(validation.contrasts)
-    means = F.normalize(torch.stack([validation.features[labels == label].mean(dim=0) for label in labels.unique()]))
+    means_of_logits, means_of_features = (
+        class_means(values, labels) for values in (validation.logits, validation.features)
+    )
     scores = {
-        "energy": lambda looked: energy_score(looked.logits),
+        "cosine of logits": lambda looked: largest_cosine(looked.logits, means_of_logits),
         "first layer": lambda looked: -distance(looked.contrasts, centre, inverse_covariance),
+        "energy": lambda looked: energy_score(looked.logits),
         "maximum softmax": lambda looked: looked.logits.double().softmax(dim=1).amax(dim=1),
         "energy / norm of features": lambda looked: energy_score(looked.logits) / looked.features.norm(dim=1).double(),
-        "cosine with class means": lambda looked: (F.normalize(looked.features) @ means.T).amax(dim=1).double(),
+        "cosine of features": lambda looked: largest_cosine(looked.features, means_of_features),
     }
-    warner = Warner.fit(validation, share)
-    found = {"energy or first layer": _mean(warner.share(looked) for looked in strange.values())}
-    for name, score in scores.items():
-        threshold = score(validation).quantile(share)
-        found[name] = _mean((score(looked) < threshold).double().mean().item() for looked in strange.values())
+    beside = [name for name in scores if name != "first layer"]
+    found = {}
+    for names in [*((name, "first layer") for name in beside), *((name,) for name in scores)]:
+        thresholds = {name: scores[name](validation).quantile(share / len(names)) for name in names}
+
+        def warned_of(looked: Responses, thresholds: Mapping[str, Tensor] = thresholds) -> float:
+            below = [scores[name](looked) < threshold for name, threshold in thresholds.items()]
+            return torch.stack(below).any(dim=0).double().mean().item()
+
+        found[" or ".join(names)] = {
+            "detected": _mean(map(warned_of, strange.values())),
+            "damaged": _mean(map(warned_of, damaged.values())),
+        }
     return found
 
 

@@ -83,14 +83,15 @@ def results_of(results: dict, config: dict) -> dict | None:
 def warning_rates(out_of_class: dict) -> str:
     """How often the page's warning is right and wrong, in a sentence, from what results.json has as "out_of_class"."""
     false, omitted = out_of_class["false_alarms"], out_of_class["omitted_class"]
-    detected = out_of_class["detected"].values()
-    others = ""
-    if omitted:
-        others = f", but {omitted['detected']:.0%} of {omitted['class']} images where none was trained on"
-    return (
-        f"It comes for nothing with {false:.0%} of test images; "
-        f"it catches {100 * min(detected):.0f}–{max(detected):.0%} of noise, patterns and text{others}."
+    detected, damaged = out_of_class["detected"].values(), out_of_class["false_alarms_damaged"]
+    worst = max(damaged, key=damaged.get)
+    said = (
+        f"It comes for nothing with {false:.0%} of test images, and with {damaged[worst]:.0%} where bad photos are "
+        f"imitated worst ({worst}); it catches {100 * min(detected):.0f}–{max(detected):.0%} of noise, patterns and text."
     )
+    if omitted:
+        said += f" Of {omitted['class']}s a student that was never shown one catches {omitted['detected']:.0%} this way."
+    return said
 
 
 def amount(number: float) -> str:

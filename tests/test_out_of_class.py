@@ -3,24 +3,37 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from kd.cifar10 import NORMALISATIONS, read_test_set
 from kd.demo.page import show
 from kd.evaluation import predict
 from kd.models import build
-from kd.out_of_class import Responses, Warner, compared, distance, fit_distance, responses
+from kd.out_of_class import (
+    Responses,
+    Warner,
+    class_means,
+    compared,
+    distance,
+    fit_distance,
+    largest_cosine,
+    responses,
+)
 from kd.results import warning_rates
 from kd.strange_images import DEVELOPMENT_SEED, KINDS, TEST_SEED, strange_images
 
 
-def looked(count, mean=0.0, seed=0, scale=3.0):
-    """Responses as of `count` images: logits of this scale, contrasts of two correlated filters around a mean."""
+def labels_of(count):
+    return torch.arange(count) % 10
+
+
+def looked(count, mean=0.0, seed=0):
+    """Responses as of images of `labels_of`: noisy logits, contrasts of two correlated filters around a mean."""
     random = torch.Generator().manual_seed(seed)
     contrasts = torch.randn(count, 2, generator=random) @ torch.tensor([[1.0, 0.9], [0.0, 0.3]]) + mean
-    return Responses(
-        scale * torch.randn(count, 10, generator=random), torch.rand(count, 5, generator=random), contrasts
-    )
+    logits = 3 * torch.randn(count, 10, generator=random) + 6 * F.one_hot(labels_of(count), 10)
+    return Responses(logits, torch.rand(count, 5, generator=random), contrasts)
 
 
 # The images
@@ -87,21 +100,32 @@ def test_what_all_images_have_alike_can_still_be_inverted():
     assert torch.isfinite(precision).all() and torch.isfinite(distance(values, centre, precision)).all()
 
 
+def test_the_cosine_is_with_the_nearest_class_and_knows_no_length():
+    validation, labels = looked(4000), labels_of(4000)
+    means = class_means(validation.logits, labels)
+    assert means.norm(dim=1).tolist() == pytest.approx([1] * 10)
+    own = validation.logits[labels == 3].double().mean(dim=0)
+    assert largest_cosine(own[None], means).item() == pytest.approx(1)
+    assert largest_cosine(100 * own[None], means).item() == pytest.approx(1)
+    assert largest_cosine(-own[None], means).item() < 0.5
+    assert largest_cosine(torch.zeros(1, 10), means).item() == 0
+
+
 @pytest.mark.parametrize("share", [0.05, 0.2])
 def test_each_score_warns_of_half_of_the_share_of_validation_images(share):
     validation = looked(4000)
-    warner = Warner.fit(validation, share)
-    dull, far = validation._replace(logits=validation.logits - 50), looked(100, mean=9.0)
-    assert warner.share(dull) == 1 and warner.share(far) == 1
+    warner = Warner.fit(validation, labels_of(4000), share)
+    no_class, far = validation._replace(logits=-torch.ones(4000, 10)), looked(100, mean=9.0)
+    assert warner.share(no_class) == 1 and warner.share(far) == 1
     normal = validation._replace(contrasts=warner.centre.expand(4000, 2).float())
     assert warner.share(normal) == pytest.approx(share / 2, abs=5e-4)
-    sure = validation._replace(logits=validation.logits + 50)
-    assert warner.share(sure) == pytest.approx(share / 2, abs=5e-4)
+    typical = validation._replace(logits=warner.means[labels_of(4000)].float())
+    assert warner.share(typical) == pytest.approx(share / 2, abs=5e-4)
     assert share / 2 < warner.share(validation) <= share
 
 
 def test_a_warner_comes_back_from_its_json_and_warns_of_the_same():
-    warner, images = Warner.fit(looked(500)), looked(500, mean=1.0, seed=1)
+    warner, images = Warner.fit(looked(500), labels_of(500)), looked(500, mean=1.0, seed=1)
     again = Warner.from_json(warner.to_json())
     assert torch.equal(again.warns(images.logits, images.contrasts), warner.warns(images.logits, images.contrasts))
 
@@ -113,20 +137,25 @@ def test_without_a_class_its_logit_counts_for_nothing():
     assert torch.equal(only.without(6).logits, images.without(6).logits)
 
 
-def test_scores_are_compared_at_the_same_share_of_false_alarms(data_dir):
-    validation, labels = looked(2000), torch.arange(2000) % 10
-    same = {"photos": looked(2000, seed=3)}
-    assert all(share == pytest.approx(0.05, abs=0.025) for share in compared(validation, labels, same).values())
-    far = compared(validation, labels, {"far": looked(100, mean=9.0), "photos": looked(2000, seed=3)})
-    assert far["first layer"] == pytest.approx(0.525, abs=0.02)
-    assert far["energy"] < 0.2
+def test_scores_are_compared_at_the_same_share_of_false_alarms():
+    validation, labels = looked(2000), labels_of(2000)
+    photos, far = {"photos": looked(2000, seed=3)}, {"far": looked(100, mean=9.0)}
+    found = compared(validation, labels, far | photos, photos)
+    assert all(rate["damaged"] == pytest.approx(0.05, abs=0.025) for rate in found.values())
+    assert found["first layer"]["detected"] == pytest.approx(0.525, abs=0.02)
+    assert found["energy"]["detected"] < 0.2 < found["energy or first layer"]["detected"]
+    no_class = {"none": validation._replace(logits=-torch.ones(2000, 10))}
+    found = compared(validation, labels, no_class, photos)
+    assert found["cosine of logits"]["detected"] == found["cosine of logits or first layer"]["detected"] == 1
+    assert found["cosine of features"]["detected"] < 0.1
 
 
-def test_the_sentence_names_both_rates_and_the_omitted_class():
+def test_the_sentence_names_the_rates_and_the_omitted_class():
     measured = {"false_alarms": 0.051, "omitted_class": {"class": "frog", "detected": 0.2}}
-    measured["detected"] = {"noise": 0.66, "text": 0.97}
+    measured |= {"detected": {"noise": 0.66, "text": 0.97}, "false_alarms_damaged": {"blur": 0.41, "jpeg": 0.09}}
     said = warning_rates(measured)
-    assert "5% of test images" in said and "66–97% of noise" in said and "20% of frog images" in said
+    assert "5% of test images" in said and "66–97% of noise" in said and "catches 20%" in said
+    assert "41% where" in said and "(blur)" in said
     assert "frog" not in warning_rates(measured | {"omitted_class": None})
 
 

@@ -77,11 +77,13 @@ def test_the_thresholds_of_the_warning_were_set_on_all_validation_images():
     assert warning["false_alarms"] == pytest.approx(SHARE, abs=0.015)
 
 
-def test_the_warning_detects_hardly_less_of_the_development_images_than_the_best_score_of_all():
+def test_the_warning_does_better_than_any_other_that_logits_and_first_layer_allow():
     """Where this fails after new networks were measured, the choice in kd/out_of_class.py wants to be made anew."""
     warning = read_results(CHECKPOINTS)["out_of_class"]
-    ours = warning["compared"]["energy or first layer"]
-    assert ours > max(warning["compared"].values()) - 0.05  # the price of asking for the classes, too
+    rates = {name: rate["detected"] for name, rate in warning["compared"].items() if "features" not in name}
+    ours = rates["cosine of logits or first layer"]
+    assert ours == max(rates.values())
+    assert ours > max(rate["detected"] for rate in warning["compared"].values()) - 0.02  # the features' would do more
     assert warning["mean_detected"] == pytest.approx(ours, abs=0.05)  # images of another seed, which chose nothing
 
 

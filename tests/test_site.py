@@ -76,7 +76,7 @@ def networks(tmp_path_factory, make_network, subset):
     network = make_network(0)
     network[-1].weight.data *= 30
     looked = responses(network.eval(), subset[1].images, checkpoint.normalisation_of(config))
-    results["out_of_class"] |= Warner.fit(looked).to_json()
+    results["out_of_class"] |= Warner.fit(looked, subset[1].labels).to_json()
     checkpoint.write_json(checkpoints / "results.json", results)
     return checkpoints
 

@@ -38,7 +38,7 @@ def measure_warning(
     """
     each = min(EACH, len(labels))  # of few validation images no threshold comes that more strange ones would judge
     on_validation = responses(network, images, normalisation)
-    warner = Warner.fit(on_validation)
+    warner = Warner.fit(on_validation, labels)
     development, test = (
         {
             kind: responses(network, drawn.to(images.device), normalisation)
@@ -46,18 +46,16 @@ def measure_warning(
         }
         for seed in (DEVELOPMENT_SEED, TEST_SEED)
     )
+    damaged = {kind: responses(network, bad, normalisation) for kind, bad in corrupted(images[:DAMAGED])}
     return {
-        "scores": "energy of the teacher's logits, and distance of its first layer's contrasts",
+        "scores": "cosine of the teacher's logits with a class's mean, and distance of its first layer's contrasts",
         **warner.to_json(),
         "validation_images": len(labels),
         "validation_warned": warner.share(on_validation),
         **rates(warner, on_test, test),
         "images_of_a_kind": each,
-        "false_alarms_damaged": {
-            kind: warner.share(responses(network, damaged, normalisation))
-            for kind, damaged in corrupted(images[:DAMAGED])
-        },
-        "compared": compared(on_validation, labels, development),
+        "false_alarms_damaged": {kind: warner.share(looked) for kind, looked in damaged.items()},
+        "compared": compared(on_validation, labels, development, damaged),
         "omitted_class": omitted_class,
     }
 
@@ -91,7 +89,8 @@ def measure_omitted_class(
     on_validation, on_test = (
         responses(network, images.images.to(device), normalisation).without(label) for images in (validation, test)
     )
-    warner = Warner.fit(on_validation.part(validation.labels != label))
+    others = validation.labels != label
+    warner = Warner.fit(on_validation.part(others), validation.labels[others])
     return {
         "class": name,
         "detected": warner.share(on_test.part(test.labels == label)),

@@ -17,7 +17,7 @@ export class PhotoError extends Error {}
 // picture. Colour profiles are left aside, as on the server, and what is larger than ENOUGH is shrunk.
 //
 // file: a File or Blob.
-// Returns {data, width, height} of the whole photo, data in RGBA as of an ImageData.
+// Returns an ImageData of the whole photo.
 export async function readPhoto(file) {
   if (file.size > MAX_FILE_BYTES) {
     throw new PhotoError(`The file is larger than ${MAX_FILE_BYTES / 1e6} MB. Please choose a smaller one.`);

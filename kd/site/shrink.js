@@ -82,11 +82,11 @@ export function resize(photo, width, height, box = [0, 0, photo.width, photo.hei
 // A photo shrunk by a whole factor, each pixel the mean of a square; at the right and at the bottom of what is left of
 // one. Pillow's `Image.reduce` to the rounding. Source: Pillow, src/libImaging/Reduce.c.
 //
-// photo: {data, width, height}, data in RGBA; alpha is not kept.
+// photo: an ImageData that is opaque. Returns one.
 export function reduce(photo, factor) {
   if (factor === 1) return photo;
   const width = Math.ceil(photo.width / factor), height = Math.ceil(photo.height / factor);
-  const data = new Uint8ClampedArray(width * height * 4);
+  const image = new ImageData(width, height), data = image.data.fill(255);
   for (let y = 0; y < height; y++) {
     const bottom = Math.min((y + 1) * factor, photo.height);
     for (let x = 0; x < width; x++) {
@@ -106,7 +106,7 @@ export function reduce(photo, factor) {
       data[to + 2] = Math.floor((blue * share) / 2 ** 24);
     }
   }
-  return { data, width, height };
+  return image;
 }
 
 // Half to even, as Python rounds.

@@ -1,5 +1,6 @@
 // Whether an image may show none of the ten classes: kd/out_of_class.py in the browser. It tests both scores, the
-// energy of the teacher's logits and the distance of its first layer's contrasts from those of validation images.
+// cosine of the teacher's logits with each class's mean logits, and the distance of its first layer's contrasts from
+// those of validation images.
 
 import { SIZE } from "./shrink.js";
 
@@ -9,8 +10,8 @@ const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (letter) =
 // Returns a function of the teacher's logits and of what it sees, SIZE x SIZE x 3 bytes in RGB.
 export function warnerOf(warner) {
   if (!warner) return () => false;
-  const { energy_below: least, distance_above: farthest, floor, mean, std, side, stride, padding } = warner;
-  const [centre, precision, filters, biases] = ["centre", "precision", "filters", "biases"].map((name) => floats(warner[name]));
+  const { cosine_below: least, distance_above: farthest, floor, mean, std, side, stride, padding } = warner;
+  const [means, centre, precision, filters, biases] = ["means", "centre", "precision", "filters", "biases"].map((name) => floats(warner[name]));
   const across = Math.floor((SIZE + 2 * padding - side) / stride) + 1;
 
   // The logarithm of a filter's variance over the image; margins are 0 after the normalisation.
@@ -38,9 +39,14 @@ export function warnerOf(warner) {
     return Math.log(Math.max(0, squares / n - (sum / n) ** 2) + floor);
   }
 
+  // The rows of `means` have length 1.
+  function largestCosine(logits) {
+    const along = logits.map((_, row) => logits.reduce((sum, z, at) => sum + z * means[row * logits.length + at], 0));
+    return Math.max(...along) / Math.hypot(...logits);
+  }
+
   return (logits, seen) => {
-    const largest = Math.max(...logits);
-    if (largest + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - largest), 0)) < least) return true;
+    if (largestCosine(logits) < least) return true;
     const pixels = Float64Array.from(seen, (value, at) => (value / 255 - mean[at % 3]) / std[at % 3]);
     const apart = Float64Array.from(centre, (value, filter) => contrast(filter, pixels) - value);
     let distance = 0;
