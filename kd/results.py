@@ -83,14 +83,13 @@ def results_of(results: dict, config: dict) -> dict | None:
 def warning_rates(out_of_class: dict) -> str:
     """How often the page's warning is right and wrong, in a sentence, from what results.json has as "out_of_class"."""
     false, omitted = out_of_class["false_alarms"], out_of_class["omitted_class"]
-    detected, damaged = out_of_class["detected"].values(), out_of_class["false_alarms_damaged"]
-    worst = max(damaged, key=damaged.get)
+    detected, damaged = out_of_class["detected"].values(), out_of_class["false_alarms_damaged"].values()
     said = (
-        f"It comes for nothing with {false:.0%} of test images, and with {damaged[worst]:.0%} where bad photos are "
-        f"imitated worst ({worst}); it catches {100 * min(detected):.0f}–{max(detected):.0%} of noise, patterns and text."
+        f"It comes for nothing with {false:.0%} of test images, and with up to {max(damaged):.0%} of blurred, noisy or "
+        f"pale ones; it catches {100 * min(detected):.0f}–{max(detected):.0%} of noise, patterns and text."
     )
     if omitted:
-        said += f" Of {omitted['class']}s a student that was never shown one catches {omitted['detected']:.0%} this way."
+        said += f" A student that was never shown a {omitted['class']} catches {omitted['detected']:.0%} of them so."
     return said
 
 

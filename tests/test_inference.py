@@ -187,7 +187,9 @@ def test_results_of_an_older_form_warn_nobody(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", [{"centre": "?"}, {"precision": ""}, {"cosine_below": None}, {"means": ""}, {"detected": []}, {"precision": 3}], ids=str
+    "damage",
+    [{"centre": "?"}, {"precision": ""}, {"cosine_below": None}, {"means": ""}, {"detected": []}, {"precision": 3}],
+    ids=str,
 )
 def test_a_damaged_warning_is_named_with_the_command_that_measures_it(tmp_path, damage, caplog):
     for role in ROLES:

@@ -155,7 +155,7 @@ def test_the_sentence_names_the_rates_and_the_omitted_class():
     measured |= {"detected": {"noise": 0.66, "text": 0.97}, "false_alarms_damaged": {"blur": 0.41, "jpeg": 0.09}}
     said = warning_rates(measured)
     assert "5% of test images" in said and "66–97% of noise" in said and "catches 20%" in said
-    assert "41% where" in said and "(blur)" in said
+    assert "up to 41% of blurred" in said
     assert "frog" not in warning_rates(measured | {"omitted_class": None})
 
 
