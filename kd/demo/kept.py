@@ -30,10 +30,10 @@ class Places:
         for event, (_, session, since) in list(self._unread.items()):
             messages = self._queue.pending_messages_per_session.get(session)
             if messages is None or messages.empty():
-                del self._unread[event]
+                self._unread.pop(event, None)
             elif time.monotonic() - since > UNREAD_SECONDS:
+                self._unread.pop(event, None)
                 await self._forget(session)
-                del self._unread[event]
         addresses = [address_of_event(event) for event in self.events()]
         return Counter(addresses + [address for address, _, _ in self._unread.values()])
 
