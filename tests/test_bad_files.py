@@ -100,8 +100,6 @@ def bombs(side=50_000):
         + struct.pack("<HHBBB", 1, 1, 0, 0, 0)
         + b","
         + struct.pack("<HHHHB", 0, 0, side, side, 0),
-        "ppm": f"P6 {side} {side} 255\n".encode() + b"\0" * 100,
-        "pgm text": f"P2 {side} {side} 255\n".encode() + b"1 " * 100,
         "jpeg": bytes(jpeg),
         "tiff": tiff,
         "ico": struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(icon), 22) + icon,

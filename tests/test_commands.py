@@ -328,8 +328,9 @@ def save_teacher(network, folder):
     mean, std = NORMALISATIONS["seed-project"]
     config = {
         "role": "teacher", "architecture": "resnet50", "stem": "imagenet", "classes": list(CLASSES), "seed": 0,
-        "normalisation": {"name": "seed-project", "mean": mean, "std": std}, "epochs_done": 1, "data": {},
-        "recipe": {"name": "seed", "precision": "bfloat16"},
+        "normalisation": {"name": "seed-project", "mean": mean, "std": std}, "epochs_done": 1, "machine": "",
+        "recipe": as_config("original", RECIPES["original"]["teacher"].changed(precision="bfloat16")),
+        "data": {"name": "CIFAR-10", "trained_on": 450},
     }  # fmt: skip
     checkpoint.save(network, config, folder)
     return folder

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from kd.demo import crowd
-from kd.demo.crowd import MAX_IMAGES, PHOTOS, QUEUE, Allowance, Turns
+from kd.demo.crowd import MAX_IMAGES, PHOTOS, QUEUE, Allowance, Turns, open_many_files
 from kd.demo.uploads import read_upload
 from tests import benchmark_crowd
 from tests.benchmark_crowd import CROWD, GROWTH, LAST, P95, crowd_text
@@ -281,3 +281,14 @@ def test_the_benchmark_of_a_crowd_held_its_limits_and_the_documentation_quotes_i
     assert growth["last"] == LAST and growth["last_bytes"] / growth["first_bytes"] - 1 < GROWTH
     document = (ROOT / "docs" / "hosting.md").read_text("utf-8")
     assert document.split("<!-- crowd -->\n")[1].split("<!-- end of crowd -->")[0] == crowd_text(found)
+
+
+def test_as_many_files_may_be_open_as_the_system_allows():
+    resource = pytest.importorskip("resource", reason="needs limits on the number of files, as Unix has them")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+    try:
+        open_many_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

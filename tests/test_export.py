@@ -14,6 +14,7 @@ import train.export
 from kd import checkpoint, evaluation, export, models
 from kd.cifar10 import CLASSES, NORMALISATIONS
 from kd.hub import Classifier
+from kd.recipe import RECIPES, as_config
 from tests.serving import ROOT
 from train.export import EXPORT, FILES, exports_table, read_record
 
@@ -28,10 +29,11 @@ CONFIG = {
     "stem": "cifar",
     "classes": list(CLASSES),
     "normalisation": {"name": "cifar10", "mean": MEAN, "std": STD},
-    "recipe": {"temperature": 4.0},
+    "recipe": as_config("strong", RECIPES["strong"]["student"]),
+    "machine": "an abacus",
     "seed": 7,
     "epochs_done": 3,
-    "data": {},
+    "data": {"name": "CIFAR-10", "trained_on": 450},
 }
 
 

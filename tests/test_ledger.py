@@ -34,6 +34,20 @@ DAMAGE = {
     "a run without its seed": lambda content: json.dumps(
         content | {"arms": [arm | {"runs": [{"accuracy": 1.0}]} for arm in content["arms"]]}
     ),
+    **{
+        f"a run whose omitted class is {odd!r}": lambda content, odd=odd: json.dumps(
+            content
+            | {
+                "arms": [
+                    arm | {"runs": [run | {"omitted_class": odd} for run in arm["runs"]]} for arm in content["arms"]
+                ]
+            }
+        )
+        for odd in (None, 0, [], {"bias": 1.0})
+    },
+    "a recipe without T": lambda content: json.dumps(
+        content | {"arms": [arm | {"recipe": {"name": "strong", "stem": "cifar"}} for arm in content["arms"]]}
+    ),
     "a comparison of no arm": lambda content: json.dumps(
         content | {"comparisons": [content["comparisons"][0] | {"baseline": 99}]}
     ),

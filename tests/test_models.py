@@ -21,6 +21,7 @@ from kd.models import (
     load_body,
     stem_responses,
 )
+from kd.recipe import RECIPES, as_config
 
 EVERY_NETWORK = [(architecture, stem) for architecture in ARCHITECTURES for stem in STEMS]
 
@@ -224,8 +225,9 @@ def test_naming_a_function_at_the_command_line_allows_its_module_alone(own_modul
 def test_loading_a_checkpoint_imports_nothing_that_nobody_has_allowed(own_module, tmp_path, monkeypatch):
     config = {
         "role": "student", "architecture": "own_networks:linear", "stem": "imagenet", "classes": ["yes", "no"],
-        "normalisation": {"name": "data", "mean": [0.5] * 3, "std": [0.2] * 3}, "recipe": {}, "seed": 0,
-        "epochs_done": 1, "data": {"name": "mine"}, "image_size": 16,
+        "normalisation": {"name": "data", "mean": [0.5] * 3, "std": [0.2] * 3}, "seed": 0, "machine": "",
+        "recipe": as_config("digits", RECIPES["digits"]["student"]), "epochs_done": 1, "image_size": 16,
+        "data": {"name": "mine", "trained_on": 90},
     }  # fmt: skip
     monkeypatch.setenv("KD_NETWORK_MODULES", "own_networks")
     checkpoint.save(build("own_networks:linear", "imagenet", 2), config, tmp_path / "student")

@@ -54,6 +54,25 @@ CHOICES = {
 }
 
 
+@pytest.mark.parametrize(
+    "values",
+    [{"temperature": {}}, {"temperature": "4"}, {"flip": True}, {"epochs": 1.5}, {"stem": 3}, {"seed": None}],
+    ids=str,
+)
+def test_what_is_no_number_or_no_text_is_refused_by_its_option(values):
+    (name,) = values
+    with pytest.raises(RecipeError, match=f"{option_name(name)} .* is no (whole number|number|text)"):
+        Recipe(**values)
+    with pytest.raises(RecipeError, match=option_name(name)):
+        from_config(as_config("strong", Recipe()) | values)
+
+
+def test_a_recipe_has_a_name():
+    for config in ({}, {"name": None}, {"name": {}}):
+        with pytest.raises(RecipeError, match="no name"):
+            from_config(config)
+
+
 # Presets
 
 

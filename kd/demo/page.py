@@ -21,7 +21,7 @@ from kd.demo.pictures import picture_url, preview_url
 from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
 from kd.demo.stage_view import stage_view, warning
-from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, sentences, sweep, turn_for
+from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, keep_sweeping, sentences, turn_for
 from kd.demo.use_tab import build_use
 from kd.inference import Trio
 from kd.models import ROLE_NAMES, ROLES, name_of
@@ -145,7 +145,7 @@ def connect(trio: Trio, image: gr.Image, stage: gr.HTML, gallery: gr.HTML) -> No
 
 def launch(page: gr.Blocks, **settings) -> None:
     """Serve the page; `settings` go to Gradio's launch()."""
-    sweep()  # what an earlier process has left
+    keep_sweeping()  # at once what an earlier process has left
     theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     page.launch(
         theme=theme, css=stylesheet(), css_paths=[HERE / "page.css", HERE / "claims.css"], max_file_size=MAX_FILE_BYTES,

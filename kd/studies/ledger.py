@@ -169,12 +169,14 @@ def _arm(stored: dict, before: list[MeasuredArm], metric: str) -> MeasuredArm:
         raise ValueError(f"an arm has the unknown role {stored['role']!r}")
     for run in stored["runs"]:
         _check(run, {"seed": int, "epochs_done": int, "trained_on": int, "machine": str, metric: Real}, "a run")
-        if found := run.get("omitted_class"):
+        if "omitted_class" in run:
+            _check(run, {"omitted_class": dict}, "a run")
+            found = run["omitted_class"]
             _check(found, {"bias": Real, "before": dict, "after": dict}, "omitted_class")
             for accuracies in (found["before"], found["after"]):
                 _check(accuracies, {"omitted": Real, "others": Real}, "omitted_class")
     if stored["runs"]:
-        _check(stored["recipe"], {"name": str, "stem": str}, "a recipe")
+        _check(stored["recipe"], {"name": str, "stem": str, "temperature": Real}, "a recipe")
         _check(stored["mean"].get(metric, {}), {"mean": Real}, f"the mean {metric}")
     values = {entry.name: stored[entry.name] for entry in fields(MeasuredArm) if entry.name != "seeds"}
     referred = {key: None if stored[key] is None else _at(stored[key], before) for key in ("teacher", "baseline")}
