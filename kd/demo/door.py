@@ -66,7 +66,7 @@ FILES = {"/preview.png": PREVIEW, f"/{RECORDED.name}": RECORDED}
 FILES |= {f"/docs/{path.name}": path for path in DOCS.glob("*.md")}
 DESCRIPTION = (
     "Drag the temperature and see what a large network's doubts say, and what a small network learns from them: "
-    "knowledge distillation on CIFAR-10, with your own photos."
+    "knowledge distillation, with your own photos."
 )
 
 # Gradio's front end makes functions from texts (templates, scripts of components), and puts styles and pictures
