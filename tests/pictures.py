@@ -47,6 +47,8 @@ def picture(size, mode="RGB", seed=0):
     if mode == "I;16":
         grey = np.asarray(picture(size, "L", seed)).astype(np.uint16)
         return Image.fromarray(grey * 256 + grey[::-1])
+    if mode == "CMYK":
+        return picture(size, "RGB", seed).convert("CMYK")
     if mode == "P":
         return picture(size, "RGBA", seed).quantize()
     draw = np.random.default_rng(seed)

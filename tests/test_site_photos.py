@@ -94,7 +94,7 @@ def test_a_browser_shrinks_a_photo_of_any_shape_to_the_servers_very_pixels(shrun
     [
         ("L", ".png", 0), ("L", ".bmp", 0), ("RGB", ".bmp", 0), ("RGB", ".webp", 2), ("RGB", ".jpg", 2),
         ("L", ".jpg", 1), ("LA", ".png", 1), ("RGBA", ".png", 1), ("RGBA", ".webp", 2), ("RGB", ".gif", 0),
-        ("I;16", ".png", 0), ("P", ".png", 1),
+        ("I;16", ".png", 0), ("P", ".png", 1), ("CMYK", ".jpg", 2),
     ],
 )  # fmt: skip
 def test_a_browser_reads_every_kind_of_file_as_the_server_does(shrunk, tmp_path, mode, suffix, most):
