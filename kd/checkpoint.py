@@ -9,7 +9,7 @@ A checkpoint is a folder:
 
 config.json holds the size and sha256 of every weight file, so that damage and mixed-up files are
 found before a network computes with them. Nothing in the folder is executed: JSON and safetensors
-hold data alone. Shards under 10 MB go to a Hugging Face Space by plain git.
+hold data alone.
 """
 
 import contextlib

@@ -243,8 +243,10 @@ def _too_large(limit: int) -> PhotoError:
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     factor = math.ceil(math.sqrt(image.width * image.height / ENOUGH))
-    if image.mode == "F" or image.mode.startswith("I"):  # converting these would clip them to white
-        # Pillow reduces floats, but not 16-bit greys.
+    if image.mode.startswith("I;16"):
+        grey = image.convert("F").reduce(factor) if factor > 1 else image  # Pillow does not reduce 16-bit greys
+        image = Image.fromarray((np.asarray(grey) // 256).astype(np.uint8))  # the high byte, which browsers take
+    elif image.mode in ("F", "I"):  # converting these would clip them to white
         image = image.convert("F").reduce(factor) if factor > 1 else image
         image = Image.fromarray(_to_8_bits(np.asarray(image)))
     elif image.has_transparency_data:
@@ -260,7 +262,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(grey: np.ndarray) -> np.ndarray:
-    """Scale greys of 16 bits, 32 bits or any float range to 0 to 255."""
+    """Scale greys of 32 bits or any float range to 0 to 255."""
     grey = np.nan_to_num(grey.astype(np.float64), posinf=0, neginf=0)
     low = min(grey.min(), 0)
     # What fits into 16 bits most likely uses that scale; anything else is stretched to its maximum.

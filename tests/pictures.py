@@ -19,7 +19,7 @@ SIZES = {
 
 KINDS = [
     ("RGB", ".png"), ("RGB", ".jpg"), ("RGB", ".webp"), ("RGB", ".gif"), ("RGB", ".bmp"), ("RGBA", ".png"),
-    ("LA", ".png"), ("L", ".jpg"),
+    ("LA", ".png"), ("L", ".jpg"), ("I;16", ".png"), ("P", ".png"),
 ]  # fmt: skip
 
 
@@ -39,7 +39,18 @@ def draw_pictures(folder: Path, parts: dict[str, int], side: int = 24) -> Path:
 
 
 def picture(size, mode="RGB", seed=0):
-    """Blobs of colour with noise, sharp edges and, where the mode has it, transparency of every degree."""
+    """Blobs of colour with noise, sharp edges and, where the mode has it, transparency of every degree.
+
+    Args:
+        mode: Pillow's; a palette (P) is one with transparency.
+    """
+    if mode == "I;16":
+        grey = np.asarray(picture(size, "L", seed)).astype(np.uint16)
+        return Image.fromarray(grey * 256 + grey[::-1])
+    if mode == "CMYK":
+        return picture(size, "RGB", seed).convert("CMYK")
+    if mode == "P":
+        return picture(size, "RGBA", seed).quantize()
     draw = np.random.default_rng(seed)
     width, height = size
     channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode]

@@ -23,8 +23,10 @@ from kd.models import ROLES
 from kd.out_of_class import Warner, responses
 from kd.photo import CENTRE, Crop, read_photo, to_network_size
 from kd.recording import RECORDING, moment, write_recording
-from kd.site.build import game_checkpoints
+from kd.results import training_sentences
+from kd.site.build import game_checkpoints, source_of
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
+from tests.benchmark_page import ISOLATION
 from tests.browser import (
     EXAMPLES,
     PATIENCE,
@@ -129,9 +131,9 @@ def game_answering(networks, tiny):
 
 
 @pytest.fixture
-def served(site):
-    """A file server of the site."""
-    server = FileServer(site)
+def served(site, request):
+    """A file server of the site, with the headers that a test asks for."""
+    server = FileServer(site, **getattr(request, "param", {}))
     yield server
     server.stop()
 
@@ -466,8 +468,10 @@ def test_a_photo_can_be_removed_and_is_there_again_with_the_browsers_back(visit_
     assert remove.is_visible() and example_shown(page) is None
 
 
-def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_site, site):
+@pytest.mark.parametrize("served", [{}, ISOLATION], indirect=True, ids=["one thread", "several threads"])
+def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_site, site, request):
     page = visit_site(bypass_csp=False)
+    assert page.evaluate("crossOriginIsolated") == ("several" in request.node.callspec.id)
     requests = []
     page.context.on("request", lambda request: requests.append(request))
     page.reload()
@@ -525,6 +529,18 @@ def test_after_the_first_visit_all_of_it_works_without_a_connection(served, visi
     page.get_by_role("tab", name="Results").click()
     page.locator("#results img").first.scroll_into_view_if_needed()  # which makes it load
     page.wait_for_function("document.querySelector('#results img').naturalWidth > 0")
+
+
+def test_a_host_that_answers_with_errors_does_not_hide_the_page_that_is_kept(served, visit_site, answering):
+    page = visit_site()
+    upload(page, EXAMPLES / "cat.png")
+    wait_until_kept(page, ROLES)
+    served.withheld = "/"
+    page.goto(served.address + "?example=dog")
+    page.wait_for_selector("#soft-targets-table tbody tr")
+    assert example_shown(page) == "dog"
+    upload(page, EXAMPLES / "bird.png")
+    assert apart(page, answering(EXAMPLES / "bird.png")) < 0.05
 
 
 def test_a_file_that_is_no_photo_gets_a_sentence_and_the_examples_go_on(visit_site, answering, tmp_path):
@@ -613,7 +629,7 @@ def test_axe_finds_nothing_serious_on_the_page_without_a_server(visit_site, sett
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
-def test_the_folder_is_a_static_space_of_files_that_plain_git_takes(site):
+def test_the_folder_is_a_static_space_of_small_files(site):
     front_matter = (site / "README.md").read_text("utf-8").split("---")[1]
     assert "\nsdk: static\n" in front_matter and "\napp_file: index.html\n" in front_matter
     files = {path.relative_to(site).as_posix(): path.stat().st_size for path in site.rglob("*") if path.is_file()}
@@ -638,14 +654,31 @@ def test_a_folder_of_git_is_written_to_and_stays_whole_where_the_page_cannot_be_
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match="install Node.js"):
         main(["--site", str(folder), "--checkpoints", str(networks)])
+    monkeypatch.undo()
+    monkeypatch.setattr("kd.site.build.MAX_APART", -1)
+    with pytest.raises(SystemExit, match="cannot be exported in half precision"):
+        main(["--site", str(folder), "--checkpoints", str(networks)])
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_folder_with_other_files_is_left_alone(site, networks, tmp_path):
-    (tmp_path / "letter.txt").write_text("mine")
+@pytest.mark.parametrize("name", ["letter.txt", "service-worker.js"])
+def test_a_folder_with_other_files_is_left_alone(networks, tmp_path, name):
+    (tmp_path / name).write_text("mine")
     with pytest.raises(SystemExit, match="holds other files"):
         main(["--site", str(tmp_path), "--checkpoints", str(networks)])
-    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+
+
+def test_the_folder_says_whose_pictures_it_holds(site):
+    assert "They are CIFAR-10's (A. Krizhevsky" in (site / "README.md").read_text("utf-8")
+    assert "They are pictures of scikit-learn's digits" in source_of("scikit-learn's digits")
+
+
+def test_the_footer_tells_the_training_as_the_results_do(site, networks):
+    trained = training_sentences(json.loads((networks / "results.json").read_text())["models"])
+    assert "epochs of an earlier run" in trained
+    footer = (site / "index.html").read_text("utf-8")
+    assert re.sub("<[^>]*>", "", footer).count(trained.replace("`", "")) == 1
 
 
 def test_without_the_runtime_the_command_says_the_way_out(networks, tiny, tmp_path, monkeypatch):

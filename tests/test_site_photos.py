@@ -94,12 +94,19 @@ def test_a_browser_shrinks_a_photo_of_any_shape_to_the_servers_very_pixels(shrun
     [
         ("L", ".png", 0), ("L", ".bmp", 0), ("RGB", ".bmp", 0), ("RGB", ".webp", 2), ("RGB", ".jpg", 2),
         ("L", ".jpg", 1), ("LA", ".png", 1), ("RGBA", ".png", 1), ("RGBA", ".webp", 2), ("RGB", ".gif", 0),
+        ("I;16", ".png", 0), ("P", ".png", 1), ("CMYK", ".jpg", 2),
     ],
 )  # fmt: skip
 def test_a_browser_reads_every_kind_of_file_as_the_server_does(shrunk, tmp_path, mode, suffix, most):
     path = tmp_path / f"photo{suffix}"
     picture((301, 222), mode).save(path)
     assert difference(path, shrunk) <= most
+
+
+def test_a_dark_grey_of_16_bits_is_dark_in_both_forms(shrunk, tmp_path):
+    grey = np.asarray(picture((301, 222), "L")).astype(np.uint16)  # of 65535
+    Image.fromarray(grey).save(tmp_path / "photo.png")
+    assert difference(tmp_path / "photo.png", shrunk) == 0 and shrunk(tmp_path / "photo.png").max() == 0
 
 
 def test_a_large_jpeg_which_the_server_decodes_at_reduced_size_is_nearly_the_same(shrunk, tmp_path):

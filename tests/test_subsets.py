@@ -1,5 +1,7 @@
 """What is kept from a network: labels, or a class; nested, balanced, seeded, and kept up to the optimiser."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from kd.losses import UNLABELLED, distillation_loss, hard_loss
 from kd.recipe import Recipe
 from kd.subsets import keep_labels, labelled_positions, omit_class
 from kd.teacher import FrozenTeacher
+from kd.training import TrainingError
 from kd.training import train as train_network
 
 LABELS = torch.from_numpy(np.random.default_rng(3).permutation(np.arange(45_000) % 10))
@@ -178,6 +181,19 @@ def test_share_that_is_none_is_refused(fraction, capsys):
     with pytest.raises(SystemExit):
         train.run.main("student", ["--label-fraction", fraction])
     assert "--label-fraction" in capsys.readouterr().err
+
+
+def test_pictures_that_do_not_fit_into_memory_are_not_copied(subset):
+    training, validation = (replace(images, block=10) for images in subset)
+
+    def withheld(*arguments):
+        options = train.run.make_parser("distilled").parse_args(["--teacher", "x", *arguments])
+        return train.run.withhold(training, validation, options, Recipe())[0]
+
+    assert withheld("--label-fraction", "0.2", "--keep-unlabelled").images is training.images
+    for arguments in (["--omitted-class", "cat"], ["--label-fraction", "0.2"]):
+        with pytest.raises(TrainingError, match="too many for the memory .450., where --omitted-class"):
+            withheld(*arguments)
 
 
 def test_config_says_what_was_withheld(subset):

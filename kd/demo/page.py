@@ -10,6 +10,7 @@ from PIL import Image
 
 from kd import checkpoint, cifar10
 from kd.colours import stylesheet
+from kd.dataset import MAX_EXAMPLES
 from kd.demo.crop import crop_value, question
 from kd.demo.crowd import NO_ANSWER, PHOTOS, QUEUE, SESSIONS, THREADS, cores, keep_no_free_memory
 from kd.demo.door import behind_door
@@ -114,10 +115,12 @@ def what_to_expect(checkpoints: Path, image_size: int = 32) -> str:
     if data != cifar10.NAME:
         of_data, source = f"the test images of {data}", ""
     accuracy = {role: results["models"][role]["accuracy"] for role in ROLES}
+    classes = len(results["models"]["teacher"].get("per_class_accuracy", ()))
+    of_each = "one of each class" if classes <= MAX_EXAMPLES else f"of {MAX_EXAMPLES} classes one each"
     return (
         f"{seen} On {of_data} the teacher is right {accuracy['teacher']:.0%} of the time, the student "
         f"alone {accuracy['student']:.0%}, the distilled student {accuracy['distilled']:.0%}: expect less on your own "
-        f"photos. The examples are test images{source}, one of each class, drawn with a fixed seed."
+        f"photos. The examples are test images{source}, {of_each}, drawn with a fixed seed."
     )
 
 

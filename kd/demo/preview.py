@@ -12,7 +12,7 @@ from starlette.types import Message, Scope, Send
 PREVIEW = Path(__file__).parent / "preview.png"
 DESCRIPTION = (
     "Drag the temperature and see what a large network's doubts say, and what a small network learns from them: "
-    "knowledge distillation on CIFAR-10, with your own photos."
+    "knowledge distillation, with your own photos."
 )
 GRADIOS_PREVIEW = re.compile(r'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*')
 

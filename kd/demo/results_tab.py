@@ -64,7 +64,7 @@ class Results:
             self._made.clear()
             self._content = content
         results = read_results(self.checkpoints)
-        if not results or results["data"].get("name") == cifar10.NAME:
+        if results and results["data"].get("name") == cifar10.NAME:
             gr.Markdown(LESS_ON_PHOTOS)
         table, how = self.attempt(RESULTS, lambda: results_of(self.checkpoints)) or (sentence(RESULTS), None)
         scrollable(table, elem_id="results")
