@@ -174,8 +174,8 @@ def how_often_right(results: dict) -> str:
     images = "CIFAR-10's test images" if name == cifar10.NAME else f"the test images of {name}"
     rates = [f"the {ROLE_NAMES[role].lower()} {measured[role]['accuracy']:.1%}" for role in ROLES if role in measured]
     return (
-        f"Of {images}, {', '.join(rates)} are named rightly. Of your own photos it will be fewer: the networks were "
-        "trained on such pictures alone."
+        f"Right on {images}: {', '.join(rates)}. On your own photos they are right less often, as they were trained on "
+        "such pictures alone."
     )
 
 

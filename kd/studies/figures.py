@@ -273,7 +273,7 @@ def omitted_class_recognised(study: MeasuredStudy) -> go.Figure:
     """A bar an arm: the share of the omitted class that its runs recognise, before and after the bias correction."""
     by_arm: dict[tuple[str, str], list[OmittedClassRun]] = {}
     for run in runs_of(study):
-        taught = "student alone" if run.temperature is None else f"T = {run.temperature:g}"
+        taught = ROLE_NAMES["student"] if run.temperature is None else f"T = {run.temperature:g}"
         by_arm.setdefault((f"no {run.arm.omitted_class}", taught), []).append(run)
     figure = go.Figure()
     for name, found, colour in (

@@ -40,15 +40,15 @@ function sentenceOf({ T, logP, order, props, value: { classes } }) {
   }
   const end = p(last) < 0.01 ? `${article(classes[last])} is out of the question` : `${article(classes[last])} comes last`;
   const then = second === last ? "." : third === last ? `; ${end}.` : `, then ${classes[third]}; ${end}.`;
-  return ["Warmed up, its doubts show: next comes ", classes[second], then, `The others hold ${percent(others)}; their order is dark knowledge.`, near];
+  return ["Warmed up, its doubts show: next comes ", classes[second], then, `The others hold ${percent(others)}: dark knowledge.`, near];
 }
 
 // Which student is nearer to the teacher, by the total variations of the two; a difference of a seventh is one.
 function nearness(alone, distilled) {
   const times = alone / distilled;
-  if (times > 1.15) return `The distilled student is ${times < 99 ? times.toFixed(1) : "over 99"} times nearer to the teacher's doubts than the student alone.`;
-  if (times < 0.87) return "Here the distilled student is further from the teacher's doubts than the student alone.";
-  return "Both students are about equally far from the teacher's doubts.";
+  if (times > 1.15) return `The distilled student is ${times < 99 ? times.toFixed(1) : "over 99"} times nearer to the teacher than the student alone.`;
+  if (times < 0.87) return "Here the distilled student is further from the teacher than the student alone.";
+  return "Both students are about equally far from the teacher.";
 }
 
 function buildSentence(stage) {
