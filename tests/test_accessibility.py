@@ -4,6 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from kd.cifar10 import CLASSES
+from kd.demo.omitted_class import TAB
 from tests.browser import EXAMPLES, answered_anew, choose_example, example_shown, table, upload
 
 # Gradio's own parts that we cannot mend from here.
@@ -23,7 +24,8 @@ TWO_AND_SLOW_TWO = [
 TABS = {  # and what to wait for there
     "Many images": "#gallery-folder",
     "Results": ".claim .main-svg:visible",
-    "Never seen": "#cards li",
+    TAB: "#cards li",
+    "Use it": "#use pre",
 }
 
 

@@ -34,3 +34,15 @@ def test_all_of_it_takes_less_than_three_screens_until_it_is_unfolded(tab):
     tab.locator(".claim").first.get_by_role("button", name="Details").click()
     tab.wait_for_selector(".claim .scrollable table", timeout=PATIENCE)
     assert tab.evaluate(height) > folded
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_figures_that_are_unfolded_take_the_width_of_their_box(tab, width):
+    tab.set_viewport_size({"width": width, "height": 720})
+    tab.locator(".claim").first.get_by_role("button", name="Details").click()
+    tab.wait_for_function("document.querySelectorAll('.claim:first-of-type .js-plotly-plot .main-svg').length > 3")
+    tab.wait_for_function(
+        """() => [...document.querySelectorAll('.js-plotly-plot')].filter((figure) => figure.offsetParent).every(
+            (figure) => Math.abs(figure.querySelector('.main-svg').getBoundingClientRect().width
+                - figure.getBoundingClientRect().width) < 1)"""
+    )

@@ -9,7 +9,7 @@ import torch
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
 from kd.data_dir import open_data
-from kd.demo.omitted_class import game_view, read_omitted_class
+from kd.demo.omitted_class import game_cards, game_view, read_omitted_class
 from kd.demo.page import stage_of
 from kd.demo.pictures import picture_url
 from kd.demo.recordings import read_recorded
@@ -97,7 +97,8 @@ def test_the_page_shows_the_digits_with_what_it_has_of_them(experiment):
 
 def test_the_games_cards_are_digits_of_the_class_that_its_student_never_saw(experiment):
     folder, _ = experiment
-    game = game_view(read_omitted_class(folder), folder).props
+    omitted = read_omitted_class(folder)
+    game = game_view(omitted, folder, game_cards(omitted, folder)).props
     assert (game["omitted"], game["classes"]) == ("three", list(CLASSES))
     shown = [picture_url(read_photo(folder / "examples" / f"three-{number}.png")) for number in range(1, 7)]
     assert [card["picture"] for card in game["cards"]] == shown

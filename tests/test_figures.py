@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from kd.colours import COLOURS, ROLE_COLOURS
+from kd.demo.omitted_class import TAB
 from kd.figures import PALETTE
 from kd.models import ROLES
 from tests.serving import ROOT
@@ -20,7 +21,7 @@ def test_the_networks_colours_are_stated_in_one_place():
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_network_has_the_same_colour_on_the_stage_in_the_game_and_in_figures(visit, theme):
     page = visit(f"?__theme={theme}")
-    page.get_by_role("tab", name="Never seen").click()
+    page.get_by_role("tab", name=TAB).click()
     page.wait_for_selector("#game .bets")
     for selector in ("#stage", "#game"):
         for role in ROLES:

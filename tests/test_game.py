@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from kd import checkpoint
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES
 from kd.demo.examples import game_pictures
-from kd.demo.omitted_class import TAB, answer_pictures, read_omitted_class
+from kd.demo.omitted_class import TAB, answer_pictures, game_view, read_omitted_class
 from kd.hub import Classifier
 from kd.photo import read_photo, to_network_size
 from kd.studies.ledger import STUDIES_FOLDER, read_studies
@@ -67,7 +68,7 @@ def test_no_other_students_figures_are_taken(student, change):
 @pytest.fixture
 def with_control(tmp_path):
     """A folder of checkpoints in which a control ships too: here the student itself stands in for it."""
-    for folder in (FOLDER, STUDIES_FOLDER):
+    for folder in (FOLDER, STUDIES_FOLDER, "teacher"):
         (tmp_path / folder).symlink_to(CHECKPOINTS / folder)
     shutil.copytree(CHECKPOINTS / FOLDER, tmp_path / CONTROL_FOLDER)
     path = tmp_path / CONTROL_FOLDER / "config.json"
@@ -91,6 +92,19 @@ def test_a_control_that_saw_the_class_is_refused(with_control):
     (with_control / CONTROL_FOLDER / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="was not trained without the class"):
         read_omitted_class(with_control)
+
+
+def test_a_student_is_said_to_have_had_an_earlier_teacher_where_another_one_lies_beside_it(with_control):
+    folder = with_control / FOLDER
+    teacher = checkpoint.load_config(with_control / "teacher")
+    config = json.loads((folder / "config.json").read_text())
+    folder.unlink()
+    shutil.copytree(CHECKPOINTS / FOLDER, folder)
+    for weights, earlier in ((teacher["weights"], False), ({}, True)):
+        told = config | {"teacher": config["teacher"] | {"weights": weights}}
+        (folder / "config.json").write_text(json.dumps(told))
+        omitted = read_omitted_class(with_control)
+        assert omitted.earlier_teacher == earlier == game_view(omitted, CHECKPOINTS).props["earlier_teacher"]
 
 
 @pytest.fixture
@@ -130,6 +144,17 @@ def test_after_a_bet_enter_turns_card_by_card_and_each_result_is_told(game, stud
         assert f"{share * 100:.1f}%" in line
     game.keyboard.press("Enter")  # start again
     assert game.locator("#cards .down").count() == 6 and game.locator("#bet input:checked").count() == 0
+
+
+def test_the_card_that_is_clicked_is_the_one_that_turns(game, student, name):
+    labels, _ = answers_of(student, name)
+    game.locator("#bet label").nth(2).click()
+    for place in (4, 1):
+        game.locator("#cards li").nth(place).click()
+        assert f"Card {place + 1} of 6: the student says {labels[place]}" in told(game)
+    shown = game.locator("#cards li").evaluate_all("(cards) => cards.map((card) => !card.matches('.down'))")
+    assert shown == [False, True, False, False, True, False]
+    assert f"named {[labels[4], labels[1]].count(name)} of 2" in told(game)
 
 
 def test_the_correction_behind_how_is_the_studys_and_can_be_taken_away(game, student, name, found):

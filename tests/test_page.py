@@ -3,17 +3,18 @@
 import json
 import re
 
-import numpy as np
 import pytest
-from PIL import Image
+import torch
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.demo.examples import first_example
+from kd.demo.stage_view import warning
 from kd.models import ROLES
-from kd.results import results_rows
+from kd.out_of_class import packed
+from kd.results import read_results, results_rows
 from tests.browser import EXAMPLES, PATIENCE, choose_example, drag, example_shown, settle, share, softmax, table, upload
-from tests.serving import ROOT
+from tests.serving import ROOT, serve
 
 LAPTOPS_AND_PHONE = [(1280, 720), (1366, 657), (390, 844)]
 
@@ -30,16 +31,22 @@ def test_an_uploaded_photo_gets_the_three_answers_that_the_endpoint_gives(visit,
         assert share(shown) == pytest.approx(expected[role]["confidence"], abs=1e-3)  # "> 99.9%"
         assert answer.locator(".verdict").count() == 0  # nobody knows what a visitor's photo shows
     assert re.search(r"\d+(\.\d)? M parameters, [\d.]+ MB, \d+ ms", page.locator("#costs").inner_text())
-    assert page.locator("#seen img").get_attribute("src").startswith("data:image/png;base64,")
+    assert page.locator("#seen img").get_attribute("src").startswith("data:image/webp;base64,")
+
+
+def set_temperature(page, temperature):
+    """Without scrolling, as filling it in would."""
+    page.locator("#temperature-number").evaluate(
+        "(number, t) => { number.value = t; number.dispatchEvent(new Event('input')); }", temperature
+    )
+    settle(page)
 
 
 @pytest.mark.parametrize(("width", "height"), LAPTOPS_AND_PHONE)
 def test_photo_answers_chart_and_slider_lie_in_the_first_view(visit, width, height):
     page = visit(viewport={"width": width, "height": height})
     for temperature in (1, 4, 20):
-        page.locator("#temperature-number").evaluate(
-            "(number, t) => { number.value = t; number.dispatchEvent(new Event('input')); }", temperature
-        )  # which does not scroll, as filling it in would
+        set_temperature(page, temperature)
         assert table(page)["temperature"] == temperature
         assert page.locator("#soft-targets").bounding_box()["y"] < height / 2
         for selector in ("#photo", "#sentence", "#answers", "#soft-targets", "#temperature"):
@@ -186,6 +193,7 @@ def test_a_bad_file_gets_a_sentence_that_stays_in_place_of_the_old_answer_until_
     problem.get_by_text("This file is not an image that can be read").wait_for()
     page.wait_for_selector("#answers", state="hidden")
     page.wait_for_timeout(2000)
+    assert page.locator("#image img").count() == 0 or not page.locator("#image img").is_visible(), "a torn picture"
     assert problem.is_visible() and problem.get_attribute("role") == "alert"
     assert page.locator("#stage .hint").is_visible()
     upload(page, EXAMPLES / "truck.png")
@@ -268,6 +276,7 @@ def test_a_photo_from_the_clipboard_or_webcam_can_be_chosen(visit):
 def test_the_results_tab_shows_the_measured_numbers_and_the_training_curves(visit):
     page = visit()
     page.get_by_role("tab", name="Results").click()
+    page.get_by_role("button", name="All that was measured").click()
     page.wait_for_selector("#results table")
     results = json.loads((ROOT / "checkpoints" / "results.json").read_text())
     _, rows = results_rows(results)
@@ -327,19 +336,54 @@ def test_a_phone_shows_all_tabs_in_one_row_and_opens_each_by_a_touch(visit):
         assert tab.get_attribute("aria-selected") == "true"
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 720), (390, 844)])
-def test_the_warning_of_a_photo_outside_the_classes_lies_in_the_first_view(visit, tmp_path, width, height):
-    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "noise.png")
-    page = visit(viewport={"width": width, "height": height})
-    upload(page, tmp_path / "noise.png")
-    page.locator("#out-of-class").get_by_text("This may be none of the ten classes").wait_for()
-    settle(page)
-    assert page.evaluate("window.scrollY") == 0
-    for selector in ("#out-of-class", "#answers", "#temperature-slider"):
-        box = page.locator(selector).bounding_box()
-        assert box["y"] >= 0 and box["y"] + box["height"] <= height, (selector, box)
-        assert box["x"] >= 0 and box["x"] + box["width"] <= width, (selector, box)
+@pytest.fixture(scope="module")
+def warning_server(tmp_path_factory):
+    """The page with the shipped networks, and a warning that every photo sets off."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for path in (ROOT / "checkpoints").iterdir():
+        (folder / path.name).symlink_to(path)
+    results = read_results(ROOT / "checkpoints")
+    results["out_of_class"] |= {"means": packed(torch.eye(10)), "cosine_below": 1.1}
+    (folder / "results.json").unlink()
+    checkpoint.write_json(folder / "results.json", results)
+    with serve(folder) as (address, _):
+        yield address
+
+
+@pytest.mark.parametrize(("width", "height"), LAPTOPS_AND_PHONE)
+def test_the_warning_is_of_photos_alone_and_moves_nothing_out_of_the_first_view(browser, warning_server, width, height):
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.goto(warning_server)
+    page.wait_for_selector("#soft-targets-table tbody tr")
+    assert page.locator("#out-of-class").inner_text() == "", "an example shows what its name says"
+    upload(page, EXAMPLES / "bird.png")
+    for temperature in (1, 4, 20):
+        set_temperature(page, temperature)
+        assert page.evaluate("window.scrollY") == 0
+        assert page.locator("#soft-targets").bounding_box()["y"] < height / 2
+        for selector in ("#out-of-class", "#answers", "#temperature"):
+            box = page.locator(selector).bounding_box()
+            assert box["y"] >= 0 and box["y"] + box["height"] <= height, (temperature, selector, box)
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width, (temperature, selector, box)
+    said = warning(read_results(ROOT / "checkpoints")["out_of_class"])
+    assert page.locator("#out-of-class").inner_text().startswith(said["sentence"])
+    assert not page.get_by_text(said["rates"]).is_visible()
+    page.get_by_role("button", name="How sure is this?").click()
+    assert page.get_by_text(said["rates"]).is_visible()
+    remove = page.locator("#image").get_by_role("button", name="Remove Image").locator("svg, *").last
+    assert remove.evaluate("(icon) => getComputedStyle(icon).color") not in ("transparent", "rgba(0, 0, 0, 0)")
+    page.close()
+
+
+def test_on_a_phone_a_touch_makes_ones_own_photo_large_enough_to_crop_and_moves_nothing(visit):
+    page = visit(viewport={"width": 390, "height": 844}, has_touch=True)
+    upload(page, EXAMPLES / "ship.png")
+    chart, small = (page.locator(part).bounding_box() for part in ("#soft-targets", "#photo"))
+    page.locator("#seen").tap()
+    assert page.locator("#photo").bounding_box()["width"] > 2.5 * small["width"]
+    assert page.locator("#soft-targets").bounding_box() == chart
+    page.locator("#soft-targets").tap(position={"x": 300, "y": 200})
+    assert page.locator("#photo").bounding_box() == small
 
 
 def test_a_phone_shows_everything_without_scrolling_sideways(visit):
@@ -368,7 +412,7 @@ def test_the_temperature_and_the_answer_survive_a_look_at_the_results(visit):
     page.locator("#temperature-number").fill("10")
     before = table(page)
     page.get_by_role("tab", name="Results").click()
-    page.wait_for_selector("#results table")
+    page.wait_for_selector(".claim")
     page.get_by_role("tab", name="One photo").click()
     page.wait_for_selector("#soft-targets-table tbody tr")
     assert table(page) == before

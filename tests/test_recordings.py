@@ -383,6 +383,7 @@ def test_axe_finds_nothing_serious_in_the_open_views_and_they_fit_the_width(repl
     page.locator("#map-numbers > summary").click()
     assert findings(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    assert page.locator("#replay figcaption").evaluate("(caption) => caption.scrollWidth <= caption.clientWidth")
 
 
 def test_without_recordings_there_is_no_shell_of_the_views(browser, replayed):

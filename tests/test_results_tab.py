@@ -80,8 +80,8 @@ def test_only_the_first_opening_draws_and_another_content_is_drawn_anew(checkpoi
     once = Counter(work)
     assert shown() == first and shown() == first
     assert work == once
-    edit(checkpoints / "studies" / "main.json", lambda study: study | {"question": "What is it now?"})
-    assert "What is it now?" in shown()[0]
+    edit(checkpoints / "studies" / "main.json", lambda study: study | {"command": "python -m train.now"})
+    assert "python -m train.now" in shown()[0]
     assert work["to_json"] == 2 * once["to_json"]
 
 
@@ -122,8 +122,10 @@ def test_markup_in_a_results_file_is_text(checkpoints):
     assert "<img" not in raw and html.escape(markup, quote=False) in raw
 
 
-def test_everything_is_shown_of_what_ships(shown):
+def test_everything_is_shown_of_what_ships_and_first_how_often_the_networks_are_right(shown):
     texts, figures, log = shown()
+    for model in read_results(SHIPPED)["models"].values():
+        assert f"{model['accuracy']:.1%}" in texts.split("\n")[0]
     main = read_studies(SHIPPED)["main"]
     assert results_table(read_results(SHIPPED)) in texts and study_table(main) in texts
     assert figures > len(drawings_of(main)) and log == "" and REPLACED not in texts

@@ -201,7 +201,8 @@ def test_the_saved_svg_holds_the_numbers_on_the_screen(visit):
     assert name == f"soft-targets-{example}-T{shown['temperature']:.2f}.svg"
     picture = ElementTree.fromstring(content)
     texts = [node.text for node in picture.iter(f"{SVG}text")]
-    assert texts[0] == f"Soft targets at T = {shown['temperature']:.2f}"
+    assert texts[0] == f"Soft targets of a {example_shown(page)} at T = {shown['temperature']:.2f}"
+    assert texts[1].startswith("Answers at T = 1: teacher ")
     for k, label in enumerate(CLASSES):
         row = texts[texts.index(label) + 1 :][: len(ROLES)]
         assert [share(text) for text in row] == pytest.approx([shown[role][k] for role in ROLES], abs=6e-4)

@@ -25,6 +25,7 @@ from tests.browser import (
     upload,
 )
 from tests.serving import ROOT
+from tests.test_page import taught_at
 
 STUDENTS = ROLES[1:]
 TEMPERATURE = "+document.querySelector('#soft-targets-table').dataset.temperature"
@@ -71,8 +72,10 @@ def test_the_sentence_says_what_the_numbers_say_at_each_temperature(visit, class
             settle(page)
             headline, more = (page.locator(f"#sentence .{part}").inner_text() for part in ("headline", "more"))
             p = {role: softmax(models[role]["logits"], temperature) for role in ROLES}
-            if p["teacher"][first] < 0.2:
+            if p["teacher"][first] < 0.2 and temperature > taught_at():
                 assert headline.startswith("Too hot") and CLASSES[last] in headline
+            elif temperature >= 3 and p["teacher"][first] > 0.99:
+                assert headline.startswith("Still ")
             elif temperature >= 3:
                 assert f"next comes {CLASSES[second]}, then {CLASSES[third]}" in headline and CLASSES[last] in headline
                 assert ("out of the question" in headline) == (p["teacher"][last] < 0.01)
@@ -86,9 +89,9 @@ def test_the_sentence_says_what_the_numbers_say_at_each_temperature(visit, class
                 apart = {r: sum(abs(a - b) for a, b in zip(p["teacher"], p[r], strict=True)) for r in STUDENTS}
                 times = apart["student"] / apart["distilled"]
                 if 1.2 < times < 99:
-                    assert f"{times:.1f} times nearer" in more
+                    assert f"{times:.1f} times nearer to the teacher than" in more
                 elif times < 0.85:
-                    assert "further from it" in more
+                    assert "further from the teacher" in more
 
 
 def test_an_answer_is_marked_right_or_wrong_where_the_class_is_known(visit, classify):
@@ -313,13 +316,46 @@ def test_without_t_squared_the_teachers_pull_shrinks_by_it_and_the_labels_stays(
     assert teacher_without == pytest.approx([pull / 25 for pull in teacher], abs=1e-3)
 
 
+def longest_arrow(page):
+    """In pixels."""
+    settle(page)
+    return page.evaluate(
+        """() => {
+            const lengths = (part) => [...document.querySelectorAll(`#pulls-table .shaft.${part}`)].map(
+                (shaft) => shaft.getBoundingClientRect().width);
+            return Math.max(...lengths('soft'), ...lengths('hard'));
+        }"""
+    )
+
+
+def bar_width(page):
+    """Of the true class's bar, in pixels."""
+    settle(page)
+    label = page.locator("#label").input_value()
+    return page.locator("#pulls-table tr", has_text=label).locator(".bar").bounding_box()["width"]
+
+
+def test_the_largest_pull_fills_its_room_and_begins_where_the_bar_ends(visit):
+    page = visit("?T=4")
+    look_at_pulls(page)
+    scale = page.locator("#pulls-table tbody .scale").first.bounding_box()["width"]
+    assert longest_arrow(page) == pytest.approx(0.33 * scale, rel=0.01)
+    for row in page.locator("#pulls-table tbody tr").all():
+        bar, begin = row.locator(".bar").bounding_box(), row.locator(".arrows").bounding_box()
+        assert begin["x"] == pytest.approx(bar["x"] + bar["width"], abs=0.5)
+    page.get_by_label("Without").check()
+    assert longest_arrow(page) < 0.2 * scale
+
+
 def test_a_step_moves_the_students_bars_down_the_loss_and_can_be_taken_back(visit):
     page = visit("?T=4")
     look_at_pulls(page)
     before = [number_in(page, f"[data-measure={part}]") for part in ("hard", "soft", "loss")]
+    width = bar_width(page)
     for _ in range(3):
         page.get_by_role("button", name="Take a step").click()
     assert number_in(page, "[data-measure=loss]") < before[2]
+    assert bar_width(page) > 1.02 * width
     page.get_by_role("button", name="Start again").click()
     assert [number_in(page, f"[data-measure={part}]") for part in ("hard", "soft", "loss")] == before
 

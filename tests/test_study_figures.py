@@ -63,12 +63,12 @@ def test_reliability_pools_the_seeds_and_leaves_out_empty_intervals(study):
 
 def test_agreement_is_shown_for_those_who_have_a_teacher(study):
     (bars,) = agreement_with_teacher(study).data
-    assert list(bars.y) == ["student alone", "distilled"]
+    assert list(bars.y) == ["Student alone", "Distilled student"]
 
 
 def test_published_networks_stand_beside_the_studys_own(study):
     *own, published = accuracy_against_work(study).data
-    assert [trace.name for trace in own] == ["teacher", "student alone", "distilled"]
+    assert [trace.name for trace in own] == ["Teacher", "Student alone", "Distilled student"]
     assert list(own[0].x) == [6] and list(own[0].y) == [0.8]
     assert list(published.y) == [network.accuracy for network in PUBLISHED]
     assert all(network.source in text for network, text in zip(PUBLISHED, published.customdata, strict=True))

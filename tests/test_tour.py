@@ -1,11 +1,14 @@
 """The tour over the stage: its steps, their addresses and figures, and the hand that may always interfere."""
 
 import re
+import statistics
 
 import pytest
+import torch
 
 from kd.cifar10 import CLASSES
 from kd.demo.omitted_class import TAB
+from kd.studies.human_labels import rank_correlation
 from tests.browser import EXAMPLES, drag, number_in, settle, share, table
 from tests.test_accessibility import findings
 from tests.test_page import LAPTOPS_AND_PHONE, taught_at
@@ -46,9 +49,12 @@ def test_the_tour_goes_through_its_steps_by_arrow_keys_with_figures_of_the_examp
             assert [name for name in re.findall(r"[a-z]+", said) if name in names] == [*names[:3], names[9]]
         if step == 4:
             shared = [number_in(page, f"[data-measure=order-{role}]") for role in ("student", "distilled")]
-            assert [float(number) for number in re.findall(r"-?\d\.\d\d", said)] == shared
+            numbers = [float(number) for number in re.findall(r"-?\d\.\d\d", said)]
+            assert numbers == [*shared, *shared_on_average(classify)]
+        assert ("student" in page.locator(".more").inner_text()) == (step >= 4)
         for student in ("student", "distilled"):
             assert page.locator(f"#soft-targets .mark.{student}").first.is_visible() == (step >= 4)
+    assert "an earlier teacher's" in page.locator("#tour-text").inner_text()
     omitted = page.locator("#tour-text").inner_text().split("teacher gives ")[1].split()[0]
     assert shares == pytest.approx([table(page)["teacher"][CLASSES.index(omitted)]], abs=6e-4)
     page.keyboard.press("ArrowLeft")
@@ -56,6 +62,26 @@ def test_the_tour_goes_through_its_steps_by_arrow_keys_with_figures_of_the_examp
     page.keyboard.press("Escape")
     assert not page.locator("#tour").is_visible() and step_of(page) is None
     assert page.evaluate("document.activeElement.id") == "begin-tour"
+
+
+def shared_on_average(classify):
+    """How much of the teacher's order of the other classes each student shares, the mean over the ten examples."""
+    found = {role: [] for role in ("student", "distilled")}
+    for name in CLASSES:
+        models = classify(EXAMPLES / f"{name}.png")["models"]
+        logits = {role: torch.tensor(model["logits"]) for role, model in models.items()}
+        others = [k for k in range(10) if k != logits["teacher"].argmax()]
+        for role, values in found.items():
+            values.append(rank_correlation(logits["teacher"][others], logits[role][others]))
+    return [pytest.approx(statistics.fmean(values), abs=6e-3) for values in found.values()]
+
+
+@pytest.mark.parametrize("name", ["bird", "truck", "dog"])
+def test_tour_and_sentence_call_the_same_temperature_too_hot_and_never_that_of_teaching(visit, name):
+    page = visit(f"?example={name}&tour=2", reduced_motion="reduce")
+    assert caption(page).startswith("2 of ") and "Too hot" not in page.locator(".headline").inner_text()
+    page.get_by_role("button", name="Next").click()
+    assert ("too hot" in caption(page)) == page.locator(".headline").inner_text().startswith("Too hot")
 
 
 def test_a_step_is_reached_by_its_address_and_left_by_the_browsers_back(visit):

@@ -68,5 +68,5 @@ def test_the_code_for_curl_gets_the_endpoints_answer(shown, elsewhere, classify)
 
 
 def test_the_command_for_other_languages_is_one_that_there_is():
-    (command,) = re.findall(r"`python -m (train\.\w+) checkpoints/distilled --output \w+`", CODE)
+    (command,) = re.findall(r"<code>python -m (train\.\w+) checkpoints/distilled --output \w+</code>", CODE)
     assert (ROOT / (command.replace(".", "/") + ".py")).is_file()

@@ -8,7 +8,18 @@ DOCS = Path(__file__).parents[2] / "docs"  # not there where `kd` alone is insta
 
 def document(name: str) -> str:
     """Markdown: a document's name, as a link where there is something to lead to."""
+    return f"[docs/{name}]({address})" if (address := address_of(name)) else f"docs/{name}"
+
+
+def link(name: str) -> str:
+    """The same as HTML."""
+    address = address_of(name)
+    return f'<a href="{address}" target="_blank">docs/{name}</a>' if address else f"docs/{name}"
+
+
+def address_of(name: str) -> str | None:
+    """Where a document can be read; None where it does not ship."""
     if not (DOCS / name).is_file():
-        return f"docs/{name}"
+        return None
     space = os.environ.get("SPACE_ID")  # OWNER/NAME, set by the Hub on a Space
-    return f"[docs/{name}]({f'https://huggingface.co/spaces/{space}/blob/main/' if space else ''}docs/{name})"
+    return f"{f'https://huggingface.co/spaces/{space}/blob/main/' if space else ''}docs/{name}"

@@ -1,8 +1,8 @@
-// Many images at once; Gradio calls this behind stage/elements.js and stage/tabs.js. `props.value` is null, the progress {done, total}, or the answers (gallery.py).
+// Many images at once; Gradio calls this behind stage/elements.js, mathematics.js and tabs.js. `props.value` is null, the progress {done, total}, or the answers (gallery.py).
 // All texts are set as text, file names above all: no markup in them is ever read as such.
 
 const $ = (selector) => element.querySelector(selector);
-const percent = (share) => (share * 100).toFixed(1) + "%";
+const rate = (share) => (share * 100).toFixed(1) + "%"; // of images, where certainties have `percent`
 
 // A sign where the class is known by the name of the folder.
 function answerCell(role, { label, confidence }, known) {
@@ -33,12 +33,12 @@ function buildRow({ name, label, file: path, picture, answers, differ, fits_no_c
 function buildAnswers({ roles, rows, agreement, right, left_out }) {
   $(".left-out").textContent = left_out ? `${left_out} more files were left out: fewer at once, please.` : "";
   $(".shares").replaceChildren(...Object.entries(agreement).map(([role, { same, of }]) => {
-    const share = make("dd", { textContent: of ? `${percent(same / of)} (${same} of ${of})` : "no image" });
+    const share = make("dd", { textContent: of ? `${rate(same / of)} (${same} of ${of})` : "no image" });
     share.dataset.agreement = role;
     return make("div", {}, make("dt", { textContent: `${roles[role]} agrees with the teacher` }), share);
   }));
   $(".shares").append(...Object.entries(right).map(([role, { right: n, of }]) => (
-    make("div", {}, make("dt", { textContent: `${roles[role]}, right by the folders' names` }), make("dd", { textContent: `${percent(n / of)} (${n} of ${of})` })))));
+    make("div", {}, make("dt", { textContent: `${roles[role]}, right by the folders' names` }), make("dd", { textContent: `${rate(n / of)} (${n} of ${of})` })))));
   const heads = ["Seen", "File", ...Object.values(roles)];
   $("thead").replaceChildren(make("tr", {}, ...heads.map((text) => make("th", { scope: "col", textContent: text }))));
   $("tbody").replaceChildren(...rows.map((row) => buildRow(row, Object.keys(roles))));

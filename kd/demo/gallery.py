@@ -14,7 +14,7 @@ import gradio as gr
 
 from kd.demo.crowd import MAX_IMAGES, PHOTOS, TURNS
 from kd.demo.pictures import picture_url
-from kd.demo.stage_view import script
+from kd.demo.stage_view import script, style
 from kd.demo.uploads import path_of, read_upload
 from kd.inference import BATCH, Trio
 from kd.models import ROLE_NAMES, ROLES
@@ -36,14 +36,14 @@ def build_gallery(trio: Trio, stage_tab: str) -> gr.HTML:
     Args:
         stage_tab: the label of the stage's tab, which the view shows when a row is opened.
     """
-    gr.Markdown(INTRODUCTION)
+    gr.HTML(f"<p>{INTRODUCTION}</p>")  # not Markdown, whose code the first picture would wait for
     files = gr.File(file_count="multiple", file_types=["image"], height=160, label="Images", elem_id="gallery-files")
     folder = gr.UploadButton("Choose a folder", file_count="directory", elem_id="gallery-folder")
     view = gr.HTML(
         None,
         html_template=(HERE / "gallery.html").read_text("utf-8"),
-        css_template=(HERE / "gallery.css").read_text("utf-8"),
-        js_on_load=script("elements") + script("tabs") + (HERE / "gallery.js").read_text("utf-8"),
+        css_template=style(HERE / "gallery.css"),
+        js_on_load=script("elements") + script("mathematics") + script("tabs") + script("gallery", HERE),
         apply_default_css=False,
         elem_id="gallery",
         stage_tab=stage_tab,

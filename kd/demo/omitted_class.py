@@ -1,7 +1,8 @@
-"""The tab "Never seen", a game: how many images of a class will a student name that was never shown one?
+"""The tab "A class it never saw", a game: how many images of a class will a student name that was never shown one?
 
-The view itself is in game/. The networks answer its six images once, here; bets, cards and the correction of the bias
-need no server. What asks for the answer to a visitor's own picture is `build_game` here, and elsewhere kd/site/own.js.
+The view itself is in game/. The networks answer its six images once, here, and the browser gets the answers when the
+tab is first opened; bets, cards and the correction of the bias need no server. What asks for the answer to a visitor's
+own picture is `build_game` here, and elsewhere kd/site/own.js.
 """
 
 from pathlib import Path
@@ -11,11 +12,12 @@ import gradio as gr
 import torch
 from PIL import Image
 
+from kd import checkpoint
 from kd.checkpoint import CheckpointError
 from kd.demo.crowd import NO_ANSWER, PHOTOS, TURNS
 from kd.demo.examples import folder_of, game_pictures
 from kd.demo.pictures import picture_url
-from kd.demo.stage_view import script
+from kd.demo.stage_view import script, style
 from kd.demo.uploads import read_upload
 from kd.hub import Classifier
 from kd.inference import pixels_of
@@ -24,7 +26,7 @@ from kd.studies.ledger import read_studies
 from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, study_of
 
 GAME = Path(__file__).parent / "game"
-TAB = "Never seen"
+TAB, TAB_ID = "A class it never saw", "never-saw"
 
 
 class OmittedClass(NamedTuple):
@@ -34,12 +36,14 @@ class OmittedClass(NamedTuple):
         name: the class.
         student, control: the networks; the control may not ship.
         found: what a study measured of both; the control may not have been run.
+        earlier_teacher: whether another teacher than the one beside it taught the student.
     """
 
     name: str
     student: Classifier
     control: Classifier | None
     found: Found
+    earlier_teacher: bool
 
     @property
     def networks(self) -> dict[str, Classifier]:
@@ -70,7 +74,9 @@ def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
                 f"{checkpoints / CONTROL_FOLDER} was not trained without the class {name} by the labels alone: put it "
                 "right"
             )
-    return OmittedClass(name, student, control, found)
+    taught_by = student.config.get("teacher") or {}
+    earlier_teacher = taught_by.get("weights") != checkpoint.load_config(checkpoints / "teacher")["weights"]
+    return OmittedClass(name, student, control, found, earlier_teacher)
 
 
 def measured(run: OmittedClassRun | None, network: Classifier | None) -> dict | None:
@@ -84,12 +90,17 @@ def measured(run: OmittedClassRun | None, network: Classifier | None) -> dict | 
 
 def build_game(omitted: OmittedClass, checkpoints: Path) -> None:
     """The tab: the six cards, and a place for one's own pictures."""
-    with gr.Tab(TAB):
+    cards = game_cards(omitted, checkpoints)
+    with gr.Tab(TAB, elem_id=TAB_ID):
         with game_view(omitted, checkpoints) as view:
             image = gr.Image(
                 type="filepath", sources=["upload", "clipboard"], height=200, label="Your own picture",
                 elem_id="game-image",
             )  # fmt: skip
+        view.cards(
+            lambda: gr.update(cards=cards), None, view,
+            queue=False, trigger_mode="multiple", show_progress="hidden", api_visibility="private",
+        )  # fmt: skip
         shown = image.input(
             lambda upload: answer_upload(omitted, upload), image, view,
             preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
@@ -99,18 +110,25 @@ def build_game(omitted: OmittedClass, checkpoints: Path) -> None:
         image.clear(None, None, view, js="() => null", show_progress="hidden", api_visibility="private")
 
 
-def game_view(omitted: OmittedClass, checkpoints: Path) -> gr.HTML:
-    """The component with the answers to the six cards, around a place for one's own pictures.
+def game_cards(omitted: OmittedClass, checkpoints: Path) -> list[dict]:
+    """The answers to the six cards."""
+    _, pictures = game_pictures(omitted.name, folder_of(checkpoints))
+    return answer_pictures(
+        omitted, [to_network_size(read_photo(picture), image_size=omitted.student.image_size) for picture in pictures]
+    )
+
+
+def game_view(omitted: OmittedClass, checkpoints: Path, cards: list[dict] | None = None) -> gr.HTML:
+    """The component around a place for one's own pictures; triggers `cards` when it is first seen without any.
 
     It is the page's, and that of the page without a server (`kd.site`).
     """
-    chosen, pictures = game_pictures(omitted.name, folder_of(checkpoints))
-    seen = [to_network_size(read_photo(picture), image_size=omitted.student.image_size) for picture in pictures]
+    chosen, _ = game_pictures(omitted.name, folder_of(checkpoints))
     return gr.HTML(
         None,
         html_template=(GAME / "game.html").read_text("utf-8"),
-        css_template=(GAME / "game.css").read_text("utf-8"),
-        js_on_load=script("elements") + script("mathematics") + (GAME / "game.js").read_text("utf-8"),
+        css_template=style(GAME / "game.css"),
+        js_on_load=script("elements") + script("mathematics") + script("game", GAME),
         apply_default_css=False,
         elem_id="game",
         classes=omitted.student.config["classes"],
@@ -120,7 +138,8 @@ def game_view(omitted: OmittedClass, checkpoints: Path) -> gr.HTML:
             "control": measured(omitted.found.control, omitted.control),
         },
         chosen=chosen,
-        cards=answer_pictures(omitted, seen),
+        cards=cards,
+        earlier_teacher=omitted.earlier_teacher,
     )
 
 

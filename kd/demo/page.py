@@ -21,7 +21,7 @@ from kd.demo.omitted_class import TAB, OmittedClass, build_game, read_omitted_cl
 from kd.demo.pictures import picture_url, preview_url
 from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
-from kd.demo.stage_view import stage_view, warning
+from kd.demo.stage_view import later_script, stage_view, warning
 from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, keep_sweeping, sentences, turn_for
 from kd.demo.use_tab import build_use
 from kd.inference import Trio
@@ -31,7 +31,7 @@ from kd.results import amount, read_results
 
 HERE = Path(__file__).parent
 
-TITLE = "<h1>Dark Knowledge</h1> <p>What a large network knows beyond its answer, and a small one learns from it</p>"
+TITLE = "<h1>Dark Knowledge</h1> <p>What a large network's doubts teach a small one</p>"
 STAGE_TAB = "One photo"
 # Tells the stage which photo is wanted from now on, before its answer comes; null: none (see stage/source.js).
 ANNOUNCE = """(photo) => {
@@ -67,16 +67,16 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
                         buttons=[],
                         elem_id="image",
                     )
+            if omitted:
+                build_game(omitted, Path(checkpoints))
             with gr.Tab("Many images"):
                 gallery = build_gallery(trio, STAGE_TAB)
             build_results(Path(checkpoints))
-            if omitted:
-                build_game(omitted, Path(checkpoints))
             build_use(trio, Path(checkpoints))
 
         connect(trio, image, stage, gallery)
         stage.recordings(
-            lambda: gr.update(recordings=recorded.views), None, stage,
+            lambda: gr.update(recordings=recorded.views | {"script": later_script()}), None, stage,
             queue=False, trigger_mode="multiple", show_progress="hidden", api_visibility="private",
         )  # fmt: skip
         gr.api(endpoint(trio), api_name="classify", api_description=DESCRIPTION, **PHOTOS)
@@ -99,7 +99,9 @@ def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, 
         taught_at,
         [trio.classes.index(name) for name, _ in chosen],
     )
-    game = {"omitted_class": omitted.name, "game_tab": TAB} if omitted else {}
+    game = {}
+    if omitted:
+        game = {"omitted_class": omitted.name, "game_tab": TAB, "earlier_teacher": omitted.earlier_teacher}
     note = what_to_expect(trio.folder, trio.image_size)
     return stage_view(examples, trio.image_size, first, taught_at, note, recorded, **game), recorded
 
@@ -118,8 +120,8 @@ def what_to_expect(checkpoints: Path, image_size: int = 32) -> str:
     classes = len(results["models"]["teacher"].get("per_class_accuracy", ()))
     of_each = "one of each class" if classes <= MAX_EXAMPLES else f"of {MAX_EXAMPLES} classes one each"
     return (
-        f"{seen} On {of_data} the teacher is right {accuracy['teacher']:.0%} of the time, the student "
-        f"alone {accuracy['student']:.0%}, the distilled student {accuracy['distilled']:.0%}: expect less on your own "
+        f"{seen} On {of_data} the teacher is right {accuracy['teacher']:.1%} of the time, the student "
+        f"alone {accuracy['student']:.1%}, the distilled student {accuracy['distilled']:.1%}: expect less on your own "
         f"photos. The examples are test images{source}, {of_each}, drawn with a fixed seed."
     )
 
@@ -177,7 +179,9 @@ def show(
     seen = trio.seen(photo, crop)
     answer = trio.classify(seen, temperature=1.0)
     # Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
-    strange = trio.fits_no_class(answer["models"]["teacher"]["logits"], seen if crop else trio.seen(photo))
+    # An example shows what its name says.
+    middle = seen if crop else trio.seen(photo)
+    strange = not example and trio.fits_no_class(answer["models"]["teacher"]["logits"], middle)
     for role, model in answer["models"].items():
         config = trio.configs[role]
         del model["probabilities"], model["softened"]  # the stage computes them

@@ -9,8 +9,8 @@ PREVIEW_SIDE = 576  # pixels; twice what the page gives a photo
 
 
 def picture_url(image: Image.Image) -> str:
-    """An image as a `data:` URL, which puts it into the page without a file on the server."""
-    return _data_url(image, "PNG")
+    """A small image as a `data:` URL, pixel by pixel: lossless WebP takes four fifths of a PNG."""
+    return _data_url(image, "WEBP", lossless=True, quality=100, method=6)
 
 
 def preview_url(photo: Image.Image) -> str:

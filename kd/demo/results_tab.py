@@ -8,7 +8,8 @@ import hashlib
 import html
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from typing import TypeVar
@@ -21,17 +22,14 @@ from kd import checkpoint, cifar10, figures
 from kd.demo.crowd import TURNS
 from kd.demo.documents import document
 from kd.models import ROLE_NAMES, ROLES
-from kd.results import RESULTS, load_results, provenance, read_results, results_table
+from kd.results import RESULTS, load_results, provenance, results_table
 from kd.studies.claims import Claim, told
 from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
 from kd.studies.report import study_table
 
 FIGURE_HEIGHT = 280  # pixels, of the figure beside a claim
-LESS_ON_PHOTOS = (
-    "The table says how often the networks are right on CIFAR-10's test images. On your own photos they are right less "
-    "often: they were trained on these tiny pictures alone."
-)
+LAID_OUT_ANEW = "() => { requestAnimationFrame(() => window.dispatchEvent(new Event('resize'))); return []; }"
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
 
 Shown = TypeVar("Shown")
@@ -63,13 +61,12 @@ class Results:
         if self._content != (content := content_of(self.checkpoints)):
             self._made.clear()
             self._content = content
-        results = read_results(self.checkpoints)
-        if results and results["data"].get("name") == cifar10.NAME:
-            gr.Markdown(LESS_ON_PHOTOS)
-        table, how = self.attempt(RESULTS, lambda: results_of(self.checkpoints)) or (sentence(RESULTS), None)
-        scrollable(table, elem_id="results")
-        if how:
-            with gr.Accordion("How they were trained and measured", open=False):
+        made = self.attempt(RESULTS, lambda: results_of(self.checkpoints))
+        rates, table, how = made or (sentence(RESULTS), None, None)
+        gr.Markdown(rates)
+        if table:
+            with folded("All that was measured of the three networks, and how they were trained"):
+                scrollable(table, elem_id="results")
                 gr.Markdown(how)
         studies = {
             path: self.attempt(path.name, lambda path=path: read_study(path))
@@ -83,7 +80,7 @@ class Results:
             gr.Markdown(sentence(path.name))
         for study in others:
             self.show_details(study, study.question)
-        with gr.Accordion("Accuracy while training", open=False):
+        with folded("Accuracy while training"):
             histories = {role: self.history_of(role) for role in ROLES}
             curves = self.attempt("the training curves", lambda: plotted(figures.training_curves(histories)))
             gr.Plot(curves, show_label=False, elem_id="training-curves")
@@ -102,9 +99,7 @@ class Results:
     def show_details(self, study: MeasuredStudy, title: str, drawn: list[Drawing] | None = None) -> None:
         """A study's table with the verdicts and the figures that its measurements allow, folded."""
         file = f"{study.study}.json"
-        with gr.Accordion(title, open=False):
-            if title != study.question:
-                gr.Markdown(f"**{study.question}**")
+        with folded(title):
             scrollable(self.attempt(f"{file}, its table", lambda: study_table(study)) or sentence(file))
             for drawing in self.drawings(study) if drawn is None else drawn:
                 gr.Markdown(f"**{drawing.title}**")
@@ -164,10 +159,30 @@ def content_of(checkpoints: Path) -> str:
     return digest.hexdigest()
 
 
-def results_of(checkpoints: Path) -> tuple[str, str | None]:
-    """The table of the three networks and where it comes from; a sentence and nothing where none has been measured."""
+def results_of(checkpoints: Path) -> tuple[str, str | None, str | None]:
+    """How often the networks are right, the table of all that was measured, and where it comes from; a sentence and
+    nothing else where none has been measured."""
     results = load_results(checkpoints)
-    return (results_table(results), provenance(results)) if results else (NO_RESULTS, None)
+    if not results:
+        return NO_RESULTS, None, None
+    return how_often_right(results), results_table(results), provenance(results)
+
+
+def how_often_right(results: dict) -> str:
+    """What a visitor should know first, in a sentence."""
+    name, measured = results["data"]["name"], results["models"]
+    images = "CIFAR-10's test images" if name == cifar10.NAME else f"the test images of {name}"
+    rates = [f"the {ROLE_NAMES[role].lower()} {measured[role]['accuracy']:.1%}" for role in ROLES if role in measured]
+    own = " On your own photos they are right less often, as they were trained on such pictures alone."
+    return f"Right on {images}: {', '.join(rates)}." + (own if name == cifar10.NAME else "")
+
+
+@contextmanager
+def folded(title: str) -> Iterator[None]:
+    """What is to be unfolded. A figure in it was laid out while it was hidden, without knowing its width."""
+    with gr.Accordion(title, open=False) as part:
+        yield
+    part.expand(None, None, None, js=LAID_OUT_ANEW, api_visibility="private")
 
 
 def chip(claim: Claim) -> str:

@@ -4,6 +4,7 @@ All of it runs in the browser. The examples' answers come with the page; its val
 (`page.show`), {"problem": a sentence}, or nothing.
 """
 
+import re
 from pathlib import Path
 
 import gradio as gr
@@ -16,14 +17,27 @@ STAGE = Path(__file__).parent / "stage"
 # In this order they are one function: each file declares functions, and stage.js calls them all.
 SCRIPTS = (
     "elements", "mathematics", "sentence", "source", "chart", "temperature", "photo", "pulls", "words", "address",
-    "saving", "connection", "tabs", "tour", "confusion", "confused", "places", "map", "replay", "recordings", "stage",
+    "saving", "connection", "tabs", "tour", "recordings", "stage",
 )  # fmt: skip
+# What the views over recordings need besides; it comes with what was recorded.
+LATER_SCRIPTS = ("confusion", "confused", "places", "map", "replay")
 STYLES = ("stage", "tour", "recordings")
 MIN_TEMPERATURE, MAX_TEMPERATURE, START_TEMPERATURE = 0.5, 20.0, 1.0  # of the slider
 
 
-def script(name: str) -> str:
-    return (STAGE / f"{name}.js").read_text("utf-8") + "\n"
+def script(name: str, folder: Path = STAGE) -> str:
+    """One of the stage's scripts, or of another folder, as it is sent: without the lines that are comments alone."""
+    return re.sub(r"^\s*//.*\n", "", (folder / f"{name}.js").read_text("utf-8") + "\n", flags=re.MULTILINE)
+
+
+def later_script() -> str:
+    """What the views over recordings need besides the stage's own scripts."""
+    return "".join(map(script, LATER_SCRIPTS))
+
+
+def style(path: Path) -> str:
+    """The rules of a file, as they are sent: without comments."""
+    return re.sub(r"/\*.*?\*/", "", path.read_text("utf-8"), flags=re.DOTALL)
 
 
 def stage_view(
@@ -35,6 +49,7 @@ def stage_view(
     recorded: Recorded,
     omitted_class: str | None = None,
     game_tab: str | None = None,
+    earlier_teacher: bool = False,
 ) -> gr.HTML:
     """The component, around what is built within it; triggers `crop` (file, whole, across, down, side), `example` and
     `recordings`.
@@ -45,9 +60,11 @@ def stage_view(
         first_example: the position of the one that is shown first.
         taught_at: the temperature at which the distilled student was taught.
         note: what stands under the photo.
-        recorded: what the views over recordings show; sent when the component asks for it, by triggering `recordings`.
+        recorded: what the views over recordings show; sent when the component asks for it, by triggering `recordings`,
+            with the scripts that show it (`later_script`).
         omitted_class: which one student was never shown, where there is a game about it.
         game_tab: the label of that game's tab.
+        earlier_teacher: whether another teacher than the one shown taught that student.
     """
     views = [name for name, view in recorded.views.items() if view]
     folded = "".join((STAGE / f"{name}.html").read_text("utf-8") for name in views)
@@ -55,7 +72,7 @@ def stage_view(
     return gr.HTML(
         None,
         html_template=(STAGE / "stage.html").read_text("utf-8").replace("<!-- recordings -->", section),
-        css_template="\n".join((STAGE / f"{name}.css").read_text("utf-8") for name in STYLES),
+        css_template="\n".join(style(STAGE / f"{name}.css") for name in STYLES),
         js_on_load="".join(map(script, SCRIPTS)),
         apply_default_css=False,
         elem_id="stage",
@@ -69,6 +86,7 @@ def stage_view(
         note=note,
         omitted_class=omitted_class,
         game_tab=game_tab,
+        earlier_teacher=earlier_teacher,
         examples=examples,
         first_example=first_example,
         recordings=None,
@@ -79,6 +97,6 @@ def stage_view(
 WARNING = "This may be none of the ten classes, and the networks know no eleventh answer."
 
 
-def warning(out_of_class: dict) -> str:
-    """The warning, with how often it is right and wrong (`results.json`)."""
-    return f"{WARNING} {warning_rates(out_of_class)}"
+def warning(out_of_class: dict) -> dict[str, str]:
+    """The warning: its "sentence", and the "rates" at which it is right and wrong (`results.json`), shown on demand."""
+    return {"sentence": WARNING, "rates": warning_rates(out_of_class)}

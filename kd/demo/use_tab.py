@@ -1,12 +1,13 @@
 """The tab "Use it", the student: code that runs as it is shown, what the network weighs, and what it cannot."""
 
+import html
 from pathlib import Path
 
 import gradio as gr
 
 from kd import cifar10
 from kd.demo.crowd import MAX_IMAGES
-from kd.demo.documents import document
+from kd.demo.documents import link
 from kd.inference import Trio
 from kd.models import name_of
 from kd.results import amount, read_results
@@ -14,50 +15,42 @@ from kd.results import amount, read_results
 LISTED = 20  # classes that are named
 ADDRESS = "http://127.0.0.1:7860/"  # in the code, until the browser puts the page's own in its place
 
-CODE = f"""### In Python
-
-In a folder with this project's files, after `pip install .` there:
-
-```python
-from kd.hub import Classifier
+PYTHON = """from kd.hub import Classifier
 
 student = Classifier.from_pretrained("checkpoints/distilled")
-print(student.classify("kd/demo/examples/frog.png"))
-```
-
-### From this page, in Python
-
-All three networks answer `photo.jpg`, a picture of yours, with `pip install gradio_client` alone; a list of up to {MAX_IMAGES}
-pictures gets a list of answers.
-
-```python
-from gradio_client import Client, handle_file
+print(student.classify("kd/demo/examples/frog.png"))"""
+CLIENT = f"""from gradio_client import Client, handle_file
 
 page = Client("{ADDRESS}")
 answer = page.predict(handle_file("photo.jpg"), 4.0, api_name="/classify")
-print(answer["models"]["distilled"]["label"])
-```
-
-### From this page, with curl
-
-```sh
-file=$(curl -s -F files=@photo.jpg {ADDRESS}gradio_api/upload | cut -d '"' -f 2)
+print(answer["models"]["distilled"]["label"])"""
+CURL = f"""file=$(curl -s -F files=@photo.jpg {ADDRESS}gradio_api/upload | cut -d '"' -f 2)
 event=$(curl -s {ADDRESS}gradio_api/call/classify -H "Content-Type: application/json" \\
     -d "{{\\"data\\": [{{\\"path\\": \\"$file\\", \\"meta\\": {{\\"_type\\": \\"gradio.FileData\\"}}}}, 4.0]}}" | cut -d '"' -f 4)
-curl -s -N {ADDRESS}gradio_api/call/classify/$event
-```
+curl -s -N {ADDRESS}gradio_api/call/classify/$event"""  # noqa: E501 (as it stands on the page)
+EXPORT = "python -m train.export checkpoints/distilled --output student"
 
-### Without Python
-
-`python -m train.export checkpoints/distilled --output student` writes it as ONNX, which runs in a browser, on a phone and
-in most languages; {document("export.md")} has the options.
-"""  # noqa: E501 (a paragraph of Markdown is a line)
+# HTML, not Markdown, whose code the page's first picture would wait for.
+CODE = f"""
+<h3>In Python</h3>
+<p>In a folder with this project's files, after <code>pip install .</code> there:</p>
+<pre tabindex="0"><code>{html.escape(PYTHON)}</code></pre>
+<h3>From this page, in Python</h3>
+<p>All three networks answer <code>photo.jpg</code>, a picture of yours, with <code>pip install gradio_client</code>
+alone; a list of up to {MAX_IMAGES} pictures gets a list of answers.</p>
+<pre tabindex="0"><code>{html.escape(CLIENT)}</code></pre>
+<h3>From this page, with curl</h3>
+<pre tabindex="0"><code>{html.escape(CURL)}</code></pre>
+<h3>Without Python</h3>
+<p><code>{EXPORT}</code> writes it as ONNX, which runs in a browser, on a phone and in most languages;
+{link("export.md")} has the options.</p>
+"""
 
 
 def build_use(trio: Trio, checkpoints: Path) -> None:
     """The tab; its code names the address that the visitor's browser has of this page."""
     with gr.Tab("Use it") as tab:
-        text = gr.Markdown(f"{facts(trio, checkpoints)}\n\n{CODE}", elem_id="use")
+        text = gr.HTML(f"<p>{html.escape(facts(trio, checkpoints))}</p>{CODE}", elem_id="use")
     tab.select(
         None, text, text, api_visibility="private",
         js=f"(text) => text.replaceAll('{ADDRESS}', location.origin + location.pathname)",

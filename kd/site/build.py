@@ -19,16 +19,16 @@ import torch
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from kd import checkpoint, cifar10, export
+from kd import checkpoint, export
 from kd.checkpoint import MAX_SHARD_BYTES, write_atomically
 from kd.cifar10 import IMAGE_SIZE
 from kd.colours import stylesheet
 from kd.demo.examples import RECORDED, read_examples
-from kd.demo.omitted_class import TAB, OmittedClass, game_view, read_omitted_class
+from kd.demo.omitted_class import TAB, OmittedClass, game_cards, game_view, read_omitted_class
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
-from kd.demo.results_tab import LESS_ON_PHOTOS, chip
-from kd.demo.stage_view import warning
+from kd.demo.results_tab import chip, how_often_right
+from kd.demo.stage_view import later_script, warning
 from kd.export import ExportError
 from kd.inference import TrainedNetwork, Trio, pixels_of
 from kd.models import ROLES, first_layer
@@ -77,7 +77,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         )
     omitted = read_omitted_class(trio.folder)
     stage, recorded = stage_of(trio, omitted)
-    game = game_view(omitted, trio.folder) if omitted else None
+    game = game_view(omitted, trio.folder, game_cards(omitted, trio.folder)) if omitted else None
     in_game = game_checkpoints(omitted, trio.folder) if omitted else {}
     with tempfile.TemporaryDirectory() as place:
         fetch_runtime(Path(place))
@@ -100,7 +100,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         (folder / FIGURES).mkdir(exist_ok=True)
         shutil.copyfile(RECORDED, folder / pictures)
     write(folder / RECORDINGS, json.dumps(recorded.views, separators=(",", ":")))
-    data["props"] = write_component(folder, "stage", stage) | {"pictures": pictures}
+    data["props"] = write_component(folder, "stage", stage, later_script()) | {"pictures": pictures}
     for role in ROLES:
         data["networks"][role] = store(models[trio.folder / role], role, folder)
     data |= {"warner": None, "warning": None, "game": None}
@@ -190,10 +190,10 @@ def browser_warner(trio: Trio) -> dict:
     }  # fmt: skip
 
 
-def write_component(folder: Path, name: str, component: "gr.HTML") -> dict:
-    """Write a component's script and rules; returns its props, without a value."""
+def write_component(folder: Path, name: str, component: "gr.HTML", later: str = "") -> dict:
+    """Write a component's script, with what would come later, and its rules; returns its props, without a value."""
     # As Gradio calls the script and confines the rules.
-    script = f"export default function (element, trigger, props, watch) {{\n{component.js_on_load}\n}}\n"
+    script = f"export default function (element, trigger, props, watch) {{\n{component.js_on_load}{later}\n}}\n"
     write(folder / f"{name}.js", script)
     write(folder / f"{name}.css", f"#{name} {{\n{component.css_template}\n}}\n")
     return component.props | {"value": None}
@@ -263,10 +263,12 @@ def results_of(checkpoints: Path, folder: Path) -> str:
         return f"<details><summary>{escape(title)}</summary>\n{table}\n{figures}</details>"
 
     results, studies = read_results(checkpoints), read_studies(checkpoints)
-    table = scrollable(markdown().render(results_table(results))) if results else ""
-    of_cifar10 = results and results["data"]["name"] == cifar10.NAME
-    less = f"<p>{LESS_ON_PHOTOS}</p>" if of_cifar10 else ""
-    parts = ["<h2>Results</h2>", less, table] if results else []
+    parts = []
+    if results:
+        table = scrollable(markdown().render(results_table(results)))
+        summary = "<summary>All that was measured of the three networks</summary>"
+        rates = f"<p>{escape(how_often_right(results))}</p>"
+        parts += ["<h2>Results</h2>", rates, f"<details>{summary}\n{table}</details>"]
     found, others = told(studies)
     for claim in found:
         drawn = drawings_of(claim.study)

@@ -186,7 +186,7 @@ def accuracy_against_work(study: MeasuredStudy) -> go.Figure:
         figure.add_scatter(
             x=[arm.macs / 1e6],
             y=[arm.mean["accuracy"]["mean"]],
-            name=name_of(arm),
+            name=_named(arm),
             mode="markers",
             marker={"color": colour, "size": 12},
             hovertemplate="%{x:.1f} million multiply-accumulates: %{y:.2%}",
@@ -215,7 +215,7 @@ def doubt_over_temperature(study: MeasuredStudy) -> go.Figure:
         figure.add_scatter(
             x=found["temperatures"],
             y=arm["kl"],
-            name=name_of(study.arms[arm["arm"]]),
+            name=_named(study.arms[arm["arm"]]),
             mode="lines",
             line={"color": colour, "width": 2},
             hovertemplate="T = %{x:.2f}: %{y:.3f} nats",
@@ -273,7 +273,7 @@ def omitted_class_recognised(study: MeasuredStudy) -> go.Figure:
     """A bar an arm: the share of the omitted class that its runs recognise, before and after the bias correction."""
     by_arm: dict[tuple[str, str], list[OmittedClassRun]] = {}
     for run in runs_of(study):
-        taught = "student alone" if run.temperature is None else f"T = {run.temperature:g}"
+        taught = ROLE_NAMES["student"] if run.temperature is None else f"T = {run.temperature:g}"
         by_arm.setdefault((f"no {run.arm.omitted_class}", taught), []).append(run)
     figure = go.Figure()
     for name, found, colour in (
@@ -392,7 +392,13 @@ def _over_labels(study: MeasuredStudy, metric: str, title: str, form: str) -> go
 
 def _in_two_lines(arm: MeasuredArm) -> str:
     """An arm's name with its settings below it: a phone has no room for both side by side."""
-    return name_of(arm, before_settings="<br>")
+    return _named(arm, before_settings="<br>")
+
+
+def _named(arm: MeasuredArm, before_settings: str = ", ") -> str:
+    """An arm's name: the page's own, where nothing parts it from the three networks there."""
+    name = name_of(arm, before_settings)
+    return ROLE_NAMES[arm.role] if name in ("teacher", "student alone", "distilled") else name
 
 
 def _colours(study: MeasuredStudy) -> list[str]:

@@ -1,17 +1,18 @@
 // The game of the class that one student never saw. Gradio calls this, behind the stage's elements and mathematics, with
-// `element`, `props` and `watch`; a page without a server does the same. The six cards' answers come with the page; its
-// value is the answer to a visitor's own picture (omitted_class.py, kd/site/own.js), {"problem": a sentence}, or null.
+// `element`, `props`, `trigger` and `watch`; a page without a server does the same. The six cards' answers come when the
+// game is first seen, unless they are there: `props.cards`. Its value is the answer to a visitor's own picture (omitted_class.py, kd/site/own.js), {"problem": a sentence}, or null.
 
-const { classes, omitted, cards, measured } = props, OMITTED = classes.indexOf(omitted);
+const { classes, omitted, measured } = props, OMITTED = classes.indexOf(omitted);
 const NETWORKS = ["student", "control"];
 const $ = (selector) => element.querySelector(selector);
 const one = (/^[aeiou]/.test(omitted) ? "an " : "a ") + omitted;
 const many = omitted === "deer" ? omitted : `${omitted}s`;
 const signed = (bias) => (bias < 0 ? "−" : "+") + Math.abs(bias).toFixed(2);
 const share = (x) => `${(x * 100).toFixed(1)}%`;
-const withControl = cards.every(({ logits }) => logits.control);
 
-let turned = 0, bet = null;
+let cards = [], withControl = false;
+let turned = [], bet = null; // the places of the cards that are up, in the order in which they were turned
+let clicked = null; // the card that the visitor chose
 
 // What a network says of a card: its class and how sure it is; with the correction where that is switched on.
 function answerOf(network, { logits: { [network]: plain } }) {
@@ -22,7 +23,7 @@ function answerOf(network, { logits: { [network]: plain } }) {
 }
 
 const networksOf = (card) => NETWORKS.filter((network) => card.logits[network]);
-const named = (network) => cards.slice(0, turned).filter((card) => answerOf(network, card).right).length;
+const named = (network) => turned.filter((place) => answerOf(network, cards[place]).right).length;
 
 // `judged`: whether the card is known to show the class; nobody knows it of a visitor's picture.
 function saidBy(network, card, judged) {
@@ -39,8 +40,8 @@ function faceUp(card, judged) {
 
 function drawCards() {
   $("#cards").replaceChildren(...cards.map((card, place) => (
-    place < turned
-      ? make("li", { className: place === turned - 1 ? "up" : "" }, ...faceUp(card, true))
+    turned.includes(place)
+      ? make("li", { className: place === turned.at(-1) ? "up" : "" }, ...faceUp(card, true))
       : make("li", { className: "down" }, make("div", { className: "face" },
         make("span", { textContent: "?", ariaHidden: "true" }), make("span", { className: "spoken", textContent: `Card ${place + 1}, face down` })))
   )));
@@ -53,10 +54,10 @@ function drawOwn() {
 }
 
 function score() {
-  if (!turned) return "";
-  const so = `The student ${$("#corrected").checked ? "with the correction " : ""}named ${named("student")} of ${turned}`;
+  if (!turned.length) return "";
+  const so = `The student ${$("#corrected").checked ? "with the correction " : ""}named ${named("student")} of ${turned.length}`;
   const control = withControl ? `, the control ${named("control")}` : "";
-  if (turned < cards.length) return `${so}${control}. You bet ${bet} of ${cards.length}.`;
+  if (turned.length < cards.length) return `${so}${control}. You bet ${bet} of ${cards.length}.`;
   return `${so}${control}: ${named("student") === bet ? "as you bet" : `you bet ${bet}`}.`;
 }
 
@@ -64,28 +65,28 @@ function draw() {
   drawCards();
   drawOwn();
   $("#score").textContent = score();
-  const over = turned === cards.length;
-  $("#bet fieldset").disabled = turned > 0;
+  const over = turned.length === cards.length;
+  $("#bet fieldset").disabled = turned.length > 0;
   $("#turn").hidden = over;
-  $("#turn").textContent = turned ? "Turn the next card" : "Turn the first card";
+  $("#turn").textContent = turned.length ? "Turn the next card" : "Turn the first card";
   $("#bet-again").hidden = $("#measured").hidden = !over;
 }
 
 function turn() {
   bet = Number(new FormData($("#bet")).get("bet") ?? bet); // a form without its disabled fields, once it is made
-  turned += 1;
+  const place = clicked ?? cards.findIndex((_, at) => !turned.includes(at)), card = cards[place];
+  turned.push(place);
   draw();
-  const card = cards[turned - 1];
   const said = networksOf(card).map((network) => {
     const { label, sure } = answerOf(network, card);
     return `the ${network} says ${label}, ${percent(sure)}`;
   });
-  $("#card-told").textContent = `Card ${turned} of ${cards.length}: ${said.join("; ")}. ${score()}`;
-  (turned < cards.length ? $("#turn") : $("#bet-again")).focus({ preventScroll: true });
+  $("#card-told").textContent = `Card ${place + 1} of ${cards.length}: ${said.join("; ")}. ${score()}`;
+  (turned.length < cards.length ? $("#turn") : $("#bet-again")).focus({ preventScroll: true });
 }
 
 function startAgain() {
-  turned = 0;
+  turned = [];
   bet = null;
   $("#bet").reset();
   draw();
@@ -93,26 +94,47 @@ function startAgain() {
   $("#bet input").focus();
 }
 
-// What does not change.
-$("#game-story").textContent = `One student was never shown ${one}. It learnt from the teacher's shares for pictures of the ${inWords(classes.length - 1)} other classes, where ${one} is never more than a doubt.` +
-  (withControl ? ` Its control, a student alone, is the same network and saw the same pictures, but had no teacher.` : "");
-$("#bet legend").textContent = `Here lie ${cards.length} ${many}, face down. How many will it name?`;
-$(".bets").append(...Array.from({ length: cards.length + 1 }, (_, n) => (
-  make("label", {}, make("input", { type: "radio", name: "bet", value: n, required: true }), make("span", { textContent: n })))));
-const { student, control } = measured;
-$("#measured").textContent = `Measured on all test images of ${many}: as it was trained, the student names ${share(student.before)} of them, with the correction of its bias ${share(student.after)}.` +
-  (control ? ` The control, a student alone: ${share(control.before)} and ${share(control.after)}.` : "");
-$("#bias-story").textContent = `From the teacher the student learns what ${one} looks like, but also that there are none. The correction adds ${signed(student.bias)} to its logit of that class` +
-  (control ? `, ${signed(control.bias)} to the control's` : "") +
-  `: as much as makes it answer "${omitted}" as often as its teacher does, on validation images of the ${inWords(classes.length - 1)} other classes. No picture of ${one} is needed for it (Hinton, Vinyals and Dean, 2015, section 3).`;
-$("#chosen").textContent = `The pictures were chosen by a rule, and no network was asked: ${props.chosen}.`;
+// When the cards are there: what does not change, and the first view.
+function begin() {
+  cards = props.cards;
+  withControl = cards.every(({ logits }) => logits.control);
+  $("#game-story").textContent = `One student was never shown ${one}. It learnt from ${props.earlier_teacher ? "an earlier teacher's" : "the teacher's"} shares for pictures of the ${inWords(classes.length - 1)} other classes, where ${one} is never more than a doubt.` +
+    (withControl ? ` Its control, a student alone, is the same network and saw the same pictures, but had no teacher.` : "");
+  $("#bet legend").textContent = `Here lie ${cards.length} ${many}, face down. How many will it name?`;
+  $(".bets").append(...Array.from({ length: cards.length + 1 }, (_, n) => (
+    make("label", {}, make("input", { type: "radio", name: "bet", value: n, required: true }), make("span", { textContent: n })))));
+  const { student, control } = measured;
+  $("#measured").textContent = `Measured on all test images of ${many}: as it was trained, the student names ${share(student.before)} of them, with the correction of its bias ${share(student.after)}.` +
+    (control ? ` The control, a student alone: ${share(control.before)} and ${share(control.after)}.` : "");
+  $("#bias-story").textContent = `From its teacher the student learns what ${one} looks like, but also that there are none. The correction adds ${signed(student.bias)} to its logit of that class` +
+    (control ? `, ${signed(control.bias)} to the control's` : "") +
+    `: as much as makes it answer "${omitted}" as often as its teacher does, on validation images of the ${inWords(classes.length - 1)} other classes. No picture of ${one} is needed for it (Hinton, Vinyals and Dean, 2015, section 3).`;
+  $("#chosen").textContent = `The pictures were chosen by a rule, and no network was asked: ${props.chosen}.`;
+
+  draw();
+}
 
 $("#bet").addEventListener("submit", (event) => { event.preventDefault(); turn(); });
 $("#bet-again").addEventListener("click", startAgain);
-$("#cards").addEventListener("click", ({ target }) => { if (target.closest(".down")) $("#bet").requestSubmit(); });
+$("#cards").addEventListener("click", ({ target }) => {
+  const card = target.closest(".down");
+  if (!card) return;
+  clicked = [...card.parentNode.children].indexOf(card);
+  $("#bet").requestSubmit(); // which asks for a bet first, if there is none
+  clicked = null;
+});
 $("#corrected").addEventListener("change", () => {
   draw();
-  if (turned) $("#card-told").textContent = score();
+  if (turned.length) $("#card-told").textContent = score();
 });
-draw();
 watch("value", drawOwn);
+if (props.cards) begin();
+else {
+  watch("cards", () => props.cards && !cards.length && begin());
+  const seen = new IntersectionObserver((entries) => {
+    if (!entries.at(-1).isIntersecting) return;
+    seen.disconnect();
+    trigger("cards");
+  });
+  seen.observe(element);
+}

@@ -98,6 +98,8 @@ function buildChart(stage) {
   stage.views.push({ draw, show, arrange });
 }
 
+const KINDS = { teacher: "large network", student: "small, from labels", distilled: "small, from {the }teacher" }; // of what is in braces a phone has no room
+
 // The three answers: label, certainty at T = 1, right or wrong where the true class is known.
 function buildAnswers(stage) {
   stage.views.push({
@@ -109,8 +111,9 @@ function buildAnswers(stage) {
         const spoken = value.example ? make("span", { className: "spoken", textContent: right ? " (right)" : " (wrong)" }) : "";
         const answer = make("li", { className: `answer ${role}${value.example && !right ? " wrong" : ""}` },
           make("span", { className: `mark ${role}`, ariaHidden: "true" }),
-          make("span", { className: "name", textContent: name }),
-          make("span", { className: "confidence", textContent: percent(confidence) }),
+          make("span", { className: "who" }, make("span", { className: "name", textContent: name }), " ",
+            make("small", {}, ...KINDS[role].split(/[{}]/).map((text, n) => (n % 2 ? make("span", { className: "wide", textContent: text }) : text)))),
+          make("span", { className: "confidence" }, percent(confidence), make("small", {}, " at ", make("i", { textContent: "T" }), " = 1")),
           make("strong", {}, make("span", { className: "label", textContent: label }), verdict, spoken));
         answer.dataset.model = role;
         return answer;

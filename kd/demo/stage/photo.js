@@ -9,6 +9,9 @@ function buildPhoto(stage) {
   let file = null; // of the photo shown; null for an example
   let crop = null; // {across, down, side}, as in kd/photo.py; null is the whole photo with margins
   const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
+  // On a phone the square is moved on a photo that a first touch has made larger.
+  const narrow = window.matchMedia("(max-width: 760px)"); // as stage.css has it
+  const setLarge = (large) => panel.classList.toggle("large", large);
   const movable = () => Boolean(stage.value?.file);
 
   // Where the photo and the square lie in the panel, in shares of the panel's side.
@@ -72,6 +75,7 @@ function buildPhoto(stage) {
 
   square.addEventListener("pointerdown", (event) => {
     if (!movable()) return;
+    if (narrow.matches && !panel.matches(".large")) { setLarge(true); return; }
     square.setPointerCapture(event.pointerId);
     pointers.set(event.pointerId, inPanel(event));
     grip = { corner: event.target.matches(".corner"), at: places(), pointer: inPanel(event), apart: pointers.size === 2 ? apart() : 0 };
@@ -105,6 +109,9 @@ function buildPhoto(stage) {
     else if (!move) return;
     event.preventDefault();
   });
+  document.addEventListener("pointerdown", ({ target }) => { if (!panel.contains(target)) setLarge(false); });
+  panel.addEventListener("keydown", ({ key }) => { if (key === "Escape") setLarge(false); });
+  panel.addEventListener("focusout", ({ relatedTarget }) => { if (relatedTarget && !panel.contains(relatedTarget)) setLarge(false); });
   wholeButton.addEventListener("click", () => setCrop(crop ? null : { across: 0.5, down: 0.5, side: 1 }));
 
   $("#photo-note").textContent = props.note;
@@ -125,10 +132,12 @@ function buildPhoto(stage) {
     if (camera) stage.element.classList.add("camera");
   }, true);
 
+  const howSure = stage.explain(make("button", { type: "button", className: "word", textContent: "How sure is this?" }), () => stage.value.warning.rates);
   stage.views.push({
     show(value) {
       stage.element.classList.remove("camera");
-      $("#out-of-class").textContent = value?.warning ?? "";
+      setLarge(false);
+      $("#out-of-class").replaceChildren(...(value?.warning ? [value.warning.sentence, " ", howSure] : []));
       if (!value?.models) return;
       const moving = value.file && value.file === file && stage.source.waiting; // a newer square is being asked for
       ({ file } = value);

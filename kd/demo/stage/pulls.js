@@ -1,18 +1,21 @@
 // ---- what the loss pulls: the gradients of its two parts at the logits of a student ----------------------
 
-const ROOM_OF_PULLS = 1; // what half of an arrow's room stands for
-const STEP_SIZE = 1; // of "take a step", in logits a unit of gradient
+const LEAST_SCALE = 0.01; // what the longest arrow stands for, at least: below it there is nothing to be seen
+const MAX_STEP_SIZE = 4; // of "take a step", in logits a unit of gradient; a longer one could miss the loss's minimum
 
 function signed(x) {
   const size = Math.abs(x).toFixed(3);
   return (Number(size) === 0 ? "" : x < 0 ? "−" : "+") + size;
 }
 
+const PARTS = ["hard", "soft"];
+
 function buildPulls(stage) {
   const { $, logP } = stage, section = $("#pulls"), table = $("#pulls-table");
   const labelSelect = $("#label"), studentSelect = $("#pulled"), plainSwitch = $("#without-square");
   const softP = new Float64Array(stage.classes.length), plainP = new Float64Array(stage.classes.length);
   const measures = Object.fromEntries(["hard", "soft", "loss"].map((part) => [part, $(`[data-measure=${part}]`).appendChild(document.createTextNode(""))]));
+  const longest = $("#longest-pull").appendChild(document.createTextNode(""));
   let logits = null; // the student's, moved by the steps taken
   let file = null; // of the photo whose label was chosen
   let inSight = false;
@@ -20,39 +23,48 @@ function buildPulls(stage) {
   labelSelect.replaceChildren(...stage.classes.map((name) => make("option", { textContent: name })));
   const rows = stage.classes.map((name) => {
     const bar = make("span", { className: "bar" }), tip = {}, shaft = {}, texts = {};
-    for (const part of ["hard", "soft"]) {
+    for (const part of PARTS) {
       shaft[part] = make("span", { className: `shaft ${part}` });
       tip[part] = make("span", { className: `tip ${part}` });
       texts[part] = document.createTextNode("");
     }
+    const arrows = make("span", { className: "arrows" }, shaft.hard, tip.hard, shaft.soft, tip.soft);
     const row = make("tr", {}, make("th", { scope: "row", textContent: name }),
-      make("td", { className: "chart share", ariaHidden: "true" }, make("span", { className: "room" }, bar)),
       make("td", { className: "chart", ariaHidden: "true" },
-        make("span", { className: "arrows" }, shaft.hard, tip.hard, shaft.soft, tip.soft)),
+        make("span", { className: "room" }, make("span", { className: "scale" }, bar, arrows))),
       make("td", { className: "number" }, texts.hard), make("td", { className: "number" }, texts.soft));
-    return { row, bar, tip, shaft, texts };
+    return { row, bar, arrows, tip, shaft, texts };
   });
   table.tBodies[0].replaceChildren(...rows.map(({ row }) => row));
 
   // The descent directions in the logits: y - p for the hard part, T (p_teacher - p_student) at T for the soft part
   // with its T squared, and 1 / T of the difference without it.
-  function pulls() {
-    const { T } = stage, label = labelSelect.selectedIndex, factor = plainSwitch.checked ? 1 / T : T;
-    logSoftmax(logits, T, softP);
-    logSoftmax(logits, 1, plainP);
+  function pulls(of = logits, withSquare = !plainSwitch.checked) {
+    const { T } = stage, label = labelSelect.selectedIndex, factor = withSquare ? T : 1 / T;
+    logSoftmax(of, T, softP);
+    logSoftmax(of, 1, plainP);
     return stage.classes.map((_, k) => ({
       hard: Number(k === label) - Math.exp(plainP[k]),
       soft: factor * (Math.exp(logP.teacher[k]) - Math.exp(softP[k])),
     }));
   }
 
+  // The picture's largest pull, before any step and with T squared: the longest arrow stands for it.
+  function largestPull() {
+    const { logits: before } = stage.value.models[studentSelect.value];
+    return Math.max(LEAST_SCALE, ...pulls(before, true).flatMap(({ hard, soft }) => [Math.abs(hard), Math.abs(soft)]));
+  }
+
   function draw() {
     if (!inSight || !stage.value?.models) return;
+    const largest = largestPull();
+    longest.data = largest.toFixed(2);
     pulls().forEach((pull, k) => {
-      const { bar, tip, shaft, texts } = rows[k];
+      const { bar, arrows, tip, shaft, texts } = rows[k];
       bar.style.transform = `scaleX(${Math.exp(softP[k])})`;
-      for (const part of ["hard", "soft"]) {
-        const length = Math.max(-1, Math.min(1, pull[part] / ROOM_OF_PULLS));
+      arrows.style.transform = `translateX(${Math.exp(softP[k]) * 100}cqw)`; // each begins where its bar ends
+      for (const part of PARTS) {
+        const length = Math.max(-1, Math.min(1, pull[part] / largest));
         shaft[part].style.transform = `scaleX(${length})`;
         tip[part].style.transform = `translateX(${length * 100}%)`;
         tip[part].classList.toggle("left", length < 0);
@@ -76,8 +88,8 @@ function buildPulls(stage) {
 
   $("#take-step").addEventListener("click", () => {
     if (!stage.value?.models) return;
-    const a = stage.value.soft_weight;
-    pulls().forEach(({ hard, soft }, k) => { logits[k] += STEP_SIZE * ((1 - a) * hard + a * soft); });
+    const a = stage.value.soft_weight, size = Math.min(MAX_STEP_SIZE, 1 / largestPull());
+    pulls().forEach(({ hard, soft }, k) => { logits[k] += size * ((1 - a) * hard + a * soft); });
     draw();
   });
   $("#start-again").addEventListener("click", () => stage.value?.models && startAgain());
@@ -96,6 +108,8 @@ function buildPulls(stage) {
       $("#label-source").textContent = value.example
         ? "This is the data set's label."
         : "Your photo has no label: the teacher's answer stands in until you choose one.";
+      const weights = { hard: 1 - value.soft_weight, soft: value.soft_weight };
+      for (const part of PARTS) $(`.weight[data-part=${part}]`).textContent = Number(weights[part].toFixed(4));
       $("#soft-weight").textContent = value.soft_weight;
       startAgain();
     },

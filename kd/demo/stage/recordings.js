@@ -12,8 +12,12 @@ function drawnInSight(node, draw) {
   return ask;
 }
 
+// What builds the views. Its files come with what was recorded, as a text that belongs into this place; in a page without
+// a server they are here already.
+const buildersOf = ({ script }) => (script ? eval(`${script}; ({ map: buildMap, replay: buildReplay })`) : { map: buildMap, replay: buildReplay });
+
 function buildRecordings(stage) {
-  for (const [name, build] of [["map", buildMap], ["replay", buildReplay]]) {
+  for (const name of ["map", "replay"]) {
     const view = stage.$(`#${name}`);
     if (!view) continue; // nothing was recorded for it
     const waiting = view.querySelector(".waiting"), panel = view.querySelector(".panel");
@@ -24,7 +28,7 @@ function buildRecordings(stage) {
       coming = stage.source.recordings().then((views) => {
         waiting.textContent = "";
         panel.hidden = false;
-        build(stage, views[name]);
+        buildersOf(views)[name](stage, views[name]);
       }, () => {
         waiting.textContent = NOT_LOADED;
         coming = null;

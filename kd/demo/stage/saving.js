@@ -1,6 +1,6 @@
 // ---- saving the chart: an SVG drawn from the present numbers, or a PNG of it ----------------------------
 
-const PICTURE = { width: 740, row: 30, top: 76, left: 130, room: 310, numbers: [505, 607, 724], pixelRatio: 2 };
+const PICTURE = { width: 760, row: 30, top: 98, left: 130, room: 310, numbers: [505, 615, 745], pixelRatio: 2 };
 
 function buildSaving(stage) {
   const { $, options } = stage;
@@ -17,8 +17,10 @@ function buildSaving(stage) {
     const frame = { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": "system-ui, sans-serif", "font-size": 13 };
     const svg = svgNode("svg", frame), add = (tag, attributes, text = "") => svg.append(svgNode(tag, attributes, text));
     add("rect", { width, height, fill: ground });
-    write(16, 28, `Soft targets at T = ${stage.T.toFixed(2)}` + (options.log ? ", logarithmic scale" : ""), { "font-size": 16, "font-weight": 700 });
-    ROLES.forEach((role, i) => write(numbers[i], 60, stage.names[role], { "text-anchor": "end", "font-weight": 600, fill: colour(role) }));
+    const { example, models } = stage.value;
+    write(16, 28, `Soft targets of ${example ? article(example) : "a photo"} at T = ${stage.T.toFixed(2)}` + (options.log ? ", logarithmic scale" : ""), { "font-size": 16, "font-weight": 700 });
+    write(16, 52, `Answers at T = 1: ${ROLES.map((role) => `${stage.names[role].toLowerCase()} ${models[role].label}, ${percent(models[role].confidence)}`).join("; ")}`);
+    ROLES.forEach((role, i) => write(numbers[i], 82, stage.names[role], { "text-anchor": "end", "font-weight": 600, fill: colour(role) }));
     stage.places.forEach((k, place) => {
       const { cells, texts } = stage.rows[k], y = top + row * place, p = (role) => +cells[role].dataset.value;
       write(16, y + 16, stage.classes[k]);

@@ -35,11 +35,11 @@ function gradioSource(props, trigger, watch) {
     openGame() {
       openTab(props.game_tab);
       const look = (frames) => {
-        const first = document.querySelector("#game input");
+        const first = document.querySelector("#bet input");
         if (first) first.focus();
         else if (frames) requestAnimationFrame(() => look(frames - 1));
       };
-      look(120);
+      look(600);
     },
     // What was recorded of the networks, as kd/demo/recordings.py describes it; asked for when it is first wanted.
     recordings() {

@@ -81,7 +81,7 @@ const counts = { classes: inWords(stage.classes.length), others: inWords(stage.c
 for (const node of element.querySelectorAll("[data-count]")) node.textContent = counts[node.dataset.count];
 for (const role of ROLES) for (const heading of element.querySelectorAll(`th.${role}`)) heading.textContent = stage.names[role];
 
-for (const build of [buildTemperature, buildChart, buildAnswers, buildMeasures, buildSentence, buildPhoto, buildExamples, buildPulls, buildWords, buildSaving, buildRecordings, buildTour]) {
+for (const build of [buildTemperature, buildChart, buildAnswers, buildMeasures, buildSentence, buildWords, buildPhoto, buildExamples, buildPulls, buildSaving, buildRecordings, buildTour]) {
   build(stage);
 }
 buildAddress(stage); // it shows the first image

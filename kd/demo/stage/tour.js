@@ -5,11 +5,11 @@ const SWIPE_PIXELS = 48; // that a finger has to go sideways
 
 // The steps: at which T, whether the students are to be seen, and what the caption says of the image shown, from
 // its numbers at that T.
-function tourSteps({ props, classes }) {
+function tourSteps({ props, classes, source }) {
   const HOT = props.max_temperature, TAUGHT_AT = props.taught_at, omitted = classes.indexOf(props.omitted_class);
   const steps = [
     { T: 1, title: "One answer", caption: ({ p, order: [first] }) => {
-      const rest = p[first] < 0.9 ? "here it doubts aloud." : "what it thinks of each is squeezed in there.";
+      const rest = doubtsAloud(p[first]) ? "here it doubts aloud." : "what it thinks of each is squeezed in there.";
       return `At T = 1 the teacher gives ${classes[first]} ${percent(p[first])}. ${othersShare(classes.length - 1)} ${percent(1 - p[first])}: ${rest}`;
     } },
     { T: TAUGHT_AT, title: "The ranking", caption: ({ p, order }) => {
@@ -17,19 +17,22 @@ function tourSteps({ props, classes }) {
       if (order.length < 4) return `T = ${TAUGHT_AT} brings all nearer and keeps their order: ${order.map((k) => `${classes[k]} (${percent(p[k])})`).join(", ")}.`;
       return `T = ${TAUGHT_AT} brings all nearer and keeps their order: after ${classes[first]} come ${classes[second]} (${percent(p[second])}) and ${classes[third]} (${percent(p[third])}), last ${classes[last]} (${percent(p[last])}).`;
     } },
-    { T: HOT, title: "Too hot", caption: ({ p, order }) => (
-      `At T = ${HOT} all ${inWords(classes.length)} lie between ${percent(p[order.at(-1)])} and ${percent(p[order[0]])}: the order is lost to the eye.`
-    ) },
+    { T: HOT, title: "Hotter still", caption: ({ p, order }) => {
+      const lost = isTooHot(HOT, TAUGHT_AT, p[order[0]], classes.length);
+      return `At T = ${HOT} all ${inWords(classes.length)} lie between ${percent(p[order.at(-1)])} and ${percent(p[order[0]])}: ${lost ? "too hot, the order is lost to the eye" : "even here the order can be seen"}.`;
+    } },
     { T: TAUGHT_AT, title: "The students", students: true, caption: ({ models }) => {
-      const shared = (role) => orderShared(models, role).toFixed(2);
-      return `Of the teacher's order of the other ${inWords(classes.length - 1)} the student alone (ring) shares ${shared("student")}, the distilled student (disc) ${shared("distilled")}. 1 is the same order, 0 none of it.`;
+      const shared = (role) => orderShared(models, role).toFixed(2), examples = source.examples.map((each) => each.models);
+      const mean = (role) => (examples.reduce((sum, each) => sum + orderShared(each, role), 0) / examples.length).toFixed(2);
+      return `Of the teacher's order of the other ${inWords(classes.length - 1)} the student alone (ring) shares ${shared("student")}, the distilled student (disc) ${shared("distilled")}; over all examples it is ${mean("student")} and ${mean("distilled")}. 1 is the same order, 0 none of it.`;
     } },
   ];
   if (omitted >= 0) {
+    const whose = props.earlier_teacher ? "an earlier teacher's" : "the teacher's";
     steps.push({ T: TAUGHT_AT, title: "The class it never saw", students: true, leadsOn: true, caption: ({ p, order: [first] }) => (
       first === omitted
-        ? `One student was never shown ${article(classes[omitted])}: what it knows of one are the teacher's shares for other pictures.`
-        : `To this picture the teacher gives ${classes[omitted]} ${percent(p[omitted])}. From such shares alone one student knows ${article(classes[omitted])}: it was never shown one.`
+        ? `One student was never shown ${article(classes[omitted])}: what it knows of one are ${whose} shares for other pictures.`
+        : `To this picture the teacher gives ${classes[omitted]} ${percent(p[omitted])}. From such shares alone, ${whose}, one student knows ${article(classes[omitted])}: it was never shown one.`
     ) });
   }
   return steps;

@@ -14,13 +14,16 @@ const WORDS = {
 
 function buildWords(stage) {
   const note = stage.$("#word");
-  for (const button of stage.element.querySelectorAll("button.word")) {
+  // Lets a button show what `told` returns, in a note that takes no room.
+  stage.explain = (button, told) => {
     button.setAttribute("popovertarget", "word");
     button.addEventListener("click", () => {
-      note.textContent = WORDS[button.dataset.word ?? button.textContent];
+      note.textContent = told();
       const { left, bottom } = button.getBoundingClientRect();
       note.style.left = `${Math.max(8, Math.min(left, window.innerWidth - 328))}px`;
       note.style.top = `${Math.min(bottom + 6, window.innerHeight - 120)}px`;
     });
-  }
+    return button;
+  };
+  for (const button of stage.element.querySelectorAll("button.word")) stage.explain(button, () => WORDS[button.dataset.word ?? button.textContent]);
 }
