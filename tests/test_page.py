@@ -185,7 +185,7 @@ def test_a_bad_file_gets_a_sentence_that_stays_in_place_of_the_old_answer_until_
     problem = page.locator("#problem")
     problem.get_by_text("This file is not an image that can be read").wait_for()
     page.wait_for_selector("#answers", state="hidden")
-    page.wait_for_timeout(2000)
+    page.wait_for_timeout(600)
     assert problem.is_visible() and problem.get_attribute("role") == "alert"
     assert page.locator("#stage .hint").is_visible()
     upload(page, EXAMPLES / "truck.png")
@@ -214,7 +214,7 @@ def hold_questions(page):
         assert len(questions) == 1
         with page.expect_response("**/queue/join*"):
             questions[0].continue_()
-        page.wait_for_timeout(2000)  # an answer takes a tenth of that
+        page.wait_for_timeout(600)  # an answer takes a third of that
 
     return let_go
 
@@ -227,7 +227,7 @@ def test_the_answer_to_a_photo_that_was_removed_or_left_meanwhile_does_not_appea
     remove = page.locator("#image").get_by_role("button", name="Remove Image")
     remove.wait_for(state="attached")
     shown = example_shown(page)
-    page.wait_for_timeout(500)  # the question is asked
+    page.wait_for_timeout(300)  # the question is asked
     if meanwhile == "removed":
         remove.dispatch_event("click")  # the example's picture lies over it
     else:
@@ -245,7 +245,7 @@ def test_a_photo_that_is_removed_while_another_one_is_answered_leaves_an_empty_s
     upload(page, EXAMPLES / "ship.png")
     let_go = hold_questions(page)
     page.locator("#image input[type=file]").set_input_files(EXAMPLES / "truck.png")
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(300)
     page.locator("#image").get_by_role("button", name="Remove Image").click()
     page.wait_for_selector("#answers", state="hidden")
     let_go()

@@ -10,7 +10,6 @@ from PIL import Image, PngImagePlugin
 
 from kd.demo import page as page_module
 from kd.demo.crowd import SESSIONS
-from tests.serving import ROOT
 from tests.visitors import RefusalError, Visitor, photo_bytes
 
 MARK = "zqx7-holiday-mark"  # in the names and in the content of files; nothing else says this
@@ -118,12 +117,12 @@ def test_a_file_of_the_servers_own_is_not_read_for_anybody(watched, where):
     assert "not an uploaded file" in refusal(visitor.classify, {"path": f"{watched.cache}/../../../{path}"})
 
 
-def test_an_upload_is_removed_after_its_time_and_asking_again_gets_a_sentence(tmp_path, monkeypatch):
+def test_an_upload_is_removed_after_its_time_and_asking_again_gets_a_sentence(tmp_path, monkeypatch, networks, tiny):
     assert page_module.SWEEP_SECONDS + page_module.CACHE_SECONDS <= 3600
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(page_module, "SWEEP_SECONDS", 1)
     monkeypatch.setattr(page_module, "CACHE_SECONDS", 2)
-    page = page_module.build_page(ROOT / "checkpoints")
+    page = page_module.build_page(networks)
     page_module.launch(page, prevent_thread_lock=True, quiet=True)
     try:
         visitor = Visitor(page.local_url)

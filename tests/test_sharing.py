@@ -62,7 +62,7 @@ def test_the_address_is_written_after_the_drag_and_not_while_it_lasts(visit):
             }
         }"""
     )
-    drag(page, 0.1, 0.9, 0.3, steps=60)
+    drag(page, 0.1, 0.9, 0.3, steps=20)
     assert page.evaluate("window.written") == 0
     page.wait_for_function("window.written === 1")
     assert float(parse_qs(urlsplit(page.url).query)["T"][0]) == pytest.approx(table(page)["temperature"], abs=0.006)
@@ -112,11 +112,11 @@ def test_back_leads_to_an_uploaded_photo_and_on_past_it(visit, classify):
     address_says(page, example=other)
     page.go_back()
     page.wait_for_selector("#photo.own")
-    page.wait_for_timeout(1500)  # whatever the page writes into its address has its chance
+    page.wait_for_timeout(800)  # whatever the page writes into its address has its chance
     assert table(page) == photo
     page.go_back()
     assert_shows(page, first, classify, 1)
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(800)
     page.go_forward()
     page.wait_for_selector("#photo.own")
     page.go_forward()

@@ -1,6 +1,7 @@
 """The page without a server, as a visitor has it: the folder that the command writes, in a browser."""
 
 import base64
+import functools
 import itertools
 import json
 import re
@@ -10,20 +11,18 @@ import time
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+import kd.site.build
 from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.demo.examples import game_pictures
 from kd.demo.omitted_class import TAB, read_omitted_class
 from kd.demo.stage_view import warning
-from kd.hub import Classifier
 from kd.inference import Trio
 from kd.models import ROLES
-from kd.out_of_class import Warner, responses
 from kd.photo import CENTRE, Crop, read_photo, to_network_size
-from kd.recording import RECORDING, moment, write_recording
 from kd.site.build import game_checkpoints
+from kd.site.runtime import fetch_runtime
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
 from tests.browser import (
     EXAMPLES,
@@ -47,49 +46,6 @@ NEVER_SAW = checkpoint.load_config(ROOT / "checkpoints" / FOLDER)["data"]["omitt
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory, make_network, subset):
-    """Checkpoints of tiny networks with the shipped ones' descriptions, which answer as surely as those: the three
-    with recordings, and of the two that never saw a class the control too, whether that ships or not."""
-    checkpoints = tmp_path_factory.mktemp("checkpoints")
-    pictures = torch.stack([torch.from_numpy(np.array(Image.open(EXAMPLES / f"{name}.png"))) for name in CLASSES])
-    recorded = torch.cat([pictures.permute(0, 3, 1, 2), subset[0].images[:100]]).float() / 255
-    for seed, folder in enumerate([*ROLES, FOLDER, CONTROL_FOLDER]):
-        network = make_network(seed)
-        network[-1].weight.data *= 30
-        config = checkpoint.load_config(ROOT / "checkpoints" / (FOLDER if folder == CONTROL_FOLDER else folder))
-        if folder == CONTROL_FOLDER:
-            config["role"] = "student"
-        checkpoint.save(network, config, checkpoints / folder)
-        if folder in ROLES:
-            with torch.inference_mode():
-                logits = Classifier(network, config)(recorded)
-            moments = [moment(logits * epoch / 3, epoch, epoch / 10) for epoch in range(4)]
-            write_recording(moments, checkpoints / folder / RECORDING)
-    (checkpoints / "studies" / "figures").mkdir(parents=True)
-    for name in ("results.json", "studies/main.json", "studies/figures/main-accuracy.svg"):
-        shutil.copyfile(ROOT / "checkpoints" / name, checkpoints / name)
-    for study in (ROOT / "checkpoints" / "studies").glob("omitted-class*.json"):
-        shutil.copyfile(study, checkpoints / "studies" / study.name)
-    results = json.loads((checkpoints / "results.json").read_text())
-    config = checkpoint.load_config(checkpoints / "teacher")
-    results["models"]["teacher"]["bytes"] = checkpoint.weight_bytes(config)
-    network = make_network(0)
-    network[-1].weight.data *= 30
-    looked = responses(network.eval(), subset[1].images, checkpoint.normalisation_of(config))
-    results["out_of_class"] |= Warner.fit(looked, subset[1].labels).to_json()
-    checkpoint.write_json(checkpoints / "results.json", results)
-    return checkpoints
-
-
-@pytest.fixture(scope="module")
-def tiny(make_network):
-    """Lets checkpoints of tiny networks be loaded, in place of those that they say they are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kd.models.build", lambda *_: make_network())
-        yield
-
-
-@pytest.fixture(scope="module")
 def tiny_trio(networks, tiny):
     """These networks as the server would have them."""
     return Trio(networks)
@@ -107,12 +63,21 @@ def answering(tiny_trio):
 
 
 @pytest.fixture(scope="module")
-def site(networks, tiny, runtime, tmp_path_factory):
+def write_site(networks, tiny, runtime):
+    """Gives the command that writes the site; what takes it seconds is done once: to export each network, and npm."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kd.site.build.exported", functools.cache(kd.site.build.exported))
+        patch.setattr("kd.site.build.fetch_runtime", lambda to: shutil.copytree(runtime, to, dirs_exist_ok=True))
+        yield lambda folder: main(["--site", str(folder), "--checkpoints", str(networks)])
+
+
+@pytest.fixture(scope="module")
+def site(write_site, tmp_path_factory):
     """The folder that the command writes, with networks of several parts."""
     folder = tmp_path_factory.mktemp("site") / "dark-knowledge"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kd.site.build.MAX_SHARD_BYTES", 1_500_000)
-        main(["--site", str(folder), "--checkpoints", str(networks)])
+        write_site(folder)
     return folder
 
 
@@ -627,17 +592,18 @@ def test_the_folder_is_a_static_space_of_files_that_plain_git_takes(site):
 
 
 def test_a_folder_of_git_is_written_to_and_stays_whole_where_the_page_cannot_be_written_anew(
-    site, networks, tiny, tmp_path, monkeypatch
+    write_site, tmp_path, monkeypatch
 ):
     folder = tmp_path / "space"
     (folder / ".git").mkdir(parents=True)
     (folder / ".git" / "config").write_text("mine")
-    main(["--site", str(folder), "--checkpoints", str(networks)])
+    write_site(folder)
     assert ".git" not in (folder / "service-worker.js").read_text("utf-8")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("kd.site.build.fetch_runtime", fetch_runtime)
     with pytest.raises(SystemExit, match="install Node.js"):
-        main(["--site", str(folder), "--checkpoints", str(networks)])
+        write_site(folder)
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
@@ -650,6 +616,7 @@ def test_a_folder_with_other_files_is_left_alone(site, networks, tmp_path):
 
 def test_without_the_runtime_the_command_says_the_way_out(networks, tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("kd.site.build.fetch_runtime", fetch_runtime)
     with pytest.raises(SystemExit, match="install Node.js"):
         main(["--site", str(tmp_path / "site"), "--checkpoints", str(networks)])
 

@@ -80,7 +80,7 @@ def test_the_slider_glides_to_a_steps_temperature_unless_a_hand_takes_it_and_the
     drag(page, 0.25)
     taken = table(page)["temperature"]
     assert taken < 2
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(600)
     assert table(page)["temperature"] == taken
     assert caption(page).startswith("3 of ") and step_of(page) == 3
 

@@ -172,7 +172,7 @@ def results_of(checkpoints: Path) -> tuple[str, str | None]:
 
 def chip(claim: Claim) -> str:
     """HTML: the verdict in a frame, and the sentence after it."""
-    kind = claim.verdict.lower().replace(" ", "-")
+    kind = claim.verdict.name.lower().replace("_", "-")
     return f'<span class="chip {kind}">{claim.verdict}</span> {html.escape(claim.sentence)}'
 
 
