@@ -279,6 +279,7 @@ def test_missing_data_ends_with_a_sentence(tmp_path):
 # Distillation
 
 
+@pytest.mark.slow
 def test_strong_recipe_runs_to_its_end(few_images, tmp_path):
     arguments = "--recipe strong --epochs 1 --batch-size 64 --device cpu".split()
     train.run.main("student", [*arguments, "--data-dir", str(few_images), "--output-dir", str(tmp_path)])

@@ -19,6 +19,7 @@ from kd.digits import CLASSES
 from kd.inference import Trio
 from kd.models import SCRIPT_OF_ROLE
 from kd.photo import read_photo
+from kd.recipe import RECIPES
 from kd.results import read_results
 from kd.studies.claims import claims
 from kd.studies.ledger import read_studies
@@ -64,10 +65,12 @@ class CommandHere:
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
-    """The folder that `python -m train.digits` makes with one seed, and what it says."""
+    """The folder that `python -m train.digits` makes with one seed and a smaller teacher, and what it says."""
     folder = tmp_path_factory.mktemp("digits") / "run"
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
         patch.setattr(study, "subprocess", SimpleNamespace(Popen=CommandHere, STDOUT=subprocess.STDOUT))
+        patch.setattr(study, "POLL_SECONDS", 0)
+        patch.setitem(RECIPES["digits"], "teacher", RECIPES["digits"]["teacher"].changed(network="convnet-16"))
         digits.main(["--output-dir", str(folder), "--seeds", "1"])
     return folder, said.getvalue()
 

@@ -264,6 +264,7 @@ def test_the_folders_of_a_folder_are_its_images_classes_and_a_row_opens_on_the_s
     assert example_shown(page) == "airplane"
 
 
+@pytest.mark.slow
 def test_the_gallery_fits_a_phone(gallery_of, folder):
     page = gallery_of(sorted(folder.iterdir()), viewport={"width": 390, "height": 844}, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

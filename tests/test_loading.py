@@ -28,7 +28,8 @@ def received(visit):
     )
     page.reload()
     page.wait_for_selector("#soft-targets-table tbody tr")
-    return page, finished
+    yield page, finished
+    session.detach()
 
 
 def test_the_first_picture_takes_less_than_430_kb_and_plotly_comes_with_the_results(received):

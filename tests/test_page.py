@@ -15,7 +15,7 @@ from kd.results import results_rows
 from tests.browser import EXAMPLES, PATIENCE, choose_example, drag, example_shown, settle, share, softmax, table, upload
 from tests.serving import ROOT
 
-LAPTOPS_AND_PHONE = [(1280, 720), (1366, 657), (390, 844)]
+LAPTOPS_AND_PHONE = [(1366, 657), pytest.param(1280, 720, marks=pytest.mark.slow), (390, 844)]
 
 
 def test_an_uploaded_photo_gets_the_three_answers_that_the_endpoint_gives(visit, classify):
@@ -265,6 +265,7 @@ def test_a_photo_from_the_clipboard_or_webcam_can_be_chosen(visit):
         assert page.locator("#image").get_by_label(source).is_visible()
 
 
+@pytest.mark.slow
 def test_the_results_tab_shows_the_measured_numbers_and_the_training_curves(visit):
     page = visit()
     page.get_by_role("tab", name="Results").click()

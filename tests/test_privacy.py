@@ -124,8 +124,8 @@ def test_an_upload_is_removed_after_its_time_and_asking_again_gets_a_sentence(tm
     monkeypatch.setattr(page_module, "CACHE_SECONDS", 2)
     page = page_module.build_page(networks)
     page_module.launch(page, prevent_thread_lock=True, quiet=True)
+    visitor = Visitor(page.local_url)
     try:
-        visitor = Visitor(page.local_url)
         assert page.state_holder.capacity == SESSIONS  # of visitors who are long gone, too
         upload = visitor.upload(marked_photo(), "photo.png")
         visitor.show_many([upload])
@@ -138,4 +138,5 @@ def test_an_upload_is_removed_after_its_time_and_asking_again_gets_a_sentence(tm
         shown = httpx.get(page.local_url + "gradio_api/file=" + upload["path"])
         assert shown.status_code in (403, 404)
     finally:
+        page.server.force_exit = True  # or it would wait for the visitor's streams
         page.close()

@@ -37,7 +37,7 @@ from tests.browser import (
 )
 from tests.pictures import fifty_pictures, picture
 from tests.serving import ROOT, FileServer
-from tests.test_accessibility import SETTINGS, TWO_AND_SLOW_TWO, findings
+from tests.test_accessibility import SETTINGS, PHONE_AND_SLOW_THREE, findings
 from tests.test_photos import png_that_claims
 from tests.test_recordings import drawn, opened, shown_at
 from train.export import main
@@ -310,6 +310,7 @@ def test_both_networks_of_the_game_answer_a_visitors_picture_in_the_browser(visi
     assert page.locator("#game").is_visible()
 
 
+@pytest.mark.slow
 def test_where_the_control_does_not_ship_the_game_is_the_students_alone(browser, site, networks, tiny, tmp_path):
     for name in (FOLDER, "studies"):
         (tmp_path / name).symlink_to(networks / name)
@@ -336,6 +337,7 @@ def test_where_the_control_does_not_ship_the_game_is_the_students_alone(browser,
     server.stop()
 
 
+@pytest.mark.slow
 def test_a_network_of_the_game_that_does_not_come_gets_a_sentence_and_the_next_picture_tries_again(
     served, visit_game, game_answering
 ):
@@ -360,7 +362,7 @@ def test_another_square_of_a_photo_is_answered_as_on_the_server(visit_site, answ
     assert apart(page, answering(tmp_path / "photo.png", None)) < 0.05
 
 
-@pytest.mark.parametrize("overtaken_by", ["an example", "a photo"])
+@pytest.mark.parametrize("overtaken_by", ["an example", pytest.param("a photo", marks=pytest.mark.slow)])
 def test_a_square_that_was_overtaken_keeps_no_later_one_from_being_answered(visit_site, tmp_path, overtaken_by):
     picture((300, 200)).save(tmp_path / "photo.png")
     page = visit_site()
@@ -537,6 +539,7 @@ def test_an_example_that_is_chosen_overtakes_a_photo_that_waits(served, visit_si
     assert example_shown(page) == "deer" and page.locator("#photo.own").count() == 0
 
 
+@pytest.mark.slow
 def test_a_browser_that_is_too_old_gets_a_sentence_and_the_examples(visit_site, site):
     script = "WebAssembly.validate = () => false;\n" + (site / "networks.js").read_text("utf-8")
     page = visit_site(service_workers="block")
@@ -561,7 +564,7 @@ def test_without_a_camera_a_sentence_says_so(visit_site):
     assert page.locator("#photo").is_visible()
 
 
-@pytest.mark.parametrize("setting", TWO_AND_SLOW_TWO)
+@pytest.mark.parametrize("setting", PHONE_AND_SLOW_THREE)
 def test_axe_finds_nothing_serious_on_the_page_without_a_server(visit_site, setting):
     page = visit_site(**SETTINGS[setting])
     assert findings(page) == []

@@ -103,6 +103,7 @@ def test_a_browser_reads_every_kind_of_file_as_the_server_does(shrunk, tmp_path,
     assert difference(path, shrunk) <= most
 
 
+@pytest.mark.slow
 def test_a_large_jpeg_which_the_server_decodes_at_reduced_size_is_nearly_the_same(shrunk, tmp_path):
     picture((4800, 3500)).save(tmp_path / "photo.jpg", quality=90)
     assert difference(tmp_path / "photo.jpg", shrunk) <= 4

@@ -155,7 +155,7 @@ def test_play_sweeps_the_temperature_until_a_hand_takes_the_slider(visit):
     assert table(page)["temperature"] == taken < 2
 
 
-@pytest.mark.parametrize("key", ["Escape", "Space"])
+@pytest.mark.parametrize("key", ["Escape", pytest.param("Space", marks=pytest.mark.slow)])
 def test_play_is_started_and_paused_by_keyboard(visit, key):
     page = visit()
     page.locator("#play").focus()
@@ -167,6 +167,7 @@ def test_play_is_started_and_paused_by_keyboard(visit, key):
     assert table(page)["temperature"] == stopped
 
 
+@pytest.mark.slow
 def test_where_motion_is_to_be_reduced_play_steps_from_mark_to_mark(visit):
     page = visit(reduced_motion="reduce")
     page.evaluate(
