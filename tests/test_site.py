@@ -37,7 +37,7 @@ from tests.browser import (
 )
 from tests.pictures import fifty_pictures, picture
 from tests.serving import ROOT, FileServer
-from tests.test_accessibility import SETTINGS, PHONE_AND_SLOW_THREE, findings
+from tests.test_accessibility import PHONE_AND_SLOW_THREE, SETTINGS, findings
 from tests.test_photos import png_that_claims
 from tests.test_recordings import drawn, opened, shown_at
 from train.export import main
