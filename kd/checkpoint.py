@@ -232,8 +232,6 @@ def load_config(folder: str | Path) -> dict:
     wrong = _wrong_fields(config)
     if wrong:
         raise CheckpointError(f"{folder / CONFIG} is not a checkpoint's: check {', '.join(wrong)}; {_way_out(folder)}")
-    if "without_class" in config["data"]:  # what the field was called first
-        config["data"]["omitted_class"] = config["data"].pop("without_class")
     return config
 
 

@@ -201,8 +201,6 @@ RECIPES = {
 }
 DEFAULT_RECIPE = "strong"
 
-_FORMER_NAMES = {"seed": "original"}
-
 # Fields that recipes once had, with the value that meant none.
 _RETIRED = {"alternating_flip": False, "calibrated_teacher": False, "ema": 0.0, "mixup": 0.0, "pretrained": False}
 
@@ -226,5 +224,4 @@ def from_config(config: dict) -> tuple[str, Recipe]:
     values = {key: value for key, value in config.items() if key != "name" and (key, value) not in _RETIRED.items()}
     if unknown := values.keys() - {entry.name for entry in fields(Recipe)}:
         raise RecipeError(f"the recipe has fields that are no longer known: {', '.join(sorted(unknown))}")
-    name = config["name"]
-    return _FORMER_NAMES.get(name, name), Recipe(**values)
+    return config["name"], Recipe(**values)

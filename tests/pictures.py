@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+TILE = 256  # side of the noise that pictures repeat, pixels
 COLOURS = {"red": 0, "green": 1, "blue": 2}  # with the channel that is brightest
 FORMATS = ("png", "jpg", "webp", "bmp")
 
@@ -55,7 +56,8 @@ def picture(size, mode="RGB", seed=0):
     width, height = size
     channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode]
     blobs = Image.fromarray(draw.integers(0, 256, (6, 8, 4), dtype=np.uint8), "RGBA").resize(size)
-    pixels = np.asarray(blobs).astype(float) + draw.normal(0, 30, (height, width, 4))
+    noise = draw.normal(0, 30, (TILE, TILE, 4)).astype(np.int16)  # repeated: to draw it for each pixel takes seconds
+    pixels = np.asarray(blobs) + np.tile(noise, (-(-height // TILE), -(-width // TILE), 1))[:height, :width]
     pixels[height // 3 : height // 2, width // 4 : width // 2, :3] = 255
     pixels = pixels.clip(0, 255).astype(np.uint8)[..., 4 - channels :]
     return Image.fromarray(pixels[..., 0] if channels == 1 else pixels, mode)

@@ -89,13 +89,13 @@ def test_config_lists_every_weight_file_with_its_size_and_sha256(folder):
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in folder.iterdir())  # a server may be another user
 
 
-def test_resnet50_is_split_into_shards_that_plain_git_takes(tmp_path):
-    network = models.build("resnet50", "imagenet")
-    checkpoint.save(network, DESCRIPTION, tmp_path)
+def test_a_large_network_is_split_into_shards_that_plain_git_takes(tmp_path):
+    network = models.build("resnet18", "imagenet")
+    checkpoint.save(network, DESCRIPTION | {"architecture": "resnet18"}, tmp_path)
     assert all(path.stat().st_size < 10_000_000 for path in tmp_path.iterdir())
     shard_of = json.loads((tmp_path / INDEX).read_text())["weight_map"]
     assert shard_of.keys() == network.state_dict().keys()
-    assert len(set(shard_of.values())) >= 10
+    assert len(set(shard_of.values())) >= 5
     assert set(shard_of.values()) | {CONFIG, INDEX} == {path.name for path in tmp_path.iterdir()}
     assert same(checkpoint.load(tmp_path)[0], network)
 

@@ -76,11 +76,11 @@ def elsewhere():
 
 
 @pytest.fixture(scope="module")
-def page(elsewhere, tmp_path_factory):
+def page(elsewhere, networks, tiny, tmp_path_factory):
     """The real page in this process, where the other host is a public one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        page = page_module.build_page(ROOT / "checkpoints")
+        page = page_module.build_page(networks)
         page_module.launch(page, prevent_thread_lock=True, quiet=True)
         yield page
         page.close()

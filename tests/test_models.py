@@ -51,7 +51,8 @@ def test_multiply_accumulates_of_one_image(architecture, stem, macs):
     ],
 )
 def test_parameters(architecture, stem, parameters):
-    assert count_parameters(build(architecture, stem)) == parameters
+    with torch.device("meta"):
+        assert count_parameters(build(architecture, stem)) == parameters
 
 
 def test_frozen_parameters_are_not_counted():
@@ -74,7 +75,7 @@ def test_images_become_ten_logits_by_way_of_the_stems_feature_map(architecture, 
     assert sizes == [(1, 1) if stem == "imagenet" else (4, 4)]
 
 
-@pytest.mark.parametrize(("architecture", "stem"), EVERY_NETWORK)
+@pytest.mark.parametrize(("architecture", "stem"), [("resnet50", "cifar"), ("mobilenet_v2", "imagenet")])
 def test_initial_weights_follow_from_the_seed(architecture, stem):
     def weights(seed):
         torch.manual_seed(seed)
@@ -101,7 +102,7 @@ def test_early_stride_saves_most_multiplications_and_has_no_weights(architecture
     assert torch.equal(network(image), before)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ["mobilenet_v2", pytest.param("resnet50", marks=pytest.mark.slow)])
 def test_compiled_network_follows_the_early_stride(architecture):
     torch.manual_seed(0)
     network, image = build(architecture, "cifar").eval(), torch.randn(1, 3, 32, 32)

@@ -25,7 +25,7 @@ from train.study import EpochsBar, main, make_parser, planned, train_all
 
 TINY = Study("Does it run?", (TEACHER, STUDENT, DISTILLED), recipe="original", seeds=3)
 
-pytestmark = pytest.mark.usefixtures("tiny_networks")
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.fixture

@@ -204,8 +204,7 @@ def test_config_says_what_was_withheld(subset):
         return train.run.withhold(training, validation, options, Recipe())[2]
 
     assert said() == {"trained_on": 450, "validated_on": 50}
-    for option in ("--omitted-class", "--without-class"):
-        assert said(option, "cat") == {"omitted_class": "cat", "trained_on": 405, "validated_on": 45}
+    assert said("--omitted-class", "cat") == {"omitted_class": "cat", "trained_on": 405, "validated_on": 45}
     few = {"labels": 90, "label_fraction": 0.2, "validated_on": 50}
     assert said("--label-fraction", "0.2", role="student") == few | {"trained_on": 90}
     assert said("--label-fraction", "0.2", "--keep-unlabelled") == few | {"trained_on": 450}

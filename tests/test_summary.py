@@ -22,11 +22,11 @@ from train.study import check_shipping, make_parser, planned, ship, shipped_as
 
 LIGHTER = Arm("student", changes={"weight_decay": 1e-4})
 
-pytestmark = pytest.mark.usefixtures("tiny_networks")
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.fixture(scope="module")
-def summary(data_dir, tmp_path_factory, tiny_networks):
+def summary(data_dir, tmp_path_factory, tiny):
     """The summary of a study whose networks have random weights, and its runs."""
     folder = tmp_path_factory.mktemp("study")
     options = make_parser().parse_args(["main", "--runs-dir", str(folder), "--data-dir", str(data_dir)])

@@ -336,8 +336,7 @@ def make_parser(role: str) -> argparse.ArgumentParser:
     if role == "distilled":
         parser.add_argument("--keep-unlabelled", action="store_true",
                             help="keep the images without a label: of them the teacher alone speaks")  # fmt: skip
-    parser.add_argument("--omitted-class", "--without-class", metavar="CLASS",
-                        help="a class of which no image is ever shown")  # fmt: skip
+    parser.add_argument("--omitted-class", metavar="CLASS", help="a class of which no image is ever shown")
     add_output_dir(parser, f"checkpoints/{role}", "folder of the checkpoint")
     add_device(parser)
     parser.add_argument("--strict", action="store_true",

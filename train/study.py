@@ -48,7 +48,16 @@ from kd.studies.runs import (
 from kd.training import cost_left, duration
 from train.document import write_studies
 from train.halve import halve
-from train.options import add_compile, add_data_dir, add_device, add_document, add_jobs, add_recipe_option, add_seeds
+from train.options import (
+    add_compile,
+    add_data_dir,
+    add_device,
+    add_document,
+    add_jobs,
+    add_output_dir,
+    add_recipe_option,
+    add_seeds,
+)
 
 POLL_SECONDS = 0.2
 SETTINGS = (
@@ -148,8 +157,7 @@ def make_parser() -> argparse.ArgumentParser:
                         help="cifar10h-counts.npy, which the study human-doubt measures by")  # fmt: skip
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR",
                         help="folder of the runs' checkpoints and logs (runs)")  # fmt: skip
-    parser.add_argument("--output-dir", type=Path, default=Path("checkpoints") / STUDIES_FOLDER, metavar="DIR",
-                        help=f"folder of the summaries (checkpoints/{STUDIES_FOLDER})")  # fmt: skip
+    add_output_dir(parser, f"checkpoints/{STUDIES_FOLDER}", "folder of the summaries")
     parser.add_argument("--afresh", action="store_true",
                         help="measure all runs anew, also those that the study's JSON holds")  # fmt: skip
     parser.add_argument("--ship", type=Path, metavar="DIR",

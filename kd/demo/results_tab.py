@@ -187,7 +187,7 @@ def folded(title: str) -> Iterator[None]:
 
 def chip(claim: Claim) -> str:
     """HTML: the verdict in a frame, and the sentence after it."""
-    kind = claim.verdict.lower().replace(" ", "-")
+    kind = claim.verdict.name.lower().replace("_", "-")
     return f'<span class="chip {kind}">{claim.verdict}</span> {html.escape(claim.sentence)}'
 
 

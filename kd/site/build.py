@@ -21,7 +21,7 @@ from PIL import Image
 
 from kd import checkpoint, export
 from kd.checkpoint import MAX_SHARD_BYTES, write_atomically
-from kd.cifar10 import IMAGE_SIZE
+from kd.cifar10 import IMAGE_SIZE, NAME
 from kd.colours import stylesheet
 from kd.demo.examples import RECORDED, read_examples
 from kd.demo.omitted_class import TAB, OmittedClass, game_cards, game_view, read_omitted_class
@@ -221,7 +221,7 @@ def write_page(folder: Path, stage: "gr.HTML", game: "gr.HTML | None", data: dic
 
 def source_of(data: str | None) -> str:
     """Where the examples and the pictures of the game come from, in a sentence."""
-    if data == cifar10.NAME:
+    if data == NAME:
         return (
             "They are CIFAR-10's (A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009), whose "
             "authors state no licence."

@@ -17,7 +17,6 @@ from kd import checkpoint
 from kd.checkpoint import CheckpointError
 from kd.models import ROLES
 from kd.studies.declared import Arm
-from kd.studies.schema_1 import upgraded
 
 STUDIES_FOLDER = "studies"
 FIGURES_FOLDER = "figures"  # in it; what the documentation shows
@@ -91,7 +90,7 @@ def study_files(folder: Path) -> list[Path]:
 
 
 def read_study(path: Path) -> MeasuredStudy:
-    """A study's JSON, of this version or of the first, which had no number.
+    """A study's JSON.
 
     Raises:
         CheckpointError: it is missing, damaged or of another version.
@@ -132,8 +131,6 @@ def from_json(content: dict) -> MeasuredStudy:
     Raises:
         ValueError, LookupError or TypeError: it is damaged, or of another version.
     """
-    if "schema" not in content:
-        content = upgraded(content)
     if content["schema"] != SCHEMA:
         raise ValueError(f"it is of version {content['schema']}, this program reads version {SCHEMA}")
     kinds = {"study": str, "question": str, "data": dict, "machine": str, "versions": dict, "command": str}

@@ -89,9 +89,6 @@ def plan(
             recipe = RECIPES[preset][arm.role].changed(**given | arm.changes, seed=seed)
             folder_of_teacher = taught_by[0] if arm.teacher else None
             folder = runs_dir / folder_name(arm, preset, recipe, folder_of_teacher)
-            former = folder.with_name(folder.name.replace("omitted_class=", "without_class="))
-            if former.is_dir():  # a run from before the option had its name of today
-                folder = former
             runs.append(Run(arm, preset, recipe, folder, folder_of_teacher))
     return runs
 
