@@ -101,8 +101,8 @@ def test_the_square_follows_the_finger_on_a_phone(visit, trio, wide):
     touch = page.context.new_cdp_session(page)
     for kind, points in (
         ("touchStart", [{"x": x, "y": y}]),
-        ("touchMove", [{"x": x + 60, "y": y}]),
-        ("touchMove", [{"x": x + 120, "y": y}]),
+        ("touchMove", [{"x": x + 90, "y": y}]),
+        ("touchMove", [{"x": x + 180, "y": y}]),
         ("touchEnd", []),
     ):
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})

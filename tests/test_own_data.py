@@ -137,7 +137,7 @@ def test_a_network_of_other_data_is_refused_where_its_data_are_not_named(
 ):
     monkeypatch.setattr(models, "build", lambda *_: make_network())
     config = checkpoint.load_config(ROOT / "checkpoints" / "student")
-    config |= {"classes": [*"0123456789"], "data": {"name": "digits"}}
+    config |= {"classes": [*"0123456789"], "data": {"name": "digits", "trained_on": 1000}}
     checkpoint.save(make_network(), config, tmp_path / "teacher")
     with pytest.raises(SystemExit, match="was trained on 10 classes .0, 1, 2 .* name its data with --data-dir"):
         command(tmp_path, ["--data-dir", str(data_dir)])
