@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from kd.recipe import Recipe
 from kd.significance import Verdict, judged, paired_difference
+from kd.studies.declared import caution_of
 from kd.studies.findings import TOLD_SHARE, human_labels_judged
 from kd.studies.ledger import MeasuredStudy
 from kd.studies.omitted_class import runs_of
@@ -146,7 +147,7 @@ def omitted_class_is_known(study: MeasuredStudy) -> Claim | None:
         found,
         f"A student knows a class that no image of its training showed: it recognises {ours:.1%} of the {name} images "
         f"in the test set, once its bias is corrected; its control, a student alone, {theirs:.1%}"
-        f"{_measured(found)}.",
+        f"{_measured(found)}. {caution_of(study.study)}".rstrip(),
         study,
     )
 
