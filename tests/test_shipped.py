@@ -18,6 +18,7 @@ from kd.studies.ledger import read_studies, study_files
 from kd.studies.report import is_short, verdicts
 from tests import draw_figures
 from tests.benchmark_data import DATA, data_table
+from tests.benchmark_page import PAGE, page_table
 from tests.serving import ROOT
 from train.benchmark import BENCHMARK, benchmark_table
 from train.study import SHIPPED_SEED
@@ -169,6 +170,7 @@ def test_every_study_has_its_figures_drawn_from_what_its_file_holds_now():
     [
         (CHECKPOINTS / BENCHMARK, "training.md", "benchmark", benchmark_table),
         (DATA, "training.md", "many pictures", data_table),
+        (PAGE, "hosting.md", "page", page_table),
     ],
 )
 def test_the_documentation_shows_a_benchmark_as_its_file_has_it(file, document, section, table):
