@@ -220,7 +220,8 @@ def test_the_tab_shows_what_the_endpoint_answers_where_they_differ_first(gallery
             cell = shown.locator(f"td[data-model={role}]")
             assert cell.locator(".label").inner_text() == answered[name][role]["label"]
             assert share(cell.locator(".confidence").inner_text()) == pytest.approx(
-                answered[name][role]["confidence"], abs=1.1e-3  # "> 99.9%"
+                answered[name][role]["confidence"],
+                abs=1.1e-3,  # "> 99.9%"
             )
     differ = [len({model["label"] for model in answered[name].values()}) > 1 for name in names if name in answered]
     assert differ == sorted(differ, reverse=True) and set(names[-2:]) == {"broken.png", "empty.png"}
