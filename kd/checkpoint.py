@@ -9,7 +9,7 @@ A checkpoint is a folder:
 
 config.json holds the size and sha256 of every weight file, so that damage and mixed-up files are
 found before a network computes with them. Nothing in the folder is executed: JSON and safetensors
-hold data alone. Shards under 10 MB go to a Hugging Face Space by plain git.
+hold data alone.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from kd import models
 from kd.cifar10 import CLASSES, IMAGE_SIZE, NAME, NORMALISATIONS
 from kd.dataset import Normalisation
-from kd.recipe import Recipe, from_config
+from kd.recipe import Recipe, RecipeError, from_config
 
 try:
     import fcntl
@@ -232,8 +232,6 @@ def load_config(folder: str | Path) -> dict:
     wrong = _wrong_fields(config)
     if wrong:
         raise CheckpointError(f"{folder / CONFIG} is not a checkpoint's: check {', '.join(wrong)}; {_way_out(folder)}")
-    if "without_class" in config["data"]:  # what the field was called first
-        config["data"]["omitted_class"] = config["data"].pop("without_class")
     return config
 
 
@@ -241,7 +239,7 @@ def _wrong_fields(config: object) -> list[str]:
     """The fields of a config.json that are missing or cannot be true."""
     kinds = {
         "role": str, "architecture": str, "stem": str, "classes": list, "normalisation": dict,
-        "recipe": dict, "seed": int, "epochs_done": int, "data": dict, "weights": dict,
+        "recipe": dict, "seed": int, "epochs_done": int, "data": dict, "machine": str, "weights": dict,
     }  # fmt: skip
     if not isinstance(config, dict):
         return list(kinds)
@@ -254,16 +252,23 @@ def _wrong_fields(config: object) -> list[str]:
         wrong.append("image_size")
     if "normalisation" not in wrong and not _is_normalisation(config["normalisation"]):
         wrong.append("normalisation")
+    if "recipe" not in wrong and not _is_recipe(config["recipe"]):
+        wrong.append("recipe")
+    if "data" not in wrong and not _has(config["data"], {"name": str, "trained_on": int}):
+        wrong.append("data")
+    if (before := config.get("started_from")) is not None and not _has(before, {"epochs_done": int}):
+        wrong.append("started_from")
     return wrong
+
+
+def _has(entry: object, kinds: dict[str, type]) -> bool:
+    """Whether this is a JSON object with such fields."""
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
 
 
 def _is_weight_file(name: str, entry: object) -> bool:
     """Whether this may be an entry of "weights": no path may leave the folder."""
-    kinds = {"bytes": int, "sha256": str}
-    return (
-        Path(name).name == name and isinstance(entry, dict)
-        and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
-    )  # fmt: skip
+    return Path(name).name == name and _has(entry, {"bytes": int, "sha256": str})
 
 
 def _are_classes(stated: list, data: object) -> bool:
@@ -272,6 +277,15 @@ def _are_classes(stated: list, data: object) -> bool:
         return tuple(stated) == CLASSES
     names = all(isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100 for name in stated)
     return names and 2 <= len(set(stated)) == len(stated) <= MAX_CLASSES
+
+
+def _is_recipe(stated: dict) -> bool:
+    """Whether this is a recipe, with what is told of every network: its stem, T and the weight of the soft targets."""
+    try:
+        from_config(stated)
+    except RecipeError:
+        return False
+    return {"stem", "loss", "temperature", "soft_weight"} <= stated.keys()
 
 
 def _is_normalisation(stated: dict) -> bool:

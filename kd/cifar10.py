@@ -18,6 +18,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 IMAGE_SIZE = 32  # pixels, both ways
 
 FOLDER = "cifar-10-batches-py"
+ARCHIVE = "cifar-10-python.tar.gz"  # of which it is unpacked
 TRAIN_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_FILES = ("test_batch",)
 IMAGES_PER_FILE = 10_000  # unless the folder's batches.meta says otherwise
@@ -47,7 +48,10 @@ def open_cifar10(data_dir: str | Path, image_size: int = IMAGE_SIZE) -> DataSet:
         DataError: images of another size are asked for.
     """
     if image_size != IMAGE_SIZE:
-        raise DataError(f"CIFAR-10's images are {IMAGE_SIZE} x {IMAGE_SIZE}, not {image_size}: leave out --image-size")
+        raise DataError(
+            f"CIFAR-10's images are {IMAGE_SIZE} x {IMAGE_SIZE}, not {image_size}: name other data with --data-dir, or "
+            "leave out --image-size"
+        )
     return DataSet(CLASSES, partial(read_split, data_dir), partial(read_test_set, data_dir))
 
 
@@ -113,7 +117,7 @@ def _download(data_dir: Path) -> None:
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong md5 a RuntimeError
         raise DataError(
             f"{data_dir / FOLDER} does not exist, and downloading CIFAR-10 failed ({error}). "
-            f"Put the folder {FOLDER} of cifar-10-python.tar.gz into {data_dir}, "
+            f"Put the folder {FOLDER} of {ARCHIVE} into {data_dir}, "
             "or name the folder that contains it with --data-dir."
         ) from error
 

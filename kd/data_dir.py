@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from kd.cifar10 import FOLDER, open_cifar10
+from kd.cifar10 import ARCHIVE, FOLDER, open_cifar10
 from kd.dataset import OWN, DataError, DataSet
 from kd.digits import open_digits
 from kd.folder import open_folder
 
 PICTURES = (".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 DIGITS = "digits"  # what it says for scikit-learn's
+DEFAULT = Path("data")  # where CIFAR-10 is looked for, or downloaded to, if nothing is said
 
 
 def is_folder_of_pictures(data_dir: str | Path) -> bool:
@@ -52,4 +53,16 @@ def open_data(data_dir: str | Path, image_size: int, strict: bool = False) -> Da
             f"{unsorted} looks like a picture of a class, but {data_dir} has no train/: put the folders of the classes "
             f"into {Path(data_dir) / 'train'}, or name the place for CIFAR-10 with --data-dir"
         )
+    if not (Path(data_dir) / FOLDER).is_dir() and not _is_for_download(Path(data_dir)):
+        raise DataError(
+            f"there is neither train/ nor {FOLDER} in {data_dir}: name a folder of pictures, CIFAR-10's folder, or an "
+            "empty one to download CIFAR-10 to"
+        )
     return open_cifar10(data_dir, image_size)
+
+
+def _is_for_download(data_dir: Path) -> bool:
+    """Whether CIFAR-10 may be downloaded there: a name that is mistyped must not become ten other classes."""
+    if data_dir == DEFAULT:
+        return True
+    return data_dir.is_dir() and {path.name for path in data_dir.iterdir()} <= {ARCHIVE}

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd import checkpoint
+from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES
 from kd.dataset import LabelledImages, Normalisation, normalise
 from kd.device import autocast
@@ -62,11 +63,27 @@ def logits_of(folder: str | Path, images: LabelledImages, device: torch.device |
     """A checkpoint's logits of images, as `predict` returns them.
 
     Raises:
-        CheckpointError: the checkpoint is missing or damaged.
+        CheckpointError: the checkpoint is missing or damaged, or was trained on other data.
     """
     network, config = checkpoint.load(folder)
+    check_data(folder, config, images)
     network.to(device, memory_format=torch.channels_last)
     return predict(network, images.images.to(device), checkpoint.normalisation_of(config))
+
+
+def check_data(folder: str | Path, config: dict, images: LabelledImages) -> None:
+    """Raise CheckpointError unless a network knows the classes of these images, and sees images of their size.
+
+    Args:
+        folder: of the checkpoint, to be named.
+        config: its config.json.
+    """
+    if (tuple(config["classes"]), checkpoint.image_size_of(config)) != (images.classes, images.images.shape[-1]):
+        raise CheckpointError(
+            f"{folder} was trained on {len(config['classes'])} classes ({', '.join(config['classes'][:3])} ...) of "
+            f"{checkpoint.image_size_of(config)} pixels, the data hold {len(images.classes)} "
+            f"({', '.join(images.classes[:3])} ...) of {images.images.shape[-1]}: name its data with --data-dir"
+        )
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

@@ -9,6 +9,7 @@ and carries what is needed to use it and to know where it comes from (see `metad
 `export` are imported where they are used: neither the page nor the training needs them.
 """
 
+import contextlib
 import io
 import json
 import tempfile
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 INPUT, OUTPUT = "images", "logits"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 METADATA = "metadata.json"  # inside a .pt2, where `metadata` stands
-BATCH = 250  # images that go through a network at once when it is compared
+BATCH = 250  # images of 32 x 32 that go through a network at once when it is compared; of larger ones fewer
 
 
 class ExportError(ValueError):
@@ -74,9 +75,14 @@ def metadata(config: dict) -> dict[str, str]:
 
 
 def to_pt2(classifier: TrainedNetwork) -> bytes:
-    """The content of a .pt2 file: `torch.export.load` reads it, and its `.module()` answers."""
+    """The content of a .pt2 file: `torch.export.load` reads it, and its `.module()` answers.
+
+    Raises:
+        ExportError: the network cannot be traced.
+    """
     images = torch.zeros(2, 3, *(classifier.image_size,) * 2)  # of one image the batch would be taken for a constant
-    program = torch.export.export(classifier, (images,), dynamic_shapes=({0: torch.export.Dim("N")},))
+    with _traced_for("pt2"):
+        program = torch.export.export(classifier, (images,), dynamic_shapes=({0: torch.export.Dim("N")},))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # the lines of source it came from, with the paths of this machine
     file = io.BytesIO()
@@ -88,20 +94,34 @@ def to_onnx(classifier: TrainedNetwork) -> "ModelProto":
     """The network as an ONNX model, weights inside; the exporter folds each batch norm into the convolution before it.
 
     Raises:
-        ExportError: a package is missing.
+        ExportError: a package is missing, or the network cannot be traced.
     """
     require_packages()
     from onnx import helper
 
     images = torch.zeros(2, 3, *(classifier.image_size,) * 2)
-    program = torch.onnx.export(
-        classifier, (images,), dynamo=True, input_names=[INPUT], output_names=[OUTPUT],
-        dynamic_shapes=({0: "N"},), external_data=False, verbose=False,
-    )  # fmt: skip
+    with _traced_for("onnx"):
+        program = torch.onnx.export(
+            classifier, (images,), dynamo=True, input_names=[INPUT], output_names=[OUTPUT],
+            dynamic_shapes=({0: "N"},), external_data=False, verbose=False,
+        )  # fmt: skip
     model = program.model_proto
     _forget_source(model.graph)
     helper.set_model_props(model, metadata(classifier.config))
     return model
+
+
+@contextlib.contextmanager
+def _traced_for(form: str) -> Iterator[None]:
+    """Turn whatever the exporters raise of a network of somebody's into an ExportError."""
+    try:
+        yield
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0]
+        raise ExportError(
+            f"the network cannot be traced for --format {form} ({type(error).__name__}: {said}). It must not branch on "
+            "what it is shown, and take any number of images"
+        ) from error
 
 
 def with_float16_weights(model: "ModelProto", classifier: TrainedNetwork) -> "ModelProto":
@@ -173,7 +193,7 @@ def quantised(model: "ModelProto", images: Tensor, hidden: bool | None = None) -
         """The images, batch by batch, as ONNX Runtime asks for them."""
 
         def __init__(self) -> None:
-            bar = tqdm(images.split(BATCH), desc="calibrating", leave=False, disable=hidden)
+            bar = tqdm(images.split(_at_once(images)), desc="calibrating", leave=False, disable=hidden)
             self.batches: Iterator[Tensor] = iter(bar)
 
         def get_next(self) -> dict | None:
@@ -229,10 +249,15 @@ def logits_of(answer: Callable[[Tensor], Tensor], images: Tensor, title: str, hi
     """
     with tqdm(total=len(images), desc=title, unit="img", leave=False, disable=hidden) as bar:
         logits = []
-        for batch in images.split(BATCH):
+        for batch in images.split(_at_once(images)):
             logits.append(answer(batch.float() / 255))
             bar.update(len(batch))
     return torch.cat(logits)
+
+
+def _at_once(images: Tensor) -> int:
+    """How many of these images a network is shown at once: as many pixels, whatever their size."""
+    return max(1, BATCH * 32**2 // images[0, 0].numel())
 
 
 def _forget_source(graph: "GraphProto") -> None:

@@ -10,9 +10,10 @@ packed, in a random order that is fixed:
     .packed/CONTENT-SIZE/pack.json  classes; of each part names, labels, sha256; what was left out and why
     .packed/CONTENT-SIZE/train      the pixels, uint8, (N, 3, SIZE, SIZE), nothing else; val and test alike
 
-CONTENT is a digest of all names and files: pictures that are touched or moved are not decoded again. A pack is mapped
-into memory, so that no more of it is there than is looked at; one that is large is read block by block. Where the
-folder cannot be written to, packs lie in the user's cache (`XDG_CACHE_HOME`, or ~/.cache).
+CONTENT is a digest of all names and files: pictures that are touched, or moved with the whole folder, are not decoded
+again. A pack is mapped into memory, so that no more of it is there than is looked at; one that is large is read block
+by block. Packs of former pictures stay, and can be deleted. Where the folder cannot be written to, packs lie in the
+user's cache (`XDG_CACHE_HOME`, or ~/.cache).
 """
 
 import hashlib
@@ -36,6 +37,7 @@ from kd.dataset import SPLIT_SEED, DataError, DataSet, LabelledImages, Normalisa
 from kd.photo import PhotoError, read_photo, to_network_size
 
 PARTS = ("train", "val", "test")
+MISNAMED = {"valid": "val", "validation": "val", "val": "val", "test": "test"}  # in whatever case
 SHARES = {"val": 0.1, "test": 0.2}  # of train's pictures, for what is not there
 NAMED = 10  # pictures that cannot be read are named up to here, then counted
 BLOCK = 1024  # images that are read together where they are many
@@ -99,8 +101,11 @@ def memory_bytes() -> int:
 
 def _classes(folder: Path) -> tuple[str, ...]:
     """The names of the classes, sorted; raises DataError where they cannot be classes."""
-    if (folder / "validation").is_dir():
-        raise DataError(f"rename {folder / 'validation'} to val: else pictures of {folder / 'train'} would validate")
+    for name in _subfolders(folder):
+        if name not in PARTS and (part := MISNAMED.get(name.casefold())):
+            raise DataError(
+                f"rename {folder / name} to {part}: else pictures of {folder / 'train'} would take its place"
+            )
     found = {part: _subfolders(folder / part) for part in PARTS if (folder / part).is_dir()}
     names = found["train"]
     by_case: dict[str, str] = {}
@@ -186,13 +191,16 @@ def _packed(folder: Path, classes: tuple[str, ...], listing: Listing, image_size
         content = _content_digest(folder, listing)
         write_json(note, {"content": content})
     pack = home / f"{content[:16]}-{image_size}"
-    if not (pack / "pack.json").is_file() or _readable_by_now(pack, folder, image_size):
+    there = (pack / "pack.json").is_file()
+    if not there or _readable_by_now(pack, folder, image_size):
         staging = Path(tempfile.mkdtemp(dir=home, suffix=".tmp"))
         try:
             _write_pack(staging, folder, classes, listing, image_size)
             staging.chmod(0o755)  # mkdtemp lets nobody else in
-            shutil.rmtree(pack, ignore_errors=True)
-            os.replace(staging, pack)
+            # Unless another process has packed them meanwhile, and may have begun to read.
+            if there or not (pack / "pack.json").is_file():
+                shutil.rmtree(pack, ignore_errors=True)
+                os.replace(staging, pack)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return pack
@@ -230,8 +238,12 @@ def _listing_digest(folder: Path, listing: Listing) -> str:
     digest = hashlib.sha256()
     for part, files in listing.items():
         for name, label in files:
-            state = (folder / name).stat()
-            digest.update(f"{part}\0{name}\0{label}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="replace"))
+            try:
+                state = (folder / name).stat()
+                own = f"{state.st_size}\0{state.st_mtime_ns}"
+            except OSError as error:  # a link to nowhere; it is named and left out when it is decoded
+                own = str(error.errno)
+            digest.update(f"{part}\0{name}\0{label}\0{own}\n".encode(errors="replace"))
     return digest.hexdigest()[:32]
 
 

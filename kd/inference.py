@@ -17,7 +17,7 @@ from kd.losses import check_temperature
 from kd.models import ARCHITECTURES, ROLES, count_parameters, first_layer, fuse_norms
 from kd.out_of_class import Warner, contrasts
 from kd.photo import CENTRE, Crop, read_photo, to_network_size
-from kd.results import RESULTS, read_results, results_of, training_sentences, warning_rates
+from kd.results import RESULTS, read_results, results_of, warning_rates
 
 _log = logging.getLogger(__name__)
 BATCH = 16  # images that go through a network at once: more are hardly faster, and memory stays bounded
@@ -222,14 +222,6 @@ def _of_role(folder: Path, role: str) -> TrainedNetwork:
         raise checkpoint.CheckpointError(
             f"{folder} holds a {config['role']}, not a {role}: put the right checkpoint there"
         )
-    try:  # what the page tells of it
-        training_sentences({role: config})
-        float(config["recipe"]["soft_weight"])
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise checkpoint.CheckpointError(
-            f"{folder / checkpoint.CONFIG} does not tell how the network was trained "
-            f"({type(error).__name__}: {error}): put the file back as it was published, or train anew"
-        ) from error
     return TrainedNetwork(network, config)
 
 

@@ -9,7 +9,7 @@ command line names it, or `KD_NETWORK_MODULES` lists it.
 import importlib
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +110,7 @@ def _of_function(architecture: str, classes: int) -> nn.Module:
         )
     try:
         network = getattr(importlib.import_module(module), function)(classes)
-    except (ImportError, AttributeError, TypeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise NetworkError(f"{architecture} builds no network ({error}): it is to be a function of classes") from error
     if not isinstance(network, nn.Module):
         raise NetworkError(f"{architecture} returns a {type(network).__name__} instead of a torch.nn.Module")
@@ -140,17 +140,23 @@ def _mobilenet_v2(stem: str, classes: int, dropout: float) -> nn.Module:
     return network
 
 
-def downsample_early(network: nn.Module, early: bool) -> None:
+def downsample_early(network: nn.Module, early: bool) -> bool:
     """Give a network with the CIFAR stem back one early stride, or take it away again.
 
     ResNet-50 gets the max-pool of its stem, MobileNetV2 the stride of its second stage, as torchvision's have them:
     about a quarter of the multiplications. Neither has weights, so a run can begin this way and end at full size.
     Any other network stays as it is.
+
+    Returns:
+        Whether it has that stride now.
     """
     if isinstance(network, models.ResNet) and network.conv1.stride == (1, 1):
         network.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1) if early else nn.Identity()
     elif isinstance(network, models.MobileNetV2) and network.features[0][0].stride == (1, 1):
         _second_stage(network).stride = (2, 2) if early else (1, 1)
+    else:
+        return False
+    return early
 
 
 def _second_stage(network: models.MobileNetV2) -> nn.Conv2d:
@@ -158,16 +164,26 @@ def _second_stage(network: models.MobileNetV2) -> nn.Conv2d:
     return network.features[2].conv[1][0]
 
 
+def before_norms(network: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
+    """The convolutions that a batch norm follows, as their parts of the network list them.
+
+    Yields:
+        The part, and the names that convolution and norm have in it.
+    """
+    for part in list(network.modules()):
+        for (before, convolution), (name, norm) in itertools.pairwise(list(part.named_children())):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                yield part, before, name
+
+
 def fuse_norms(network: nn.Module) -> nn.Module:
     """Take each batch norm into the convolution before it, in place; returns the network. Its logits stay.
 
     Only for inference: the network has to be in evaluation mode, and can no longer be trained or stored.
     """
-    for part in list(network.modules()):
-        for (before, convolution), (name, norm) in itertools.pairwise(list(part.named_children())):
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(part, before, fuse_conv_bn_eval(convolution, norm))
-                setattr(part, name, nn.Identity())
+    for part, before, name in before_norms(network):
+        setattr(part, before, fuse_conv_bn_eval(getattr(part, before), getattr(part, name)))
+        setattr(part, name, nn.Identity())
     return network
 
 

@@ -20,10 +20,11 @@ MAX_REDUCED_PIXELS, MAX_PIXELS = 120_000_000, 16_000_000
 # CMYK 422 MB, which is therefore not read. A HEIC of 8064 x 6048 pixels took 353 MB and 1.1 s.
 MAX_SCANNED_PIXELS, MAX_HEIC_PIXELS = 52_000_000, 50_000_000
 MAX_SCANS = 64  # of a JPEG of `MAX_PIXELS`, each a pass over the whole image; the usual progressive one has ten
-# Of a JPEG before its first scan and of a PNG; photos have some dozens, and one for each 8 kB. Pillow counts none.
-MAX_SEGMENTS, MAX_CHUNKS = 1000, 20_000
+MAX_SEGMENTS = 1000  # of a JPEG before its first scan; photos have some dozens
+# Steps in which a file is read, to open it and then in all: what has many small parts is read part by part, in Python.
+# Photos take some dozens and, of a PNG, four for each 8 kB.
+MAX_OPENING_STEPS, MAX_STEPS = 5000, 100_000
 MAX_TAGS = 200  # in a directory of EXIF; cameras write some dozens. All may name the same bytes, which Pillow copies
-MAX_PLAIN_BYTES = 1_000_000  # of a PPM that spells its pixels out as text: Pillow reads it number by number
 ENOUGH = 4_000_000  # pixels; a larger image is shrunk as soon as it is decoded, so that all else costs little
 REDUCED_GAIN = 8  # as many times more pixels of a JPEG are decoded in the same time at a reduced scale
 try:
@@ -35,8 +36,8 @@ else:
 Image.init()
 Image.MAX_IMAGE_PIXELS = MAX_REDUCED_PIXELS  # Pillow warns from there on, and refuses twice as many
 # What strangers may send. An ICO may hold an image far larger than its header says, a TIFF such tiles; a TIFF and the
-# EXIF of an AVIF have directories that Pillow reads whatever they cost.
-FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM", "HEIF") if name in Image.OPEN)
+# EXIF of an AVIF have directories that Pillow reads whatever they cost; a PPM may be read number by number.
+FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "HEIF") if name in Image.OPEN)
 # Where such a file says what it is: brands of ISO/IEC 23008-12 (HEIF) with HEVC inside.
 HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
 GROUND = (255, 255, 255)  # what transparent pixels show
@@ -76,8 +77,6 @@ def read_photo(path: str | Path, trusted: bool = False) -> Image.Image:
         raise PhotoError(f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Please choose a smaller one.")
     if not content:
         raise PhotoError("The file is empty. Please choose another one.")
-    if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES and not trusted:
-        raise PhotoError("The image spells its pixels out as text and is too long for that. Please save it as PNG.")
     if content[4:12] in HEIC and "HEIF" not in FORMATS:
         raise PhotoError("The image is in the format HEIC, which cannot be read here. Please save it as JPEG.")
     try:
@@ -86,8 +85,7 @@ def read_photo(path: str | Path, trusted: bool = False) -> Image.Image:
                 _reduce(image)
                 ImageOps.exif_transpose(image, in_place=True)
                 return _as_rgb(image)
-        _check_parts(content)
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with _opened(content) as image:
             _check_size(image, content)
             _reduce(image)
             turn = TURNS_OF_ORIENTATION.get(_orientation(image.info.get("exif") or b""))
@@ -104,39 +102,59 @@ def read_photo(path: str | Path, trusted: bool = False) -> Image.Image:
         raise PhotoError("The image is damaged or cut off. Please choose another file.") from error
 
 
-def _check_parts(content: bytes) -> None:
-    """Refuse a JPEG or PNG of so many small parts, or with so long a directory, that opening it would take long."""
+class _Steps(io.BytesIO):
+    """The content of a file, for Pillow to read in so many steps and no more."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.left = MAX_OPENING_STEPS
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise _in_too_many_parts()
+        return super().read(size)
+
+
+def _opened(content: bytes) -> Image.Image:
+    """A stranger's image whose header has been read, in bounded time."""
+    _check_segments(content)
+    steps = _Steps(content)
+    image = Image.open(steps, formats=FORMATS)
+    steps.left = MAX_STEPS
+    return image
+
+
+def _check_segments(content: bytes) -> None:
+    """Refuse a JPEG of so many segments, or with so long a directory, that opening it would take long."""
     place, notes = 2, 0
-    if content[:2] == b"\xff\xd8":
-        for _ in range(MAX_SEGMENTS):
-            marker = content[place : place + 2]
-            if marker[:1] != b"\xff" or marker == b"\xff\xda":  # damaged, or all is there that is read before the scans
-                return
-            if marker == b"\xff\xff":  # a byte that fills
-                place += 1
-                continue
-            if marker[1] <= 1 or 0xD0 <= marker[1] <= 0xD9:  # without a length
-                place += 2
-                continue
-            length = int.from_bytes(content[place + 2 : place + 4])
-            segment = content[place + 4 : place + 2 + length]
-            if segment[:6] == b"Exif\0\0":
-                notes += 1
-                _check_tags(segment[6:])
-            if segment[:4] == b"MPF\0":
-                _check_tags(segment[4:])
-            if notes > 1:
-                break
-            place += 2 + length
-    elif content[:8] == b"\x89PNG\r\n\x1a\n":
-        place = 8
-        for _ in range(MAX_CHUNKS):
-            if place >= len(content):
-                return
-            place += 12 + int.from_bytes(content[place : place + 4])
-    else:
+    if content[:2] != b"\xff\xd8":
         return
-    raise PhotoError("The image is stored in too many parts. Please save it anew.")
+    for _ in range(MAX_SEGMENTS):
+        marker = content[place : place + 2]
+        if marker[:1] != b"\xff" or marker == b"\xff\xda":  # damaged, or all is there that is read before the scans
+            return
+        if marker == b"\xff\xff":  # a byte that fills
+            place += 1
+            continue
+        if marker[1] <= 1 or 0xD0 <= marker[1] <= 0xD9:  # without a length
+            place += 2
+            continue
+        length = int.from_bytes(content[place + 2 : place + 4])
+        segment = content[place + 4 : place + 2 + length]
+        if segment[:6] == b"Exif\0\0":
+            notes += 1
+            _check_tags(segment[6:])
+        if segment[:4] == b"MPF\0":
+            _check_tags(segment[4:])
+        if notes > 1:
+            break
+        place += 2 + length
+    raise _in_too_many_parts()
+
+
+def _in_too_many_parts() -> PhotoError:
+    return PhotoError("The image is stored in too many parts. Please save it anew.")
 
 
 def _check_tags(directory: bytes) -> None:
@@ -212,8 +230,7 @@ def takes_long(path: str | Path) -> bool:
     """Whether a photo takes much longer to read than an ordinary one, judged by its header; False for what is none."""
     try:
         content = Path(path).read_bytes() if Path(path).stat().st_size <= MAX_FILE_BYTES else b""
-        _check_parts(content)
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with _opened(content) as image:
             reduced = image.format in ("JPEG", "MPO") and not _keeps_coefficients(image, content)
             return image.width * image.height > (REDUCED_GAIN if reduced else 1) * ENOUGH
     except Exception:  # `read_photo` will say what is wrong
@@ -226,8 +243,10 @@ def _too_large(limit: int) -> PhotoError:
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     factor = math.ceil(math.sqrt(image.width * image.height / ENOUGH))
-    if image.mode == "F" or image.mode.startswith("I"):  # converting these would clip them to white
-        # Pillow reduces floats, but not 16-bit greys.
+    if image.mode.startswith("I;16"):
+        grey = image.convert("F").reduce(factor) if factor > 1 else image  # Pillow does not reduce 16-bit greys
+        image = Image.fromarray((np.asarray(grey) // 256).astype(np.uint8))  # the high byte, which browsers take
+    elif image.mode in ("F", "I"):  # converting these would clip them to white
         image = image.convert("F").reduce(factor) if factor > 1 else image
         image = Image.fromarray(_to_8_bits(np.asarray(image)))
     elif image.has_transparency_data:
@@ -243,7 +262,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(grey: np.ndarray) -> np.ndarray:
-    """Scale greys of 16 bits, 32 bits or any float range to 0 to 255."""
+    """Scale greys of 32 bits or any float range to 0 to 255."""
     grey = np.nan_to_num(grey.astype(np.float64), posinf=0, neginf=0)
     low = min(grey.min(), 0)
     # What fits into 16 bits most likely uses that scale; anything else is stretched to its maximum.

@@ -106,11 +106,15 @@ class Recipe:
     def __post_init__(self) -> None:
         for entry in fields(self):
             value, metadata, name = getattr(self, entry.name), entry.metadata, option_name(entry.name)
+            if not isinstance(value, str if entry.type is str else int | float) or isinstance(value, bool):
+                raise RecipeError(f"{name} {value!r} is no {'text' if entry.type is str else 'number'}")
             if metadata["choices"] and value not in metadata["choices"]:
                 raise RecipeError(f"{name} {value!r} is not one of {', '.join(metadata['choices'])}")
             low, high = metadata["low"], metadata["high"]
             if low is not None and not low <= value <= high:  # which NaN is not either
                 raise RecipeError(f"{name} {value} is not between {low} and {high}")
+            if entry.type is int and not isinstance(value, int):
+                raise RecipeError(f"{name} {value} is no whole number")
 
     def changed(self, **values) -> "Recipe":
         """This recipe with other values for some fields; raises RecipeError like the constructor."""
@@ -197,8 +201,6 @@ RECIPES = {
 }
 DEFAULT_RECIPE = "strong"
 
-_FORMER_NAMES = {"seed": "original"}
-
 # Fields that recipes once had, with the value that meant none.
 _RETIRED = {"alternating_flip": False, "calibrated_teacher": False, "ema": 0.0, "mixup": 0.0, "pretrained": False}
 
@@ -215,10 +217,11 @@ def from_config(config: dict) -> tuple[str, Recipe]:
     recipes no longer have may stand there where it was not made use of.
 
     Raises:
-        RecipeError: the config has a field that recipes no longer have, or a value out of its range.
+        RecipeError: the config has a field that recipes no longer have, a value out of its range, or no name.
     """
+    if not isinstance(config.get("name"), str):
+        raise RecipeError("the recipe has no name")
     values = {key: value for key, value in config.items() if key != "name" and (key, value) not in _RETIRED.items()}
     if unknown := values.keys() - {entry.name for entry in fields(Recipe)}:
         raise RecipeError(f"the recipe has fields that are no longer known: {', '.join(sorted(unknown))}")
-    name = config["name"]
-    return _FORMER_NAMES.get(name, name), Recipe(**values)
+    return config["name"], Recipe(**values)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
 
-from kd.checkpoint import CheckpointError, weight_bytes
+from kd.checkpoint import CheckpointError, epochs_before, weight_bytes
 from kd.models import ROLE_NAMES, name_of
 from kd.recipe import RECIPES
 
@@ -83,14 +83,13 @@ def results_of(results: dict, config: dict) -> dict | None:
 def warning_rates(out_of_class: dict) -> str:
     """How often the page's warning is right and wrong, in a sentence, from what results.json has as "out_of_class"."""
     false, omitted = out_of_class["false_alarms"], out_of_class["omitted_class"]
-    detected, damaged = out_of_class["detected"].values(), out_of_class["false_alarms_damaged"]
-    worst = max(damaged, key=damaged.get)
+    detected, damaged = out_of_class["detected"].values(), out_of_class["false_alarms_damaged"].values()
     said = (
-        f"It comes for nothing with {false:.0%} of test images, and with {damaged[worst]:.0%} where bad photos are "
-        f"imitated worst ({worst}); it catches {100 * min(detected):.0f}–{max(detected):.0%} of noise, patterns and text."
+        f"It comes for nothing with {false:.0%} of test images, and with up to {max(damaged):.0%} of blurred, noisy or "
+        f"pale ones; it catches {100 * min(detected):.0f}–{max(detected):.0%} of noise, patterns and text."
     )
     if omitted:
-        said += f" Of {omitted['class']}s a student that was never shown one catches {omitted['detected']:.0%} this way."
+        said += f" A student that was never shown a {omitted['class']} catches {omitted['detected']:.0%} of them so."
     return said
 
 
@@ -142,8 +141,8 @@ def training_sentences(models: dict[str, dict]) -> str:
     """How far each network was trained, by which recipe, and on what; from results or from configs.
 
     Args:
-        models: by role, a dict with recipe, epochs_done, seed, machine and data, and epochs_before where the run began
-            with the weights of an earlier one.
+        models: by role, a dict with recipe, epochs_done, seed, machine and data; where the run began with the weights
+            of an earlier one, with epochs_before (as in results) or started_from (as in configs).
     """
     roles: dict[str, list[str]] = {}
     for role, model in models.items():
@@ -151,7 +150,7 @@ def training_sentences(models: dict[str, dict]) -> str:
         preset = RECIPES.get(recipe["name"])  # an older recipe may be gone
         planned = preset[role].epochs if preset else model["epochs_done"]
         done = f"{model['epochs_done']}" + (f" of its {planned}" if model["epochs_done"] != planned else "")
-        if before := model.get("epochs_before"):
+        if before := model.get("epochs_before", epochs_before(model)):
             done = f"{before} epochs of an earlier run and {model['epochs_done']}"
         text = (
             f"recipe `{recipe['name']}` ({recipe['stem']} stem), seed {model['seed']}, "

@@ -5,6 +5,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
 LEVEL = 0.05
@@ -29,12 +30,23 @@ class PairedDifference(NamedTuple):
     p: float | None = None
 
 
-def judged(comparisons: Sequence[Mapping], margin: float | None = MARGIN) -> list[dict]:
-    """The comparisons of one study, each with `p_corrected` and `verdict`.
+class Verdict(StrEnum):
+    """What a comparison shows, in the words that people read.
 
-    The verdict is BETTER or WORSE where p, corrected for the number of comparisons (`holm`), is under .05; NO
-    DIFFERENCE where that is not so and the whole interval lies within the margin; else NOT SHOWN: few seeds that vary
-    prove no difference, and no equality either. One pair leaves it UNPROVED.
+    BETTER or WORSE where p, corrected for the number of comparisons (`holm`), is under .05; NO DIFFERENCE where that is
+    not so and the whole interval lies within the margin; else NOT SHOWN: few seeds that vary prove no difference, and
+    no equality either. One pair leaves it UNPROVED.
+    """
+
+    BETTER = "BETTER"
+    WORSE = "WORSE"
+    NO_DIFFERENCE = "NO DIFFERENCE"
+    NOT_SHOWN = "NOT SHOWN"
+    UNPROVED = "UNPROVED"
+
+
+def judged(comparisons: Sequence[Mapping], margin: float | None = MARGIN) -> list[dict]:
+    """The comparisons of one study, each with `p_corrected` and its `verdict`, a `Verdict`.
 
     Args:
         comparisons: paired differences as dicts, with whatever else they hold.
@@ -46,13 +58,13 @@ def judged(comparisons: Sequence[Mapping], margin: float | None = MARGIN) -> lis
     for found in comparisons:
         p = next(corrected) if found["p"] is not None else None
         if p is None:
-            verdict = "UNPROVED"
+            verdict = Verdict.UNPROVED
         elif p < LEVEL:
-            verdict = "BETTER" if found["mean"] > 0 else "WORSE"
+            verdict = Verdict.BETTER if found["mean"] > 0 else Verdict.WORSE
         elif margin is not None and -margin <= found["low"] <= found["high"] <= margin:
-            verdict = "NO DIFFERENCE"
+            verdict = Verdict.NO_DIFFERENCE
         else:
-            verdict = "NOT SHOWN"
+            verdict = Verdict.NOT_SHOWN
         together.append({**found, "p_corrected": p, "verdict": verdict})
     return together
 

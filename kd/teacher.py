@@ -156,7 +156,7 @@ class LogitsFile(nn.Module):
             else:
                 with safe_open(path, framework="pt") as file:
                     logits = file.get_tensor("logits")
-        except (OSError, ValueError, TypeError, SafetensorError) as error:
+        except (EOFError, OSError, ValueError, TypeError, SafetensorError) as error:
             raise CheckpointError(f"{path} holds no logits ({error}): give a .safetensors or .npy file") from error
         if logits.ndim not in (2, 3) or not logits.is_floating_point() or not logits.isfinite().all():
             raise CheckpointError(

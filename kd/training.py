@@ -28,7 +28,7 @@ from kd.checkpoint import STATE, load_state, save_state
 from kd.dataset import LabelledImages, shuffled
 from kd.device import ALONE, Processes, autocast
 from kd.losses import UNLABELLED, DistillationLoss, distillation_loss, hard_loss
-from kd.models import downsample_early
+from kd.models import before_norms, downsample_early
 from kd.recipe import Recipe
 from kd.recording import Recorder
 from kd.teacher import CachedLogits, FrozenTeacher, LogitsFile, MeanLogits, ReadLogits, Teachers
@@ -102,7 +102,7 @@ def train(
     for epoch in range(len(history), recipe.epochs):
         early = epoch < recipe.early_epochs
         if recipe.early_epochs:  # a network that somebody brings may have such a stride of its own
-            downsample_early(network, early)
+            early = downsample_early(network, early)
         progress = Progress(recipe, history, len(training), hidden=processes.rank > 0)
         cached = teacher.logits_in(epoch, logits_dir) if teacher else None
         measured = train_epoch(
@@ -271,15 +271,17 @@ def validate(network: nn.Module, validation: LabelledImages, recipe: Recipe, epo
 
 
 def make_optimizers(network: nn.Module, recipe: Recipe, device: torch.device) -> list[torch.optim.Optimizer]:
-    """The optimisers of a recipe: SGD, and with "muon" Muon for the convolutions before it.
+    """The optimisers of a recipe: SGD, and with "muon" Muon for convolutions.
 
-    Muon takes the convolutions with more than three input channels a group: not the one that sees the pixels, and not
-    depthwise ones. SGD's norm layers and biases have no weight decay. Each group keeps its peak rate in `initial_lr`.
+    Muon takes those that a batch norm follows, with more than three input channels a group: not the one that sees the
+    pixels, not depthwise ones, and none whose size means something, which Muon would take away. SGD's norm layers and
+    biases have no weight decay. Each group keeps its peak rate in `initial_lr`.
     """
+    normed = {id(getattr(part, name)) for part, name, _ in before_norms(network)}
     by_muon = [
         module.weight
         for module in network.modules()
-        if isinstance(module, nn.Conv2d) and module.weight.shape[1] > 3 and recipe.optimizer == "muon"
+        if id(module) in normed and module.weight.shape[1] > 3 and recipe.optimizer == "muon"
     ]
     taken = {id(weight) for weight in by_muon}
     rest = [parameter for parameter in network.parameters() if id(parameter) not in taken]

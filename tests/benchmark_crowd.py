@@ -2,9 +2,9 @@
 
 speed: for 1, 10 and 50 visitors who upload without a pause, answers a second and the waiting time of an answer
 (median, p95, p99; upload included).
-crowd: the same for 100 visitors at once of whom 10 are abusive, each in another way (`ABUSES`) and at an address of
-their own; of the others, half come from one address. Every honest photo has to be answered, 95 of 100 within 5 seconds,
-in less than 1.5 GB of memory, and whoever is refused has to get a sentence.
+crowd: the same for 90 visitors at once, half of them from one address, and more who are abusive, each in another way
+(`ABUSES`) and at an address of their own. Every honest photo has to be answered, 95 of 100 within 5 seconds, in less
+than 1.5 GB of memory, and whoever is refused has to get a sentence.
 growth: the server's memory after 100 and after 2,000 uploads, which may grow by 3 % at most.
 
 Each part starts a server of its own, and takes one to three minutes. What has been measured is kept in `CROWD`, part by
@@ -33,6 +33,7 @@ from PIL import Image
 
 from kd.checkpoint import write_json
 from kd.demo.crowd import MAX_IMAGES
+from kd.demo.messages import MAX_MESSAGE
 from kd.demo.visitor import PROXIES
 from kd.device import machine
 from kd.photo import MAX_PIXELS
@@ -278,6 +279,34 @@ def ask_as_somebody_new(visitor: Visitor):
     return ask
 
 
+def name_files_without_end(visitor: Visitor):
+    """A message as long as may be, of as many files as go into it."""
+    event = visitor.event("gallery-files", "upload")
+    return lambda: visitor.join(event, [[{"path": 1}] * (MAX_MESSAGE // 15)])
+
+
+def fetch_no_answer(visitor: Visitor):
+    """Ask for answers that are as long as may be, and read none of them."""
+    noise = Image.frombytes("RGB", (600, 600), random.randbytes(600 * 600 * 3))
+    upload, event = visitor.upload(photo_bytes(noise)), visitor.event("image", "input")
+    return lambda: visitor.join(event, [upload])
+
+
+def upload_no_file(visitor: Visitor):
+    """A part of an upload without a file's name, which Gradio would keep in memory."""
+    content = bytes(20_000_000)
+    return lambda: visitor.http.post("gradio_api/upload", files={"x": (None, content)}).raise_for_status()
+
+
+def upload_long_comments(visitor: Visitor):
+    """A small picture as a GIF, after megabytes of comments."""
+    comments = b"!\xfe" + (b"\xff" + bytes(255)) * (20_000_000 // 256) + b"\0"
+    picture = photo_bytes(Image.new("P", (8, 8)), "GIF")
+    start = picture.index(b",")  # of the picture itself
+    content = picture[:start] + comments + picture[start:]
+    return lambda: visitor.show(visitor.upload(content))
+
+
 def open_streams(visitor: Visitor):
     """Hold as many connections as the server takes."""
     visitor.http = httpx.Client(
@@ -312,6 +341,10 @@ ABUSES = [
     name_an_address,
     fill_the_queue,
     ask_as_somebody_new,
+    name_files_without_end,
+    fetch_no_answer,
+    upload_no_file,
+    upload_long_comments,
 ]
 
 

@@ -1,6 +1,6 @@
 """How fast a folder of pictures is packed and trained on, and what memory it takes, at two sizes.
 
-    python -m tests.benchmark_data --folder /tmp/pictures --document docs/training.md
+    python -m tests.benchmark_data --document docs/training.md
 
 Pictures are JPEGs of 40 x 40 noise in ten classes; they are trained on at 32 x 32 by `convnet-4`, for one epoch, in the
 order of blocks that a pack larger than the memory has. Memory is the process's own (RssAnon): the pack's pages belong
@@ -41,14 +41,16 @@ CLASSES, DISTINCT, SIDE = 10, 200, 32
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark_data", description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="where the pictures go, or are")
+    parser.add_argument("--folder", type=Path, help="where the pictures go, or are (a temporary folder)")
     parser.add_argument("--pictures", type=int, nargs="+", default=[20_000, 200_000], metavar="N", help="how many")
     add_document(parser)
     options = parser.parse_args(arguments)
     sizes = []
-    for pictures in options.pictures:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            sizes.append(process.submit(measure, options.folder / str(pictures), pictures).result())
+    with tempfile.TemporaryDirectory() as temporary:
+        for pictures in options.pictures:
+            folder = (options.folder or Path(temporary)) / str(pictures)
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+                sizes.append(process.submit(measure, folder, pictures).result())
     found = {"machine": machine(torch.device("cpu")), "sizes": sizes}
     write_json(DATA, found)
     print(table := data_table(found), end="")

@@ -33,7 +33,7 @@ from kd.results import markdown_table
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, FileServer, api_client, resident_bytes, serve
 from train.document import write_section
 from train.export import main as export
-from train.options import add_document
+from train.options import add_checkpoints, add_document
 
 PAGE = ROOT / "checkpoints" / "page.json"
 PHOTO = ROOT / "kd" / "demo" / "examples" / "dog.png"
@@ -63,8 +63,7 @@ WATCH = """() => {
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark_page", description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoints", type=Path, default=ROOT / "checkpoints", metavar="DIR",
-                        help="of the three networks (checkpoints)")  # fmt: skip
+    add_checkpoints(parser)
     parser.add_argument("--site", type=Path, metavar="DIR", help="as --site of train.export wrote it (written anew)")
     add_document(parser)
     options = parser.parse_args(arguments)

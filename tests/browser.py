@@ -78,7 +78,7 @@ def number_in(page, selector):
     return float(page.locator(selector).inner_text().split()[0])
 
 
-def drag(page, *shares, steps=40):
+def drag(page, *shares, steps=10):
     """Drag the slider's thumb with the mouse to these shares of its length, one after the other."""
     box = page.locator("#temperature-slider").bounding_box()
     middle = box["y"] + box["height"] / 2

@@ -1,25 +1,33 @@
 """What several test files share: the subset of CIFAR-10, a network that trains in a blink, the page and a browser."""
 
+import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
+import numpy as np
 import pytest
 import torch
 from gradio_client import handle_file
 from huggingface_hub import constants
+from PIL import Image
 from playwright.sync_api import sync_playwright
 from torch import nn
 
 from kd import checkpoint, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_split
+from kd.hub import Classifier
 from kd.inference import Trio
 from kd.models import ROLES
+from kd.out_of_class import Warner, responses
 from kd.recipe import RECIPES, as_config
+from kd.recording import RECORDING, moment, write_recording
 from kd.results import RESULTS
 from kd.site.runtime import RuntimeFetchError, fetch_runtime
-from tests.browser import PATIENCE
+from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
+from tests.browser import EXAMPLES, PATIENCE
 from tests.hub_stand_in import hub_stand_in
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, api_client, serve
 from tests.space import copy_space
@@ -101,7 +109,7 @@ def measure(folder, roles=ROLES):
 
 
 @pytest.fixture(scope="module")
-def tiny_networks(make_network):
+def tiny(make_network):
     """Lets every network that is built while this module's tests run be tiny, with weights by torch's seed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "build", lambda *_: make_network(seed=torch.initial_seed()))
@@ -120,6 +128,41 @@ def checkpoints(tmp_path, monkeypatch, make_network):
         checkpoint.save(network.eval(), describe(role), folder / role)
     measure(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory, make_network, subset):
+    """Checkpoints of tiny networks with the shipped ones' descriptions, which answer as surely as those: the three
+    with recordings, and of the two that never saw a class the control too, whether that ships or not."""
+    checkpoints = tmp_path_factory.mktemp("checkpoints")
+    pictures = torch.stack([torch.from_numpy(np.array(Image.open(EXAMPLES / f"{name}.png"))) for name in CLASSES])
+    recorded = torch.cat([pictures.permute(0, 3, 1, 2), subset[0].images[:100]]).float() / 255
+    for seed, folder in enumerate([*ROLES, FOLDER, CONTROL_FOLDER]):
+        network = make_network(seed)
+        network[-1].weight.data *= 30
+        config = checkpoint.load_config(ROOT / "checkpoints" / (FOLDER if folder == CONTROL_FOLDER else folder))
+        if folder == CONTROL_FOLDER:
+            config["role"] = "student"
+        checkpoint.save(network, config, checkpoints / folder)
+        if folder in ROLES:
+            with torch.inference_mode():
+                logits = Classifier(network, config)(recorded)
+            moments = [moment(logits * epoch / 3, epoch, epoch / 10) for epoch in range(4)]
+            write_recording(moments, checkpoints / folder / RECORDING)
+    (checkpoints / "studies" / "figures").mkdir(parents=True)
+    for name in ("results.json", "studies/main.json", "studies/figures/main-accuracy.svg"):
+        shutil.copyfile(ROOT / "checkpoints" / name, checkpoints / name)
+    for study in (ROOT / "checkpoints" / "studies").glob("omitted-class*.json"):
+        shutil.copyfile(study, checkpoints / "studies" / study.name)
+    results = json.loads((checkpoints / "results.json").read_text())
+    config = checkpoint.load_config(checkpoints / "teacher")
+    results["models"]["teacher"]["bytes"] = checkpoint.weight_bytes(config)
+    network = make_network(0)  # the teacher's again
+    network[-1].weight.data *= 30
+    looked = responses(network.eval(), subset[1].images, checkpoint.normalisation_of(config))
+    results["out_of_class"] |= Warner.fit(looked, subset[1].labels).to_json()
+    checkpoint.write_json(checkpoints / "results.json", results)
+    return checkpoints
 
 
 @pytest.fixture(scope="session")
@@ -168,10 +211,13 @@ def server(watched):
 @pytest.fixture(scope="session")
 def classify(server):
     """Asks the endpoint for its answer to an image file."""
-    client = api_client(server)
+    client, answers = api_client(server), {}
 
     def ask(path, temperature=4.0):
-        return client.predict(handle_file(path), temperature, api_name="/classify")
+        question = Path(path).read_bytes(), temperature
+        if question not in answers:
+            answers[question] = client.predict(handle_file(path), temperature, api_name="/classify")
+        return answers[question]
 
     return ask
 
@@ -201,37 +247,44 @@ def browser():
 
 @pytest.fixture(scope="module")
 def windows(browser):
-    """Windows by their settings, kept from test to test: with what one has cached, a page opens in half the time."""
+    """Windows by their settings, kept from test to test: in one that is there a page opens in a third of the time."""
     return {}
 
 
 @pytest.fixture
 def visit(browser, windows, server):
-    """Opens the page in a window of its own; fails the test if a script of the page failed."""
-    further, errors = [], []
+    """Opens the page in a window that no other page of the test is in; fails the test if a script of it failed."""
+    pages, errors = [], []
+
+    def note(error):
+        errors.append(str(error))
 
     def open_page(query="", **settings):
         settings = {"viewport": {"width": 1280, "height": 1000}} | settings
-        context = windows.get(repr(settings)) or browser.new_context(**settings)
-        if context.pages:  # this test's own: visitors do not share a window
-            context = browser.new_context(**settings)
-            further.append(context)
-        else:
-            windows[repr(settings)] = context
-        page = context.new_page()
+        page = windows.pop(repr(settings), None) or browser.new_context(**settings).new_page()
+        pages.append((repr(settings), page))
         page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("pageerror", note)
         page.goto(server + query)
+        # What other tests did in this window is no history of this page.
+        page.context.new_cdp_session(page).send("Page.resetNavigationHistory")
         page.wait_for_selector("#soft-targets-table tbody tr")
         return page
 
     yield open_page
-    for context in further:
-        context.close()
-    for context in windows.values():
-        context.set_offline(False)
-        for page in context.pages:
-            page.close()
+    for settings, page in pages:
+        page.context.set_offline(False)
+        page.remove_listener("pageerror", note)
+        for other in page.context.pages:
+            if other != page:
+                other.close()
+        if settings in windows:
+            page.context.close()
+            continue
+        page.unroute_all()
+        page.mouse.move(0, 0)
+        page.goto(f"{server}gradio_api/app_id")  # a page on which nothing happens
+        windows[settings] = page
     assert errors == []
 
 

@@ -5,7 +5,7 @@ kd/demo/preview.png is what other sites show of a link to it, kd/demo/screenshot
 
 from playwright.sync_api import sync_playwright
 
-from kd.demo.door import PREVIEW
+from kd.demo.preview import PREVIEW
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, serve
 
 PICTURES = {

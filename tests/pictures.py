@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+TILE = 256  # side of the noise that pictures repeat, pixels
 COLOURS = {"red": 0, "green": 1, "blue": 2}  # with the channel that is brightest
 FORMATS = ("png", "jpg", "webp", "bmp")
 
@@ -19,7 +20,7 @@ SIZES = {
 
 KINDS = [
     ("RGB", ".png"), ("RGB", ".jpg"), ("RGB", ".webp"), ("RGB", ".gif"), ("RGB", ".bmp"), ("RGBA", ".png"),
-    ("LA", ".png"), ("L", ".jpg"),
+    ("LA", ".png"), ("L", ".jpg"), ("I;16", ".png"), ("P", ".png"),
 ]  # fmt: skip
 
 
@@ -39,12 +40,24 @@ def draw_pictures(folder: Path, parts: dict[str, int], side: int = 24) -> Path:
 
 
 def picture(size, mode="RGB", seed=0):
-    """Blobs of colour with noise, sharp edges and, where the mode has it, transparency of every degree."""
+    """Blobs of colour with noise, sharp edges and, where the mode has it, transparency of every degree.
+
+    Args:
+        mode: Pillow's; a palette (P) is one with transparency.
+    """
+    if mode == "I;16":
+        grey = np.asarray(picture(size, "L", seed)).astype(np.uint16)
+        return Image.fromarray(grey * 256 + grey[::-1])
+    if mode == "CMYK":
+        return picture(size, "RGB", seed).convert("CMYK")
+    if mode == "P":
+        return picture(size, "RGBA", seed).quantize()
     draw = np.random.default_rng(seed)
     width, height = size
     channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode]
     blobs = Image.fromarray(draw.integers(0, 256, (6, 8, 4), dtype=np.uint8), "RGBA").resize(size)
-    pixels = np.asarray(blobs).astype(float) + draw.normal(0, 30, (height, width, 4))
+    noise = draw.normal(0, 30, (TILE, TILE, 4)).astype(np.int16)  # repeated: to draw it for each pixel takes seconds
+    pixels = np.asarray(blobs) + np.tile(noise, (-(-height // TILE), -(-width // TILE), 1))[:height, :width]
     pixels[height // 3 : height // 2, width // 4 : width // 2, :3] = 255
     pixels = pixels.clip(0, 255).astype(np.uint8)[..., 4 - channels :]
     return Image.fromarray(pixels[..., 0] if channels == 1 else pixels, mode)

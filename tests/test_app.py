@@ -8,11 +8,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from kd import checkpoint
+from kd import checkpoint, models
 from kd.models import ROLES
 from kd.results import RESULTS, results_rows
 from kd.strange_images import KINDS
+from tests.conftest import describe
 from tests.serving import ROOT
 from train import evaluate, halve
 
@@ -57,9 +59,9 @@ def assert_names_the_missing_one(said, folder):
     assert "python -m train.distill --teacher checkpoints/teacher" in said
 
 
-def test_a_missing_checkpoint_is_named_at_start_with_the_command_that_makes_it(copied, monkeypatch):
-    shutil.rmtree(copied / "distilled")
-    assert_names_the_missing_one(refusal_at_start(copied, monkeypatch), copied)
+def test_a_missing_checkpoint_is_named_at_start_with_the_command_that_makes_it(checkpoints, monkeypatch):
+    shutil.rmtree(checkpoints / "distilled")
+    assert_names_the_missing_one(refusal_at_start(checkpoints, monkeypatch), checkpoints)
 
 
 @pytest.mark.slow
@@ -70,21 +72,21 @@ def test_a_start_that_fails_ends_with_code_1_and_a_sentence(copied):
     assert_names_the_missing_one(result.stderr, copied)
 
 
-def test_a_damaged_checkpoint_is_named_at_start_with_the_command_that_makes_it(copied, monkeypatch):
-    weights = copied / "student" / "model.safetensors"
+def test_a_damaged_checkpoint_is_named_at_start_with_the_command_that_makes_it(checkpoints, monkeypatch):
+    weights = min((checkpoints / "student").glob("*.safetensors"))
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
-    said = refusal_at_start(copied, monkeypatch)
+    said = refusal_at_start(checkpoints, monkeypatch)
     assert f"{weights} is damaged" in said
     assert "python -m train.student" in said
 
 
-def test_a_checkpoint_of_another_role_is_refused_at_start(copied, monkeypatch):
-    shutil.rmtree(copied / "distilled")
-    shutil.copytree(copied / "student", copied / "distilled")
-    said = refusal_at_start(copied, monkeypatch)
-    assert f"{copied / 'distilled'} holds a student" in said
+def test_a_checkpoint_of_another_role_is_refused_at_start(checkpoints, monkeypatch):
+    shutil.rmtree(checkpoints / "distilled")
+    shutil.copytree(checkpoints / "student", checkpoints / "distilled")
+    said = refusal_at_start(checkpoints, monkeypatch)
+    assert f"{checkpoints / 'distilled'} holds a student" in said
 
 
 def assert_complete(printed, folder):
@@ -144,12 +146,12 @@ def test_evaluate_names_what_is_missing(data_dir, tmp_path):
     assert f"{tmp_path / 'none' / 'teacher'} does not exist" in said
 
 
-def test_halve_stores_half_the_bytes_and_says_what_it_compared(copied, tmp_path):
-    network, config = checkpoint.load(copied / "student")
+def test_halve_stores_half_the_bytes_and_says_what_it_compared(tmp_path, data_dir, capsys):
     full, half = tmp_path / "full", tmp_path / "half"
-    checkpoint.save(network, config, full)
-    result = run("-m", "train.halve", full, half, "--data-dir", "tests/data")
-    assert result.returncode == 0, result.stderr
+    torch.manual_seed(0)
+    checkpoint.save(models.build("convnet-32", "imagenet"), describe() | {"architecture": "convnet-32"}, full)
+    halve.main([str(full), str(half), "--data-dir", str(data_dir)])
+    assert "float16; validation accuracy" in capsys.readouterr().out
     stored = checkpoint.load_config(half)
     assert stored["precision"]["weights"] == "float16"
     assert stored["precision"]["validation_accuracy_float16"] == stored["precision"]["validation_accuracy_float32"]

@@ -100,8 +100,6 @@ def bombs(side=50_000):
         + struct.pack("<HHBBB", 1, 1, 0, 0, 0)
         + b","
         + struct.pack("<HHHHB", 0, 0, side, side, 0),
-        "ppm": f"P6 {side} {side} 255\n".encode() + b"\0" * 100,
-        "pgm text": f"P2 {side} {side} 255\n".encode() + b"1 " * 100,
         "jpeg": bytes(jpeg),
         "tiff": tiff,
         "ico": struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(icon), 22) + icon,
@@ -207,12 +205,12 @@ def test_a_bomb_is_refused_by_its_header(tmp_path, name):
         read_photo(path)
 
 
-def test_the_page_answers_500_bad_files_with_sentences_and_the_next_good_one_with_an_answer(
+def test_the_page_answers_100_bad_files_with_sentences_and_the_next_good_one_with_an_answer(
     checkpoints, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     trio, path, answered = Trio(checkpoints), tmp_path / "upload.png", 0
-    for number in range(MUTANTS):
+    for number in range(0, MUTANTS, 5):
         path.write_bytes(mutant(number))
         try:
             shown = show_upload(trio, {"path": str(path)})
@@ -220,7 +218,7 @@ def test_the_page_answers_500_bad_files_with_sentences_and_the_next_good_one_wit
             answered += 1
         except gr.Error as error:
             assert SENTENCE.match(error.message) and not error.print_exception
-    assert 20 < answered < MUTANTS
+    assert 4 < answered < MUTANTS / 5
     path.write_bytes(WHOLE["PNG"])
     assert show_upload(trio, {"path": str(path)})["models"]
 

@@ -23,6 +23,9 @@ from torch import nn
 from kd import checkpoint, models
 from kd.checkpoint import COMPLETE, CONFIG, INDEX, CheckpointError
 from kd.cifar10 import CLASSES, NORMALISATIONS
+from kd.model_card import model_card
+from kd.recipe import Recipe, as_config
+from kd.results import training_sentences
 
 ROOT = Path(__file__).parent.parent
 CIFAR10 = NORMALISATIONS["cifar10"]
@@ -31,7 +34,7 @@ DESCRIPTION = {
     "role": "student", "architecture": "resnet50", "stem": "imagenet", "classes": list(CLASSES),
     "normalisation": {"name": "cifar10", **{key: list(values) for key, values in CIFAR10._asdict().items()}},
     "epochs_done": 3, "seed": 7,
-    "recipe": {"name": "seed"}, "data": {"name": "CIFAR-10"},
+    "recipe": as_config("original", Recipe()), "data": {"name": "CIFAR-10", "trained_on": 450}, "machine": "an abacus",
 }  # fmt: skip
 
 
@@ -86,13 +89,13 @@ def test_config_lists_every_weight_file_with_its_size_and_sha256(folder):
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in folder.iterdir())  # a server may be another user
 
 
-def test_resnet50_is_split_into_shards_that_plain_git_takes(tmp_path):
-    network = models.build("resnet50", "imagenet")
-    checkpoint.save(network, DESCRIPTION, tmp_path)
+def test_a_large_network_is_split_into_shards_that_plain_git_takes(tmp_path):
+    network = models.build("resnet18", "imagenet")
+    checkpoint.save(network, DESCRIPTION | {"architecture": "resnet18"}, tmp_path)
     assert all(path.stat().st_size < 10_000_000 for path in tmp_path.iterdir())
     shard_of = json.loads((tmp_path / INDEX).read_text())["weight_map"]
     assert shard_of.keys() == network.state_dict().keys()
-    assert len(set(shard_of.values())) >= 10
+    assert len(set(shard_of.values())) >= 5
     assert set(shard_of.values()) | {CONFIG, INDEX} == {path.name for path in tmp_path.iterdir()}
     assert same(checkpoint.load(tmp_path)[0], network)
 
@@ -334,6 +337,30 @@ def test_missing_checkpoint_names_the_command_of_its_role(tmp_path, role, comman
         checkpoint.load(tmp_path / role)
 
 
+def without(entry, key):
+    return {name: value for name, value in entry.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("recipe", DESCRIPTION["recipe"] | {"temperature": odd}) for odd in ({}, 0, float("nan"), "4", True, None)),
+        *(("recipe", without(DESCRIPTION["recipe"], key)) for key in ("temperature", "soft_weight", "stem", "name")),
+        ("recipe", DESCRIPTION["recipe"] | {"epochs": 1.5}),
+        ("data", {"name": "CIFAR-10"}),
+        ("data", {"name": "CIFAR-10", "trained_on": "many"}),
+        ("machine", None),
+        ("started_from", "x"),
+        ("started_from", {}),
+    ],
+    ids=str,
+)
+def test_what_is_told_of_every_network_has_to_be_there(folder, field, value):
+    change_config(folder, **{field: value})
+    with pytest.raises(CheckpointError, match=f"not a checkpoint's: check {field}; make it with python -m train"):
+        checkpoint.load(folder)
+
+
 class Payload:
     def __init__(self, mark):
         self.mark = mark
@@ -401,6 +428,8 @@ def test_none_of_500_damaged_folders_loads_wrongly_or_shows_a_traceback(folder, 
             continue
         assert same(network, tiny) or weights_were_changed_on_purpose(damaged), seed
         assert tuple(config["classes"]) == CLASSES, seed
+        training_sentences({"student": config})  # what page and commands tell of a network raises nothing
+        model_card({**config, "role": "student"}, None)
         given = checkpoint.normalisation_of(config)
         assert (tuple(given.mean), tuple(given.std)) == CIFAR10, seed
     assert 250 < refused < 500  # harmless damage exists, and so does harm

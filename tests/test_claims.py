@@ -1,12 +1,14 @@
 """The results in short: what each study claims, by its own numbers."""
 
+import re
 import statistics
 from dataclasses import replace
 
 import pytest
 
+from kd.demo.results_tab import chip
 from kd.recipe import RECIPES
-from kd.studies.claims import _CLAIMS, NOT_SHOWN, ONE_SEED, SHOWN, WORSE, claims
+from kd.studies.claims import _CLAIMS, Claim, Shown, claims
 from kd.studies.declared import STUDIES
 from kd.studies.ledger import read_studies
 from kd.studies.report import SHORT_RUNS_OF
@@ -34,6 +36,13 @@ def test_every_claim_is_of_a_study_that_is_declared_and_short_runs_are_of_a_pres
     assert SHORT_RUNS_OF in RECIPES
 
 
+def test_every_verdict_of_a_claim_has_its_colour(studies):
+    rules = (ROOT / "kd" / "demo" / "claims.css").read_text("utf-8")
+    for verdict in Shown:
+        kind = re.search(r'class="(chip [a-z-]+)"', chip(Claim(verdict, "", studies["main"])))[1]
+        assert "." + kind.replace(" ", ".") in rules
+
+
 def test_the_first_claim_tells_both_students_mean_accuracies(studies):
     claim = claims(studies)[0]
     assert claim.study.study == "main"
@@ -44,25 +53,25 @@ def test_the_first_claim_tells_both_students_mean_accuracies(studies):
 @pytest.mark.parametrize(
     ("difference", "verdict"),
     [
-        ({"mean": 0.02, "low": 0.01, "high": 0.03, "p": 0.01, "n": 3}, SHOWN),
-        ({"mean": 0.02, "low": -0.01, "high": 0.05, "p": 0.1, "n": 3}, NOT_SHOWN),
-        ({"mean": 0.0, "low": -0.001, "high": 0.001, "p": 0.9, "n": 3}, NOT_SHOWN),
-        ({"mean": -0.02, "low": -0.03, "high": -0.01, "p": 0.01, "n": 3}, WORSE),
-        ({"mean": 0.02, "low": None, "high": None, "p": None, "n": 1}, ONE_SEED),
+        ({"mean": 0.02, "low": 0.01, "high": 0.03, "p": 0.01, "n": 3}, Shown.SHOWN),
+        ({"mean": 0.02, "low": -0.01, "high": 0.05, "p": 0.1, "n": 3}, Shown.NOT_SHOWN),
+        ({"mean": 0.0, "low": -0.001, "high": 0.001, "p": 0.9, "n": 3}, Shown.NOT_SHOWN),
+        ({"mean": -0.02, "low": -0.03, "high": -0.01, "p": 0.01, "n": 3}, Shown.WORSE),
+        ({"mean": 0.02, "low": None, "high": None, "p": None, "n": 1}, Shown.ONE_SEED),
     ],
 )
 def test_a_claim_is_shown_only_where_the_difference_is_more_than_chance(studies, difference, verdict):
     (claim,) = claims({"main": compared(studies["main"], **difference)})
     assert claim.verdict == verdict
     assert f"{difference['mean'] * 100:+.1f} points" in claim.sentence
-    assert ("one seed" in claim.sentence) == (verdict == ONE_SEED)
+    assert ("one seed" in claim.sentence) == (verdict == Shown.ONE_SEED)
 
 
 def test_a_class_that_was_omitted_is_told_with_its_control_and_as_one_seed(studies):
     (claim,) = claims({"omitted-class-longer": studies["omitted-class-longer"]})
     runs = [(arm, run) for arm in claim.study.arms for run in arm.runs if "omitted_class" in run]
     told = {arm.role: f"{run['omitted_class']['after']['omitted']:.1%}" for arm, run in runs}
-    assert claim.verdict == ONE_SEED
+    assert claim.verdict == Shown.ONE_SEED
     assert told["distilled"] in claim.sentence and told["student"] in claim.sentence
 
 
@@ -70,7 +79,7 @@ def test_inherited_doubts_are_told_by_their_rank_correlations(studies):
     (claim,) = claims({"human-doubt": studies["human-doubt"]})
     for values in claim.study.human_labels["inherited"]["rank_correlation"].values():
         assert f"{statistics.fmean(values):.2f}" in claim.sentence
-    assert claim.verdict == SHOWN
+    assert claim.verdict == Shown.SHOWN
 
 
 def test_short_runs_and_studies_that_are_missing_claim_nothing(studies):

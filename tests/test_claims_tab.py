@@ -8,10 +8,11 @@ from tests.browser import PATIENCE
 from tests.serving import ROOT
 
 
-@pytest.fixture
-def tab(visit):
-    page = visit()
-    page.set_viewport_size({"width": 1280, "height": 720})
+@pytest.fixture(scope="module")
+def tab(browser, server):
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    page.set_default_timeout(PATIENCE)
+    page.goto(server)
     page.get_by_role("tab", name="Results").click()
     page.wait_for_selector(".claim .js-plotly-plot .main-svg", state="attached", timeout=PATIENCE)
     return page

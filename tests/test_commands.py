@@ -4,10 +4,12 @@ import contextlib
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -92,9 +94,9 @@ def few_images(data_dir, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def teacher(few_images, tmp_path_factory):
-    """The folder of a ResNet-50 that took one step of the recipe `strong`, with the cheaper stem."""
+    """The folder of a small teacher that took one step of the recipe `strong`."""
     folder = tmp_path_factory.mktemp("runs") / "teacher"
-    one_step = "--recipe strong --stem imagenet --epochs 1 --batch-size 64 --device cpu".split()
+    one_step = "--recipe strong --network convnet-16 --stem imagenet --epochs 1 --batch-size 64 --device cpu".split()
     train.run.main("teacher", [*one_step, "--data-dir", str(few_images), "--output-dir", str(folder)])
     return folder
 
@@ -103,9 +105,8 @@ def teacher(few_images, tmp_path_factory):
 
 
 def test_a_teacher_starts_from_another_one_and_says_so(teacher, few_images, tmp_path):
-    small_step = (
-        "--recipe original --normalisation cifar10 --epochs 1 --batch-size 64 --learning-rate 1e-6 --device cpu"
-    )
+    small_step = "--recipe original --normalisation cifar10 --network convnet-16 --epochs 1 --batch-size 64 "
+    small_step += "--learning-rate 1e-6 --device cpu"
     arguments = [*small_step.split(), "--data-dir", str(few_images), "--output-dir", str(tmp_path)]
     train.run.main("teacher", [*arguments, "--start-from", str(teacher)])
     (before, config_before), (after, config) = checkpoint.load(teacher), checkpoint.load(tmp_path)
@@ -123,7 +124,7 @@ def test_a_teacher_starts_from_another_one_and_says_so(teacher, few_images, tmp_
 def test_weights_of_another_network_are_refused_as_a_start(teacher, student, few_images, tmp_path):
     arguments = ["--data-dir", few_images, "--output-dir", tmp_path, "--device", "cpu"]
     said = refusal("teacher", "--stem", "cifar", "--start-from", teacher, *arguments)
-    assert f"--start-from {teacher} holds a resnet50 with the stem imagenet" in said and "--stem imagenet" in said
+    assert f"--start-from {teacher} holds a convnet-16 with the stem imagenet" in said and "--stem imagenet" in said
     assert "holds a mobilenet_v2" in refusal("teacher", "--stem", "imagenet", "--start-from", student, *arguments)
 
 
@@ -278,11 +279,21 @@ def test_missing_data_ends_with_a_sentence(tmp_path):
 # Distillation
 
 
+@pytest.mark.slow
 def test_strong_recipe_runs_to_its_end(few_images, tmp_path):
     arguments = "--recipe strong --epochs 1 --batch-size 64 --device cpu".split()
     train.run.main("student", [*arguments, "--data-dir", str(few_images), "--output-dir", str(tmp_path)])
     _, config = checkpoint.load(tmp_path)
     assert (config["stem"], config["recipe"]["cutout"], config["teacher"]) == ("cifar", 8, None)
+
+
+@pytest.mark.slow
+def test_strong_recipe_trains_a_resnet50(few_images, tmp_path):
+    arguments = "--recipe strong --stem imagenet --epochs 1 --batch-size 64 --device cpu".split()
+    train.run.main("teacher", [*arguments, "--data-dir", str(few_images), "--output-dir", str(tmp_path)])
+    network, config = checkpoint.load(tmp_path)
+    assert (config["architecture"], config["epochs_done"]) == ("resnet50", 1)
+    assert models.count_parameters(network) == 23_528_522
 
 
 def test_strong_recipe_distils_a_teacher_into_a_student(few_images, teacher, tmp_path):
@@ -296,7 +307,7 @@ def test_strong_recipe_distils_a_teacher_into_a_student(few_images, teacher, tmp
         chosen_precision("auto", torch.device("cpu"), "mobilenet_v2", "cifar"),
     )
     taught_by = checkpoint.load_config(teacher)
-    assert (taught_by["role"], taught_by["architecture"]) == ("teacher", "resnet50")
+    assert (taught_by["role"], taught_by["architecture"]) == ("teacher", "convnet-16")
     assert config["teacher"] == {
         key: taught_by[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")
     }
@@ -328,8 +339,9 @@ def save_teacher(network, folder):
     mean, std = NORMALISATIONS["seed-project"]
     config = {
         "role": "teacher", "architecture": "resnet50", "stem": "imagenet", "classes": list(CLASSES), "seed": 0,
-        "normalisation": {"name": "seed-project", "mean": mean, "std": std}, "epochs_done": 1, "data": {},
-        "recipe": {"name": "seed", "precision": "bfloat16"},
+        "normalisation": {"name": "seed-project", "mean": mean, "std": std}, "epochs_done": 1, "machine": "",
+        "recipe": as_config("original", RECIPES["original"]["teacher"].changed(precision="bfloat16")),
+        "data": {"name": "CIFAR-10", "trained_on": 450},
     }  # fmt: skip
     checkpoint.save(network, config, folder)
     return folder
@@ -400,9 +412,23 @@ def test_two_processes_train_a_student(few_images, tmp_path):
     assert sorted(contents(tmp_path / "student")) == ["config.json", "history.jsonl", "model.safetensors"]
 
 
+def train_beside_another(folder, rank, port):
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    train_plain_network(folder)
+
+
 def test_two_processes_follow_one_at_the_same_batch_size(tmp_path):
     train_plain_network(tmp_path / "one")
-    run("tests.train_plain_network", tmp_path / "two", processes=2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    forked = multiprocessing.get_context("fork")  # which need not import anything, as torchrun's would
+    processes = [forked.Process(target=train_beside_another, args=(tmp_path / "two", rank, port)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
     one, two = (torch.load(tmp_path / folder / "weights.pt", weights_only=True) for folder in ("one", "two"))
     for name, weights in one.items():
         torch.testing.assert_close(two[name], weights, rtol=1e-4, atol=1e-5)

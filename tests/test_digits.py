@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,12 +17,16 @@ from kd.demo.pictures import picture_url
 from kd.demo.recordings import read_recorded
 from kd.digits import CLASSES
 from kd.inference import Trio
+from kd.models import SCRIPT_OF_ROLE
 from kd.photo import read_photo
+from kd.recipe import RECIPES
 from kd.results import read_results
 from kd.studies.claims import claims
 from kd.studies.ledger import read_studies
-from train import digits, evaluate
+from train import digits, evaluate, study
 from train.run import main as train_run
+
+ROLE_OF_SCRIPT = {script: role for role, script in SCRIPT_OF_ROLE.items()}
 
 
 def test_the_digits_are_grey_enlarged_and_parted_without_overlap():
@@ -43,11 +49,28 @@ def test_an_image_has_the_same_index_whichever_part_it_is_asked_from():
     assert sorted(together.tolist()) == list(range(len(together)))
 
 
+class CommandHere:
+    """Carries a command out in this process, in place of a `Popen`: a new one takes seconds to import torch."""
+
+    returncode = 0
+
+    def __init__(self, command, stdout, **_):
+        module, *arguments = command[2:]
+        with contextlib.redirect_stdout(stdout):
+            train_run(ROLE_OF_SCRIPT[module], arguments)
+
+    def poll(self):
+        return self.returncode
+
+
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
-    """The folder that `python -m train.digits` makes with one seed, and what it says."""
+    """The folder that `python -m train.digits` makes with one seed and a smaller teacher, and what it says."""
     folder = tmp_path_factory.mktemp("digits") / "run"
-    with contextlib.redirect_stdout(io.StringIO()) as said:
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+        patch.setattr(study, "subprocess", SimpleNamespace(Popen=CommandHere, STDOUT=subprocess.STDOUT))
+        patch.setattr(study, "POLL_SECONDS", 0)
+        patch.setitem(RECIPES["digits"], "teacher", RECIPES["digits"]["teacher"].changed(network="convnet-16"))
         digits.main(["--output-dir", str(folder), "--seeds", "1"])
     return folder, said.getvalue()
 

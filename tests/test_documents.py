@@ -15,8 +15,10 @@ import tomllib
 import pytest
 
 from kd.demo import documents
+from kd.studies.declared import STUDIES
 from tests.browser import EXAMPLES
 from tests.serving import ROOT
+from train.study import make_parser, planned
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHELL_ENDS = {">", "&", "|", "&&", ";"}
@@ -112,6 +114,19 @@ def test_every_command_of_a_script_is_one_that_its_options_know(module, argument
     except SystemExit:
         pytest.fail(capsys.readouterr().err)
     pytest.fail(f"{module} reads no options")
+
+
+@pytest.mark.parametrize(
+    "command",
+    re.findall(r"^`python -m train\.study (.+)`$", (ROOT / "docs" / "studies.md").read_text("utf-8"), re.M),
+)
+def test_the_command_that_made_a_study_plans_its_runs_today(command):
+    name, *given = shlex.split(command)
+    if name not in STUDIES:
+        pytest.skip(f"{name} was made by the code of its time")
+    options = make_parser().parse_args([name, *given])
+    options.teacher = ROOT / "checkpoints" / "teacher"  # the command's own lies where it was trained
+    assert planned(STUDIES[name], options)
 
 
 def test_the_documents_show_the_commands_that_matter():

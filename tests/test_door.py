@@ -11,6 +11,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import gradio as gr
+import gradio.route_utils
 import httpx
 import pytest
 import safehttpx
@@ -21,11 +22,13 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from kd.demo import door as door_module
+from kd.demo import kept, uploads
 from kd.demo import page as page_module
-from kd.demo import uploads
 from kd.demo import visitor as visitor_module
 from kd.demo.crowd import QUEUE, STREAMS, may_have
-from kd.demo.door import FULL, FULL_FOR_ONE, MAX_DEPTH, MAX_MESSAGE, Door, RefusalError, only_uploads
+from kd.demo.door import FAILED, FULL, FULL_FOR_ONE, MAX_ADDRESS, NO_FILE, Door
+from kd.demo.messages import MAX_DEPTH, MAX_MESSAGE, MAX_VALUES, RefusalError, only_uploads
+from kd.demo.preview import PREVIEW
 from tests.serving import ROOT, api_client
 from tests.visitors import RefusalError as AnswerError
 from tests.visitors import Visitor, photo_bytes
@@ -73,11 +76,11 @@ def elsewhere():
 
 
 @pytest.fixture(scope="module")
-def page(elsewhere, tmp_path_factory):
+def page(elsewhere, networks, tiny, tmp_path_factory):
     """The real page in this process, where the other host is a public one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        page = page_module.build_page(ROOT / "checkpoints")
+        page = page_module.build_page(networks)
         page_module.launch(page, prevent_thread_lock=True, quiet=True)
         yield page
         page.close()
@@ -86,6 +89,21 @@ def page(elsewhere, tmp_path_factory):
 @pytest.fixture
 def visitor(page):
     return Visitor(page.local_url)
+
+
+def door_of(page):
+    """The door that the running page has, found in its middleware."""
+    layer = page.server_app.middleware_stack
+    while not isinstance(layer, Door):
+        layer = layer.app
+    return layer
+
+
+def wait_until(done):
+    deadline = time.monotonic() + 60
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert done()
 
 
 def file_at(path, **more):
@@ -214,6 +232,37 @@ def test_what_is_nested_without_end_is_refused():
         only_uploads(value)
 
 
+@pytest.mark.parametrize("path", [1, "/tmp/gradio/a", "{uploads}/a"])
+def test_a_message_of_very_many_files_is_refused_soon(tmp_path, monkeypatch, path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    path = path.format(uploads=tmp_path) if isinstance(path, str) else path
+    files = [{"path": path}] * 90_000
+    started = time.process_time()
+    with pytest.raises(RefusalError, match="holds too much"):
+        only_uploads({"data": [files]})
+    assert time.process_time() - started < 0.2  # seconds, in which nobody else is answered
+    assert len(only_uploads({"data": [files[: MAX_VALUES // 2]]})["data"][0]) == MAX_VALUES // 2
+
+
+def test_who_has_his_share_of_the_queue_is_refused_before_his_message_is_read(monkeypatch):
+    async def read(*_):
+        pytest.fail("read")
+
+    monkeypatch.setattr(door_module, "checked_message", read)
+    assert join(Door(taking, waiting(*crowd(QUEUE // 2)))) == 429
+
+
+def test_a_folder_among_the_uploads_is_none(tmp_path, monkeypatch):
+    """Gradio's own removal of old uploads would fail at it, and never run again."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "cat.png").write_bytes(b"x")
+    (tmp_path / "b.png").symlink_to("/etc/hosts")
+    assert uploads.is_upload(str(tmp_path / "a" / "cat.png")) and uploads.is_upload(str(tmp_path / "gone" / "cat.png"))
+    for odd in ("", "a", "a/../a", "b.png", "../x", "a\0b", "\ud800", "x" * 10_000):
+        assert not uploads.is_upload(f"{tmp_path}/{odd}"), odd
+
+
 def test_an_upload_is_let_in_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     upload = file_at(str(tmp_path / "a" / "cat.png"), orig_name="cat.png")
@@ -249,6 +298,8 @@ def waiting(*visitors):
     queue = SimpleNamespace(
         event_queue_per_concurrency_id={"photos": SimpleNamespace(queue=events[::2])},
         active_jobs=[None, *([event] for event in events[1::2])],
+        pending_messages_per_session={},
+        send_message=None,
     )
     event = SimpleNamespace(fn=len, inputs=[])
     return SimpleNamespace(_queue=queue, fns={0: event}, blocks={}, title="", root_path="")
@@ -338,8 +389,12 @@ def test_who_asks_many_times_at_once_is_counted_before_the_queue_has_him():
     assert not door.joining and not door.open
 
 
-@pytest.mark.parametrize("route", ["heartbeat/mine", "queue/data", "call/classify/1", "upload_progress"])
-def test_open_streams_are_counted_for_each_address_and_given_back(route):
+@pytest.mark.parametrize(
+    "path",
+    [*(f"/gradio_api/{route}" for route in ("heartbeat/mine", "queue/data", "call/classify/1", "upload_progress")),
+     "/", "/config"],
+)  # fmt: skip
+def test_open_streams_are_counted_for_each_address_and_given_back(path):
     over, statuses, ended = asyncio.Event(), Counter(), []
 
     async def streaming(scope, receive, send):
@@ -360,7 +415,7 @@ def test_open_streams_are_counted_for_each_address_and_given_back(route):
                 statuses[address, message["status"]] += 1
             said.append(message.get("body", b""))
 
-        scope = {"type": "http", "method": "GET", "headers": [], "path": f"/gradio_api/{route}"}
+        scope = {"type": "http", "method": "GET", "headers": [], "path": path}
         await door(scope | {"client": (address, 1)}, receive, send)
         return b"".join(said).decode()
 
@@ -541,7 +596,95 @@ def test_an_upload_that_was_swept_is_asked_for_again(visitor, monkeypatch):
     assert "upload it again" in sentence_of(visitor.show, upload)
 
 
+def test_uploads_are_swept_on_a_quiet_page_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(uploads, "SWEEP_SECONDS", 0.05)
+    uploads.keep_sweeping()
+    rest = tmp_path / "tmp123"
+    rest.write_bytes(b"half a photo")
+    os.utime(rest, (time.time() - uploads.CACHE_SECONDS - 1,) * 2)
+    wait_until(lambda: not rest.exists())
+
+
+@pytest.mark.parametrize("field", ["x", "files"])
+@pytest.mark.parametrize("query", ["", "?upload_id=abc"])
+def test_a_part_of_an_upload_that_is_no_file_is_refused_and_kept_nowhere(visitor, capfd, monkeypatch, field, query):
+    kept_bytes = []
+    monkeypatch.setattr(
+        gradio.route_utils.GradioMultiPartParser, "on_part_data", lambda *_: kept_bytes.append("not a file's")
+    )
+    reply = visitor.http.post(f"gradio_api/upload{query}", files={field: (None, b"x" * 3_000_000)})
+    assert (reply.status_code, reply.text) == (400, NO_FILE) and not kept_bytes
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_gradio_forgets_how_far_old_uploads_have_come(visitor, monkeypatch):
+    """Fails where a new Gradio keeps it elsewhere; kd/demo/kept.py then wants a new way."""
+    monkeypatch.setattr(kept, "UPLOADS", 5)
+    photo = photo_bytes(Image.new("RGB", (40, 40), "blue"))
+    for number in range(12):
+        visitor.http.post(f"gradio_api/upload?upload_id=number-{number}", files={"files": ("x.png", photo)})
+    for form in (kept.file_upload_statuses._signals, kept.file_upload_statuses._statuses):
+        assert list(form) == [f"number-{number}" for number in range(7, 12)]
+    said = visitor.http.get("gradio_api/upload_progress", params={"upload_id": "number-11"}).text
+    assert '"done"' in said
+
+
+# Answers that nobody fetches
+
+
+def test_an_answer_that_is_not_fetched_holds_its_place_and_is_forgotten_after_a_while(page, visitor, monkeypatch):
+    """Fails where a new Gradio keeps its answers elsewhere; kd/demo/kept.py then wants a new way."""
+    monkeypatch.setattr(door_module, "QUEUE", 10)
+    upload, event = visitor.upload(photo_bytes(Image.new("RGB", (40, 40), "blue"))), visitor.event("image", "input")
+    places = door_of(page).places
+    places._unread.clear()  # of other tests' visitors
+    for number in range(5):
+        visitor.session = f"nobody reads {number}"
+        visitor.join(event, [upload])
+    wait_until(lambda: not places.events())
+    with pytest.raises(AnswerError, match="from your address"):
+        visitor.join(event, [upload])
+    list(visitor.messages())  # of the last session, which is read now
+    visitor.wait(visitor.join(event, [upload]))
+    monkeypatch.setattr(kept, "UNREAD_SECONDS", 0)
+    visitor.session = "another"
+    visitor.wait(visitor.join(event, [upload]))
+    kept_sessions = page._queue.pending_messages_per_session
+    assert not {f"nobody reads {number}" for number in range(4)} & {*kept_sessions}
+    assert not {f"nobody reads {number}" for number in range(4)} & {*page._queue.pending_event_ids_session}
+
+
 # What browsers and other sites are told
+
+
+@pytest.mark.parametrize(
+    "path", ["?page=x", "config?page=x", "?x=" + MAX_ADDRESS * "x", "gradio_api/heartbeat/" + MAX_ADDRESS * "x"]
+)
+def test_an_address_that_the_page_does_not_have_gets_a_sentence(visitor, capfd, path):
+    reply = visitor.http.get(path)
+    assert reply.status_code in (404, 414) and reply.json()["detail"].endswith(".")
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_an_error_within_gradio_is_a_sentence_with_the_headers_and_one_line_in_the_log(caplog):
+    async def failing(scope, receive, send):
+        raise KeyError("something of a visitor's")
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {"type": "http", "method": "GET", "headers": [], "client": ("9.9.9.9", 1), "path": "/"}
+    asyncio.run(Door(failing, waiting())(scope, receive, send))
+    assert sent[0]["status"] == 500 and json.loads(sent[1]["body"]) == {"detail": FAILED}
+    assert b"content-security-policy" in dict(sent[0]["headers"])
+    (record,) = caplog.records
+    assert "KeyError" in record.getMessage() and "visitor" not in record.getMessage()
 
 
 @pytest.mark.parametrize("path", ["", "config", "theme.css", "gradio_api/info", "gradio_api/proxy=x", "nothing"])
@@ -564,7 +707,7 @@ def test_a_link_to_the_page_has_its_own_preview_with_a_picture(visitor, page):
     assert text.count('="og:') == len(found) == 5 and "Click to try out the app" not in text
     picture = httpx.get(found["og:image"])
     assert picture.headers["content-type"] == "image/png"
-    with Image.open(door_module.PREVIEW) as image:
+    with Image.open(PREVIEW) as image:
         assert image.size == (1200, 630) and len(picture.content) < 300_000
 
 
@@ -667,8 +810,9 @@ def test_a_temperature_of_any_kind_and_length_gets_a_short_sentence(visitor):
 
 
 def test_the_real_queue_shows_who_asks_as_the_door_reads_it(page, visitor, monkeypatch):
-    """Fails where a new Gradio keeps its queue elsewhere; `events_of` in kd/demo/door.py then wants a new way."""
+    """Fails where a new Gradio keeps its queue elsewhere; kd/demo/kept.py then wants a new way."""
     held, asked = threading.Event(), []
+    door_of(page).places._unread.clear()
     monkeypatch.setattr(uploads, "takes_long", lambda path: asked.append(visitor_module.asking()) or held.wait(60))
     upload, event = visitor.upload(photo_bytes(Image.new("RGB", (40, 40), "blue"))), visitor.event("image", "input")
     try:
@@ -676,7 +820,7 @@ def test_the_real_queue_shows_who_asks_as_the_door_reads_it(page, visitor, monke
         deadline = time.monotonic() + 60
         while not asked and time.monotonic() < deadline:
             time.sleep(0.05)
-        found = door_module.events_of(page)
+        found = door_of(page).places.events()
         assert [each.session_hash for each in found] == [visitor.session] * 5
         assert {visitor_module.address_of(each.request.scope["client"]) for each in found} == {"127.0.0.1"}
         assert set(asked) == {("127.0.0.1", visitor.session)}
@@ -685,7 +829,7 @@ def test_the_real_queue_shows_who_asks_as_the_door_reads_it(page, visitor, monke
     finally:
         held.set()
     visitor.wait_for_all(places)
-    assert door_module.events_of(page) == []
+    assert door_of(page).places.events() == []
 
 
 def test_a_header_that_names_another_address_makes_nobody_another_visitor(page, visitor):

@@ -14,6 +14,7 @@ import train.export
 from kd import checkpoint, evaluation, export, models
 from kd.cifar10 import CLASSES, NORMALISATIONS
 from kd.hub import Classifier
+from kd.recipe import RECIPES, as_config
 from tests.serving import ROOT
 from train.export import EXPORT, FILES, exports_table, read_record
 
@@ -28,10 +29,11 @@ CONFIG = {
     "stem": "cifar",
     "classes": list(CLASSES),
     "normalisation": {"name": "cifar10", "mean": MEAN, "std": STD},
-    "recipe": {"temperature": 4.0},
+    "recipe": as_config("strong", RECIPES["strong"]["student"]),
+    "machine": "an abacus",
     "seed": 7,
     "epochs_done": 3,
-    "data": {},
+    "data": {"name": "CIFAR-10", "trained_on": 450},
 }
 
 
@@ -190,6 +192,31 @@ def test_writes_onnx_and_measures_it_against_pytorch(command, small_checkpoint, 
     assert "| Student alone (MobileNetV2) | ONNX, float32 |" in said and str(output / FILES["float16"]) in said
 
 
+class Branching(nn.Sequential):
+    """A network that no exporter can trace."""
+
+    def forward(self, images):
+        return super().forward(images) * (1 if images.mean() > 0.5 else 2)
+
+
+def test_a_network_that_cannot_be_traced_leaves_the_former_export(command, small_checkpoint, make_network, monkeypatch):
+    monkeypatch.setattr(checkpoint.models, "build", lambda *_: Branching(*make_network()))
+    output = small_checkpoint.parent / "exports"
+    output.mkdir()
+    for name in (EXPORT, FILES["float32"]):
+        (output / name).write_text("former")
+    with pytest.raises(SystemExit, match="cannot be traced for --format pt2 .*must not branch"):
+        command(small_checkpoint, "--format", "pt2")
+    assert {path.name: path.read_text() for path in output.iterdir()} == {EXPORT: "former", FILES["float32"]: "former"}
+
+
+def test_of_larger_images_fewer_are_computed_at_once():
+    seen = []
+    images = torch.zeros(12, 3, 224, 224, dtype=torch.uint8)
+    export.logits_of(lambda batch: seen.append(len(batch)) or torch.zeros(len(batch), 10), images, "", hidden=True)
+    assert seen == [5, 5, 2]
+
+
 def test_pt2_replaces_the_export_that_was_there(command, exported_before, small_checkpoint):
     command(small_checkpoint)
     exported = command(small_checkpoint, "--format", "pt2")
@@ -290,6 +317,9 @@ def test_missing_things_are_named_with_the_way_out(tmp_path, small_checkpoint, m
     )
     monkeypatch.setattr("torchvision.datasets.CIFAR10", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
     said = refusal(small_checkpoint, "--output", tmp_path / "out", "--data-dir", tmp_path / "nowhere")
+    assert "there is neither train/ nor cifar-10-batches-py in" in said
+    (tmp_path / "empty").mkdir()
+    said = refusal(small_checkpoint, "--output", tmp_path / "out", "--data-dir", tmp_path / "empty")
     assert "--data-dir" in said and "cifar-10-python.tar.gz" in said
 
 

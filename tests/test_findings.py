@@ -107,7 +107,7 @@ def test_figure_of_the_omitted_class_has_a_bar_before_and_after_for_each_arm():
     assert list(after.y) == [0.05, 0.7, 0.9, 0.11, 0.3]
     assert [list(level) for level in after.x] == [
         ["no frog", "no frog", "no frog", "no cat", "no cat"],
-        ["student alone", "T = 4", "T = 20", "student alone", "T = 4"],
+        ["Student alone", "T = 4", "T = 20", "Student alone", "T = 4"],
     ]
 
 
@@ -146,7 +146,7 @@ def test_a_t_that_was_chosen_on_the_test_images_is_told_as_such():
 
 def test_figure_of_doubt_has_a_curve_for_each_network():
     traces = doubt_over_temperature(make_human_labels()).data
-    assert [trace.name for trace in traces] == ["teacher", "student alone", "distilled"]
+    assert [trace.name for trace in traces] == ["Teacher", "Student alone", "Distilled student"]
     assert list(traces[2].x) == [0.5, 1.0, 4.0] and list(traces[2].y) == pytest.approx([0.4, 0.3, 0.2])
 
 

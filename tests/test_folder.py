@@ -146,6 +146,37 @@ def test_a_picture_that_may_not_be_opened_is_left_out(pictures, capsys, monkeypa
     assert "1 pictures are left out" in said and "Permission denied" in said
 
 
+def test_a_link_to_nowhere_is_named_and_left_out(pictures, capsys):
+    (pictures / "train" / "green" / "link.png").symlink_to(pictures / "gone.png")
+    data = open_data(pictures, 20)
+    assert "1 pictures are left out" in (said := capsys.readouterr().err) and "link.png" in said
+    assert sum(map(len, data.split())) + len(data.test()) == 36
+
+
+def test_what_another_process_has_packed_meanwhile_stays(pictures, monkeypatch):
+    write, packs = kd_folder._write_pack, []
+
+    def write_after_another(*arguments):
+        if not packs:
+            packs.append(None)
+            open_data(pictures, 20)
+            (packs[0],) = (pictures / ".packed").glob("*/pack.json")
+            packs.append(packs[0].stat().st_ino)
+        write(*arguments)
+
+    monkeypatch.setattr(kd_folder, "_write_pack", write_after_another)
+    open_data(pictures, 20)
+    assert packs[0].stat().st_ino == packs[1]
+    assert not list((pictures / ".packed").glob("*.tmp"))
+
+
+def test_a_mistyped_folder_is_no_place_to_download_to(tmp_path):
+    (tmp_path / "Train" / "cat").mkdir(parents=True)
+    for folder in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(DataError, match="neither train/ nor cifar-10-batches-py in .*an empty one to download"):
+            open_data(folder, 32)
+
+
 def test_a_folder_named_like_a_data_set_is_not_taken_for_it(pictures):
     named = pictures.rename(pictures.with_name("CIFAR-10"))
     training, _ = open_data(named, 20).split()
@@ -222,6 +253,7 @@ def break_a_whole_class(folder):
         (leave_two_pictures, "holds 2 files: too few to part val and test"),
         (break_a_whole_class, "no picture of the class red is left for train: .*red.* cannot be read .* take it away"),
         (lambda folder: (folder / "validation").mkdir(), "rename .*validation to val"),
+        (lambda folder: (folder / "Valid").mkdir(), "rename .*Valid to val"),
         (damage_the_pack, "cannot be packed .* delete .*.packed, and they are packed anew"),
     ],
 )

@@ -13,7 +13,6 @@ from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, named, plain_cell
 from kd.demo.stage_view import warning
 from kd.models import ROLE_NAMES, ROLES
-from kd.photo import to_network_size
 from tests.browser import EXAMPLES, choose_example, example_shown, share, upload
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"
@@ -221,7 +220,7 @@ def test_the_tab_shows_what_the_endpoint_answers_where_they_differ_first(gallery
             assert cell.locator(".label").inner_text() == answered[name][role]["label"]
             assert share(cell.locator(".confidence").inner_text()) == pytest.approx(
                 answered[name][role]["confidence"],
-                abs=1.1e-3,  # "> 99.9%"
+                abs=1e-3,  # "> 99.9%" is read as .999
             )
     differ = [len({model["label"] for model in answered[name].values()}) > 1 for name in names if name in answered]
     assert differ == sorted(differ, reverse=True) and set(names[-2:]) == {"broken.png", "empty.png"}
@@ -266,6 +265,7 @@ def test_the_folders_of_a_folder_are_its_images_classes_and_a_row_opens_on_the_s
     assert example_shown(page) == "airplane"
 
 
+@pytest.mark.slow
 def test_the_gallery_fits_a_phone(gallery_of, folder):
     page = gallery_of(sorted(folder.iterdir()), viewport={"width": 390, "height": 844}, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -278,18 +278,10 @@ def test_the_gallery_fits_a_phone(gallery_of, folder):
 
 
 def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, tmp_path):
-    def teachers_view(photo):
-        seen = to_network_size(photo)
-        return trio.fits_no_class(trio.answer(seen)["teacher"].logits, seen)
-
-    source = random.Random(0)
-    blurs = (
-        Image.frombytes("RGB", (3, 3), source.randbytes(27)).resize((32, 32), Image.Resampling.BICUBIC)
-        for _ in range(200)
-    )
-    strange = next(photo for photo in blurs if teachers_view(photo))
-    strange.save(tmp_path / "strange.png")
-    assert not teachers_view(Image.open(EXAMPLES / "ship.png").convert("RGB"))
+    noise = Image.frombytes("RGB", (32, 32), random.Random(0).randbytes(32 * 32 * 3))
+    noise.save(tmp_path / "strange.png")
+    for photo, strange in ((noise, True), (Image.open(EXAMPLES / "ship.png").convert("RGB"), False)):
+        assert trio.fits_no_class(trio.answer(photo)["teacher"].logits, photo) == strange
     page = visit()
     upload(page, tmp_path / "strange.png")
     assert page.locator("#out-of-class").inner_text().startswith(warning(trio.out_of_class)["sentence"])

@@ -28,12 +28,13 @@ def received(visit):
     )
     page.reload()
     page.wait_for_selector("#soft-targets-table tbody tr")
-    return page, finished
+    yield page, finished
+    session.detach()
 
 
 def test_the_first_picture_takes_less_than_350_kb_and_plotly_comes_with_the_results(received):
     page, finished = received
-    page.wait_for_timeout(3000)  # whatever would follow by itself has its chance
+    page.wait_for_timeout(1500)  # whatever would follow by itself has its chance
     assert 100_000 < sum(size for _, size in finished) < FIRST_PICTURE_BYTES
     assert not any("Plotly" in url for url, _ in finished)
     page.get_by_role("tab", name="Results").click()

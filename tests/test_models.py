@@ -21,6 +21,7 @@ from kd.models import (
     load_body,
     stem_responses,
 )
+from kd.recipe import RECIPES, as_config
 
 EVERY_NETWORK = [(architecture, stem) for architecture in ARCHITECTURES for stem in STEMS]
 
@@ -50,7 +51,8 @@ def test_multiply_accumulates_of_one_image(architecture, stem, macs):
     ],
 )
 def test_parameters(architecture, stem, parameters):
-    assert count_parameters(build(architecture, stem)) == parameters
+    with torch.device("meta"):
+        assert count_parameters(build(architecture, stem)) == parameters
 
 
 def test_frozen_parameters_are_not_counted():
@@ -73,7 +75,7 @@ def test_images_become_ten_logits_by_way_of_the_stems_feature_map(architecture, 
     assert sizes == [(1, 1) if stem == "imagenet" else (4, 4)]
 
 
-@pytest.mark.parametrize(("architecture", "stem"), EVERY_NETWORK)
+@pytest.mark.parametrize(("architecture", "stem"), [("resnet50", "cifar"), ("mobilenet_v2", "imagenet")])
 def test_initial_weights_follow_from_the_seed(architecture, stem):
     def weights(seed):
         torch.manual_seed(seed)
@@ -94,13 +96,13 @@ def test_early_stride_saves_most_multiplications_and_has_no_weights(architecture
     assert millions == [pytest.approx(full, abs=1), pytest.approx(early, abs=1)]
     network, image = build(architecture, "cifar").eval(), torch.randn(1, 3, 32, 32)
     before, names = network(image), list(network.state_dict())
-    downsample_early(network, True)
+    assert downsample_early(network, True)
     assert not torch.equal(network(image), before) and list(network.state_dict()) == names
     downsample_early(network, False)
     assert torch.equal(network(image), before)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ["mobilenet_v2", pytest.param("resnet50", marks=pytest.mark.slow)])
 def test_compiled_network_follows_the_early_stride(architecture):
     torch.manual_seed(0)
     network, image = build(architecture, "cifar").eval(), torch.randn(1, 3, 32, 32)
@@ -210,8 +212,10 @@ def test_a_function_of_ones_own_is_imported_only_once_somebody_says_so(own_modul
     assert count_macs("own_networks:linear", "imagenet", classes=4) == 12
     with pytest.raises(NetworkError, match="returns a int instead of a torch.nn.Module"):
         build("own_networks:nothing", "imagenet")
-    with pytest.raises(NetworkError, match="builds no network"):
-        build("own_networks:missing", "imagenet")
+    monkeypatch.setattr(kd.models, "_allowed", {""})
+    for name in ("own_networks:missing", ":linear"):
+        with pytest.raises(NetworkError, match="builds no network"):
+            build(name, "imagenet")
 
 
 def test_naming_a_function_at_the_command_line_allows_its_module_alone(own_module):
@@ -224,8 +228,9 @@ def test_naming_a_function_at_the_command_line_allows_its_module_alone(own_modul
 def test_loading_a_checkpoint_imports_nothing_that_nobody_has_allowed(own_module, tmp_path, monkeypatch):
     config = {
         "role": "student", "architecture": "own_networks:linear", "stem": "imagenet", "classes": ["yes", "no"],
-        "normalisation": {"name": "data", "mean": [0.5] * 3, "std": [0.2] * 3}, "recipe": {}, "seed": 0,
-        "epochs_done": 1, "data": {"name": "mine"}, "image_size": 16,
+        "normalisation": {"name": "data", "mean": [0.5] * 3, "std": [0.2] * 3}, "seed": 0, "machine": "",
+        "recipe": as_config("digits", RECIPES["digits"]["student"]), "epochs_done": 1, "image_size": 16,
+        "data": {"name": "mine", "trained_on": 90},
     }  # fmt: skip
     monkeypatch.setenv("KD_NETWORK_MODULES", "own_networks")
     checkpoint.save(build("own_networks:linear", "imagenet", 2), config, tmp_path / "student")
@@ -243,5 +248,6 @@ def test_loading_a_checkpoint_imports_nothing_that_nobody_has_allowed(own_module
 def test_the_imagenet_stem_keeps_its_strides_while_it_is_trained(architecture):
     network = build(architecture, "imagenet")
     before = str(network)
-    downsample_early(network, False)
+    for early in (True, False):
+        assert not downsample_early(network, early)
     assert str(network) == before

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from kd import models
 from kd.recipe import Recipe
 from kd.training import Muon, make_optimizers, orthogonalised, schedule_at
 
@@ -79,6 +80,29 @@ def test_muon_takes_the_convolutions_that_mix_channels_and_sgd_all_else():
     others = [weight for group in sgd.param_groups for weight in group["params"]]
     assert len(others) == len(list(network.parameters())) - 1
     assert (group["initial_lr"], sgd.param_groups[0]["initial_lr"]) == (0.24, 0.4)
+
+
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+@pytest.mark.parametrize("stem", models.STEMS)
+def test_of_the_projects_networks_muon_takes_every_convolution_that_mixes_channels(architecture, stem):
+    with torch.device("meta"):
+        network = models.build(architecture, stem)
+    convolutions = [module.weight for module in network.modules() if isinstance(module, nn.Conv2d)]
+    _, muon = make_optimizers(network, Recipe(optimizer="muon"), CPU)
+    expected = [id(weight) for weight in convolutions if weight.shape[1] > 3]
+    assert [id(weight) for weight in muon.param_groups[0]["params"]] == expected  # a state on the disk has that order
+
+
+def test_a_network_without_norms_keeps_its_weights_where_the_learning_rate_is_0():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Conv2d(16, 10, 1))
+    before = [parameter.clone() for parameter in network.parameters()]
+    for optimizer in make_optimizers(network, Recipe(optimizer="muon"), CPU):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        for parameter in network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+    assert all(torch.equal(*pair) for pair in zip(before, network.parameters(), strict=True))
 
 
 def test_momentum_is_nesterovs_unless_it_is_0(make_network):

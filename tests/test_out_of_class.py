@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from kd.cifar10 import NORMALISATIONS, read_test_set
+from kd.cifar10 import NORMALISATIONS
 from kd.demo.page import show
 from kd.evaluation import predict
 from kd.models import build
@@ -155,21 +155,8 @@ def test_the_sentence_names_the_rates_and_the_omitted_class():
     measured |= {"detected": {"noise": 0.66, "text": 0.97}, "false_alarms_damaged": {"blur": 0.41, "jpeg": 0.09}}
     said = warning_rates(measured)
     assert "5% of test images" in said and "66–97% of noise" in said and "catches 20%" in said
-    assert "41% where" in said and "(blur)" in said
+    assert "up to 41% of blurred" in said
     assert "frog" not in warning_rates(measured | {"omitted_class": None})
-
-
-def test_the_shipped_networks_tell_test_images_from_patterns(trio, data_dir):
-    """A sound first layer tells nearly all; random weights would not."""
-    images = strange_images(11, 5)
-    normalisation = NORMALISATIONS[trio.configs["teacher"]["normalisation"]["name"]]
-    caught = [
-        trio.warner.share(responses(trio.networks["teacher"].network, each, normalisation)) for each in images.values()
-    ]
-    spared = trio.warner.share(
-        responses(trio.networks["teacher"].network, read_test_set(data_dir).images, normalisation)
-    )
-    assert np.mean(caught) > 0.8 and spared < 0.13
 
 
 def test_the_margins_around_a_whole_photo_are_not_judged(trio, monkeypatch):

@@ -13,8 +13,8 @@ from kd.inference import Trio
 from kd.results import read_results
 from tests.browser import settle, table
 from tests.pictures import COLOURS, draw_pictures
-from tests.serving import serve
-from train import choose_examples, evaluate, export
+from tests.serving import ROOT, serve
+from train import choose_examples, evaluate, export, halve, record
 from train.run import main as train_run
 
 QUICK = "--recipe digits --epochs 3 --batch-size 15 --image-size 24 --device cpu".split()
@@ -114,6 +114,33 @@ def test_a_teacher_begins_with_the_weights_of_a_file_and_with_a_last_layer_of_it
     pickled = [*given[2:], "--weights", str(tmp_path / "weights.pth")]
     with pytest.raises(SystemExit, match="Pickles"):
         train_run("teacher", [*small_step, "--data-dir", str(pictures), "--restart", *pickled])
+
+
+def test_a_weight_for_a_teacher_that_is_not_there_is_refused(networks, pictures, tmp_path):
+    taught = ["--teacher", str(networks / "teacher"), "--teacher-weight", "1", "--teacher-weight", "2"]
+    with pytest.raises(SystemExit, match="a --teacher-weight over 0 for each --teacher"):
+        train_run("distilled", [*QUICK, "--data-dir", str(pictures), *taught, "--output-dir", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda folder, data: export.main([str(folder / "teacher"), "--output", str(folder / "x"), *data]),
+        lambda folder, data: halve.main([str(folder / "teacher"), str(folder / "x"), *data]),
+        lambda folder, data: record.main([str(folder / "teacher"), *data]),
+        lambda folder, data: choose_examples.main(["--checkpoints", str(folder), *data]),
+    ],
+    ids=["export", "halve", "record", "choose_examples"],
+)
+def test_a_network_of_other_data_is_refused_where_its_data_are_not_named(
+    command, make_network, data_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(models, "build", lambda *_: make_network())
+    config = checkpoint.load_config(ROOT / "checkpoints" / "student")
+    config |= {"classes": [*"0123456789"], "data": {"name": "digits", "trained_on": 1000}}
+    checkpoint.save(make_network(), config, tmp_path / "teacher")
+    with pytest.raises(SystemExit, match="was trained on 10 classes .0, 1, 2 .* name its data with --data-dir"):
+        command(tmp_path, ["--data-dir", str(data_dir)])
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from kd.results import read_results, results_rows
 from tests.browser import EXAMPLES, PATIENCE, choose_example, drag, example_shown, settle, share, softmax, table, upload
 from tests.serving import ROOT, serve
 
-LAPTOPS_AND_PHONE = [(1280, 720), (1366, 657), (390, 844)]
+LAPTOPS_AND_PHONE = [(1366, 657), pytest.param(1280, 720, marks=pytest.mark.slow), (390, 844)]
 
 
 def test_an_uploaded_photo_gets_the_three_answers_that_the_endpoint_gives(visit, classify):
@@ -192,7 +192,7 @@ def test_a_bad_file_gets_a_sentence_that_stays_in_place_of_the_old_answer_until_
     problem = page.locator("#problem")
     problem.get_by_text("This file is not an image that can be read").wait_for()
     page.wait_for_selector("#answers", state="hidden")
-    page.wait_for_timeout(2000)
+    page.wait_for_timeout(600)
     assert page.locator("#image img").count() == 0 or not page.locator("#image img").is_visible(), "a torn picture"
     assert problem.is_visible() and problem.get_attribute("role") == "alert"
     assert page.locator("#stage .hint").is_visible()
@@ -222,7 +222,7 @@ def hold_questions(page):
         assert len(questions) == 1
         with page.expect_response("**/queue/join*"):
             questions[0].continue_()
-        page.wait_for_timeout(2000)  # an answer takes a tenth of that
+        page.wait_for_timeout(600)  # an answer takes a third of that
 
     return let_go
 
@@ -235,7 +235,7 @@ def test_the_answer_to_a_photo_that_was_removed_or_left_meanwhile_does_not_appea
     remove = page.locator("#image").get_by_role("button", name="Remove Image")
     remove.wait_for(state="attached")
     shown = example_shown(page)
-    page.wait_for_timeout(500)  # the question is asked
+    page.wait_for_timeout(300)  # the question is asked
     if meanwhile == "removed":
         remove.dispatch_event("click")  # the example's picture lies over it
     else:
@@ -253,7 +253,7 @@ def test_a_photo_that_is_removed_while_another_one_is_answered_leaves_an_empty_s
     upload(page, EXAMPLES / "ship.png")
     let_go = hold_questions(page)
     page.locator("#image input[type=file]").set_input_files(EXAMPLES / "truck.png")
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(300)
     page.locator("#image").get_by_role("button", name="Remove Image").click()
     page.wait_for_selector("#answers", state="hidden")
     let_go()
@@ -273,6 +273,7 @@ def test_a_photo_from_the_clipboard_or_webcam_can_be_chosen(visit):
         assert page.locator("#image").get_by_label(source).is_visible()
 
 
+@pytest.mark.slow
 def test_the_results_tab_shows_the_measured_numbers_and_the_training_curves(visit):
     page = visit()
     page.get_by_role("tab", name="Results").click()

@@ -10,7 +10,6 @@ from PIL import Image, PngImagePlugin
 
 from kd.demo import page as page_module
 from kd.demo.crowd import SESSIONS
-from tests.serving import ROOT
 from tests.visitors import RefusalError, Visitor, photo_bytes
 
 MARK = "zqx7-holiday-mark"  # in the names and in the content of files; nothing else says this
@@ -118,15 +117,15 @@ def test_a_file_of_the_servers_own_is_not_read_for_anybody(watched, where):
     assert "not an uploaded file" in refusal(visitor.classify, {"path": f"{watched.cache}/../../../{path}"})
 
 
-def test_an_upload_is_removed_after_its_time_and_asking_again_gets_a_sentence(tmp_path, monkeypatch):
+def test_an_upload_is_removed_after_its_time_and_asking_again_gets_a_sentence(tmp_path, monkeypatch, networks, tiny):
     assert page_module.SWEEP_SECONDS + page_module.CACHE_SECONDS <= 3600
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(page_module, "SWEEP_SECONDS", 1)
     monkeypatch.setattr(page_module, "CACHE_SECONDS", 2)
-    page = page_module.build_page(ROOT / "checkpoints")
+    page = page_module.build_page(networks)
     page_module.launch(page, prevent_thread_lock=True, quiet=True)
+    visitor = Visitor(page.local_url)
     try:
-        visitor = Visitor(page.local_url)
         assert page.state_holder.capacity == SESSIONS  # of visitors who are long gone, too
         upload = visitor.upload(marked_photo(), "photo.png")
         visitor.show_many([upload])
@@ -139,4 +138,5 @@ def test_an_upload_is_removed_after_its_time_and_asking_again_gets_a_sentence(tm
         shown = httpx.get(page.local_url + "gradio_api/file=" + upload["path"])
         assert shown.status_code in (403, 404)
     finally:
+        page.server.force_exit = True  # or it would wait for the visitor's streams
         page.close()

@@ -54,6 +54,25 @@ CHOICES = {
 }
 
 
+@pytest.mark.parametrize(
+    "values",
+    [{"temperature": {}}, {"temperature": "4"}, {"flip": True}, {"epochs": 1.5}, {"stem": 3}, {"seed": None}],
+    ids=str,
+)
+def test_what_is_no_number_or_no_text_is_refused_by_its_option(values):
+    (name,) = values
+    with pytest.raises(RecipeError, match=f"{option_name(name)} .* is no (whole number|number|text)"):
+        Recipe(**values)
+    with pytest.raises(RecipeError, match=option_name(name)):
+        from_config(as_config("strong", Recipe()) | values)
+
+
+def test_a_recipe_has_a_name():
+    for config in ({}, {"name": None}, {"name": {}}):
+        with pytest.raises(RecipeError, match="no name"):
+            from_config(config)
+
+
 # Presets
 
 
@@ -100,8 +119,8 @@ def test_view_holds_all_that_changes_how_an_image_looks_and_nothing_of_the_run()
     assert of_the_view <= set(Recipe().view()) and not of_the_run & set(Recipe().view())
 
 
-def test_recipe_that_had_another_name_is_known_by_the_present_one():
-    config = as_config("original", Recipe()) | {"name": "seed", "mixup": 0.0, "pretrained": False}
+def test_a_retired_field_that_was_not_made_use_of_is_passed_over():
+    config = as_config("original", Recipe()) | {"mixup": 0.0, "pretrained": False}
     assert from_config(config) == ("original", Recipe())
 
 
@@ -199,6 +218,7 @@ def test_wrong_option_ends_with_code_2_and_touches_no_folder(tmp_path, capsys, m
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_real_command_ends_with_code_2_too(tmp_path):
     command = [sys.executable, "-m", "train.student", "--warmup", "2", "--data-dir", str(tmp_path / "data")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -8,7 +8,7 @@ from kd import checkpoint, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.dataset import LabelledImages, example_positions
 from kd.evaluation import accuracy, predict
-from kd.recipe import Recipe
+from kd.recipe import Recipe, as_config
 from kd.recording import FIRST_EPOCH_MOMENTS, RECORDING, Recorder, read_recording, recorded_images
 from kd.training import train as train_network
 from train.halve import halve
@@ -22,8 +22,9 @@ def finished(make_network, tmp_path, monkeypatch):
     monkeypatch.setattr(models, "build", lambda *_: make_network())
     mean, std = NORMALISATIONS["cifar10"]
     config = {
-        "role": "student", "architecture": "mobilenet_v2", "stem": "cifar", "classes": list(CLASSES), "recipe": {},
-        "normalisation": {"name": "cifar10", "mean": mean, "std": std}, "seed": 0, "epochs_done": 7, "data": {},
+        "role": "student", "architecture": "mobilenet_v2", "stem": "cifar", "classes": list(CLASSES),
+        "recipe": as_config("strong", RECIPE), "machine": "", "data": {"name": "CIFAR-10", "trained_on": 450},
+        "normalisation": {"name": "cifar10", "mean": mean, "std": std}, "seed": 0, "epochs_done": 7,
     }  # fmt: skip
 
     def make(name, seed=0):

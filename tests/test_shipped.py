@@ -4,13 +4,15 @@ import json
 import re
 
 import pytest
+import torch
 
 from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.models import ROLES
-from kd.out_of_class import SHARE
+from kd.out_of_class import SHARE, responses
 from kd.recipe import from_config
 from kd.results import read_results, results_section
+from kd.strange_images import strange_images
 from kd.studies.figures import drawings_of
 from kd.studies.ledger import read_studies, study_files
 from kd.studies.report import is_short, verdicts
@@ -28,10 +30,24 @@ README, STUDIES = ((ROOT / name).read_text("utf-8") for name in ("README.md", "d
 RIGHT_OF_100 = {"teacher": 93, "student": 88, "distilled": 90}
 
 
+@pytest.fixture(scope="module")
+def teachers_responses(trio):
+    """What the shipped teacher makes of images, and of the carried test images: once, for it takes its time."""
+    normalisation = checkpoint.normalisation_of(trio.configs["teacher"])
+    return lambda images: responses(trio.networks["teacher"].network, images, normalisation)
+
+
+@pytest.fixture(scope="module")
+def of_carried_images(teachers_responses, data_dir):
+    return teachers_responses(read_test_set(data_dir).images)
+
+
 @pytest.mark.parametrize("role", ROLES)
-def test_a_shipped_network_answers_as_many_of_the_carried_images_right_as_was_measured(role, data_dir):
+def test_a_shipped_network_answers_as_many_of_the_carried_images_right_as_was_measured(
+    role, data_dir, of_carried_images
+):
     test = read_test_set(data_dir)
-    logits = evaluation.logits_of(CHECKPOINTS / role, test)
+    logits = of_carried_images.logits if role == "teacher" else evaluation.logits_of(CHECKPOINTS / role, test)
     # An image on the edge may fall to the other side on another processor.
     assert round(evaluation.accuracy(logits, test.labels) * 100) == pytest.approx(RIGHT_OF_100[role], abs=1)
 
@@ -68,6 +84,17 @@ def test_the_results_are_those_of_the_shipped_networks_on_the_whole_test_set():
         for key in ("recipe", "epochs_done", "seed", "architecture"):
             assert model[key] == config[key]
         assert model["bytes"] == checkpoint.weight_bytes(config)
+
+
+def test_the_warning_spares_about_95_of_100_test_images(trio, of_carried_images):
+    warned = trio.warner.warns(of_carried_images.logits, of_carried_images.contrasts)
+    assert 1 <= warned.sum() <= 12  # 5 expected; binomial, beyond this in one of a thousand samples
+
+
+def test_the_warning_tells_patterns_and_text_from_test_images(trio, teachers_responses):
+    """A sound first layer tells nearly all; random weights would not."""
+    drawn = torch.cat(list(strange_images(11, 4).values()))
+    assert trio.warner.share(teachers_responses(drawn)) > 0.8
 
 
 def test_the_thresholds_of_the_warning_were_set_on_all_validation_images():

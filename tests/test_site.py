@@ -1,6 +1,7 @@
 """The page without a server, as a visitor has it: the folder that the command writes, in a browser."""
 
 import base64
+import functools
 import itertools
 import json
 import re
@@ -10,21 +11,21 @@ import time
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+import kd.site.build
 from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.demo.examples import game_pictures
 from kd.demo.omitted_class import TAB, read_omitted_class
 from kd.demo.stage_view import warning
-from kd.hub import Classifier
 from kd.inference import Trio
 from kd.models import ROLES
-from kd.out_of_class import Warner, responses
 from kd.photo import CENTRE, Crop, read_photo, to_network_size
-from kd.recording import RECORDING, moment, write_recording
-from kd.site.build import game_checkpoints
+from kd.results import training_sentences
+from kd.site.build import game_checkpoints, source_of
+from kd.site.runtime import fetch_runtime
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
+from tests.benchmark_page import ISOLATION
 from tests.browser import (
     EXAMPLES,
     PATIENCE,
@@ -38,55 +39,12 @@ from tests.browser import (
 )
 from tests.pictures import fifty_pictures, picture
 from tests.serving import ROOT, FileServer
-from tests.test_accessibility import SETTINGS, TWO_AND_SLOW_TWO, findings
+from tests.test_accessibility import PHONE_AND_SLOW_THREE, SETTINGS, findings
 from tests.test_photos import png_that_claims
 from tests.test_recordings import drawn, opened, shown_at
 from train.export import main
 
 NEVER_SAW = checkpoint.load_config(ROOT / "checkpoints" / FOLDER)["data"]["omitted_class"]
-
-
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory, make_network, subset):
-    """Checkpoints of tiny networks with the shipped ones' descriptions, which answer as surely as those: the three
-    with recordings, and of the two that never saw a class the control too, whether that ships or not."""
-    checkpoints = tmp_path_factory.mktemp("checkpoints")
-    pictures = torch.stack([torch.from_numpy(np.array(Image.open(EXAMPLES / f"{name}.png"))) for name in CLASSES])
-    recorded = torch.cat([pictures.permute(0, 3, 1, 2), subset[0].images[:100]]).float() / 255
-    for seed, folder in enumerate([*ROLES, FOLDER, CONTROL_FOLDER]):
-        network = make_network(seed)
-        network[-1].weight.data *= 30
-        config = checkpoint.load_config(ROOT / "checkpoints" / (FOLDER if folder == CONTROL_FOLDER else folder))
-        if folder == CONTROL_FOLDER:
-            config["role"] = "student"
-        checkpoint.save(network, config, checkpoints / folder)
-        if folder in ROLES:
-            with torch.inference_mode():
-                logits = Classifier(network, config)(recorded)
-            moments = [moment(logits * epoch / 3, epoch, epoch / 10) for epoch in range(4)]
-            write_recording(moments, checkpoints / folder / RECORDING)
-    (checkpoints / "studies" / "figures").mkdir(parents=True)
-    for name in ("results.json", "studies/main.json", "studies/figures/main-accuracy.svg"):
-        shutil.copyfile(ROOT / "checkpoints" / name, checkpoints / name)
-    for study in (ROOT / "checkpoints" / "studies").glob("omitted-class*.json"):
-        shutil.copyfile(study, checkpoints / "studies" / study.name)
-    results = json.loads((checkpoints / "results.json").read_text())
-    config = checkpoint.load_config(checkpoints / "teacher")
-    results["models"]["teacher"]["bytes"] = checkpoint.weight_bytes(config)
-    network = make_network(0)
-    network[-1].weight.data *= 30
-    looked = responses(network.eval(), subset[1].images, checkpoint.normalisation_of(config))
-    results["out_of_class"] |= Warner.fit(looked, subset[1].labels).to_json()
-    checkpoint.write_json(checkpoints / "results.json", results)
-    return checkpoints
-
-
-@pytest.fixture(scope="module")
-def tiny(make_network):
-    """Lets checkpoints of tiny networks be loaded, in place of those that they say they are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kd.models.build", lambda *_: make_network())
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +65,21 @@ def answering(tiny_trio):
 
 
 @pytest.fixture(scope="module")
-def site(networks, tiny, runtime, tmp_path_factory):
+def write_site(networks, tiny, runtime):
+    """Gives the command that writes the site; what takes it seconds is done once: to export each network, and npm."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kd.site.build.exported", functools.cache(kd.site.build.exported))
+        patch.setattr("kd.site.build.fetch_runtime", lambda to: shutil.copytree(runtime, to, dirs_exist_ok=True))
+        yield lambda folder: main(["--site", str(folder), "--checkpoints", str(networks)])
+
+
+@pytest.fixture(scope="module")
+def site(write_site, tmp_path_factory):
     """The folder that the command writes, with networks of several parts."""
     folder = tmp_path_factory.mktemp("site") / "dark-knowledge"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kd.site.build.MAX_SHARD_BYTES", 1_500_000)
-        main(["--site", str(folder), "--checkpoints", str(networks)])
+        write_site(folder)
     return folder
 
 
@@ -129,9 +96,9 @@ def game_answering(networks, tiny):
 
 
 @pytest.fixture
-def served(site):
-    """A file server of the site."""
-    server = FileServer(site)
+def served(site, request):
+    """A file server of the site, with the headers that a test asks for."""
+    server = FileServer(site, **getattr(request, "param", {}))
     yield server
     server.stop()
 
@@ -345,6 +312,7 @@ def test_both_networks_of_the_game_answer_a_visitors_picture_in_the_browser(visi
     assert page.locator("#game").is_visible()
 
 
+@pytest.mark.slow
 def test_where_the_control_does_not_ship_the_game_is_the_students_alone(browser, site, networks, tiny, tmp_path):
     for name in (FOLDER, "studies", "teacher"):
         (tmp_path / name).symlink_to(networks / name)
@@ -371,6 +339,7 @@ def test_where_the_control_does_not_ship_the_game_is_the_students_alone(browser,
     server.stop()
 
 
+@pytest.mark.slow
 def test_a_network_of_the_game_that_does_not_come_gets_a_sentence_and_the_next_picture_tries_again(
     served, visit_game, game_answering
 ):
@@ -395,7 +364,7 @@ def test_another_square_of_a_photo_is_answered_as_on_the_server(visit_site, answ
     assert apart(page, answering(tmp_path / "photo.png", None)) < 0.05
 
 
-@pytest.mark.parametrize("overtaken_by", ["an example", "a photo"])
+@pytest.mark.parametrize("overtaken_by", ["an example", pytest.param("a photo", marks=pytest.mark.slow)])
 def test_a_square_that_was_overtaken_keeps_no_later_one_from_being_answered(visit_site, tmp_path, overtaken_by):
     picture((300, 200)).save(tmp_path / "photo.png")
     page = visit_site()
@@ -466,8 +435,10 @@ def test_a_photo_can_be_removed_and_is_there_again_with_the_browsers_back(visit_
     assert remove.is_visible() and example_shown(page) is None
 
 
-def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_site, site):
+@pytest.mark.parametrize("served", [{}, ISOLATION], indirect=True, ids=["one thread", "several threads"])
+def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_site, site, request):
     page = visit_site(bypass_csp=False)
+    assert page.evaluate("crossOriginIsolated") == ("several" in request.node.callspec.id)
     requests = []
     page.context.on("request", lambda request: requests.append(request))
     page.reload()
@@ -527,6 +498,18 @@ def test_after_the_first_visit_all_of_it_works_without_a_connection(served, visi
     page.wait_for_function("document.querySelector('#results img').naturalWidth > 0")
 
 
+def test_a_host_that_answers_with_errors_does_not_hide_the_page_that_is_kept(served, visit_site, answering):
+    page = visit_site()
+    upload(page, EXAMPLES / "cat.png")
+    wait_until_kept(page, ROLES)
+    served.withheld = "/"
+    page.goto(served.address + "?example=dog")
+    page.wait_for_selector("#soft-targets-table tbody tr")
+    assert example_shown(page) == "dog"
+    upload(page, EXAMPLES / "bird.png")
+    assert apart(page, answering(EXAMPLES / "bird.png")) < 0.05
+
+
 def test_a_file_that_is_no_photo_gets_a_sentence_and_the_examples_go_on(visit_site, answering, tmp_path):
     page = visit_site()
     for content, words in [(b"", "empty"), (b"no picture", "not an image"), (png_that_claims(9000, 9000), "image")]:
@@ -572,6 +555,7 @@ def test_an_example_that_is_chosen_overtakes_a_photo_that_waits(served, visit_si
     assert example_shown(page) == "deer" and page.locator("#photo.own").count() == 0
 
 
+@pytest.mark.slow
 def test_a_browser_that_is_too_old_gets_a_sentence_and_the_examples(visit_site, site):
     script = "WebAssembly.validate = () => false;\n" + (site / "networks.js").read_text("utf-8")
     page = visit_site(service_workers="block")
@@ -596,7 +580,7 @@ def test_without_a_camera_a_sentence_says_so(visit_site):
     assert page.locator("#photo").is_visible()
 
 
-@pytest.mark.parametrize("setting", TWO_AND_SLOW_TWO)
+@pytest.mark.parametrize("setting", PHONE_AND_SLOW_THREE)
 def test_axe_finds_nothing_serious_on_the_page_without_a_server(visit_site, setting):
     page = visit_site(**SETTINGS[setting])
     assert findings(page) == []
@@ -613,7 +597,7 @@ def test_axe_finds_nothing_serious_on_the_page_without_a_server(visit_site, sett
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
-def test_the_folder_is_a_static_space_of_files_that_plain_git_takes(site):
+def test_the_folder_is_a_static_space_of_small_files(site):
     front_matter = (site / "README.md").read_text("utf-8").split("---")[1]
     assert "\nsdk: static\n" in front_matter and "\napp_file: index.html\n" in front_matter
     files = {path.relative_to(site).as_posix(): path.stat().st_size for path in site.rglob("*") if path.is_file()}
@@ -627,29 +611,49 @@ def test_the_folder_is_a_static_space_of_files_that_plain_git_takes(site):
 
 
 def test_a_folder_of_git_is_written_to_and_stays_whole_where_the_page_cannot_be_written_anew(
-    site, networks, tiny, tmp_path, monkeypatch
+    write_site, tmp_path, monkeypatch
 ):
     folder = tmp_path / "space"
     (folder / ".git").mkdir(parents=True)
     (folder / ".git" / "config").write_text("mine")
-    main(["--site", str(folder), "--checkpoints", str(networks)])
+    write_site(folder)
     assert ".git" not in (folder / "service-worker.js").read_text("utf-8")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("kd.site.build.fetch_runtime", fetch_runtime)
     with pytest.raises(SystemExit, match="install Node.js"):
-        main(["--site", str(folder), "--checkpoints", str(networks)])
+        write_site(folder)
+    monkeypatch.undo()
+    monkeypatch.setattr("kd.site.build.exported", kd.site.build.exported.__wrapped__)
+    monkeypatch.setattr("kd.site.build.MAX_APART", -1)
+    with pytest.raises(SystemExit, match="cannot be exported in half precision"):
+        write_site(folder)
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_folder_with_other_files_is_left_alone(site, networks, tmp_path):
-    (tmp_path / "letter.txt").write_text("mine")
+@pytest.mark.parametrize("name", ["letter.txt", "service-worker.js"])
+def test_a_folder_with_other_files_is_left_alone(networks, tmp_path, name):
+    (tmp_path / name).write_text("mine")
     with pytest.raises(SystemExit, match="holds other files"):
         main(["--site", str(tmp_path), "--checkpoints", str(networks)])
-    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+
+
+def test_the_folder_says_whose_pictures_it_holds(site):
+    assert "They are CIFAR-10's (A. Krizhevsky" in (site / "README.md").read_text("utf-8")
+    assert "They are pictures of scikit-learn's digits" in source_of("scikit-learn's digits")
+
+
+def test_the_footer_tells_the_training_as_the_results_do(site, networks):
+    trained = training_sentences(json.loads((networks / "results.json").read_text())["models"])
+    assert "epochs of an earlier run" in trained
+    footer = (site / "index.html").read_text("utf-8")
+    assert re.sub("<[^>]*>", "", footer).count(trained.replace("`", "")) == 1
 
 
 def test_without_the_runtime_the_command_says_the_way_out(networks, tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("kd.site.build.fetch_runtime", fetch_runtime)
     with pytest.raises(SystemExit, match="install Node.js"):
         main(["--site", str(tmp_path / "site"), "--checkpoints", str(networks)])
 

@@ -26,7 +26,7 @@ from tests.space import files_of_the_space, requirements, upload_command
 # https://huggingface.co/docs/hub/spaces-config-reference
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 MAX_DESCRIPTION = 60  # characters
-MAX_FILE_BYTES = 10_000_000  # larger ones need git LFS
+MAX_FILE_BYTES = 10_000_000  # as kd.checkpoint cuts its shards
 
 
 def tracked():

@@ -158,7 +158,7 @@ def test_play_sweeps_the_temperature_until_a_hand_takes_the_slider(visit):
     assert table(page)["temperature"] == taken < 2
 
 
-@pytest.mark.parametrize("key", ["Escape", "Space"])
+@pytest.mark.parametrize("key", ["Escape", pytest.param("Space", marks=pytest.mark.slow)])
 def test_play_is_started_and_paused_by_keyboard(visit, key):
     page = visit()
     page.locator("#play").focus()
@@ -170,6 +170,7 @@ def test_play_is_started_and_paused_by_keyboard(visit, key):
     assert table(page)["temperature"] == stopped
 
 
+@pytest.mark.slow
 def test_where_motion_is_to_be_reduced_play_steps_from_mark_to_mark(visit):
     page = visit(reduced_motion="reduce")
     page.evaluate(
@@ -201,7 +202,7 @@ def test_a_screen_reader_is_told_once_after_the_drag_and_nothing_while_it_lasts(
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2, steps=20)
-    page.wait_for_timeout(1200)  # the hand rests on the slider
+    page.wait_for_timeout(800)  # the hand rests on the slider
     assert page.evaluate("window.told") == 0
     page.mouse.up()
     page.wait_for_function("window.told === 1")
@@ -394,7 +395,7 @@ def test_an_upload_while_the_hand_drags_is_drawn_at_the_hands_temperature_and_th
 
     def upload_and_drag_on():
         page.locator("#image input[type=file]").set_input_files(EXAMPLES / "ship.png")
-        page.mouse.move(box["x"] + box["width"] * 0.9, middle, steps=60)
+        page.mouse.move(box["x"] + box["width"] * 0.9, middle, steps=20)
 
     answered_anew(page, upload_and_drag_on)
     logits = classify(EXAMPLES / "ship.png")["models"]["teacher"]["logits"]

@@ -13,17 +13,19 @@ from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.losses import DISTANCES
 from kd.recipe import RECIPES, as_config
+from kd.results import read_results
 from kd.studies.declared import DISTILLED, STUDENT, STUDIES, TEACHER, Arm, Study
-from kd.studies.ledger import read_study
+from kd.studies.ledger import read_study, study_files
 from kd.studies.measure import to_measure
 from kd.studies.runs import StudyError, differing, is_finished
 from kd.studies.words import name_of
+from tests.serving import ROOT
 from train import study as command
 from train.study import EpochsBar, main, make_parser, planned, train_all
 
 TINY = Study("Does it run?", (TEACHER, STUDENT, DISTILLED), recipe="original", seeds=3)
 
-pytestmark = pytest.mark.usefixtures("tiny_networks")
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.fixture
@@ -384,7 +386,7 @@ def test_a_study_whose_last_run_fails_has_written_down_the_others(measured, monk
         shutil.rmtree(run.folder)
 
     def behaviour(run):
-        if run == runs[6]:
+        if run.folder == runs[6].folder:
             return "raise SystemExit(1)"
         write_run(run)
         return ""
@@ -410,3 +412,30 @@ def test_a_command_that_would_drop_measured_runs_is_refused_and_nothing_is_lost(
         with pytest.raises(SystemExit, match=f"{path} holds runs of other settings.*--output-dir.*--afresh"):
             main([*arguments, *fewer])
     assert path.read_bytes() == before and started == []
+
+
+def test_a_study_takes_neither_runs_nor_measurements_of_other_data(measured, monkeypatch):
+    arguments, runs, path = measured
+    started = pretend(monkeypatch, lambda run: "")
+    trained = checkpoint.load_config(runs[3].folder)
+    other = trained | {"data": trained["data"] | {"sha256": "of other pictures"}}
+    checkpoint.write_json(runs[3].folder / "config.json", other)
+    with pytest.raises(SystemExit, match="seed=2 holds a run of other data: .*--runs-dir"):
+        main(arguments)
+    checkpoint.write_json(runs[3].folder / "config.json", trained)
+    before = json.loads(path.read_text())
+    checkpoint.write_json(path, before | {"data": before["data"] | {"sha256": "of other pictures"}})
+    with pytest.raises(SystemExit, match=f"{path} holds what was measured on other data .CIFAR-10.*--afresh"):
+        main(arguments)
+    del before["data"]["sha256"]  # as a ledger without it is taken
+    checkpoint.write_json(path, before)
+    main(arguments)
+    assert started == []
+
+
+def test_the_shipped_ledgers_are_of_the_data_that_the_shipped_networks_were_trained_or_measured_on():
+    trained = checkpoint.load_config(ROOT / "checkpoints" / "teacher")["data"]["sha256"]
+    measured_on = read_results(ROOT / "checkpoints")["data"]["sha256"]
+    for path in study_files(ROOT / "checkpoints" / "studies"):
+        ledger = read_study(path)
+        assert ledger.data["sha256"] == (measured_on if ledger.measured_on == "test" else trained)

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,11 +22,11 @@ from train.study import check_shipping, make_parser, planned, ship, shipped_as
 
 LIGHTER = Arm("student", changes={"weight_decay": 1e-4})
 
-pytestmark = pytest.mark.usefixtures("tiny_networks")
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.fixture(scope="module")
-def summary(data_dir, tmp_path_factory, tiny_networks):
+def summary(data_dir, tmp_path_factory, tiny):
     """The summary of a study whose networks have random weights, and its runs."""
     folder = tmp_path_factory.mktemp("study")
     options = make_parser().parse_args(["main", "--runs-dir", str(folder), "--data-dir", str(data_dir)])
@@ -157,7 +156,8 @@ def test_study_on_validation_images_never_reads_the_test_set(tmp_path, monkeypat
     runs = planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
     for run, accuracy in zip(runs, (0.70, 0.71, 0.72, 0.73), strict=True):
         write_run(run, accuracy)
-    found = summarise("choice", study, runs, Path("nowhere"), torch.device("cpu"), command="python")
+    (tmp_path / "empty").mkdir()
+    found = summarise("choice", study, runs, tmp_path / "empty", torch.device("cpu"), command="python")
     assert found.comparisons[0]["mean"] == pytest.approx(0.02)
     assert "by_image" not in found.comparisons[0]
     assert "validation accuracy" in arms_table(found) and "test accuracy" not in study_table(found)

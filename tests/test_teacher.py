@@ -216,9 +216,10 @@ def test_a_file_that_holds_no_logits_is_refused(tmp_path, content):
     save_file({"logits": content}, tmp_path / "logits.safetensors")
     with pytest.raises(CheckpointError, match="instead of logits"):
         LogitsFile(tmp_path / "logits.safetensors")
-    (tmp_path / "logits.npy").write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match="holds no logits"):
-        LogitsFile(tmp_path / "logits.npy")
+    for text in (b"nothing", b""):
+        (tmp_path / "logits.npy").write_bytes(text)
+        with pytest.raises(CheckpointError, match="holds no logits"):
+            LogitsFile(tmp_path / "logits.npy")
 
 
 def test_a_teacher_sees_a_students_view_as_its_own_training_showed_it(teacher):

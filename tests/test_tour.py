@@ -106,7 +106,7 @@ def test_the_slider_glides_to_a_steps_temperature_unless_a_hand_takes_it_and_the
     drag(page, 0.25)
     taken = table(page)["temperature"]
     assert taken < 2
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(600)
     assert table(page)["temperature"] == taken
     assert caption(page).startswith("3 of ") and step_of(page) == 3
 
@@ -145,7 +145,7 @@ def test_a_finger_sideways_turns_the_step_and_one_downwards_does_not(visit):
         assert caption(page).startswith(f"{step} of "), movement
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, pytest.param(390, marks=pytest.mark.slow)])
 def test_the_last_step_leads_to_the_game(visit, width):
     page = visit(f"?tour={len(OF_STEP)}", viewport={"width": width, "height": 800}, reduced_motion="reduce")
     assert "The class it never saw" in caption(page)

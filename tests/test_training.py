@@ -57,10 +57,6 @@ def whole(subset, make_network, tmp_path_factory):
     return whole
 
 
-def snapshot(network):
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
-
-
 def same(network, other):
     ours, theirs = (x if isinstance(x, dict) else x.state_dict() for x in (network, other))
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -16,11 +16,12 @@ from tests.browser import EXAMPLES, PATIENCE
 from tests.serving import ROOT
 
 
-@pytest.fixture
-def shown(visit, server):
+@pytest.fixture(scope="module")
+def shown(browser, server):
     """The blocks of code in the tab, in the browser."""
-    page = visit()
-    page.get_by_role("tab", name="Use it").click()
+    page = browser.new_page()
+    page.goto(server)
+    page.get_by_role("tab", name="Use it").click(timeout=PATIENCE)
     page.wait_for_function(
         "(address) => document.querySelector('#use')?.innerText.includes(address)", arg=server, timeout=PATIENCE
     )

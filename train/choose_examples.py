@@ -25,16 +25,19 @@ from kd.data_dir import open_data
 from kd.dataset import (
     EXAMPLES_FOLDER,
     EXAMPLES_SEED,
+    MAX_EXAMPLES,
     DataError,
     LabelledImages,
     drawn_order,
     example_positions,
 )
+from kd.evaluation import check_data
 from kd.recording import PICTURES, recorded_images
 from kd.studies import omitted_class
 from train.options import add_data_dir, add_output_dir
 
-CHOSEN = f"of each class the first test image in an order drawn with seed {EXAMPLES_SEED}; no network was asked"
+FIRST = f"the first test image in an order drawn with seed {EXAMPLES_SEED}; no network was asked"
+CHOSEN, CHOSEN_OF_MANY = f"of each class {FIRST}", f"of {MAX_EXAMPLES} classes {FIRST}"
 SOURCE = {
     "source": "CIFAR-10, test set: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009, "
     "https://www.cs.toronto.edu/~kriz/cifar.html",
@@ -63,10 +66,13 @@ def main(arguments: list[str] | None = None) -> None:
         folder, size, omitted = options.output_dir, IMAGE_SIZE, options.omitted_class or "frog"
         if options.checkpoints:
             folder = options.checkpoints / EXAMPLES_FOLDER
-            size = checkpoint.image_size_of(checkpoint.load_config(options.checkpoints / "teacher"))
+            teacher = checkpoint.load_config(options.checkpoints / "teacher")
+            size = checkpoint.image_size_of(teacher)
             omitted = options.omitted_class or omitted_class_of(options.checkpoints)
         data = open_data(options.data_dir, size)
         test = data.test()
+        if options.checkpoints:
+            check_data(options.checkpoints / "teacher", teacher, test)
         if omitted not in (None, *test.classes):
             parser.error(f"--omitted-class {omitted} is not one of {', '.join(test.classes)}")
         positions = example_positions(test.labels)
@@ -120,7 +126,8 @@ def write(
         written(file_name(label), test.classes[label], position)
         for label, position in zip(labels, positions, strict=True)
     ]
-    content = {**(SOURCE if of_cifar10(test) else {"chosen": CHOSEN}), "data": test.description, "examples": examples}
+    chosen = {"chosen": CHOSEN if len(test.classes) <= MAX_EXAMPLES else CHOSEN_OF_MANY}
+    content = {**(SOURCE if of_cifar10(test) else chosen), "data": test.description, "examples": examples}
     if omitted:
         label = test.classes.index(omitted)
         in_game = drawn_order(test.labels, label)[1 : 1 + IN_GAME].tolist()

@@ -37,7 +37,7 @@ def write_studies(path: Path, studies: Iterable[MeasuredStudy], figures: Path) -
 
 def section_of(study: MeasuredStudy, figures: str) -> str:
     """A study as the documentation shows it: its tables and sentences, then its figures."""
-    # Here, because it brings Gradio with it: a machine that trains need not have that.
+    # Here, because it brings Plotly with it: a machine that trains need not have that.
     from kd.studies.figures import drawings_of
 
     links = [f"\n![{each.title}]({figures}/{study.study}-{each.name}.svg)\n" for each in drawings_of(study)]

@@ -87,7 +87,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
     )
     for role in models.ROLES:
         network, config = checkpoint.load(checkpoints / role)
-        check_data(checkpoints / role, config, test)
+        evaluation.check_data(checkpoints / role, config, test)
         network.to(memory_format=torch.channels_last)
         latency = evaluation.latencies({role: network}, one)[role]
         network.to(device, memory_format=torch.channels_last)
@@ -155,16 +155,6 @@ def evaluate_warning(checkpoints: Path, test: LabelledImages, validation: Labell
         measure_omitted_class(checkpoints, validation, test, device),
     )
     return results | {"out_of_class": warning}
-
-
-def check_data(folder: Path, config: dict, test: LabelledImages) -> None:
-    """Raise CheckpointError unless a network knows the classes of these images, and sees images of their size."""
-    if (tuple(config["classes"]), checkpoint.image_size_of(config)) != (test.classes, test.images.shape[-1]):
-        raise CheckpointError(
-            f"{folder} was trained on {len(config['classes'])} classes ({', '.join(config['classes'][:3])} ...) of "
-            f"{checkpoint.image_size_of(config)} pixels, the data hold {len(test.classes)} "
-            f"({', '.join(test.classes[:3])} ...) of {test.images.shape[-1]}: name its data with --data-dir"
-        )
 
 
 if __name__ == "__main__":

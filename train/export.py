@@ -91,6 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
         sizes = {network.image_size for network in networks.values()}
         data = {size: open_data(options.data_dir, size).split() for size in sizes}
         for folder, network in networks.items():
+            evaluation.check_data(folder, network.config, data[network.image_size][1])
+        for folder, network in networks.items():
             own_forms = [form for form in forms if form != "int8" or network.config["role"] != "teacher"]
             exported = record[folder.resolve().name] = export_all(
                 network, own_forms, *data[network.image_size], outputs[folder]
@@ -150,8 +152,6 @@ def export_all(
         accuracy and agreement with PyTorch (0 to 1), largest_difference of the logits, and latency_ms (one image,
         one core).
     """
-    for name in (EXPORT, *FILES.values()):
-        (output / name).unlink(missing_ok=True)
     calibration = training.images[:: max(1, len(training) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
     contents = make(classifier, forms, calibration)
 
@@ -174,8 +174,6 @@ def export_all(
             "largest_difference": (logits - own).abs().max().item(),
         }
         single[FILES[form]] = loaded(form, content, threads=1)
-        if kept:
-            write_atomically(output / FILES[form], lambda path, content=content: path.write_bytes(content))
     latency = evaluation.latencies(single, torch.zeros(1, 3, classifier.image_size, classifier.image_size))
     exported = {
         **{key: config[key] for key in ("role", "architecture", "stem", "seed", "epochs_done", "weights")},
@@ -189,6 +187,11 @@ def export_all(
         },
         "files": {name: file | {"latency_ms": latency[name]} for name, file in files.items()},
     }  # fmt: skip
+    for name in (EXPORT, *FILES.values()):  # not before now: what fails leaves a former export as it was
+        (output / name).unlink(missing_ok=True)
+    for form, content in contents.items():
+        if files[FILES[form]]["kept"]:
+            write_atomically(output / FILES[form], lambda path, content=content: path.write_bytes(content))
     write_json(output / EXPORT, exported)
     return exported
 

@@ -4,6 +4,7 @@ import argparse
 from dataclasses import Field
 from pathlib import Path
 
+from kd.data_dir import DEFAULT
 from kd.recipe import DEFAULT_RECIPE, RECIPES, option_name
 
 
@@ -12,9 +13,9 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
-                        help="folder with cifar-10-batches-py in it, or to download it to; a folder of pictures, "
-                        "train/CLASS/*; or the word digits, for scikit-learn's (data)")  # fmt: skip
+    parser.add_argument("--data-dir", type=Path, default=DEFAULT, metavar="DIR",
+                        help="folder with cifar-10-batches-py in it, or an empty one to download it to; a folder of "
+                        f"pictures, train/CLASS/*; or the word digits, for scikit-learn's ({DEFAULT})")  # fmt: skip
 
 
 def add_checkpoints(parser: argparse.ArgumentParser, **keywords: object) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from kd.checkpoint import CheckpointError, image_size_of, load_config
 from kd.data_dir import open_data
 from kd.dataset import DataError, example_positions
+from kd.evaluation import check_data
 from kd.recording import RECORDING, RecordingError, record_finished
 from train.options import add_data_dir
 
@@ -22,10 +23,15 @@ def main(arguments: list[str] | None = None) -> None:
     add_data_dir(parser)
     options = parser.parse_args(arguments)
     try:
-        data = open_data(options.data_dir, image_size_of(load_config(options.checkpoints[0])))
-        test, (_, validation) = data.test(), data.split()
-        examples = test[example_positions(test.labels)]
-        for folder in options.checkpoints:
+        configs = {folder: load_config(folder) for folder in options.checkpoints}
+        images = {}
+        for size in {image_size_of(config) for config in configs.values()}:
+            data = open_data(options.data_dir, size)
+            test, (_, validation) = data.test(), data.split()
+            images[size] = test[example_positions(test.labels)], validation
+        for folder, config in configs.items():
+            examples, validation = images[image_size_of(config)]
+            check_data(folder, config, validation)
             accuracy = record_finished(folder, examples, validation)
             size = (folder / RECORDING).stat().st_size
             print(f"{folder / RECORDING}: {size / 1000:.1f} kB; validation accuracy {accuracy:.2%}", flush=True)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -128,7 +129,8 @@ def join_processes(device: torch.device) -> bool:
     if "WORLD_SIZE" in os.environ and not distributed.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # The first process may pack pictures for hours while the others wait.
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
@@ -165,6 +167,13 @@ def withhold(
         raise TrainingError("--keep-unlabelled needs a --label-fraction under 1: else no image is without its label")
     if kept_unlabelled and recipe.loss == "dkd":
         raise TrainingError("--loss dkd asks for every image's label: leave out --keep-unlabelled")
+    dropping = options.omitted_class or (options.label_fraction < 1 and not kept_unlabelled)
+    if dropping and (training.block or validation.block):
+        raise TrainingError(
+            f"these pictures are too many for the memory ({len(training):,}), where --omitted-class and "
+            "--label-fraction copy those that are kept: give a smaller --image-size, or put those that are wanted into "
+            "a folder of their own"
+        )
     said: dict = {}
     if options.omitted_class and options.omitted_class not in training.classes:
         raise TrainingError(
@@ -282,7 +291,7 @@ def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
 def start_with(where: str, network: torch.nn.Module) -> dict:
     """Give a network the weights that a file, a folder or a repository holds; as `start_from`.
 
-    Its last layer begins anew where it is of other classes.
+    Its last layer begins anew where it is of another number of classes.
 
     Raises:
         CheckpointError: there are no weights there.
@@ -320,15 +329,14 @@ def make_parser(role: str) -> argparse.ArgumentParser:
                             help="begin with this checkpoint's weights instead of random ones")  # fmt: skip
         parser.add_argument("--weights", metavar="WHERE",
                             help="begin with the weights of a .safetensors file, of a folder of them, or of a "
-                            "repository hf://OWNER/NAME; a last layer of other classes begins anew")  # fmt: skip
+                            "repository hf://OWNER/NAME; a last layer of another size begins anew")  # fmt: skip
     add_data_dir(parser)
     parser.add_argument("--label-fraction", type=label_fraction, default=1.0, metavar="X",
                         help="share of the images whose labels are known; the others are dropped (1)")  # fmt: skip
     if role == "distilled":
         parser.add_argument("--keep-unlabelled", action="store_true",
                             help="keep the images without a label: of them the teacher alone speaks")  # fmt: skip
-    parser.add_argument("--omitted-class", "--without-class", metavar="CLASS",
-                        help="a class of which no image is ever shown")  # fmt: skip
+    parser.add_argument("--omitted-class", metavar="CLASS", help="a class of which no image is ever shown")
     add_output_dir(parser, f"checkpoints/{role}", "folder of the checkpoint")
     add_device(parser)
     parser.add_argument("--strict", action="store_true",

@@ -18,13 +18,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from kd.checkpoint import CheckpointError, read_history
-from kd.data_dir import recipe_defaults
+from kd.data_dir import open_data, recipe_defaults
 from kd.dataset import DataError
 from kd.device import DeviceError, keep_freed_memory, process_device
 from kd.models import SCRIPT_OF_ROLE, NetworkError, count_macs
@@ -32,13 +32,32 @@ from kd.recipe import RECIPES, Recipe, RecipeError, option_name
 from kd.studies import omitted_class
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Arm, Study
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, read_study, study_files, write_study
-from kd.studies.measure import check_nothing_is_lost, summarise, to_measure
+from kd.studies.measure import check_nothing_is_lost, check_same_data, summarise, to_measure
 from kd.studies.report import study_table
-from kd.studies.runs import Run, StudyError, differing, holds, is_finished, plan, teacher_of, unique
+from kd.studies.runs import (
+    Run,
+    StudyError,
+    differing,
+    holds,
+    image_size_of,
+    is_finished,
+    plan,
+    teacher_of,
+    unique,
+)
 from kd.training import cost_left, duration
 from train.document import write_studies
 from train.halve import halve
-from train.options import add_compile, add_data_dir, add_device, add_document, add_jobs, add_recipe_option, add_seeds
+from train.options import (
+    add_compile,
+    add_data_dir,
+    add_device,
+    add_document,
+    add_jobs,
+    add_output_dir,
+    add_recipe_option,
+    add_seeds,
+)
 
 POLL_SECONDS = 0.2
 SETTINGS = (
@@ -66,10 +85,15 @@ def main(arguments: list[str] | None = None) -> None:
         device = process_device(options.device)
         keep_freed_memory()
         runs = planned(study, options)
+        data = open_data(options.data_dir, image_size_of(runs))
+        digest = data.split()[0].description["sha256"]
+        # A teacher that is given may have been trained on whatever it was.
+        runs = [run if run.folder == options.teacher else replace(run, data=digest) for run in runs]
         if options.ship:
             check_shipping(runs)
         path = options.output_dir / f"{options.study}.json"
         ledger = read_study(path) if path.exists() and not options.afresh else None
+        check_same_data(ledger, data, path)
         check_nothing_is_lost(runs, ledger, path)
         command = "python -m train.study " + shlex.join(sys.argv[1:] if arguments is None else arguments)
         missing = to_measure(runs, study, ledger)
@@ -133,8 +157,7 @@ def make_parser() -> argparse.ArgumentParser:
                         help="cifar10h-counts.npy, which the study human-doubt measures by")  # fmt: skip
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR",
                         help="folder of the runs' checkpoints and logs (runs)")  # fmt: skip
-    parser.add_argument("--output-dir", type=Path, default=Path("checkpoints") / STUDIES_FOLDER, metavar="DIR",
-                        help=f"folder of the summaries (checkpoints/{STUDIES_FOLDER})")  # fmt: skip
+    add_output_dir(parser, f"checkpoints/{STUDIES_FOLDER}", "folder of the summaries")
     parser.add_argument("--afresh", action="store_true",
                         help="measure all runs anew, also those that the study's JSON holds")  # fmt: skip
     parser.add_argument("--ship", type=Path, metavar="DIR",

@@ -72,9 +72,10 @@ def together(
     for each in taught_by:
         if each.config:
             each.teacher.see(shown, checkpoint.normalisation_of(each.config), checkpoint.image_size_of(each.config))
+    weights = weights_of(options)
     if len(taught_by) == 1:
         return taught_by[0].teacher
-    return Teachers([each.teacher for each in taught_by], recipe.temperature, weights_of(options))
+    return Teachers([each.teacher for each in taught_by], recipe.temperature, weights)
 
 
 def weights_of(options: argparse.Namespace) -> list[float]:

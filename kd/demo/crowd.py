@@ -14,13 +14,19 @@ import os
 import threading
 import time
 from collections import OrderedDict, deque
+from contextlib import suppress
 from pathlib import Path
 
 from kd.demo.visitor import asking
 
-QUEUE = 200  # events that are answered or wait; one more is told to come back later
-STREAMS = 800  # requests to Gradio's API that are open at once; a page holds one or two, a process often 1,024 files
-SESSIONS = 200  # whose state Gradio keeps, at 100 kB each; the page itself keeps nothing there
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+QUEUE = 200  # events that wait, are answered, or whose answer nobody has fetched; one more is told to come back later
+STREAMS = 800  # requests that Gradio answers at once; a page holds one or two of them open
+SESSIONS = 200  # whose state Gradio keeps, at 100 kB each, or a message's 1 MB; the page itself keeps nothing there
 MAX_IMAGES = 100  # in the tab of many images, and in one list for the endpoint
 # What stands where an answer should, when none came: the queue was full, or the connection was lost.
 NO_ANSWER = '() => ({problem: "No answer came: too many visitors, or the connection was lost. Please try again."})'
@@ -53,6 +59,14 @@ def keep_no_free_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return all([mallopt(M_ARENA_MAX, ARENAS), mallopt(M_MMAP_THRESHOLD, MAPPED), mallopt(M_TRIM_THRESHOLD, MAPPED)])
+
+
+def open_many_files() -> None:
+    """Let this process have as many files and connections open as the system allows it: at first often 1,024."""
+    if resource:
+        with suppress(OSError, ValueError):  # macOS allows less than it says
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Turns:

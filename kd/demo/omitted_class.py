@@ -22,6 +22,7 @@ from kd.demo.uploads import read_upload
 from kd.hub import Classifier
 from kd.inference import pixels_of
 from kd.photo import PhotoError, read_photo, to_network_size
+from kd.studies.declared import caution_of
 from kd.studies.ledger import read_studies
 from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, study_of
 
@@ -138,6 +139,7 @@ def game_view(omitted: OmittedClass, checkpoints: Path, cards: list[dict] | None
             "control": measured(omitted.found.control, omitted.control),
         },
         chosen=chosen,
+        caution=caution_of(omitted.found.study.study),
         cards=cards,
         earlier_teacher=omitted.earlier_teacher,
     )

@@ -10,6 +10,7 @@ from PIL import Image
 
 from kd import checkpoint, cifar10
 from kd.colours import stylesheet
+from kd.dataset import MAX_EXAMPLES
 from kd.demo.crop import crop_value, question
 from kd.demo.crowd import NO_ANSWER, PHOTOS, QUEUE, SESSIONS, THREADS, cores, keep_no_free_memory
 from kd.demo.door import behind_door
@@ -21,7 +22,7 @@ from kd.demo.pictures import picture_url, preview_url
 from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
 from kd.demo.stage_view import later_script, stage_view, warning
-from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, sentences, sweep, turn_for
+from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, keep_sweeping, sentences, turn_for
 from kd.demo.use_tab import build_use
 from kd.inference import Trio
 from kd.models import ROLE_NAMES, ROLES, name_of
@@ -116,10 +117,12 @@ def what_to_expect(checkpoints: Path, image_size: int = 32) -> str:
     if data != cifar10.NAME:
         of_data, source = f"the test images of {data}", ""
     accuracy = {role: results["models"][role]["accuracy"] for role in ROLES}
+    classes = len(results["models"]["teacher"].get("per_class_accuracy", ()))
+    of_each = "one of each class" if classes <= MAX_EXAMPLES else f"of {MAX_EXAMPLES} classes one each"
     return (
         f"{seen} On {of_data} the teacher is right {accuracy['teacher']:.1%} of the time, the student "
         f"alone {accuracy['student']:.1%}, the distilled student {accuracy['distilled']:.1%}: expect less on your own "
-        f"photos. The examples are test images{source}, one of each class, drawn with a fixed seed."
+        f"photos. The examples are test images{source}, {of_each}, drawn with a fixed seed."
     )
 
 
@@ -147,7 +150,7 @@ def connect(trio: Trio, image: gr.Image, stage: gr.HTML, gallery: gr.HTML) -> No
 
 def launch(page: gr.Blocks, **settings) -> None:
     """Serve the page; `settings` go to Gradio's launch()."""
-    sweep()  # what an earlier process has left
+    keep_sweeping()  # at once what an earlier process has left
     theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     page.launch(
         theme=theme, css=stylesheet(), css_paths=[HERE / "page.css", HERE / "claims.css"], max_file_size=MAX_FILE_BYTES,

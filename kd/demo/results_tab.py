@@ -173,10 +173,8 @@ def how_often_right(results: dict) -> str:
     name, measured = results["data"]["name"], results["models"]
     images = "CIFAR-10's test images" if name == cifar10.NAME else f"the test images of {name}"
     rates = [f"the {ROLE_NAMES[role].lower()} {measured[role]['accuracy']:.1%}" for role in ROLES if role in measured]
-    return (
-        f"Right on {images}: {', '.join(rates)}. On your own photos they are right less often, as they were trained on "
-        "such pictures alone."
-    )
+    own = " On your own photos they are right less often, as they were trained on such pictures alone."
+    return f"Right on {images}: {', '.join(rates)}." + (own if name == cifar10.NAME else "")
 
 
 @contextmanager
@@ -189,7 +187,7 @@ def folded(title: str) -> Iterator[None]:
 
 def chip(claim: Claim) -> str:
     """HTML: the verdict in a frame, and the sentence after it."""
-    kind = claim.verdict.lower().replace(" ", "-")
+    kind = claim.verdict.name.lower().replace("_", "-")
     return f'<span class="chip {kind}">{claim.verdict}</span> {html.escape(claim.sentence)}'
 
 

@@ -22,7 +22,7 @@ SCRIPTS = (
 # What the views over recordings need besides; it comes with what was recorded.
 LATER_SCRIPTS = ("confusion", "confused", "places", "map", "replay")
 STYLES = ("stage", "tour", "recordings")
-MIN_TEMPERATURE, MAX_TEMPERATURE, START_TEMPERATURE = 0.5, 20.0, 1.0  # of the slider
+SLIDER_MIN, SLIDER_MAX, SLIDER_START = 0.5, 20.0, 1.0  # temperatures; kd.losses allows more
 
 
 def script(name: str, folder: Path = STAGE) -> str:
@@ -79,9 +79,9 @@ def stage_view(
         classes=examples[0]["classes"],
         image_size=image_size,
         min_side=Crop.MIN_SIDE,
-        min_temperature=MIN_TEMPERATURE,
-        max_temperature=MAX_TEMPERATURE,
-        start_temperature=START_TEMPERATURE,
+        min_temperature=SLIDER_MIN,
+        max_temperature=SLIDER_MAX,
+        start_temperature=SLIDER_START,
         taught_at=taught_at,
         note=note,
         omitted_class=omitted_class,

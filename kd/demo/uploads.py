@@ -1,10 +1,11 @@
 """What visitors and programs send: a photo, or a sentence that says why it is none; and how much of it is stored."""
 
 import os
+import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -20,9 +21,13 @@ MAX_STORED, MAX_STORED_FILES = 1_000_000_000, 10_000  # bytes and files of all u
 
 def is_upload(path: object) -> bool:
     """Whether this is the path of a file where uploads lie; there may be none any more."""
+    folder = os.path.join(os.path.abspath(get_upload_folder()), "")
+    if not isinstance(path, str) or path == no_upload() or not os.path.abspath(path).startswith(folder):
+        return False
     try:
-        folder = Path(get_upload_folder()).resolve()
-        return isinstance(path, str) and path != no_upload() and Path(path).resolve().is_relative_to(folder)
+        return stat.S_ISREG(os.lstat(path).st_mode)  # a folder among its files would end Gradio's own removal of them
+    except FileNotFoundError:
+        return True
     except (OSError, ValueError):  # a path that no file can have
         return False
 
@@ -84,6 +89,14 @@ def sentences() -> Iterator[None]:
         yield
     except PhotoError as error:
         raise gr.Error(str(error), print_exception=False) from error
+
+
+def keep_sweeping() -> None:
+    """Sweep now and from time to time: on a quiet page no upload would make anybody do it."""
+    again = threading.Timer(SWEEP_SECONDS, keep_sweeping)
+    again.daemon = True
+    again.start()
+    sweep()
 
 
 def sweep() -> None:

@@ -1,7 +1,7 @@
 """The page without a server, written to a folder: `python -m train.export --site DIR`.
 
 The stage and the game are the Gradio page's own components, taken apart again; around them stand this folder's files,
-and the networks as ONNX, cut into parts under 10 MB, so that plain git to a Space works.
+and the networks as ONNX, cut into parts under 10 MB, so that a connection that breaks loses little.
 """
 
 import gzip
@@ -21,7 +21,7 @@ from PIL import Image
 
 from kd import checkpoint, export
 from kd.checkpoint import MAX_SHARD_BYTES, write_atomically
-from kd.cifar10 import IMAGE_SIZE
+from kd.cifar10 import IMAGE_SIZE, NAME
 from kd.colours import stylesheet
 from kd.demo.examples import RECORDED, read_examples
 from kd.demo.omitted_class import TAB, OmittedClass, game_cards, game_view, read_omitted_class
@@ -49,7 +49,9 @@ SCRIPTS = (
     "site.js", "tabs.js", "component.js", "answers.js", "photo.js", "shrink.js", "warning.js", "own.js", "networks.js",
 )  # fmt: skip
 PAGE, GAME, SERVICE_WORKER, RECORDINGS = "index.html", "game.html", "service-worker.js", "recordings.json"
+README = "README.md"
 NETWORKS, RUNTIME, FIGURES = "networks", "runtime", "figures"  # folders; all of these are written anew each time
+OWN = "const FILES = "  # what the service worker begins with, by which a folder of this command is known
 SCRIPTS_OF_RUNTIME, WEB_ASSEMBLY = list(FILES.values())[:-1], list(FILES.values())[-1]  # the last is large
 MAX_APART = 0.05  # of any logit of the examples between a network and its export
 
@@ -75,8 +77,14 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         )
     omitted = read_omitted_class(trio.folder)
     stage, recorded = stage_of(trio, omitted)
+    game = game_view(omitted, trio.folder, game_cards(omitted, trio.folder)) if omitted else None
+    in_game = game_checkpoints(omitted, trio.folder) if omitted else {}
     with tempfile.TemporaryDirectory() as place:
         fetch_runtime(Path(place))
+        models = {}
+        for checkpoint_folder in (*(trio.folder / role for role in ROLES), *in_game.values()):
+            models[checkpoint_folder], apart = exported(checkpoint_folder)
+            yield f"{checkpoint_folder}: as ONNX, logits of the examples within {apart:.3f} of PyTorch's"
         make_room(folder)  # when all else is there: until now a page that lies there is whole
         (folder / RUNTIME).mkdir(parents=True)
         for name in SCRIPTS_OF_RUNTIME:
@@ -94,26 +102,22 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
     write(folder / RECORDINGS, json.dumps(recorded.views, separators=(",", ":")))
     data["props"] = write_component(folder, "stage", stage, later_script()) | {"pictures": pictures}
     for role in ROLES:
-        data["networks"][role], told = store_network(trio.folder / role, folder)
-        yield told
+        data["networks"][role] = store(models[trio.folder / role], role, folder)
     data |= {"warner": None, "warning": None, "game": None}
     if trio.warner:
         data |= {"warner": browser_warner(trio), "warning": warning(trio.out_of_class)}
-    game = None
     if omitted:
-        game = game_view(omitted, trio.folder, game_cards(omitted, trio.folder))
-        data["game"] = {"props": write_component(folder, "game", game), "networks": {}}
-        for name, checkpoint_folder in game_checkpoints(omitted, trio.folder).items():
-            data["game"]["networks"][name], told = store_network(checkpoint_folder, folder)
-            yield told
+        stored = {name: store(models[each], each.name, folder) for name, each in in_game.items()}
+        data["game"] = {"props": write_component(folder, "game", game), "networks": stored}
     write_page(folder, stage, game, data, results_of(trio.folder, folder), training_sentences(trio.configs))
+    write(folder / README, filled(README, {"source": source_of(trio.configs["teacher"]["data"].get("name"))}))
     names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
     names = [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]  # of git
     networks = [*data["networks"].values(), *(data["game"]["networks"].values() if omitted else ())]
     kept = [part for stored in (data["runtime"], *networks) for part in stored["parts"]]
     kept += [pictures] if pictures else []
-    files = ["./", *(name for name in names if name not in (*kept, SERVICE_WORKER, "README.md"))]
-    lists = f"const FILES = {json.dumps(files)};\nconst KEPT = {json.dumps(kept)};\n\n"
+    files = ["./", *(name for name in names if name not in (*kept, SERVICE_WORKER, README))]
+    lists = f"{OWN}{json.dumps(files)};\nconst KEPT = {json.dumps(kept)};\n\n"
     write(folder / SERVICE_WORKER, lists + (HERE / SERVICE_WORKER).read_text("utf-8"))
     size = sum((folder / name).stat().st_size for name in names)
     yield f"{folder}: {size / 1e6:.1f} MB; any file server serves it: python -m http.server --directory {folder}"
@@ -122,7 +126,8 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
 def check_room(folder: Path) -> None:
     """Raise ExportError if a folder holds what this module did not write."""
     others = [path for path in folder.glob("*") if not path.name.startswith(".")]
-    if others and not (folder / SERVICE_WORKER).is_file():
+    worker = folder / SERVICE_WORKER  # which many a web site has; empty after an interruption
+    if others and not (worker.is_file() and worker.read_bytes()[: len(OWN)] in (b"", OWN.encode())):
         raise ExportError(f"{folder} holds other files: name a folder that is empty, or one that --site wrote")
 
 
@@ -154,24 +159,6 @@ def game_checkpoints(omitted: OmittedClass, checkpoints: Path) -> dict[str, Path
     """Where the game's networks lie, by the names under which it has their answers."""
     folders = {"student": FOLDER, "control": CONTROL_FOLDER}
     return {name: checkpoints / folders[name] for name in omitted.networks}
-
-
-def store_network(checkpoint_folder: Path, folder: Path) -> tuple[dict, str]:
-    """Write a network's parts.
-
-    Returns:
-        What networks.js takes (see `store`), and a sentence on what was written.
-
-    Raises:
-        ExportError: in half precision it answers differently.
-    """
-    content, apart = exported(checkpoint_folder)
-    stored = store(content, checkpoint_folder.name, folder)
-    parts = len(stored["parts"])
-    return stored, (
-        f"{folder / NETWORKS}: {checkpoint_folder.name}, {len(content) / 1e6:.1f} MB in {parts} "
-        f"file{'s' * (parts > 1)}, logits of the examples within {apart:.3f} of PyTorch's"
-    )
 
 
 @torch.inference_mode()
@@ -226,10 +213,20 @@ def write_page(folder: Path, stage: "gr.HTML", game: "gr.HTML | None", data: dic
         },
     )  # fmt: skip
     write(folder / PAGE, page)
-    for name in (*SCRIPTS, "README.md"):
+    for name in SCRIPTS:
         write(folder / name, (HERE / name).read_text("utf-8"))
     write(folder / "site.css", stylesheet() + (HERE / "site.css").read_text("utf-8"))
     write(folder / "claims.css", (PAGE_FOLDER / "claims.css").read_text("utf-8"))
+
+
+def source_of(data: str | None) -> str:
+    """Where the examples and the pictures of the game come from, in a sentence."""
+    if data == NAME:
+        return (
+            "They are CIFAR-10's (A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009), whose "
+            "authors state no licence."
+        )
+    return f"They are pictures of {data or 'other data'}, which the networks were trained for."
 
 
 def game_section(game: "gr.HTML") -> str:

@@ -1,6 +1,6 @@
 // Keeps the page in the browser, so that it works without a connection after the first visit. The command that writes
-// the page puts two lists of its files above: FILES, asked for anew each time and taken from here where no answer comes,
-// and KEPT, which have their content's checksum in their names and are fetched once.
+// the page puts two lists of its files above: FILES, asked for anew each time and taken from here where no answer comes
+// or an error, and KEPT, which have their content's checksum in their names and are fetched once.
 
 const CACHE = `kept for ${registration.scope}`; // an origin can hold several pages
 const address = (path) => new URL(path, registration.scope).href;
@@ -32,10 +32,12 @@ async function fromHere(event, asked) {
 }
 
 async function fromThere(event, asked) {
+  const here = async () => (await caches.open(CACHE)).match(asked);
   try {
-    return await fetched(event, asked);
+    const response = await fetched(event, asked);
+    return response.status < 400 ? response : (await here()) ?? response; // the host may be on its way up
   } catch (error) {
-    const found = await (await caches.open(CACHE)).match(asked);
+    const found = await here();
     if (found) return found;
     throw error;
   }

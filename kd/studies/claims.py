@@ -6,10 +6,12 @@ What a study is to show was fixed with its declaration; whether it is shown, its
 import logging
 import statistics
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import NamedTuple
 
 from kd.recipe import Recipe
-from kd.significance import judged, paired_difference
+from kd.significance import Verdict, judged, paired_difference
+from kd.studies.declared import caution_of
 from kd.studies.findings import TOLD_SHARE, human_labels_judged
 from kd.studies.ledger import MeasuredStudy
 from kd.studies.omitted_class import runs_of
@@ -18,23 +20,36 @@ from kd.studies.words import interval, share
 
 _log = logging.getLogger(__name__)
 
-SHOWN, NOT_SHOWN, WORSE, ONE_SEED = "SHOWN", "NOT SHOWN", "WORSE", "ONE SEED"
 
-# The words of `judged`, of a difference that was to be more than nothing.
-_CHIPS = {"BETTER": SHOWN, "WORSE": WORSE, "UNPROVED": ONE_SEED}
+class Shown(StrEnum):
+    """Whether a difference that was to be more than nothing is; in the words that people read.
+
+    SHOWN where it is more than chance after Holm's correction within the study, WORSE where its opposite is, ONE SEED
+    where nothing is known of the spread, else NOT SHOWN.
+    """
+
+    SHOWN = "SHOWN"
+    WORSE = "WORSE"
+    ONE_SEED = "ONE SEED"
+    NOT_SHOWN = "NOT SHOWN"
+
+
+_SHOWN = {
+    Verdict.BETTER: Shown.SHOWN, Verdict.WORSE: Shown.WORSE, Verdict.UNPROVED: Shown.ONE_SEED,
+    Verdict.NO_DIFFERENCE: Shown.NOT_SHOWN, Verdict.NOT_SHOWN: Shown.NOT_SHOWN,
+}  # fmt: skip
 
 
 class Claim(NamedTuple):
     """A sentence, and whether the study's numbers show it.
 
     Attributes:
-        verdict: SHOWN where the difference is more than chance after Holm's correction within the study, WORSE where
-            its opposite is, ONE SEED where nothing is known of the spread, else NOT SHOWN.
+        verdict: whether.
         sentence: what was to be shown, and what was measured.
         study: the study that measured it.
     """
 
-    verdict: str
+    verdict: Shown
     sentence: str
     study: MeasuredStudy
 
@@ -132,7 +147,7 @@ def omitted_class_is_known(study: MeasuredStudy) -> Claim | None:
         found,
         f"A student knows a class that no image of its training showed: it recognises {ours:.1%} of the {name} images "
         f"in the test set, once its bias is corrected; its control, a student alone, {theirs:.1%}"
-        f"{_measured(found)}.",
+        f"{_measured(found)}. {caution_of(study.study)}".rstrip(),
         study,
     )
 
@@ -166,8 +181,8 @@ _CLAIMS: dict[str, Callable[[MeasuredStudy], Claim | None]] = {
 
 
 def _claim(found: Mapping, sentence: str, study: MeasuredStudy) -> Claim:
-    """The claim with the chip of a difference that `judged` has judged."""
-    return Claim(_CHIPS.get(found["verdict"], NOT_SHOWN), sentence, study)
+    """The claim with the verdict of a difference that `judged` has judged."""
+    return Claim(_SHOWN[found["verdict"]], sentence, study)
 
 
 def _accuracies(found: Mapping, study: MeasuredStudy) -> list[float]:

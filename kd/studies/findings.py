@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from kd.recipe import Recipe
 from kd.results import markdown_table
-from kd.significance import judged, paired_difference
+from kd.significance import Verdict, judged, paired_difference
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.omitted_class import OmittedClassRun, runs_of
 from kd.studies.words import interval, name_of, setting, share, way_of_teaching
@@ -204,7 +204,7 @@ def human_labels_sentences(study: MeasuredStudy) -> list[str]:
     ]
     *nearness_judged, inherited_judged = human_labels_judged(study)
     for found_nearer in nearness_judged:
-        told = {"BETTER": "is farther from people than", "WORSE": "is nearer to people than"}  # less is nearer
+        told = {Verdict.BETTER: "is farther from people than", Verdict.WORSE: "is nearer to people than"}  # less is so
         nearer = told.get(found_nearer["verdict"], "is not shown to differ from")
         sentences.append(
             f"The distilled student {nearer} the student alone in this: "

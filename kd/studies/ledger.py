@@ -17,7 +17,6 @@ from kd import checkpoint
 from kd.checkpoint import CheckpointError
 from kd.models import ROLES
 from kd.studies.declared import Arm
-from kd.studies.schema_1 import upgraded
 
 STUDIES_FOLDER = "studies"
 FIGURES_FOLDER = "figures"  # in it; what the documentation shows
@@ -91,7 +90,7 @@ def study_files(folder: Path) -> list[Path]:
 
 
 def read_study(path: Path) -> MeasuredStudy:
-    """A study's JSON, of this version or of the first, which had no number.
+    """A study's JSON.
 
     Raises:
         CheckpointError: it is missing, damaged or of another version.
@@ -132,8 +131,6 @@ def from_json(content: dict) -> MeasuredStudy:
     Raises:
         ValueError, LookupError or TypeError: it is damaged, or of another version.
     """
-    if "schema" not in content:
-        content = upgraded(content)
     if content["schema"] != SCHEMA:
         raise ValueError(f"it is of version {content['schema']}, this program reads version {SCHEMA}")
     kinds = {"study": str, "question": str, "data": dict, "machine": str, "versions": dict, "command": str}
@@ -169,12 +166,14 @@ def _arm(stored: dict, before: list[MeasuredArm], metric: str) -> MeasuredArm:
         raise ValueError(f"an arm has the unknown role {stored['role']!r}")
     for run in stored["runs"]:
         _check(run, {"seed": int, "epochs_done": int, "trained_on": int, "machine": str, metric: Real}, "a run")
-        if found := run.get("omitted_class"):
+        if "omitted_class" in run:
+            _check(run, {"omitted_class": dict}, "a run")
+            found = run["omitted_class"]
             _check(found, {"bias": Real, "before": dict, "after": dict}, "omitted_class")
             for accuracies in (found["before"], found["after"]):
                 _check(accuracies, {"omitted": Real, "others": Real}, "omitted_class")
     if stored["runs"]:
-        _check(stored["recipe"], {"name": str, "stem": str}, "a recipe")
+        _check(stored["recipe"], {"name": str, "stem": str, "temperature": Real}, "a recipe")
         _check(stored["mean"].get(metric, {}), {"mean": Real}, f"the mean {metric}")
     values = {entry.name: stored[entry.name] for entry in fields(MeasuredArm) if entry.name != "seeds"}
     referred = {key: None if stored[key] is None else _at(stored[key], before) for key in ("teacher", "baseline")}

@@ -14,13 +14,14 @@ from torch import Tensor
 from kd import checkpoint, evaluation, models
 from kd.corruptions import corrupted
 from kd.data_dir import open_data
+from kd.dataset import DataSet
 from kd.device import machine
-from kd.recipe import Recipe, RecipeError, as_config, from_config
+from kd.recipe import RecipeError, as_config, from_config
 from kd.significance import mcnemar, paired_difference
 from kd.studies import human_labels, omitted_class
 from kd.studies.declared import CORRUPTIONS, HUMAN_LABELS, Arm, Study
 from kd.studies.ledger import MeasuredArm, MeasuredStudy, position
-from kd.studies.runs import Run, StudyError, teacher_of
+from kd.studies.runs import Run, StudyError, image_size_of, teacher_of
 from kd.studies.words import name_of
 
 METRICS = ("accuracy", "nll", "ece", "agreement", "validation_accuracy", "validation_loss", "corrupted_accuracy")
@@ -59,13 +60,7 @@ def summarise(
     asked_runs = [run for run in runs if run.folder in asked]
     on_test = study.measured_on == "test"
     on_validation = study.analysis == HUMAN_LABELS or (on_test and any(run.arm.omitted_class for run in fresh))
-    sizes = {run.recipe.image_size for run in runs} or {Recipe.image_size}
-    if len(sizes) > 1:
-        raise StudyError(
-            f"the runs see images of {' and '.join(map(str, sorted(sizes)))} pixels, and are measured side by side on "
-            "images of one size: name another --teacher or --image-size"
-        )
-    data_set = open_data(data_dir, *sizes)
+    data_set = open_data(data_dir, image_size_of(runs))
     test = data_set.test() if on_test else None
     validation = data_set.split()[1] if on_validation else None
     test_logits = {run.folder: evaluation.logits_of(run.folder, test, device) for run in asked_runs} if test else {}
@@ -137,8 +132,23 @@ def check_nothing_is_lost(runs: list[Run], ledger: MeasuredStudy | None, path: P
         )
 
 
+def check_same_data(ledger: MeasuredStudy | None, data: DataSet, path: Path) -> None:
+    """Raise StudyError if the ledger holds what was measured on other data, whose name it would lose."""
+    measured_on = ledger.data.get("sha256") if ledger else None  # hand-made ledgers and old ones may have none
+    if measured_on is None:
+        return
+    images = data.test() if ledger.measured_on == "test" else data.split()[0]
+    if measured_on != images.description["sha256"]:
+        raise StudyError(
+            f"{path} holds what was measured on other data ({ledger.data['name']}): name them with --data-dir, choose "
+            "another --output-dir, or replace them with --afresh"
+        )
+
+
 def recorded(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> dict | None:
-    """What the ledger says of this very run: the same recipe, seed, data and teacher; None where it does not.
+    """What the ledger says of this very run: the same recipe, seed and teacher; None where it does not.
+
+    Its data are the same, as `check_same_data` makes sure.
 
     A study that compares the networks with people needs all their logits, and reads no ledger.
     """

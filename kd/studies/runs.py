@@ -24,6 +24,7 @@ class Run:
         recipe: with the arm's changes and the run's seed put in.
         folder: of its checkpoint; it follows from all that the run depends on.
         teacher: the folder of its teacher's checkpoint.
+        data: the sha256 of the training set's pixels; None where any will do.
     """
 
     arm: Arm
@@ -31,6 +32,7 @@ class Run:
     recipe: Recipe
     folder: Path
     teacher: Path | None = None
+    data: str | None = None
 
     @property
     def title(self) -> str:
@@ -87,9 +89,6 @@ def plan(
             recipe = RECIPES[preset][arm.role].changed(**given | arm.changes, seed=seed)
             folder_of_teacher = taught_by[0] if arm.teacher else None
             folder = runs_dir / folder_name(arm, preset, recipe, folder_of_teacher)
-            former = folder.with_name(folder.name.replace("omitted_class=", "without_class="))
-            if former.is_dir():  # a run from before the option had its name of today
-                folder = former
             runs.append(Run(arm, preset, recipe, folder, folder_of_teacher))
     return runs
 
@@ -122,9 +121,31 @@ def unique(runs: list[Run]) -> list[Run]:
     return list({run.folder: run for run in runs}.values())
 
 
+def image_size_of(runs: list[Run]) -> int:
+    """The side of the images that all runs see, pixels; raises StudyError where they differ."""
+    sizes = {run.recipe.image_size for run in runs} or {Recipe.image_size}
+    if len(sizes) > 1:
+        raise StudyError(
+            f"the runs see images of {' and '.join(map(str, sorted(sizes)))} pixels, and are measured side by side on "
+            "images of one size: name another --teacher or --image-size"
+        )
+    return sizes.pop()
+
+
 def is_finished(run: Run) -> bool:
-    """Whether the run's folder holds exactly this run, all epochs of it."""
+    """Whether the run's folder holds exactly this run, all epochs of it.
+
+    Raises:
+        StudyError: it holds a run of other data.
+    """
+    if (run.folder / checkpoint.CONFIG).exists() and not _same_data(checkpoint.load_config(run.folder), run):
+        raise StudyError(f"{run.folder} holds a run of other data: name another folder with --runs-dir")
     return holds(run.folder, run)
+
+
+def _same_data(config: dict, run: Run) -> bool:
+    """Whether a checkpoint was trained on the data of a run; those from before the digest was stored count."""
+    return run.data is None or config["data"].get("sha256", run.data) == run.data
 
 
 def holds(folder: Path, run: Run) -> bool:
@@ -136,5 +157,6 @@ def holds(folder: Path, run: Run) -> bool:
     return (
         from_config(config["recipe"]) == (run.recipe_name, run.recipe)
         and config["epochs_done"] == run.recipe.epochs
+        and _same_data(config, run)
         and (not run.teacher or taught_by["weights"] == checkpoint.load_config(run.teacher)["weights"])
     )

@@ -1,0 +1,72 @@
+"""What Gradio would keep of its visitors for good: answers that nobody fetches, and how far uploads have come.
+
+Gradio has no public way to see who waits (`/queue/status` tells a number alone), nor to forget. So this, and nothing
+else, reads and changes what Gradio 6.31 keeps in private; tests ask the real page and fail where it is kept elsewhere.
+"""
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+
+import gradio as gr
+from gradio.routes import file_upload_statuses
+
+from kd.demo.visitor import address_of
+
+UNREAD_SECONDS = 60  # that an answer waits to be fetched; a page that is open fetches it at once
+UPLOADS = 1000  # of which Gradio remembers how far they have come
+
+
+class Places:
+    """The places in the page's queue: of events that wait or are answered, and of answers until they are fetched."""
+
+    def __init__(self, page: gr.Blocks) -> None:
+        self._queue = page._queue
+        self._unread: dict[str, tuple[str, str, float]] = {}  # by event: address, session, and since when
+        self._send, self._queue.send_message = self._queue.send_message, self._note_and_send
+
+    async def taken(self) -> Counter:
+        """How many each address has; first of all, answers that nobody fetched in time go, with their session."""
+        for event, (_, session, since) in list(self._unread.items()):
+            messages = self._queue.pending_messages_per_session.get(session)
+            if messages is None or messages.empty():
+                self._unread.pop(event, None)
+            elif time.monotonic() - since > UNREAD_SECONDS:
+                self._unread.pop(event, None)
+                await self._forget(session)
+        addresses = [address_of_event(event) for event in self.events()]
+        return Counter(addresses + [address for address, _, _ in self._unread.values()])
+
+    def events(self) -> list:
+        """The events that wait or are answered, each with its `session_hash` and `request`."""
+        waiting = [event for queue in self._queue.event_queue_per_concurrency_id.values() for event in queue.queue]
+        return waiting + [event for job in self._queue.active_jobs if job for event in job]
+
+    def _note_and_send(self, event: object, message: object) -> None:
+        self._send(event, message)
+        if event.alive and message.msg == "process_completed":
+            self._unread[event._id] = address_of_event(event), event.session_hash, time.monotonic()
+
+    async def _forget(self, session: str) -> None:
+        await self._queue.clean_events(session_hash=session)
+        self._queue.pending_messages_per_session.pop(session, None)
+        self._queue.pending_event_ids_session.pop(session, None)
+
+
+def address_of_event(event: object) -> str:
+    """Whose an event is."""
+    return address_of(event.request.scope.get("client"))
+
+
+class Recent(defaultdict):
+    """A dict that forgets its oldest entry for each one beyond `UPLOADS`."""
+
+    def __setitem__(self, key: str, value: object) -> None:
+        super().__setitem__(key, value)
+        while len(self) > UPLOADS:
+            del self[next(iter(self))]
+
+
+def forget_old_uploads() -> None:
+    """Let Gradio remember of the last uploads alone how far they have come."""
+    file_upload_statuses._signals, file_upload_statuses._statuses = Recent(asyncio.Event), Recent()
