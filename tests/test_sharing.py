@@ -229,7 +229,7 @@ def test_the_saved_png_is_a_picture_in_the_pages_colours(visit, query, scheme, b
     name, content = save(page, "#save-png")
     assert name == f"soft-targets-{example_shown(page)}-T1.00.png"
     picture = Image.open(io.BytesIO(content)).convert("RGB")
-    assert picture.width == 1480
+    assert picture.width == 1520
     assert (sum(picture.getpixel((3, 3))) > 3 * 128) == bright
     teachers = (0x3B, 0x6F, 0xD4) if bright else (0x7D, 0x9F, 0xF0)
     colours = picture.getcolors(1 << 24)

@@ -314,7 +314,7 @@ def test_both_networks_of_the_game_answer_a_visitors_picture_in_the_browser(visi
 
 @pytest.mark.slow
 def test_where_the_control_does_not_ship_the_game_is_the_students_alone(browser, site, networks, tiny, tmp_path):
-    for name in (FOLDER, "studies"):
+    for name in (FOLDER, "studies", "teacher"):
         (tmp_path / name).symlink_to(networks / name)
     alone = read_omitted_class(tmp_path)
     assert game_checkpoints(alone, tmp_path) == {"student": tmp_path / FOLDER}
