@@ -85,6 +85,8 @@ def crowd_text(found: dict) -> str:
             f"{crowd['refusals']:,} refusals, {crowd['without_sentence']} had no sentence "
             f"({crowd['machine']}, `--part crowd`)."
         )
+        if not crowd["held"]:
+            said.append(f"That is more than it is to be: every photo answered, 95 of 100 within {P95 / 1000:.0f} s.")
     if growth := found.get("growth"):
         said.append(
             f"From {growth['first']:,} to {growth['last']:,} uploads the memory of a process went from "

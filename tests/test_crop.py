@@ -96,6 +96,8 @@ def test_the_square_follows_the_finger_on_a_phone(visit, trio, wide):
     photo, path = wide
     page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     upload(page, path)
+    page.locator("#seen").tap()  # which makes the photo larger
+    page.wait_for_selector("#photo.large")
     box = page.locator("#seen").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     touch = page.context.new_cdp_session(page)
