@@ -85,8 +85,9 @@ def warning_rates(out_of_class: dict) -> str:
     false, omitted = out_of_class["false_alarms"], out_of_class["omitted_class"]
     detected, damaged = out_of_class["detected"].values(), out_of_class["false_alarms_damaged"].values()
     said = (
-        f"It comes for nothing with {false:.0%} of test images, and with up to {max(damaged):.0%} of blurred, noisy or "
-        f"pale ones; it catches {100 * min(detected):.0f}–{max(detected):.0%} of noise, patterns and text."
+        f"It comes for nothing with {false:.0%} of test images, and with up to {max(damaged):.0%} of blurred, "
+        f"noisy, pale or compressed ones; it catches {100 * min(detected):.0f}–{max(detected):.0%} of noise, patterns "
+        "and text."
     )
     if omitted:
         said += f" A student that was never shown a {omitted['class']} catches {omitted['detected']:.0%} of them so."

@@ -304,7 +304,8 @@ def test_the_documentation_quotes_the_benchmark_of_a_crowd_and_says_where_it_did
     assert crowd["most_bytes"] < benchmark_crowd.MEMORY and crowd["without_sentence"] == 0
     assert growth["last"] == LAST and growth["last_bytes"] / growth["first_bytes"] - 1 < GROWTH
     held = crowd["answered"] == crowd["photos"] and crowd["p95_ms"] < P95
-    assert held == crowd["held"] != ("more than it is to be" in crowd_text(found))
+    assert crowd["held"] == held
+    assert ("more than it is to be" in crowd_text(found)) == (not held)
     document = (ROOT / "docs" / "hosting.md").read_text("utf-8")
     assert document.split("<!-- crowd -->\n")[1].split("<!-- end of crowd -->")[0] == crowd_text(found)
 

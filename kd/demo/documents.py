@@ -8,16 +8,16 @@ DOCS = Path(__file__).parents[2] / "docs"  # not there where `kd` alone is insta
 
 def document(name: str) -> str:
     """Markdown: a document's name, as a link where there is something to lead to."""
-    return f"[docs/{name}]({address})" if (address := address_of(name)) else f"docs/{name}"
+    return f"[docs/{name}]({address})" if (address := url_of(name)) else f"docs/{name}"
 
 
 def link(name: str) -> str:
     """The same as HTML."""
-    address = address_of(name)
+    address = url_of(name)
     return f'<a href="{address}" target="_blank">docs/{name}</a>' if address else f"docs/{name}"
 
 
-def address_of(name: str) -> str | None:
+def url_of(name: str) -> str | None:
     """Where a document can be read; None where it does not ship."""
     if not (DOCS / name).is_file():
         return None
