@@ -51,7 +51,7 @@ SIDE = 640  # pixels; an ordinary photo from the web
 
 HONEST = 90
 PHOTOS = 5  # of each honest visitor
-LOOK = 15  # seconds, at most, that somebody looks at an answer
+LOOK = 30  # seconds, at most, that somebody looks at an answer
 P95, MEMORY = 5000, 1_500_000_000  # milliseconds; bytes
 BEHIND_A_PROXY = {PROXIES: "127.0.0.1"}  # so that visitors of this machine can have addresses
 SENTENCE = re.compile(r"[A-Z].{10,300}\.", re.S)

@@ -15,7 +15,19 @@ from PIL import Image
 
 from kd.demo import crowd
 from kd.demo import page as page_module
-from kd.demo.crowd import MAX_IMAGES, PHOTOS, QUEUE, Allowance, Turns, open_many_files
+from kd.demo.crowd import (
+    HALF_LIFE,
+    LITTLE,
+    MAX_IMAGES,
+    MAX_REMEMBERED,
+    PEOPLE,
+    PHOTOS,
+    QUEUE,
+    Allowance,
+    Recently,
+    Turns,
+    open_many_files,
+)  # fmt: skip
 from kd.demo.uploads import read_upload
 from kd.inference import Trio
 from tests import benchmark_crowd
@@ -147,22 +159,24 @@ def test_who_has_much_to_do_takes_turns_with_the_others():
     assert order.count("many") == 6
 
 
-def served(turns, monkeypatch, *askers):
-    """In which order those who wait get their turns, one at a time; each an address and a session."""
-    order, threads, who = [], [], threading.local()
-    monkeypatch.setattr(crowd, "asking", lambda: who.is_asking)
+def served(monkeypatch, costs, *askers):
+    """In which order those who wait get their turns, one at a time; each an address and a session, with its costs."""
+    turns, order, threads, who = Turns(1), [], [], threading.local()
+    monkeypatch.setattr(crowd, "asking", lambda: getattr(who, "is_asking", ("", "")))
+    monkeypatch.setattr(crowd.time, "thread_time", lambda: getattr(who, "computed", 0.0))
 
     def work(asker):
-        who.is_asking = asker
+        who.is_asking, who.computed = asker, 0.0
         with turns:
             order.append(asker)
+            who.computed += costs.get(asker[0], 0.1)
 
     with turns:
         for asker in askers:
             threads.append(threading.Thread(target=work, args=(asker,)))
             threads[-1].start()
             deadline = time.monotonic() + 10
-            while waiting_in(turns) < len(threads) and time.monotonic() < deadline:
+            while len(turns._waiting) < len(threads) and time.monotonic() < deadline:
                 time.sleep(0.001)
     for thread in threads:
         thread.join()
@@ -170,22 +184,34 @@ def served(turns, monkeypatch, *askers):
     return order
 
 
-def waiting_in(turns):
-    return sum(len(threads) for sessions in turns._waiting.values() for threads in sessions.values())
+def test_who_has_computed_much_waits_for_all_who_have_computed_little(monkeypatch):
+    busy, cheap = [("busy", "a")] * 5, [("cheap", "a")] * 5
+    order = served(monkeypatch, {"busy": 2 * LITTLE}, *busy, *cheap, ("quiet", "a"), ("quiet", "b"))
+    assert order == [busy[0], *cheap, ("quiet", "a"), ("quiet", "b"), *busy[1:]]
 
 
-def test_however_much_an_address_asks_for_another_has_every_other_turn(monkeypatch):
-    flood = [("flood", f"session {number}") for number in range(20)]
-    order = served(Turns(1), monkeypatch, *flood, ("quiet", "a"), ("quiet", "a"))
-    assert [order.index(("quiet", "a")), len(order) - 1 - order[::-1].index(("quiet", "a"))] == [1, 3]
+def test_an_address_that_names_ever_new_sessions_counts_as_a_class_and_no_more(monkeypatch):
+    many = [("many", f"session {number}") for number in range(PEOPLE + 10)]
+    others = [("class", f"pupil {number}") for number in range(PEOPLE)]
+    order = served(monkeypatch, {"many": LITTLE}, *many, *others)
+    assert order == [*many[: PEOPLE + 1], *others, *many[PEOPLE + 1 :]]
 
 
-def test_of_one_address_every_session_has_its_turn_and_ever_new_ones_take_none_from_other_addresses(monkeypatch):
-    one = [("class", "one")] * 10
-    order = served(Turns(1), monkeypatch, *one, ("class", "two"), ("elsewhere", "x"), *[("class", "three")] * 2)
-    assert order.index(("class", "two")) == 2 and order.index(("elsewhere", "x")) == 1
-    assert order.index(("class", "three")) == 3
-    assert order.count(("class", "one")) == 10
+def test_of_those_who_have_computed_as_much_the_first_one_is_served_first(monkeypatch):
+    each = [(f"visitor {number}", "a") for number in range(20)]
+    order = served(monkeypatch, dict.fromkeys((address for address, _ in each), 3 * LITTLE), *each, *each)
+    assert order == [*each, *each]
+
+
+def test_what_was_computed_counts_half_after_its_half_life_and_is_forgotten_of_old_visitors():
+    recently = Recently()
+    recently.add("a", 8, now=100)
+    recently.add("a", 2, now=100 + HALF_LIFE)
+    assert recently.of("a", 100 + HALF_LIFE) == 6 and recently.of("a", 100 + 2 * HALF_LIFE) == 3
+    assert recently.of("b", 100) == 0
+    for number in range(3 * MAX_REMEMBERED):
+        recently.add(number, 2 * LITTLE, now=1000 + number)
+    assert len(recently._had) <= MAX_REMEMBERED + 1 and recently.of(number, 1000 + number) == 2 * LITTLE
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3])

@@ -22,18 +22,23 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from kd.demo import door as door_module
-from kd.demo import kept, uploads
+from kd.demo import kept, messages, uploads
 from kd.demo import page as page_module
 from kd.demo import visitor as visitor_module
 from kd.demo.crowd import QUEUE, STREAMS, may_have
 from kd.demo.door import FAILED, FULL, FULL_FOR_ONE, MAX_ADDRESS, NO_FILE, Door
-from kd.demo.messages import MAX_DEPTH, MAX_MESSAGE, MAX_VALUES, RefusalError, only_uploads
+from kd.demo.messages import MAX_COMMAS, MAX_DEPTH, MAX_MESSAGE, MAX_VALUES, TOO_MANY_VALUES, RefusalError, only_uploads
 from kd.demo.preview import PREVIEW
 from tests.serving import ROOT, api_client
 from tests.visitors import RefusalError as AnswerError
 from tests.visitors import Visitor, photo_bytes
 
 NO_UPLOAD = "This is not an uploaded file"
+
+
+@pytest.fixture(autouse=True)
+def refusals_come_at_once(monkeypatch):
+    monkeypatch.setattr(door_module, "REFUSAL_PAUSE", 0)
 
 
 # No address is fetched
@@ -242,6 +247,30 @@ def test_a_message_of_very_many_files_is_refused_soon(tmp_path, monkeypatch, pat
         only_uploads({"data": [files]})
     assert time.process_time() - started < 0.2  # seconds, in which nobody else is answered
     assert len(only_uploads({"data": [files[: MAX_VALUES // 2]]})["data"][0]) == MAX_VALUES // 2
+
+
+def test_a_long_message_of_small_parts_is_refused_before_it_is_taken_apart(monkeypatch):
+    async def receive():
+        return {"body": b'{"data": [' + b"1," * (MAX_COMMAS + 1) + b"1]}"}
+
+    monkeypatch.setattr(messages.json, "loads", lambda _: pytest.fail("taken apart"))
+    with pytest.raises(RefusalError, match=TOO_MANY_VALUES):
+        asyncio.run(messages.checked_message(receive, "queue/join", None))
+
+
+def test_who_asks_for_too_much_waits_for_the_answer(monkeypatch):
+    waited = []
+
+    async def sleep(seconds):
+        waited.append(seconds)
+
+    monkeypatch.setattr(door_module, "REFUSAL_PAUSE", 7)
+    monkeypatch.setattr(door_module.asyncio, "sleep", sleep)
+    assert join(Door(taking, waiting(*crowd(QUEUE // 2)))) == 429
+    assert waited[-1] == 7
+    waited.clear()
+    assert join(Door(taking, waiting())) == 200
+    assert not waited
 
 
 def test_who_has_his_share_of_the_queue_is_refused_before_his_message_is_read(monkeypatch):

@@ -2,9 +2,9 @@
 
 What runs the networks on photos (an upload, another crop, a list of a program) is let in at once, up to `QUEUE` events,
 each in a thread that costs little while it waits. They compute in turns of one photo or one batch, as many at once as
-there are cores. Visitors take their turns one after the other, however much each of them has to do, so that nobody's
-single photo waits until a hundred of another visitor are done. Those with a large photo, which takes as long to decode
-as fifty others, wait among themselves, so that they never hold up all the rest.
+there are cores. The next turn is for whoever has computed least of late, so that nobody's single photo waits until a
+hundred of another visitor are done. Those with a large photo, which takes as long to decode as fifty others, wait among
+themselves, so that they never hold up all the rest.
 Gradio could also gather waiting visitors into batches; then one bad file would fail the whole batch,
 and a batch's gain is small beside the time that Gradio itself needs for an upload.
 """
@@ -13,7 +13,6 @@ import ctypes
 import os
 import threading
 import time
-from collections import OrderedDict, deque
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +26,10 @@ except ImportError:  # Windows
 QUEUE = 200  # events that wait, are answered, or whose answer nobody has fetched; one more is told to come back later
 STREAMS = 800  # requests that Gradio answers at once; a page holds one or two of them open
 SESSIONS = 200  # whose state Gradio keeps, at 100 kB each, or a message's 1 MB; the page itself keeps nothing there
+PEOPLE = 40  # sessions of which an address may be: a class and its teacher
+HALF_LIFE = 60  # seconds after which what somebody has computed counts half
+MAX_REMEMBERED = 1000  # visitors; beyond that, those are forgotten of whom there is little to remember
+LITTLE = 1  # seconds of computing: of ten photos or so
 MAX_IMAGES = 100  # in the tab of many images, and in one list for the endpoint
 # What stands where an answer should, when none came: the queue was full, or the connection was lost.
 NO_ANSWER = '() => ({problem: "No answer came: too many visitors, or the connection was lost. Please try again."})'
@@ -73,40 +76,64 @@ class Turns:
     """Lets so many threads at once compute: `with turns: ...`.
 
     A thread that has more to do takes one turn after the other, and whoever waits comes in between. A turn that becomes
-    free goes to the next address in a round of all that wait, and there to the next session in a round of its own: who
-    names ever new sessions has no more turns than his address. Each session's threads are served as they came.
+    free goes to whoever has computed least of late (least attained service: M. Nuyens and A. Wierman, "The
+    Foreground-Background queue: A survey", 2008), so that neither many questions nor costly ones hold up those who ask
+    for little; these, with less than `LITTLE`, are served as they came. An address counts as `PEOPLE` sessions: who
+    names ever new ones gets what so many get.
     """
 
     def __init__(self, at_once: int) -> None:
         self._lock, self._free = threading.Lock(), at_once
-        self._waiting: OrderedDict[str, OrderedDict[str, deque]] = OrderedDict()  # by address, then by session
+        self._waiting: list[tuple[tuple[str, str], threading.Lock]] = []  # who, in the order in which they came
+        self._computed = Recently()  # seconds, by address and by address and session
+        self._mine = threading.local()
 
     def __enter__(self) -> None:
+        who, place = asking(), None
         with self._lock:
             if self._free:
                 self._free -= 1
-                return
-            mine, (address, session) = threading.Lock(), asking()
-            mine.acquire()
-            self._waiting.setdefault(address, OrderedDict()).setdefault(session, deque()).append(mine)
-        mine.acquire()  # until somebody hands his turn over
+            else:
+                place = threading.Lock()
+                place.acquire()
+                self._waiting.append((who, place))
+        if place:
+            place.acquire()  # until somebody hands his turn over
+        self._mine.who, self._mine.since = who, time.thread_time()
 
     def __exit__(self, *_) -> None:
+        (address, session), seconds = self._mine.who, time.thread_time() - self._mine.since
         with self._lock:
+            now = time.monotonic()  # for all of them, or who waits longest would seem to have had most
+            self._computed.add(address, seconds, now)
+            self._computed.add((address, session), seconds, now)
             if self._waiting:
-                self._next().release()
+                least = min(self._waiting, key=lambda each: self._share(*each[0], now))
+                self._waiting.remove(least)
+                least[1].release()
             else:
                 self._free += 1
 
-    def _next(self) -> threading.Lock:
-        address, sessions = self._waiting.popitem(last=False)
-        session, threads = sessions.popitem(last=False)
-        thread = threads.popleft()
-        if threads:
-            sessions[session] = threads
-        if sessions:
-            self._waiting[address] = sessions
-        return thread
+    def _share(self, address: str, session: str, now: float) -> float:
+        return max(self._computed.of((address, session), now), self._computed.of(address, now) / PEOPLE, LITTLE)
+
+
+class Recently:
+    """How much of something each key had of late: what it had `HALF_LIFE` ago counts half."""
+
+    def __init__(self) -> None:
+        self._had: dict[object, tuple[float, float]] = {}  # by key: how much, and when
+
+    def of(self, key: object, now: float) -> float:
+        """How much the key had, at a time of `time.monotonic`."""
+        amount, when = self._had.get(key, (0.0, now))
+        return amount * 0.5 ** ((now - when) / HALF_LIFE)
+
+    def add(self, key: object, amount: float, now: float) -> None:
+        """Count what the key has had now."""
+        self._had[key] = self.of(key, now) + amount, now
+        if len(self._had) > MAX_REMEMBERED:
+            self._had = {key: value for key, value in self._had.items() if self.of(key, now) > LITTLE}
 
 
 class Allowance:
@@ -127,7 +154,7 @@ class Allowance:
         if amount > left:
             return False
         self._left[key] = left - amount, time.monotonic()
-        if len(self._left) > 1000:  # what has filled up again need not be remembered
+        if len(self._left) > MAX_REMEMBERED:  # what has filled up again need not be remembered
             self._left = {key: value for key, value in self._left.items() if self.left(key) < self._at_once}
         return True
 

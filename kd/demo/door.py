@@ -48,6 +48,9 @@ MAX_ADDRESS = 2000  # characters of a request's path and query; the longest that
 UPLOAD_BURST, UPLOAD_RATE = 500_000_000, 10_000_000
 LEAST_UPLOAD = 1_000_000  # bytes that a file counts as at least, so that many small ones do not sweep others away
 MAX_DRAINED, DRAIN_SECONDS = 50_000_000, 30  # of a refused request: bytes that are read and forgotten, and how long
+DRAIN_PAUSE = 0.01  # seconds after each 64 kB of them: no faster than most connections, and others come in between
+TOO_MUCH_IS_ASKED = (413, 429, 503)  # statuses of refusals that come late, so that asking again at once gains nothing
+REFUSAL_PAUSE = 1  # seconds
 SWEEP_PAUSE = 2  # seconds, at least, from one look at all stored uploads to the next
 
 TOO_MUCH = (
@@ -165,6 +168,8 @@ class Door:
         if may_have(self.open[address], self.open.total(), STREAMS):  # else whoever is refused may not hear why
             with held(self.open, address), suppress(TimeoutError):
                 await asyncio.wait_for(receive.drain(), DRAIN_SECONDS)
+                if refusal.status in TOO_MUCH_IS_ASKED:
+                    await asyncio.sleep(REFUSAL_PAUSE)
         # Gradio's front end shows the detail of a message that failed, and all the text of an upload that did.
         upload = scope["path"].partition(API)[2].startswith("upload")
         text = PlainTextResponse(str(refusal), refusal.status)
@@ -276,6 +281,7 @@ class Body:
         left = MAX_DRAINED
         while not self.over and left > 0:
             left -= len((await self()).get("body", b""))
+            await asyncio.sleep(DRAIN_PAUSE)
 
 
 def replay(content: bytes, receive: Receive) -> Receive:

@@ -10,7 +10,9 @@ from kd.demo.uploads import NO_UPLOAD, is_upload, no_upload
 MAX_MESSAGE = 1_000_000  # bytes; a list of a hundred files is a tenth of that
 MAX_DEPTH = 20  # of what is nested in it
 MAX_VALUES = 2000  # in it, a file being one; the page sends a list of as many files as Gradio takes at once, 1,000
+MAX_COMMAS = 20_000  # in its text, ten for each value: a million bytes of JSON's smallest parts take .1 s to be read
 MAX_NAME = 1000  # characters of a file's name, with folders
+TOO_MANY_VALUES = "This message holds too much."
 MAX_SESSION = 100  # characters of the name that a browser gives itself; Gradio's front end takes eleven
 
 
@@ -27,6 +29,8 @@ async def checked_message(receive: Receive, route: str, page: gr.Blocks) -> byte
     content = await read_message(receive)
     if not content and not route.startswith(("queue/join", "run/", "call/")):
         return content
+    if content.count(b",") > MAX_COMMAS:
+        raise RefusalError(413, TOO_MANY_VALUES)
     try:
         message = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -88,7 +92,7 @@ def only_uploads(message: object) -> object:
         nonlocal left
         left -= 1
         if left < 0:
-            raise RefusalError(413, "This message holds too much.")
+            raise RefusalError(413, TOO_MANY_VALUES)
         if depth > MAX_DEPTH:
             raise RefusalError(400, "This message is nested too deeply.")
         if isinstance(value, list):

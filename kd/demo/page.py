@@ -1,5 +1,6 @@
 """The page: layout and events. The stage, its first tab, is in stage_view.py and stage/."""
 
+import sys
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
@@ -31,6 +32,7 @@ from kd.results import amount, read_results
 
 HERE = Path(__file__).parent
 
+SWITCH_SECONDS = 0.0005  # after which a thread that computes in Python lets another one in; by default ten times that
 TITLE = "<h1>Dark Knowledge</h1> <p>What a large network's doubts teach a small one</p>"
 STAGE_TAB = "One photo"
 # Tells the stage which photo is wanted from now on, before its answer comes; null: none (see stage/source.js).
@@ -49,6 +51,9 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     # One image is too little work to share out: on a busy machine the threads wait for each other
     # longer than they compute. Visitors share the cores instead, one each.
     torch.set_num_threads(1)
+    # A network gives up Python's lock at each of its hundred short operations, and waits for this interval whenever
+    # the server's own thread has taken it meanwhile.
+    sys.setswitchinterval(SWITCH_SECONDS)
     keep_no_free_memory()
     trio = Trio(checkpoints)
     omitted = read_omitted_class(Path(checkpoints))

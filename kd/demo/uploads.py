@@ -5,7 +5,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -60,9 +60,12 @@ def turn_for(upload: object) -> Iterator[str]:
     path = path_of(upload)
     if not is_upload(path):
         raise PhotoError(NO_UPLOAD)
-    with TURNS:  # to look at the header as well: of some formats it means to load all of the file
-        long = takes_long(path)
-    with LARGE if long else nullcontext(), TURNS:
+    with ExitStack() as turns:
+        turns.enter_context(TURNS)  # to look at the header as well: of some formats it means to load all of the file
+        if takes_long(path):
+            turns.close()
+            turns.enter_context(LARGE)
+            turns.enter_context(TURNS)
         yield path
 
 
