@@ -72,7 +72,7 @@ def logits_of(folder: str | Path, images: LabelledImages, device: torch.device |
 
 
 def check_data(folder: str | Path, config: dict, images: LabelledImages) -> None:
-    """Raise CheckpointError unless a network knows the classes of these images, and sees images of their size.
+    """Raise CheckpointError unless a network knows the classes of these images, and takes images of their size.
 
     Args:
         folder: of the checkpoint, to be named.

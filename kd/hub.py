@@ -134,7 +134,7 @@ def _fetch(
 
 def _way_out(error: Exception) -> str:
     """What a failed download was, and what to do about it."""
-    # Where no copy is kept either, the client says that, and what the Hub answered is the cause below it.
+    # Where no copy is kept either, the client says that, and what the Hub responded is the cause below it.
     cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
     for kind, way_out in _WAYS_OUT:
         if isinstance(cause, kind):

@@ -43,8 +43,8 @@ from kd.photo import read_photo, to_network_size
 from torchvision.transforms.functional import to_tensor
 
 network = Classifier.from_pretrained("OWNER/NAME")  # this repository, or a folder
-seen = to_network_size(read_photo("cat.png"), image_size=network.image_size)
-logits = network(to_tensor(seen)[None])[0]
+image = to_network_size(read_photo("cat.png"), image_size=network.image_size)
+logits = network(to_tensor(image)[None])[0]
 print(network.config["classes"][logits.argmax()])
 ```
 
@@ -52,7 +52,7 @@ config.json names the sha256 of every weight file, and reading verifies them. No
 
 ## Limits
 
-It answers with one of the {count} classes whatever the image shows, and it has seen nothing finer than {size} x {size}
+It predicts one of the {count} classes whatever the image shows, and it was shown nothing finer than {size} x {size}
 pixels.
 """
 

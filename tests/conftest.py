@@ -132,8 +132,8 @@ def checkpoints(tmp_path, monkeypatch, make_network):
 
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory, make_network, subset):
-    """Checkpoints of tiny networks with the shipped ones' descriptions, which answer as surely as those: the three
-    with recordings, and of the two that never saw a class the control too, whether that ships or not."""
+    """Checkpoints of tiny networks with the shipped ones' descriptions, which are as sure as those: the three
+    with recordings, and of the two with an omitted class the control too, whether that ships or not."""
     checkpoints = tmp_path_factory.mktemp("checkpoints")
     pictures = torch.stack([torch.from_numpy(np.array(Image.open(EXAMPLES / f"{name}.png"))) for name in CLASSES])
     recorded = torch.cat([pictures.permute(0, 3, 1, 2), subset[0].images[:100]]).float() / 255

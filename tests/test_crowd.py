@@ -60,7 +60,7 @@ def photo_of(number):
 
 @pytest.mark.parametrize("way", ["page", "endpoint"])
 def test_fifty_visitors_at_once_each_get_the_answer_to_their_own_photo(visitors, tiny_trio, way):
-    expected = tiny_trio.answer_all([photo_of(number) for number in range(VISITORS)])
+    expected = tiny_trio.timed_logits([photo_of(number) for number in range(VISITORS)])
     together = threading.Barrier(VISITORS)
 
     def visit(number):
@@ -107,7 +107,7 @@ def test_a_single_photo_does_not_wait_behind_a_hundred_of_another_visitor(visito
         served = time.monotonic()
         (value,), finished = list_done.result()
     assert served < finished
-    assert len(value["rows"]) == MAX_IMAGES and all("answers" in row for row in value["rows"])
+    assert len(value["rows"]) == MAX_IMAGES and all("predictions" in row for row in value["rows"])
 
 
 @pytest.mark.parametrize("way", ["tab", pytest.param("endpoint", marks=pytest.mark.slow)])

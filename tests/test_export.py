@@ -211,10 +211,10 @@ def test_a_network_that_cannot_be_traced_leaves_the_former_export(command, small
 
 
 def test_of_larger_images_fewer_are_computed_at_once():
-    seen = []
+    sizes = []
     images = torch.zeros(12, 3, 224, 224, dtype=torch.uint8)
-    export.logits_of(lambda batch: seen.append(len(batch)) or torch.zeros(len(batch), 10), images, "", hidden=True)
-    assert seen == [5, 5, 2]
+    export.logits_of(lambda batch: sizes.append(len(batch)) or torch.zeros(len(batch), 10), images, "", hidden=True)
+    assert sizes == [5, 5, 2]
 
 
 def test_pt2_replaces_the_export_that_was_there(command, exported_before, small_checkpoint):

@@ -1,4 +1,4 @@
-"""Which square of a photo the networks see, many images in one batch, and the warning outside the classes."""
+"""Which square of a photo the networks are shown, many images in one batch, and the warning outside the classes."""
 
 import json
 import shutil
@@ -36,14 +36,14 @@ def stripes(width, height, colours=(RED, GREEN, BLUE)):
     return photo
 
 
-def colour_of(seen):
-    return tuple(int(value) for value in np.asarray(seen)[8:24, 8:24].reshape(-1, 3).mean(axis=0).round())
+def colour_of(shrunk):
+    return tuple(int(value) for value in np.asarray(shrunk)[8:24, 8:24].reshape(-1, 3).mean(axis=0).round())
 
 
 # The crop
 
 
-def test_the_centre_square_is_seen_unless_another_is_asked_for():
+def test_the_centre_square_is_taken_unless_another_is_asked_for():
     photo = stripes(900, 300)
     assert to_network_size(photo).tobytes() == to_network_size(photo, CENTRE).tobytes()
     assert colour_of(to_network_size(photo)) == GREEN
@@ -69,16 +69,16 @@ def test_a_smaller_square_shows_less_of_the_photo():
 @pytest.mark.parametrize("size", [(900, 300), (300, 900), (1, 5000), (5000, 1), (1, 1), (33, 32)])
 @pytest.mark.parametrize("crop", [None, CENTRE, Crop(1, 1, 1), Crop(0.3, 0.7, 0.1), Crop(1, 1, 0.7)])
 def test_every_crop_of_every_photo_is_32_x_32_and_holds_nothing_but_the_photo(size, crop):
-    seen = to_network_size(Image.new("RGB", size, RED), crop)
-    assert (seen.mode, seen.size) == ("RGB", (IMAGE_SIZE, IMAGE_SIZE))
+    shrunk = to_network_size(Image.new("RGB", size, RED), crop)
+    assert (shrunk.mode, shrunk.size) == ("RGB", (IMAGE_SIZE, IMAGE_SIZE))
     margins = {(0, 0, 0)} if crop is None and size[0] != size[1] else set()
-    assert {colour for _, colour in seen.getcolors()} <= {RED} | margins
+    assert {colour for _, colour in shrunk.getcolors()} <= {RED} | margins
 
 
 def test_the_whole_photo_lies_in_the_middle_of_black_margins():
-    seen = np.asarray(to_network_size(Image.new("RGB", (640, 320), RED), None))
-    assert (seen[:8] == 0).all() and (seen[24:] == 0).all()
-    assert (seen[8:24] == RED).all()
+    shrunk = np.asarray(to_network_size(Image.new("RGB", (640, 320), RED), None))
+    assert (shrunk[:8] == 0).all() and (shrunk[24:] == 0).all()
+    assert (shrunk[8:24] == RED).all()
 
 
 def test_a_square_photo_shown_whole_is_the_photo():
@@ -97,44 +97,44 @@ def test_a_square_that_no_photo_has_is_refused_by_name(wrong):
 # Many images
 
 
-def test_many_images_get_the_answers_that_each_gets_alone_in_their_order(checkpoints, carried_images):
+def test_many_images_get_the_logits_that_each_gets_alone_in_their_order(checkpoints, carried_images):
     trio = Trio(checkpoints)
     images = carried_images[: BATCH + 3]
-    together = trio.answer_all(images)
+    together = trio.timed_logits(images)
     assert len(together) == len(images)
-    for image, answers in zip(images, together, strict=True):
-        assert list(answers) == list(ROLES)
-        for role, alone in trio.answer(image).items():
-            assert answers[role].logits == pytest.approx(alone.logits, abs=1e-5)
-            assert answers[role].milliseconds > 0
+    for image, by_role in zip(images, together, strict=True):
+        assert list(by_role) == list(ROLES)
+        for role, alone in trio.timed_logits([image])[0].items():
+            assert by_role[role].logits == pytest.approx(alone.logits, abs=1e-5)
+            assert by_role[role].milliseconds > 0
 
 
-def test_no_image_gets_no_answer(trio):
-    assert trio.answer_all([]) == []
+def test_no_image_gets_no_logits(trio):
+    assert trio.timed_logits([]) == []
 
 
 def test_no_more_than_a_batch_is_in_memory_at_once(checkpoints, carried_images):
     trio, sizes = Trio(checkpoints), []
     for network in trio.networks.values():
         network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    trio.answer_all(carried_images[: 2 * BATCH + 1])
+    trio.timed_logits(carried_images[: 2 * BATCH + 1])
     assert sizes == [BATCH, BATCH, 1] * len(ROLES)
 
 
 def test_classify_all_gives_what_classify_gives(trio, carried_images):
-    for image, answer in zip(carried_images[:3], trio.classify_all(carried_images[:3], 2.0), strict=True):
+    for image, classified in zip(carried_images[:3], trio.classify_all(carried_images[:3], 2.0), strict=True):
         alone = trio.classify(image, 2.0)
-        assert answer["classes"] == alone["classes"] and answer["temperature"] == 2.0
+        assert classified["classes"] == alone["classes"] and classified["temperature"] == 2.0
         for role in ROLES:
-            assert set(answer["models"][role]) == set(alone["models"][role])
-            assert answer["models"][role]["label"] == alone["models"][role]["label"]
-            assert answer["models"][role]["softened"] == pytest.approx(alone["models"][role]["softened"], abs=1e-4)
+            assert set(classified["models"][role]) == set(alone["models"][role])
+            assert classified["models"][role]["label"] == alone["models"][role]["label"]
+            assert classified["models"][role]["softened"] == pytest.approx(alone["models"][role]["softened"], abs=1e-4)
 
 
 def test_classify_looks_at_the_square_it_is_told_to(trio):
     photo, right = stripes(900, 300), Crop(across=1)
     logits = trio.classify(photo, 1.0, right)["models"]["teacher"]["logits"]
-    assert logits == trio.answer(to_network_size(photo, right))["teacher"].logits
+    assert logits == trio.timed_logits([to_network_size(photo, right)])[0]["teacher"].logits
     assert logits != pytest.approx(trio.classify(photo, 1.0)["models"]["teacher"]["logits"], abs=1e-2)
 
 
@@ -159,8 +159,8 @@ def test_the_page_warns_of_the_same_images_that_evaluate_counts(with_warning, ca
     normalisation = checkpoint.normalisation_of(trio.configs["teacher"])
     looked = responses(trio.networks["teacher"].network, pixels, normalisation)
     expected = trio.warner.warns(looked.logits, looked.contrasts).tolist()
-    answers = trio.answer_all(images)
-    warned = [trio.fits_no_class(each["teacher"].logits, image) for each, image in zip(answers, images, strict=True)]
+    timed = trio.timed_logits(images)
+    warned = [trio.fits_no_class(each["teacher"].logits, image) for each, image in zip(timed, images, strict=True)]
     assert warned == expected and set(warned) == {True, False}
 
 
@@ -172,7 +172,7 @@ def test_nobody_is_warned_where_nothing_was_measured_or_with_another_teacher(wit
     (folder / RESULTS).unlink()
     trio = Trio(folder)
     assert trio.warner is None
-    assert not trio.fits_no_class(trio.answer(carried_images[0])["teacher"].logits, carried_images[0])
+    assert not trio.fits_no_class(trio.timed_logits(carried_images[:1])[0]["teacher"].logits, carried_images[0])
 
 
 @pytest.mark.parametrize("older", [{"threshold": 4.0}, None], ids=str)

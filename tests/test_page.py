@@ -31,7 +31,7 @@ def test_an_uploaded_photo_gets_the_three_answers_that_the_endpoint_gives(visit,
         assert share(shown) == pytest.approx(expected[role]["confidence"], abs=1e-3)  # "> 99.9%"
         assert answer.locator(".verdict").count() == 0  # nobody knows what a visitor's photo shows
     assert re.search(r"\d+(\.\d)? M parameters, [\d.]+ MB, \d+ ms", page.locator("#costs").inner_text())
-    assert page.locator("#seen img").get_attribute("src").startswith("data:image/webp;base64,")
+    assert page.locator("#crop img").get_attribute("src").startswith("data:image/webp;base64,")
 
 
 def set_temperature(page, temperature):
@@ -128,15 +128,15 @@ def test_the_chart_changes_while_the_mouse_is_still_down(visit):
     middle = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, middle)
     page.mouse.down()
-    seen = []
+    shown = []
     for place in (0.2, 0.4, 0.6, 0.8):
         page.mouse.move(box["x"] + box["width"] * place, middle, steps=5)
         settle(page)
         bar = page.locator("#soft-targets-table tr.first .bar.teacher").bounding_box()
-        seen.append((table(page)["temperature"], bar["width"]))
+        shown.append((table(page)["temperature"], bar["width"]))
     page.mouse.up()
-    assert len(set(seen)) == 4
-    assert [t for t, _ in seen] == sorted(t for t, _ in seen)
+    assert len(set(shown)) == 4
+    assert [t for t, _ in shown] == sorted(t for t, _ in shown)
 
 
 def test_the_named_temperatures_lead_to_its_answer_and_to_what_it_teaches(visit, classify):
@@ -380,7 +380,7 @@ def test_on_a_phone_a_touch_makes_ones_own_photo_large_enough_to_crop_and_moves_
     page = visit(viewport={"width": 390, "height": 844}, has_touch=True)
     upload(page, EXAMPLES / "ship.png")
     chart, small = (page.locator(part).bounding_box() for part in ("#soft-targets", "#photo"))
-    page.locator("#seen").tap()
+    page.locator("#crop").tap()
     assert page.locator("#photo").bounding_box()["width"] > 2.5 * small["width"]
     assert page.locator("#soft-targets").bounding_box() == chart
     page.locator("#soft-targets").tap(position={"x": 300, "y": 200})

@@ -343,7 +343,7 @@ def test_what_the_ledger_holds_needs_no_checkpoint_any_more(measured, monkeypatc
     assert comparison["n"] == 3 and comparison["by_image"][:2] == before["comparisons"][0]["by_image"]
 
 
-def test_comparisons_by_image_are_those_of_the_answers(measured, data_dir):
+def test_comparisons_by_image_are_those_of_the_predictions(measured, data_dir):
     _, runs, path = measured
     test = read_test_set(data_dir)
     right = {}

@@ -162,16 +162,16 @@ def plain_loop(
             PillowImages(images, recipe), recipe.batch_size, shuffle=True, drop_last=True,
             num_workers=workers, pin_memory=device.type == "cuda",
         )  # fmt: skip
-        started, seen = time.perf_counter(), 0
+        started, images_done = time.perf_counter(), 0
         for batch, labels in loader:
             batch, labels = batch.to(device), labels.to(device)
             loss = plain_loss(network(batch), batch, labels, teacher, recipe)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            seen += len(batch)
+            images_done += len(batch)
             loss.item()  # which nearly every such loop prints
-        return seen / (time.perf_counter() - started)
+        return images_done / (time.perf_counter() - started)
 
     epoch(training[: WARM_UP_STEPS * recipe.batch_size])
     while True:

@@ -4,8 +4,8 @@
     python -m train.choose_examples --checkpoints runs/mine --data-dir pictures  for networks of other data
 
 Examples and game are test images: of each class the first in an order drawn with a fixed seed
-(`kd.dataset.example_positions`), so that no network is asked and none is flattered; the game shows a class that one
-student never saw, the next six of that class.
+(`kd.dataset.example_positions`), so that no network is asked and none is flattered; the game shows one student's
+omitted class, the next six of that class.
 
 The map of classes, which is CIFAR-10's, opens validation images, those of which recordings hold the networks' logits
 (`kd.recording`): they become one file, a row a class, of which a browser is sent nothing before it is wanted.
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def omitted_class_of(checkpoints: Path) -> str | None:
-    """The class that a student beside the three was never shown; None where there is no such student."""
+    """The omitted class of a student beside the three; None where there is no such student."""
     if not (checkpoints / omitted_class.FOLDER).is_dir():
         return None
     return checkpoint.load_config(checkpoints / omitted_class.FOLDER)["data"].get("omitted_class")

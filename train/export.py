@@ -212,7 +212,7 @@ def make(classifier: TrainedNetwork, forms: list[str], calibration: Tensor) -> d
 
 
 def loaded(form: str, content: bytes, threads: int = 0) -> Network:
-    """The network that a file holds, ready to answer; `threads` as in `kd.export.loaded`."""
+    """The network that a file holds, as a function; `threads` as in `kd.export.loaded`."""
     return torch.export.load(io.BytesIO(content)).module() if form == "pt2" else export.loaded(content, threads)
 
 

@@ -29,7 +29,7 @@ def measure_warning(
         network: the teacher, in evaluation mode.
         images, labels: the validation images, uint8, (N, 3, 32, 32), on the network's device, and their labels.
         on_test: what it made of the test images.
-        omitted_class: of a network that was trained without a class, as `measure_omitted_class` returns it; None where
+        omitted_class: of a network with an omitted class, as `measure_omitted_class` returns it; None where
             there is none.
 
     Returns:
@@ -63,7 +63,7 @@ def measure_warning(
 def measure_omitted_class(
     checkpoints: Path, validation: LabelledImages, test: LabelledImages, device: torch.device
 ) -> dict | None:
-    """How the same warning does by a network that was trained without a class, on test images of that class.
+    """How the same warning does by a network with an omitted class, on test images of that class.
 
     The network keeps no logit for the class; its thresholds are set by the validation images of the others. What its
     teacher's soft targets told it of the class stays in its features, so a class that nobody spoke of may be harder or

@@ -1,4 +1,4 @@
-"""A crowd at the page: how many are answered at once, in which order, and how many images one may bring.
+"""A crowd at the page: how many are served at once, in which order, and how many images one may bring.
 
 What runs the networks on photos (an upload, another crop, a list of a program) is let in at once, up to `QUEUE` events,
 each in a thread that costs little while it waits. They compute in turns of one photo or one batch, as many at once as
@@ -24,8 +24,8 @@ try:
 except ImportError:  # Windows
     resource = None
 
-QUEUE = 200  # events that wait, are answered, or whose answer nobody has fetched; one more is told to come back later
-STREAMS = 800  # requests that Gradio answers at once; a page holds one or two of them open
+QUEUE = 200  # events that wait, are served, or whose result nobody has fetched; one more is told to come back later
+STREAMS = 800  # requests that Gradio serves at once; a page holds one or two of them open
 SESSIONS = 200  # whose state Gradio keeps, at 100 kB each, or a message's 1 MB; the page itself keeps nothing there
 MAX_IMAGES = 100  # in the tab of many images, and in one list for the endpoint
 # What stands where an answer should, when none came: the queue was full, or the connection was lost.

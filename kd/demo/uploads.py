@@ -67,10 +67,10 @@ def turn_for(upload: object) -> Iterator[str]:
 
 
 def read_upload(upload: object, image_size: int) -> Image.Image:
-    """What the networks see of an uploaded photo, its middle square, read in a turn of its own (see `turn_for`).
+    """The middle square of an uploaded photo, at the networks' size, read in a turn of its own (see `turn_for`).
 
     Args:
-        image_size: the side of what they see, pixels.
+        image_size: the side of what they are shown, pixels.
 
     Returns:
         RGB, `image_size` pixels both ways.

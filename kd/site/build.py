@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SCRIPTS = (
-    "site.js", "tabs.js", "component.js", "answers.js", "photo.js", "shrink.js", "warning.js", "own.js", "networks.js",
+    "site.js", "tabs.js", "component.js", "asking.js", "photo.js", "shrink.js", "warning.js", "own.js", "networks.js",
 )  # fmt: skip
 PAGE, GAME, SERVICE_WORKER, RECORDINGS = "index.html", "game.html", "service-worker.js", "recordings.json"
 README = "README.md"
@@ -65,7 +65,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
 
     Raises:
         CheckpointError: a checkpoint or a result is missing or damaged, or the game's pictures are of another class.
-        ExportError: the folder holds other files; a package is missing; or an exported network answers differently.
+        ExportError: the folder holds other files; a package is missing; or an exported network computes other logits.
         RuntimeFetchError: the runtime cannot be had.
         OSError: the folder cannot be written to.
     """
@@ -156,7 +156,7 @@ def store(content: bytes, name: str, folder: Path) -> dict:
 
 
 def game_checkpoints(omitted: OmittedClass, checkpoints: Path) -> dict[str, Path]:
-    """Where the game's networks lie, by the names under which it has their answers."""
+    """Where the game's networks lie, by the names under which it has their logits."""
     folders = {"student": FOLDER, "control": CONTROL_FOLDER}
     return {name: checkpoints / folders[name] for name in omitted.networks}
 
@@ -168,7 +168,7 @@ def exported(checkpoint_folder: Path) -> tuple[bytes, float]:
     Raises:
         ExportError: they are too far.
     """
-    classifier = TrainedNetwork(*checkpoint.load(checkpoint_folder))  # the page's own are changed for answering
+    classifier = TrainedNetwork(*checkpoint.load(checkpoint_folder))  # the page's own have their norms fused
     content = export.with_float16_weights(export.to_onnx(classifier), classifier).SerializeToString()
     examples = read_examples(checkpoint_folder.parent, classifier.config["classes"])
     images = pixels_of([Image.open(path).convert("RGB") for _, path in examples])

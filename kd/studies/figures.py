@@ -146,7 +146,7 @@ def reliability_diagram(study: MeasuredStudy) -> go.Figure:
             mode="lines+markers",
             line={"color": colour, "width": 2},
             customdata=[n for _, _, n in points],
-            hovertemplate="%{x:.1%} sure, %{y:.1%} right, %{customdata:,} answers",
+            hovertemplate="%{x:.1%} sure, %{y:.1%} right, %{customdata:,} images",
         )
     return styled(
         figure,
@@ -158,7 +158,7 @@ def reliability_diagram(study: MeasuredStudy) -> go.Figure:
 
 
 def agreement_with_teacher(study: MeasuredStudy) -> go.Figure:
-    """The share of test images on which an arm gives its teacher's answer, with the standard deviation over seeds."""
+    """The share of test images on which an arm predicts its teacher's class, with the standard deviation over seeds."""
     arms = [arm for arm in study.carried_out if "agreement" in arm.mean]
     spreads = [arm.mean["agreement"] for arm in arms]
     figure = go.Figure(

@@ -164,7 +164,7 @@ def omitted_class_sentence(study: MeasuredStudy, omitted: str | None = None) -> 
         )
     rule = (
         "Bias correction: the omitted class's logit is raised until, on the validation images of the nine others, the "
-        "student answers with that class as often as its teacher does."
+        "student predicts that class as often as its teacher does."
     )
     if not told:
         return rule

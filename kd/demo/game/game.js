@@ -1,6 +1,6 @@
-// The game of the class that one student never saw. Gradio calls this, behind the stage's elements and mathematics, with
-// `element`, `props`, `trigger` and `watch`; a page without a server does the same. The six cards' answers come when the
-// game is first seen, unless they are there: `props.cards`. Its value is the answer to a visitor's own picture (omitted_class.py, kd/site/own.js), {"problem": a sentence}, or null.
+// The game of the omitted class. Gradio calls this, behind the stage's elements and mathematics, with
+// `element`, `props`, `trigger` and `watch`; a page without a server does the same. The six cards' logits come when the
+// game comes into sight, unless they are there: `props.cards`. Its value is what is shown of a visitor's own picture (omitted_class.py, kd/site/own.js), {"problem": a sentence}, or null.
 
 const { classes, omitted, measured } = props, OMITTED = classes.indexOf(omitted);
 const NETWORKS = ["student", "control"];
@@ -15,7 +15,7 @@ let turned = [], bet = null; // the places of the cards that are up, in the orde
 let clicked = null; // the card that the visitor chose
 
 // What a network says of a card: its class and how sure it is; with the correction where that is switched on.
-function answerOf(network, { logits: { [network]: plain } }) {
+function predictionOf(network, { logits: { [network]: plain } }) {
   const logits = [...plain];
   if ($("#corrected").checked) logits[OMITTED] += measured[network]?.bias ?? 0;
   const [first] = descending(logits);
@@ -23,11 +23,11 @@ function answerOf(network, { logits: { [network]: plain } }) {
 }
 
 const networksOf = (card) => NETWORKS.filter((network) => card.logits[network]);
-const named = (network) => turned.filter((place) => answerOf(network, cards[place]).right).length;
+const named = (network) => turned.filter((place) => predictionOf(network, cards[place]).right).length;
 
 // `judged`: whether the card is known to show the class; nobody knows it of a visitor's picture.
 function saidBy(network, card, judged) {
-  const { label, right, sure } = answerOf(network, card), sign = judged ? (right ? " ✓" : " ✗") : "";
+  const { label, right, sure } = predictionOf(network, card), sign = judged ? (right ? " ✓" : " ✗") : "";
   return make("div", { className: judged && !right ? "said wrong" : "said" },
     make("span", { className: `mark ${network}`, ariaHidden: "true" }), make("b", { textContent: label + sign }),
     make("small", { textContent: `${network}, ${percent(sure)}` }));
@@ -78,7 +78,7 @@ function turn() {
   turned.push(place);
   draw();
   const said = networksOf(card).map((network) => {
-    const { label, sure } = answerOf(network, card);
+    const { label, sure } = predictionOf(network, card);
     return `the ${network} says ${label}, ${percent(sure)}`;
   });
   $("#card-told").textContent = `Card ${place + 1} of ${cards.length}: ${said.join("; ")}. ${score()}`;
@@ -131,10 +131,10 @@ watch("value", drawOwn);
 if (props.cards) begin();
 else {
   watch("cards", () => props.cards && !cards.length && begin());
-  const seen = new IntersectionObserver((entries) => {
+  const inSight = new IntersectionObserver((entries) => {
     if (!entries.at(-1).isIntersecting) return;
-    seen.disconnect();
+    inSight.disconnect();
     trigger("cards");
   });
-  seen.observe(element);
+  inSight.observe(element);
 }

@@ -26,8 +26,8 @@ function meanProbabilities({ logits, scale, aClass }, T, classes, means) {
   return means;
 }
 
-// How often each class is answered for the images of each class.
-function answers({ logits, aClass }, classes) {
+// How often each class is predicted for the images of each class.
+function predictionCounts({ logits, aClass }, classes) {
   const counts = new Uint16Array(classes * classes);
   for (let image = 0, at = 0; at < logits.length; image++, at += classes) {
     const own = logits.subarray(at, at + classes);
