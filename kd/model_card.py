@@ -38,7 +38,7 @@ config.json lists every hyper-parameter. {measured}
 With the package `kd` of the project Dark Knowledge (`pip install .` in its folder):
 
 ```python
-from kd.hub import Classifier
+from kd.classifier import Classifier
 from kd.photo import read_photo, to_network_size
 from torchvision.transforms.functional import to_tensor
 

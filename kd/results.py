@@ -2,13 +2,13 @@
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
 
 from kd.checkpoint import CheckpointError, epochs_before, weight_bytes
 from kd.models import ROLE_NAMES, name_of
 from kd.recipe import RECIPES
+from kd.tables import markdown_table
 
 RESULTS = "results.json"
 
@@ -130,12 +130,6 @@ def results_table(results: dict) -> str:
 def results_section(results: dict) -> str:
     """The table, with a paragraph below it that says where it comes from."""
     return f"{results_table(results)}\n\n{provenance(results)}\n"
-
-
-def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:
-    """A Markdown table: the first columns, `names` of them, to the left, figures to the right."""
-    rule = ["---"] * names + ["---:"] * (len(headings) - names)
-    return "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
 
 
 def training_sentences(models: dict[str, dict]) -> str:

@@ -266,13 +266,13 @@ def test_large_photos_wait_among_themselves_and_hold_up_no_other(tmp_path, monke
 
 MEMORY = """
 import threading
-from kd.demo.crowd import keep_no_free_memory
+from kd.memory import return_freed_memory
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 
 if {keep}:
-    assert keep_no_free_memory()
+    assert return_freed_memory()
 before = resident()
 kept = []
 

@@ -13,7 +13,7 @@ from torch import nn
 import train.export
 from kd import checkpoint, evaluation, export, models
 from kd.cifar10 import CLASSES, NORMALISATIONS
-from kd.hub import Classifier
+from kd.classifier import Classifier
 from kd.recipe import RECIPES, as_config
 from tests.serving import ROOT
 from train.export import EXPORT, FILES, exports_table, read_record

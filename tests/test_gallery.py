@@ -2,7 +2,6 @@
 
 import csv
 import io
-import random
 
 import pytest
 from PIL import Image
@@ -11,9 +10,8 @@ from kd.cifar10 import CLASSES
 from kd.demo import endpoint, gallery
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, named, plain_cell
-from kd.demo.stage_view import warning
 from kd.models import ROLE_NAMES, ROLES
-from tests.browser import EXAMPLES, choose_example, example_shown, share, upload
+from tests.browser import EXAMPLES, choose_example, example_shown, share
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"
 FORMULA = "=HYPERLINK(1).png"
@@ -272,18 +270,3 @@ def test_the_gallery_fits_a_phone(gallery_of, folder):
     for selector in ("#gallery-csv", "#gallery-table td[data-model=distilled] .label"):
         for box in [item.bounding_box() for item in page.locator(selector).all()]:
             assert box["x"] >= 0 and box["x"] + box["width"] <= 390
-
-
-# The warning, in Chromium
-
-
-def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, tmp_path):
-    noise = Image.frombytes("RGB", (32, 32), random.Random(0).randbytes(32 * 32 * 3))
-    noise.save(tmp_path / "strange.png")
-    for photo, strange in ((noise, True), (Image.open(EXAMPLES / "ship.png").convert("RGB"), False)):
-        assert trio.fits_no_class(trio.timed_logits([photo])[0]["teacher"].logits, photo) == strange
-    page = visit()
-    upload(page, tmp_path / "strange.png")
-    assert page.locator("#out-of-class").inner_text().startswith(warning(trio.out_of_class)["sentence"])
-    upload(page, EXAMPLES / "ship.png")
-    page.locator("#out-of-class").wait_for(state="hidden")

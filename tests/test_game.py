@@ -10,9 +10,9 @@ import torch
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES
+from kd.classifier import Classifier
 from kd.demo.examples import game_pictures
 from kd.demo.omitted_class import TAB, cards_of, game_view, read_omitted_class
-from kd.hub import Classifier
 from kd.photo import read_photo, to_network_size
 from kd.studies.ledger import STUDIES_FOLDER, read_studies
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, runs_of, study_of

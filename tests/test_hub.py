@@ -14,8 +14,9 @@ from huggingface_hub import ModelCard, ModelHubMixin, constants
 from kd import checkpoint, inference
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import NORMALISATIONS
+from kd.classifier import Classifier
 from kd.dataset import normalise
-from kd.hub import Classifier, local_folder
+from kd.hub import local_folder
 from kd.models import ROLES
 from kd.recipe import RECIPES
 from kd.results import RESULTS, read_results, results_of

@@ -1,10 +1,12 @@
 """The real page in real Chromium: first view, upload, the slider under the mouse, bad files, phone, dark mode."""
 
 import json
+import random
 import re
 
 import pytest
 import torch
+from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES
@@ -335,6 +337,18 @@ def test_a_phone_shows_all_tabs_in_one_row_and_opens_each_by_a_touch(visit):
     for tab in tabs:
         tab.tap()
         assert tab.get_attribute("aria-selected") == "true"
+
+
+def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, tmp_path):
+    noise = Image.frombytes("RGB", (32, 32), random.Random(0).randbytes(32 * 32 * 3))
+    noise.save(tmp_path / "strange.png")
+    for photo, strange in ((noise, True), (Image.open(EXAMPLES / "ship.png").convert("RGB"), False)):
+        assert trio.fits_no_class(trio.timed_logits([photo])[0]["teacher"].logits, photo) == strange
+    page = visit()
+    upload(page, tmp_path / "strange.png")
+    assert page.locator("#out-of-class").inner_text().startswith(warning(trio.out_of_class)["sentence"])
+    upload(page, EXAMPLES / "ship.png")
+    page.locator("#out-of-class").wait_for(state="hidden")
 
 
 @pytest.fixture(scope="module")

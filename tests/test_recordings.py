@@ -9,10 +9,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from kd.cifar10 import CLASSES
+from kd.classifier import Classifier
 from kd.demo.examples import RECORDED
 from kd.demo.recordings import read_recorded
 from kd.demo.stage_view import stage_view
-from kd.hub import Classifier
 from kd.models import ROLES
 from kd.recording import RECORDING, moment, read_recording, write_recording
 from tests.browser import EXAMPLES, PATIENCE, share, softmax, table, upload

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from kd import checkpoint
-from kd.hub import Classifier
+from kd.classifier import Classifier
 from kd.inference import pixels_of
 from kd.models import ROLES
 from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo, to_network_size

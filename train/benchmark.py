@@ -30,7 +30,7 @@ from kd.dataset import DataError, LabelledImages
 from kd.device import DeviceError, chosen_precision, machine, matmul_seconds, process_device
 from kd.losses import distillation_loss
 from kd.recipe import RECIPES, Recipe
-from kd.results import markdown_table
+from kd.tables import markdown_table
 from kd.teacher import CachedLogits, FrozenTeacher
 from kd.training import Progress, make_optimizers, train_epoch
 from train.document import write_section

@@ -18,7 +18,8 @@ from kd import checkpoint, cifar10, evaluation, models
 from kd.checkpoint import CheckpointError
 from kd.data_dir import is_cifar10, open_data
 from kd.dataset import DataError, LabelledImages
-from kd.device import DeviceError, keep_freed_memory, machine, process_device
+from kd.device import DeviceError, machine, process_device
+from kd.memory import keep_freed_memory
 from kd.out_of_class import responses
 from kd.results import RESULTS, read_results, results_of, results_section
 from train.document import write_section

@@ -31,7 +31,8 @@ from kd.device import machine
 from kd.export import ExportError
 from kd.inference import TrainedNetwork
 from kd.models import ROLE_NAMES, name_of
-from kd.results import markdown_table
+from kd.tables import markdown_table
+from train import site
 from train.document import write_section
 from train.options import add_checkpoints, add_data_dir, add_document
 
@@ -68,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.site:
         if options.checkpoints or options.output:
             parser.error("--site takes all three networks of --checkpoints, and no CHECKPOINT or --output")
-        write_site(parser, options)
+        site.write(parser.prog, options.site, options.site_checkpoints)
         return
     if not (options.checkpoints and options.output):
         parser.error("name a CHECKPOINT and its --output, or --site")
@@ -120,21 +121,6 @@ def outputs_of(checkpoints: list[Path], output: Path) -> dict[Path, Path]:
     if len(set(outputs.values())) < len(checkpoints):
         raise ExportError("two of the networks would be written to one folder: export them one by one")
     return outputs
-
-
-def write_site(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Write the page without a server, and tell the steps."""
-    try:
-        export.require_packages("markdown_it")
-        from kd.site import build  # with Gradio, whose page it is taken from
-        from kd.site.runtime import RuntimeFetchError
-    except ExportError as error:
-        sys.exit(f"{parser.prog}: {error}")
-    try:
-        for step in build.write_site(options.site_checkpoints, options.site):
-            print(step, flush=True)
-    except (CheckpointError, ExportError, RuntimeFetchError, OSError) as error:
-        sys.exit(f"{parser.prog}: {error}")
 
 
 def export_all(

@@ -26,7 +26,8 @@ from tqdm import tqdm
 from kd.checkpoint import CheckpointError, read_history
 from kd.data_dir import open_data, recipe_defaults
 from kd.dataset import DataError
-from kd.device import DeviceError, keep_freed_memory, process_device
+from kd.device import DeviceError, process_device
+from kd.memory import keep_freed_memory
 from kd.models import SCRIPT_OF_ROLE, NetworkError, count_macs
 from kd.recipe import RECIPES, Recipe, RecipeError, option_name
 from kd.studies import omitted_class

@@ -14,12 +14,12 @@ from PIL import Image
 
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
-from kd.demo.crowd import NO_ANSWER, PHOTOS, TURNS
+from kd.classifier import Classifier
+from kd.demo.crowd import PHOTOS, TURNS
 from kd.demo.examples import folder_of, game_pictures
 from kd.demo.pictures import picture_url
 from kd.demo.stage_view import script, style
-from kd.demo.uploads import read_upload
-from kd.hub import Classifier
+from kd.demo.uploads import NOTHING_CAME, read_upload
 from kd.inference import pixels_of
 from kd.photo import PhotoError, read_photo, to_network_size
 from kd.studies.declared import caution_of
@@ -107,7 +107,7 @@ def build_game(omitted: OmittedClass, checkpoints: Path) -> None:
             preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
             **PHOTOS,
         )  # fmt: skip
-        shown.failure(None, None, view, js=NO_ANSWER, api_visibility="private")
+        shown.failure(None, None, view, js=NOTHING_CAME, api_visibility="private")
         image.clear(None, None, view, js="() => null", show_progress="hidden", api_visibility="private")
 
 

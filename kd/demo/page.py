@@ -12,7 +12,7 @@ from kd import checkpoint, cifar10
 from kd.colours import stylesheet
 from kd.dataset import MAX_EXAMPLES
 from kd.demo.crop import crop_value, question
-from kd.demo.crowd import NO_ANSWER, PHOTOS, QUEUE, SESSIONS, THREADS, cores, keep_no_free_memory
+from kd.demo.crowd import PHOTOS, QUEUE, SESSIONS, THREADS, cores
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import first_example, read_examples
@@ -22,9 +22,10 @@ from kd.demo.pictures import picture_url, preview_url
 from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
 from kd.demo.stage_view import later_script, stage_view, warning
-from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, keep_sweeping, sentences, turn_for
+from kd.demo.uploads import CACHE_SECONDS, NOTHING_CAME, SWEEP_SECONDS, keep_sweeping, sentences, turn_for
 from kd.demo.use_tab import build_use
 from kd.inference import Trio
+from kd.memory import return_freed_memory
 from kd.models import ROLE_NAMES, ROLES, name_of
 from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo
 from kd.results import amount, read_results
@@ -49,7 +50,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     # One image is too little work to share out: on a busy machine the threads wait for each other
     # longer than they compute. Visitors share the cores instead, one each.
     torch.set_num_threads(1)
-    keep_no_free_memory()
+    return_freed_memory()
     trio = Trio(checkpoints)
     omitted = read_omitted_class(Path(checkpoints))
     with gr.Blocks(
@@ -143,7 +144,7 @@ def connect(trio: Trio, image: gr.Image, stage: gr.HTML, gallery: gr.HTML) -> No
     opened = gallery.open(opener(trio), None, stage, trigger_mode="always_last", **settings, **PHOTOS)
     gallery.open(None, None, image, js="() => null", **settings)
     for event in (uploaded, cropped, opened):
-        event.failure(None, None, stage, js=NO_ANSWER, api_visibility="private")
+        event.failure(None, None, stage, js=NOTHING_CAME, api_visibility="private")
     image.clear(None, None, stage, js="() => null", **settings)
     stage.example(None, None, image, js="() => null", **settings)
 

@@ -18,8 +18,9 @@ import gradio as gr
 from gradio.components.plot import PlotData
 from plotly.graph_objects import Figure
 
-from kd import checkpoint, cifar10, figures
+from kd import checkpoint, cifar10
 from kd.demo.crowd import TURNS
+from kd.demo.curves import CURVE_KEYS, training_curves
 from kd.demo.documents import document
 from kd.models import ROLE_NAMES, ROLES
 from kd.results import RESULTS, load_results, provenance, results_table
@@ -82,7 +83,7 @@ class Results:
             self.show_details(study, study.question)
         with folded("Accuracy while training"):
             histories = {role: self.history_of(role) for role in ROLES}
-            curves = self.attempt("the training curves", lambda: plotted(figures.training_curves(histories)))
+            curves = self.attempt("the training curves", lambda: plotted(training_curves(histories)))
             gr.Plot(curves, show_label=False, elem_id="training-curves")
 
     def show_claim(self, claim: Claim) -> None:
@@ -123,7 +124,7 @@ class Results:
         """The epochs of a run that tell their accuracies; where others do not, the page says so."""
         file = f"{role}/{checkpoint.HISTORY}"
         history = self.attempt(file, lambda: checkpoint.read_history(self.checkpoints / role))
-        told = [epoch for epoch in history or [] if all(isinstance(epoch.get(key), Real) for key in figures.CURVE_KEYS)]
+        told = [epoch for epoch in history or [] if all(isinstance(epoch.get(key), Real) for key in CURVE_KEYS)]
         if history is None:
             gr.Markdown(sentence(file))
         elif len(told) < len(history):

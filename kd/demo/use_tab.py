@@ -15,7 +15,7 @@ from kd.results import amount, read_results
 LISTED = 20  # classes that are named
 ADDRESS = "http://127.0.0.1:7860/"  # in the code, until the browser puts the page's own in its place
 
-PYTHON = """from kd.hub import Classifier
+PYTHON = """from kd.classifier import Classifier
 
 student = Classifier.from_pretrained("checkpoints/distilled")
 print(student.classify("kd/demo/examples/frog.png"))"""

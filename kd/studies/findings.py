@@ -5,11 +5,11 @@ import statistics
 from collections.abc import Mapping
 
 from kd.recipe import Recipe
-from kd.results import markdown_table
 from kd.significance import Verdict, judged, paired_difference
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.omitted_class import OmittedClassRun, runs_of
 from kd.studies.words import interval, name_of, setting, share, way_of_teaching
+from kd.tables import markdown_table
 
 TOLD_SHARE = 0.04  # of the labels: fixed beforehand, like the T that is told
 

@@ -3,12 +3,12 @@
 from dataclasses import asdict
 
 from kd.recipe import RECIPES
-from kd.results import markdown_table
 from kd.significance import MARGIN, judged
 from kd.studies.findings import findings
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.omitted_class import runs_of
 from kd.studies.words import name_of
+from kd.tables import markdown_table
 
 _COLUMNS = {
     "accuracy": ("test accuracy", "{:.2%}", 100),
