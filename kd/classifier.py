@@ -12,7 +12,7 @@ from kd.fetch import fetch
 from kd.inference import TrainedNetwork
 from kd.model_card import CARD, model_card
 from kd.models import ROLES
-from kd.results import RESULTS, read_results, results_of
+from kd.results import RESULTS, network_results, read_results
 
 
 class Classifier(TrainedNetwork, ModelHubMixin):
@@ -91,7 +91,7 @@ def _measured(folder: Path, config: dict) -> dict | None:
     for candidate in (folder, folder.parent)[: 2 if folder.name in ROLES else 1]:
         results = read_results(candidate)
         if results:
-            return results_of(results, config)
+            return network_results(results, config)
     return None
 
 

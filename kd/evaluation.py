@@ -59,7 +59,7 @@ def predict(
     return torch.cat(logits)
 
 
-def logits_of(folder: str | Path, images: LabelledImages, device: torch.device | str = "cpu") -> Tensor:
+def checkpoint_logits(folder: str | Path, images: LabelledImages, device: torch.device | str = "cpu") -> Tensor:
     """A checkpoint's logits of images, as `predict` returns them.
 
     Raises:

@@ -221,7 +221,7 @@ def quantised(model: "ModelProto", images: Tensor, hidden: bool | None = None) -
     return smaller
 
 
-def loaded(model: "ModelProto | bytes", threads: int = 0) -> Callable[[Tensor], Tensor]:
+def onnx_network(model: "ModelProto | bytes", threads: int = 0) -> Callable[[Tensor], Tensor]:
     """A function from images, float (N, 3, 32, 32) in [0, 1], to logits, computed by ONNX Runtime on the CPU.
 
     Args:
@@ -238,7 +238,9 @@ def loaded(model: "ModelProto | bytes", threads: int = 0) -> Callable[[Tensor], 
 
 
 @torch.inference_mode()
-def logits_of(network: Callable[[Tensor], Tensor], images: Tensor, title: str, hidden: bool | None = None) -> Tensor:
+def network_logits(
+    network: Callable[[Tensor], Tensor], images: Tensor, title: str, hidden: bool | None = None
+) -> Tensor:
     """The logits of many images, float32 (N, 10).
 
     Args:

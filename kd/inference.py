@@ -17,7 +17,7 @@ from kd.losses import check_temperature
 from kd.models import ARCHITECTURES, ROLES, count_parameters, first_layer, fuse_norms
 from kd.out_of_class import Warner, contrasts
 from kd.photo import CENTRE, Crop, read_photo, to_network_size
-from kd.results import RESULTS, read_results, results_of, warning_rates
+from kd.results import RESULTS, network_results, read_results, warning_rates
 
 _log = logging.getLogger(__name__)
 BATCH = 16  # images that go through a network at once: more are hardly faster, and memory stays bounded
@@ -220,7 +220,7 @@ def _of_role(folder: Path, role: str) -> TrainedNetwork:
 def _out_of_class(folder: Path, teacher: dict) -> dict:
     """What the results in `folder` say of the warning by the teacher of this config.json; older ones say nothing."""
     results = read_results(folder)
-    measured = results_of(results, teacher) if results else None
+    measured = network_results(results, teacher) if results else None
     found = (measured or {}).get("out_of_class")
     return found if isinstance(found, dict) and "means" in found else {}
 

@@ -4,7 +4,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from kd import cifar10
 from kd.checkpoint import epochs_before, image_size_of
-from kd.models import ROLE_NAMES, name_of
+from kd.models import ROLE_NAMES, architecture_name
 
 CARD = "README.md"
 DATASET = "uoft-cs/cifar10"  # CIFAR-10's own name on the Hub
@@ -65,7 +65,7 @@ def model_card(config: dict, results: dict | None) -> ModelCard:
 
     Args:
         config: the checkpoint's config.json.
-        results: results.json of this network alone (see `kd.results.results_of`), or None.
+        results: results.json of this network alone (see `kd.results.network_results`), or None.
     """
     data, size = config["data"], image_size_of(config)
     count = "ten" if len(config["classes"]) == 10 else str(len(config["classes"]))
@@ -77,7 +77,7 @@ def model_card(config: dict, results: dict | None) -> ModelCard:
         size=size,
         count=count,
         known="CIFAR-10's ten classes" if ours else f"the {count} classes of {data['name']}",
-        architecture=name_of(config["architecture"]),
+        architecture=architecture_name(config["architecture"]),
         classes=", ".join(config["classes"]),
         role=_ROLES[config["role"]].format(**config["recipe"]),
         data=data["name"] + (f" ({data['copy']})" if "copy" in data else ""),
@@ -117,4 +117,4 @@ def _eval_results(measured: dict, data: dict) -> list[EvalResult]:
 
 
 def _name(config: dict) -> str:
-    return f"{ROLE_NAMES[config['role']]} ({name_of(config['architecture'])})"
+    return f"{ROLE_NAMES[config['role']]} ({architecture_name(config['architecture'])})"

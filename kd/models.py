@@ -117,7 +117,7 @@ def _of_function(architecture: str, classes: int) -> nn.Module:
     return network
 
 
-def name_of(architecture: str) -> str:
+def architecture_name(architecture: str) -> str:
     """The name under which people know a network."""
     return ARCHITECTURES.get(architecture, architecture)
 

@@ -6,7 +6,7 @@ from numbers import Real
 from pathlib import Path
 
 from kd.checkpoint import CheckpointError, epochs_before, weight_bytes
-from kd.models import ROLE_NAMES, name_of
+from kd.models import ROLE_NAMES, architecture_name
 from kd.recipe import RECIPES
 from kd.tables import markdown_table
 
@@ -66,7 +66,7 @@ def _wrong_fields(results: dict) -> list[str]:
     return wrong
 
 
-def results_of(results: dict, config: dict) -> dict | None:
+def network_results(results: dict, config: dict) -> dict | None:
     """The results of one network alone; None where they were measured with another one.
 
     Args:
@@ -107,7 +107,7 @@ def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
     ]  # fmt: skip
     rows = [
         [
-            f"{ROLE_NAMES[role]} ({name_of(model['architecture'])})",
+            f"{ROLE_NAMES[role]} ({architecture_name(model['architecture'])})",
             f"{model['accuracy']:.2%}",
             f"{model['nll']:.3f}",
             f"{model['ece']:.2%}",
@@ -129,7 +129,7 @@ def results_table(results: dict) -> str:
 
 def results_section(results: dict) -> str:
     """The table, with a paragraph below it that says where it comes from."""
-    return f"{results_table(results)}\n\n{provenance(results)}\n"
+    return f"{results_table(results)}\n\n{results_provenance(results)}\n"
 
 
 def training_sentences(models: dict[str, dict]) -> str:
@@ -155,7 +155,7 @@ def training_sentences(models: dict[str, dict]) -> str:
     return " ".join(f"{' and '.join(names).capitalize()}: {text}." for text, names in roles.items())
 
 
-def provenance(results: dict) -> str:
+def results_provenance(results: dict) -> str:
     """How the networks were trained, on which data and where they were measured, in one paragraph."""
     data = results["data"]
     copy = f" ({data['copy']})" if "copy" in data else ""

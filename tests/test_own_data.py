@@ -92,9 +92,9 @@ def test_two_teachers_teach_together_and_a_file_of_their_logits_teaches_the_same
     assert len(checkpoint.load_config(tmp_path / "together")["teacher"]["several"]) == 2
 
     training, _ = open_data(pictures, 24).split()
-    from kd.evaluation import logits_of
+    from kd.evaluation import checkpoint_logits
 
-    np.save(tmp_path / "logits.npy", logits_of(networks / "teacher", training).numpy())
+    np.save(tmp_path / "logits.npy", checkpoint_logits(networks / "teacher", training).numpy())
     from_file = weights("from-file", "--teacher", str(tmp_path / "logits.npy"))
     torch.testing.assert_close(from_file, alone, atol=1e-2, rtol=1e-2)  # kept logits are float16
 

@@ -13,7 +13,7 @@ from kd.cifar10 import CLASSES
 from kd.demo.examples import first_example
 from kd.demo.stage_view import warning
 from kd.models import ROLES
-from kd.out_of_class import packed
+from kd.out_of_class import floats_as_text
 from kd.results import read_results, results_rows
 from tests.browser import EXAMPLES, PATIENCE, choose_example, drag, example_shown, settle, share, softmax, table, upload
 from tests.serving import ROOT, serve
@@ -358,7 +358,7 @@ def warning_server(tmp_path_factory):
     for path in (ROOT / "checkpoints").iterdir():
         (folder / path.name).symlink_to(path)
     results = read_results(ROOT / "checkpoints")
-    results["out_of_class"] |= {"means": packed(torch.eye(10)), "cosine_below": 1.1}
+    results["out_of_class"] |= {"means": floats_as_text(torch.eye(10)), "cosine_below": 1.1}
     (folder / "results.json").unlink()
     checkpoint.write_json(folder / "results.json", results)
     with serve(folder) as (address, _):

@@ -26,7 +26,7 @@ from kd.demo.uploads import CACHE_SECONDS, NOTHING_CAME, SWEEP_SECONDS, keep_swe
 from kd.demo.use_tab import build_use
 from kd.inference import Trio
 from kd.memory import return_freed_memory
-from kd.models import ROLE_NAMES, ROLES, name_of
+from kd.models import ROLE_NAMES, ROLES, architecture_name
 from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo
 from kd.results import amount, read_results
 
@@ -188,7 +188,7 @@ def show(
         del model["probabilities"], model["softened"]  # the stage computes them
         model |= {
             "name": ROLE_NAMES[role],
-            "architecture": name_of(config["architecture"]),
+            "architecture": architecture_name(config["architecture"]),
             "parameters": amount(trio.parameters[role]),
             "size": f"{amount(checkpoint.weight_bytes(config))}B",
         }

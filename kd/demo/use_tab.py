@@ -9,7 +9,7 @@ from kd import cifar10
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.documents import link
 from kd.inference import Trio
-from kd.models import name_of
+from kd.models import architecture_name
 from kd.results import amount, read_results
 
 LISTED = 20  # classes that are named
@@ -73,7 +73,7 @@ def facts(trio: Trio, checkpoints: Path) -> str:
             f"for one on one core ({results.get('machine', 'of an unknown machine')})."
         )
     return (
-        f"The distilled student is a {name_of(config['architecture'])}: {weighs}.{measured} It sees "
+        f"The distilled student is a {architecture_name(config['architecture'])}: {weighs}.{measured} It sees "
         f"{trio.image_size} × {trio.image_size} pixels and answers with one of {count} classes whatever they show "
         f"({known}); of photographs from elsewhere it has fewer right than of "
         f"{end} under the MIT licence."

@@ -32,7 +32,7 @@ from kd.demo.stage_view import later_script, warning
 from kd.export import ExportError
 from kd.inference import TrainedNetwork, Trio, pixels_of
 from kd.models import ROLES, first_layer
-from kd.out_of_class import FLOOR, packed
+from kd.out_of_class import FLOOR, floats_as_text
 from kd.results import read_results, results_table, training_sentences
 from kd.site.runtime import FILES, fetch_runtime
 from kd.studies.claims import told
@@ -109,7 +109,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
     if omitted:
         stored = {name: store(models[each], each.name, folder) for name, each in in_game.items()}
         data["game"] = {"props": write_component(folder, "game", game), "networks": stored}
-    write_page(folder, stage, game, data, results_of(trio.folder, folder), training_sentences(trio.configs))
+    write_page(folder, stage, game, data, results_html(trio.folder, folder), training_sentences(trio.configs))
     write(folder / README, filled(README, {"source": source_of(trio.configs["teacher"]["data"].get("name"))}))
     names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
     names = [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]  # of git
@@ -172,7 +172,7 @@ def exported(checkpoint_folder: Path) -> tuple[bytes, float]:
     content = export.with_float16_weights(export.to_onnx(classifier), classifier).SerializeToString()
     examples = read_examples(checkpoint_folder.parent, classifier.config["classes"])
     images = pixels_of([Image.open(path).convert("RGB") for _, path in examples])
-    apart = (export.loaded(content)(images) - classifier(images)).abs().max().item()
+    apart = (export.onnx_network(content)(images) - classifier(images)).abs().max().item()
     if not apart <= MAX_APART:  # true for NaN as well
         raise ExportError(f"{checkpoint_folder} cannot be exported in half precision: logits change by {apart:.2g}")
     return content, apart
@@ -186,7 +186,8 @@ def browser_warner(trio: Trio) -> dict:
     return trio.warner.to_json() | {
         "floor": FLOOR, "mean": normalisation.mean, "std": normalisation.std, "side": convolution.kernel_size[0],
         "stride": convolution.stride[0], "padding": convolution.padding[0],
-        "filters": packed(convolution.weight.detach().contiguous()), "biases": packed(convolution.bias.detach()),
+        "filters": floats_as_text(convolution.weight.detach().contiguous()),
+        "biases": floats_as_text(convolution.bias.detach()),
     }  # fmt: skip
 
 
@@ -244,7 +245,7 @@ def filled(template: str, texts: dict[str, str]) -> str:
     return html
 
 
-def results_of(checkpoints: Path, folder: Path) -> str:
+def results_html(checkpoints: Path, folder: Path) -> str:
     """The results and what the studies claim as HTML, as in the results tab; their figures go to the folder."""
 
     def image_of(study: MeasuredStudy, drawing: Drawing) -> str:
