@@ -4,6 +4,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from kd import cifar10
 from kd.checkpoint import epochs_before, image_size_of
+from kd.dataset import data_name
 from kd.models import ROLE_NAMES, architecture_name
 
 CARD = "README.md"
@@ -80,7 +81,7 @@ def model_card(config: dict, results: dict | None) -> ModelCard:
         architecture=architecture_name(config["architecture"]),
         classes=", ".join(config["classes"]),
         role=_ROLES[config["role"]].format(**config["recipe"]),
-        data=data["name"] + (f" ({data['copy']})" if "copy" in data else ""),
+        data=data_name(data),
         measured=_MEASURED.format(images=results["data"]["images"]) if results else _NOT_MEASURED,
     )
     return ModelCard(f"---\n{card_data(config, results)}\n---\n\n{text}")

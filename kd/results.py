@@ -6,6 +6,7 @@ from numbers import Real
 from pathlib import Path
 
 from kd.checkpoint import CheckpointError, epochs_before, weight_bytes
+from kd.dataset import data_name
 from kd.models import ROLE_NAMES, architecture_name
 from kd.recipe import RECIPES
 from kd.tables import markdown_table
@@ -158,9 +159,8 @@ def training_sentences(models: dict[str, dict]) -> str:
 def results_provenance(results: dict) -> str:
     """How the networks were trained, on which data and where they were measured, in one paragraph."""
     data = results["data"]
-    copy = f" ({data['copy']})" if "copy" in data else ""
     return (
         f"{training_sentences(results['models'])} "
-        f"Measured once, after the last epoch, on the {data['images']:,} test images of {data['name']}{copy}; "
+        f"Measured once, after the last epoch, on the {data['images']:,} test images of {data_name(data)}; "
         f"latency on one core ({results['machine']}), one image, median of {results['latency_runs']} runs."
     )

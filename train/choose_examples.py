@@ -33,7 +33,7 @@ from kd.dataset import (
 )
 from kd.evaluation import check_data
 from kd.recording import PICTURES, recorded_images
-from kd.studies import omitted_class
+from kd.studies.omitted_class import omitted_class_of
 from train.options import add_data_dir, add_output_dir
 
 FIRST = f"the first test image in an order drawn with seed {EXAMPLES_SEED}; no network was asked"
@@ -86,13 +86,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"{parser.prog}: {error}")
     for position in positions:
         print(f"{test.classes[test.labels[position]]:10}  test image {position:4}")
-
-
-def omitted_class_of(checkpoints: Path) -> str | None:
-    """The omitted class of a student beside the three; None where there is no such student."""
-    if not (checkpoints / omitted_class.FOLDER).is_dir():
-        return None
-    return checkpoint.load_config(checkpoints / omitted_class.FOLDER)["data"].get("omitted_class")
 
 
 def of_cifar10(test: LabelledImages) -> bool:

@@ -2,7 +2,6 @@
 // All texts are set as text, file names above all: no markup in them is ever read as such.
 
 const $ = (selector) => element.querySelector(selector);
-const rate = (share) => (share * 100).toFixed(1) + "%"; // of images, where certainties have `percent`
 
 // A sign where the class is known by the name of the folder.
 function predictionCell(role, { label, confidence }, known) {

@@ -24,7 +24,7 @@ from kd.inference import pixels_of
 from kd.photo import PhotoError, read_photo, to_network_size
 from kd.studies.declared import caution_of
 from kd.studies.ledger import read_studies
-from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, study_of
+from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, omitted_class_of, study_of
 
 GAME = Path(__file__).parent / "game"
 TAB, TAB_ID = "A class it never saw", "omitted-class"  # the one for visitors
@@ -58,12 +58,10 @@ def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
     Raises:
         CheckpointError: a network is damaged, or the control was shown the class.
     """
-    if not (checkpoints / FOLDER).is_dir():
+    name = omitted_class_of(checkpoints)
+    if name is None:
         return None
     student = Classifier.from_pretrained(checkpoints / FOLDER)
-    name = student.config["data"].get("omitted_class")
-    if name not in student.config["classes"]:
-        raise CheckpointError(f"{checkpoints / FOLDER} was shown every class: put a student there that was not")
     found = study_of(student.config, read_studies(checkpoints))
     if found is None:
         return None

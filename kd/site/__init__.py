@@ -4,6 +4,7 @@
 they are:
 
     site.js             gives the stage what it asks for; ways in for photos, and how far the networks are
+    mathematics.js      the stage's own, taken from kd/demo/stage
     component.js        gives a component what Gradio gives it elsewhere
     tabs.js             the page's tabs
     photo.js            an image file to pixels, or a sentence that says why it is none

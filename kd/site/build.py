@@ -28,7 +28,7 @@ from kd.demo.omitted_class import TAB, OmittedClass, game_cards, game_view, read
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
 from kd.demo.results_tab import chip, how_often_right
-from kd.demo.stage_view import later_script, warning
+from kd.demo.stage_view import later_script, script, warning
 from kd.export import ExportError
 from kd.inference import TrainedNetwork, Trio, pixels_of
 from kd.models import ROLES, first_layer
@@ -216,6 +216,7 @@ def write_page(folder: Path, stage: "gr.HTML", game: "gr.HTML | None", data: dic
     write(folder / PAGE, page)
     for name in SCRIPTS:
         write(folder / name, (HERE / name).read_text("utf-8"))
+    write(folder / "mathematics.js", script("mathematics") + "export { logSoftmax, percent };\n")  # as the stage's
     write(folder / "site.css", stylesheet() + (HERE / "site.css").read_text("utf-8"))
     write(folder / "claims.css", (PAGE_FOLDER / "claims.css").read_text("utf-8"))
 

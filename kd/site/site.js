@@ -3,6 +3,7 @@
 
 import { networksOf } from "./asking.js";
 import { component } from "./component.js";
+import { logSoftmax, percent } from "./mathematics.js";
 import { pictureOf, readPhoto, sentenceOf } from "./photo.js";
 import { toNetworkSize } from "./shrink.js";
 import stage from "./stage.js";
@@ -107,16 +108,10 @@ async function ask(photo, crop) {
 }
 
 function described(role, { logits, milliseconds }) {
-  const { name, architecture, parameters, size } = example.models[role], logSum = energyScore(logits);
-  const probabilities = logits.map((z) => Math.exp(z - logSum)), confidence = Math.max(...probabilities);
+  const { name, architecture, parameters, size } = example.models[role];
+  const probabilities = logSoftmax(logits, 1, []).map(Math.exp), confidence = Math.max(...probabilities);
   const label = example.classes[probabilities.indexOf(confidence)];
   return { name, architecture, parameters, size, logits, label, confidence, milliseconds };
-}
-
-// log sum exp z, as in kd/evaluation.py
-function energyScore(logits) {
-  const largest = Math.max(...logits);
-  return largest + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - largest), 0));
 }
 
 async function previewOf(photo) {
@@ -220,7 +215,7 @@ function cardOf(role) {
   card.classList.add(role);
   card.querySelector(".mark").classList.add(role);
   card.querySelector(".name").textContent = name;
-  card.querySelector(".confidence").textContent = `${(confidence * 100).toFixed(1)}%`;
+  card.querySelector(".confidence").textContent = percent(confidence);
   card.querySelector(".label").textContent = label;
   return card;
 }

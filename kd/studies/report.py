@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+from kd.dataset import data_name
 from kd.recipe import RECIPES
 from kd.significance import MARGIN, judged
 from kd.studies.findings import findings
@@ -118,9 +119,8 @@ def study_provenance(study: MeasuredStudy) -> str:
         # str.capitalize() would make the T of a temperature small.
         sentences.append(f"{names[0].upper()}{names[1:]} {how} on {images} images, {machines}.")
     data = study.data
-    copy = f" ({data['copy']})" if "copy" in data else ""
     measured = (
-        f"Measured once, after the last epoch, on the {data['images']:,} test images of {data['name']}{copy}"
+        f"Measured once, after the last epoch, on the {data['images']:,} test images of {data_name(data)}"
         if study.measured_on == "test"
         else f"Measured after the last epoch on the {data['validated_on']:,} validation images of {data['name']}"
     )

@@ -8,7 +8,6 @@ const $ = (selector) => element.querySelector(selector);
 const one = (/^[aeiou]/.test(omitted) ? "an " : "a ") + omitted;
 const many = omitted === "deer" ? omitted : `${omitted}s`;
 const signed = (bias) => (bias < 0 ? "−" : "+") + Math.abs(bias).toFixed(2);
-const share = (x) => `${(x * 100).toFixed(1)}%`;
 
 let cards = [], withControl = false;
 let turned = [], bet = null; // the places of the cards that are up, in the order in which they were turned
@@ -104,8 +103,8 @@ function begin() {
   $(".bets").append(...Array.from({ length: cards.length + 1 }, (_, n) => (
     make("label", {}, make("input", { type: "radio", name: "bet", value: n, required: true }), make("span", { textContent: n })))));
   const { student, control } = measured;
-  $("#measured").textContent = `Measured on all test images of ${many}: as it was trained, the student names ${share(student.before)} of them, with the correction of its bias ${share(student.after)}.` +
-    (control ? ` The control, a student alone: ${share(control.before)} and ${share(control.after)}.` : "") + (props.caution && ` ${props.caution}`);
+  $("#measured").textContent = `Measured on all test images of ${many}: as it was trained, the student names ${rate(student.before)} of them, with the correction of its bias ${rate(student.after)}.` +
+    (control ? ` The control, a student alone: ${rate(control.before)} and ${rate(control.after)}.` : "") + (props.caution && ` ${props.caution}`);
   $("#bias-story").textContent = `From its teacher the student learns what ${one} looks like, but also that there are none. The correction adds ${signed(student.bias)} to its logit of that class` +
     (control ? `, ${signed(control.bias)} to the control's` : "") +
     `: as much as makes it answer "${omitted}" as often as its teacher does, on validation images of the ${inWords(classes.length - 1)} other classes. No picture of ${one} is needed for it (Hinton, Vinyals and Dean, 2015, section 3).`;

@@ -6,15 +6,17 @@ const LOG_DECADES = 4; // of the logarithmic scale: .01 % to 100 %
 const LARGE_TYPE = "clamp(100%, 2.9vh, 125%)";
 const AXES = { linear: ["0", "25", "50", "75", "100%"], log: ["≤ .01", "0.1", "1", "10", "100%"] };
 
+// How long a bar is, as a share of its room.
+const lengthOf = (p, log) => (log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);
+
 function buildChart(stage) {
   const { $, options, logP } = stage, table = $("#soft-targets-table"), ghostP = new Float64Array(stage.classes.length);
   const orderSwitch = $("#order"), logSwitch = $("#log-scale"), ghostSwitch = $("#ghost"), numbersSwitch = $("#all-numbers"), largeSwitch = $("#large-type");
   const wide = window.matchMedia("(min-width: 761px)"); // as stage.css has it
 
-  const lengthOf = (p) => (options.log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);
   // Marks are pushed along their room (100cqw), bars are scaled: nothing is laid out anew when they move.
-  const setBar = (bar, p) => { bar.style.transform = `scaleX(${lengthOf(p)})`; };
-  const setMark = (mark, p) => { mark.style.transform = `translateX(${lengthOf(p) * 100}cqw)`; };
+  const setBar = (bar, p) => { bar.style.transform = `scaleX(${lengthOf(p, options.log)})`; };
+  const setMark = (mark, p) => { mark.style.transform = `translateX(${lengthOf(p, options.log) * 100}cqw)`; };
 
   function makeRow(name) {
     const bars = {}, cells = {}, texts = {};

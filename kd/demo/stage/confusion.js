@@ -2,10 +2,12 @@
 
 const VEHICLES = ["airplane", "automobile", "ship", "truck"]; // the other six of CIFAR-10's classes are animals
 
+const signedBytes = (text) => Int8Array.from(atob(text), (letter) => letter.charCodeAt(0)); // of base64
+
 // What was recorded of a network: `logits` are small integers, `scale` times which are the true ones, image by image;
 // the images come class by class, as many of each.
 function decoded({ logits, scale }, classes) {
-  const numbers = Int8Array.from(atob(logits), (letter) => letter.charCodeAt(0));
+  const numbers = signedBytes(logits);
   return { logits: numbers, scale, aClass: numbers.length / classes ** 2 };
 }
 

@@ -7,7 +7,7 @@ function buildReplay(stage, { epochs, students }) {
   const { $, classes, source, names } = stage, K = classes.length, last = epochs.length - 1;
   const slider = $("#replay-slider"), play = $("#replay-play"), table = $("#replay-table"), view = $("#replay");
   const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
-  const stored = Object.fromEntries(STUDENTS.map((role) => [role, Int8Array.from(atob(students[role].logits), (letter) => letter.charCodeAt(0))]));
+  const stored = Object.fromEntries(STUDENTS.map((role) => [role, signedBytes(students[role].logits)]));
   const examples = source.examples.slice(0, K);
   let moment = last, example = Math.max(0, examples.findIndex((value) => value.example === stage.value?.example));
 
