@@ -21,7 +21,7 @@ from kd.inference import Trio
 from kd.models import ROLES
 from kd.photo import CENTRE, Crop, read_photo, to_network_size
 from kd.results import training_sentences
-from kd.site.build import game_checkpoints, source_of
+from kd.site.build import game_checkpoints, make_room, source_of
 from kd.site.runtime import fetch_runtime
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
 from tests.benchmark_page import ISOLATION
@@ -641,6 +641,14 @@ def test_a_folder_with_other_files_is_left_alone(networks, tmp_path, name):
     with pytest.raises(SystemExit, match="holds other files"):
         main(["--site", str(tmp_path), "--checkpoints", str(networks)])
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+
+
+def test_a_script_of_an_earlier_version_goes(tmp_path):
+    folder = tmp_path / "site"
+    make_room(folder)
+    (folder / "game.js").write_text("of an earlier game")
+    make_room(folder)
+    assert [path.name for path in folder.iterdir()] == ["service-worker.js"]
 
 
 def test_the_folder_says_whose_pictures_it_holds(site):

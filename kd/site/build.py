@@ -132,11 +132,12 @@ def check_room(folder: Path) -> None:
 
 
 def make_room(folder: Path) -> None:
-    """Make the folder, without what an earlier call has put into its folders."""
+    """Make the folder, without what an earlier call, or version of the page, has put there and this one may not."""
     for below in (NETWORKS, RUNTIME, FIGURES):
         shutil.rmtree(folder / below, ignore_errors=True)
-    for name in ("game.js", "game.css"):  # there may be no game now
-        (folder / name).unlink(missing_ok=True)
+    for path in (*folder.glob("*.js"), *folder.glob("*.css")):
+        if path.name != SERVICE_WORKER:
+            path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / SERVICE_WORKER, "")  # by which the folder is known, if this is interrupted
 
