@@ -308,7 +308,7 @@ def normalisation_of(config: dict) -> Normalisation:
 
 
 def image_size_of(config: dict) -> int:
-    """The side of the images that a checkpoint's network sees, pixels; 32 where its config is older than the field."""
+    """The side of the images that a checkpoint's network takes, pixels; 32 where its config is older than the field."""
     return config.get("image_size", IMAGE_SIZE)
 
 

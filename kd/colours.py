@@ -16,7 +16,7 @@ COLOURS = {
     "teacher": Colour("#3b6fd4", "#7d9ff0"),
     "student": Colour("#c9741a", "#f0984a"),
     "distilled": Colour("#14866d", "#3cc2a0"),
-    "bad": Colour("#b42318", "#ff8a7a"),  # a wrong answer, an error
+    "bad": Colour("#b42318", "#ff8a7a"),  # a wrong prediction, an error
     "quiet": Colour("#566070", "#a8b0bd"),  # secondary text, in a contrast of at least 4.5 to the ground
     "control": Colour("#7b8494", "#7b8494"),  # borders of controls, in a contrast of at least 3
 }

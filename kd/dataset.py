@@ -24,6 +24,11 @@ EXAMPLES_FOLDER = "examples"  # beside the checkpoints of networks of other data
 OWN = "data"  # the name of a normalisation by mean and spread of the training images
 
 
+def data_name(description: dict) -> str:
+    """What a data set is called, with what its copy here is where it is not as released; of a `description`."""
+    return description["name"] + (f" ({description['copy']})" if "copy" in description else "")
+
+
 class Normalisation(NamedTuple):
     """What images are normalised by: of red, green and blue, with pixels scaled to [0, 1]."""
 

@@ -1,6 +1,5 @@
 """Where a run computes: its device, the precision, and the processes that torchrun starts side by side."""
 
-import ctypes
 import functools
 import os
 import platform
@@ -110,17 +109,3 @@ def machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU with {os.cpu_count()} cores"
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep what is freed: else it hands large tensors back to the system each step and asks for them again.
-
-    The benefit is the larger the smaller the network. Where there is no glibc, nothing happens.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return
-    mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)

@@ -59,7 +59,7 @@ def predict(
     return torch.cat(logits)
 
 
-def logits_of(folder: str | Path, images: LabelledImages, device: torch.device | str = "cpu") -> Tensor:
+def checkpoint_logits(folder: str | Path, images: LabelledImages, device: torch.device | str = "cpu") -> Tensor:
     """A checkpoint's logits of images, as `predict` returns them.
 
     Raises:
@@ -72,7 +72,7 @@ def logits_of(folder: str | Path, images: LabelledImages, device: torch.device |
 
 
 def check_data(folder: str | Path, config: dict, images: LabelledImages) -> None:
-    """Raise CheckpointError unless a network knows the classes of these images, and sees images of their size.
+    """Raise CheckpointError unless a network knows the classes of these images, and takes images of their size.
 
     Args:
         folder: of the checkpoint, to be named.

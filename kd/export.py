@@ -75,7 +75,7 @@ def metadata(config: dict) -> dict[str, str]:
 
 
 def to_pt2(classifier: TrainedNetwork) -> bytes:
-    """The content of a .pt2 file: `torch.export.load` reads it, and its `.module()` answers.
+    """The content of a .pt2 file: `torch.export.load` reads it, and its `.module()` takes images.
 
     Raises:
         ExportError: the network cannot be traced.
@@ -221,7 +221,7 @@ def quantised(model: "ModelProto", images: Tensor, hidden: bool | None = None) -
     return smaller
 
 
-def loaded(model: "ModelProto | bytes", threads: int = 0) -> Callable[[Tensor], Tensor]:
+def onnx_network(model: "ModelProto | bytes", threads: int = 0) -> Callable[[Tensor], Tensor]:
     """A function from images, float (N, 3, 32, 32) in [0, 1], to logits, computed by ONNX Runtime on the CPU.
 
     Args:
@@ -238,11 +238,13 @@ def loaded(model: "ModelProto | bytes", threads: int = 0) -> Callable[[Tensor], 
 
 
 @torch.inference_mode()
-def logits_of(answer: Callable[[Tensor], Tensor], images: Tensor, title: str, hidden: bool | None = None) -> Tensor:
+def network_logits(
+    network: Callable[[Tensor], Tensor], images: Tensor, title: str, hidden: bool | None = None
+) -> Tensor:
     """The logits of many images, float32 (N, 10).
 
     Args:
-        answer: a network in any form: images, float (N, 3, 32, 32) in [0, 1], to logits.
+        network: in any form: images, float (N, 3, 32, 32) in [0, 1], to logits.
         images: uint8, (N, 3, 32, 32).
         title: what the progress bar says.
         hidden: without it; None to show it on a terminal alone.
@@ -250,7 +252,7 @@ def logits_of(answer: Callable[[Tensor], Tensor], images: Tensor, title: str, hi
     with tqdm(total=len(images), desc=title, unit="img", leave=False, disable=hidden) as bar:
         logits = []
         for batch in images.split(_at_once(images)):
-            logits.append(answer(batch.float() / 255))
+            logits.append(network(batch.float() / 255))
             bar.update(len(batch))
     return torch.cat(logits)
 

@@ -1,13 +1,10 @@
-"""The Plotly figures: training curves, and the style that all share.
+"""The style that all Plotly figures share.
 
 Backgrounds are transparent and texts take the page's colour (page.css), so that the figures suit
 light and dark alike. Series go out as lists: NumPy arrays would be packed as base64.
 """
 
 import plotly.graph_objects as go
-
-from kd.colours import ROLE_COLOURS
-from kd.models import ROLE_NAMES
 
 MARGINS = {"l": 60, "r": 20, "t": 30, "b": 50}  # pixels
 # With its top fixed: on a phone it has many rows, which would else grow up over the axis's title.
@@ -16,34 +13,6 @@ GRID = "rgba(128, 128, 128, .25)"
 # For what is no role: of ten colours that can be told apart on white and on black (D3's category10) those that nobody
 # takes for a role's.
 PALETTE = ("#9467bd", "#d62728", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
-
-CURVE_KEYS = ("epoch", "accuracy", "validation_accuracy")  # of a line of history.jsonl
-
-
-def training_curves(histories: dict[str, list[dict]]) -> go.Figure:
-    """Validation accuracy over the epochs, a line for each network; training accuracy dotted.
-
-    Args:
-        histories: by role, the epochs of its history.jsonl that have `CURVE_KEYS`.
-    """
-    figure = go.Figure()
-    for role, history in histories.items():
-        for key, name, dash in (("validation_accuracy", "validation", "solid"), ("accuracy", "training", "dot")):
-            figure.add_scatter(
-                x=[epoch["epoch"] for epoch in history],
-                y=[epoch[key] for epoch in history],
-                name=f"{ROLE_NAMES[role]}, {name}",
-                mode="lines",
-                line={"color": ROLE_COLOURS[role], "dash": dash, "width": 2},
-                hovertemplate="epoch %{x}: %{y:.2%}",
-            )
-    return styled(
-        figure,
-        height=480,  # on a phone the legend below takes six lines
-        xaxis={"title": "epoch"},
-        yaxis={"title": "accuracy", "tickformat": ".0%"},
-        legend=LEGEND_BELOW,
-    )
 
 
 def styled(figure: go.Figure, xaxis: dict, yaxis: dict, height: int = 380, **layout: object) -> go.Figure:

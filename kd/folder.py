@@ -299,10 +299,10 @@ def _decoded(folder: Path, names: list[str], image_size: int) -> Iterator[bytes 
 
     def decode(name: str) -> bytes | str:
         try:
-            seen = to_network_size(read_photo(folder / name, trusted=True), image_size=image_size)
+            image = to_network_size(read_photo(folder / name, trusted=True), image_size=image_size)
         except (PhotoError, OSError) as error:
             return str(error)
-        return np.ascontiguousarray(np.asarray(seen, np.uint8).transpose(2, 0, 1)).tobytes()
+        return np.ascontiguousarray(np.asarray(image, np.uint8).transpose(2, 0, 1)).tobytes()
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow decodes and scales beside Python
         for first in range(0, len(names), AT_ONCE):  # not all at once: what is decoded waits in memory

@@ -17,15 +17,15 @@ from kd.losses import check_temperature
 from kd.models import ARCHITECTURES, ROLES, count_parameters, first_layer, fuse_norms
 from kd.out_of_class import Warner, contrasts
 from kd.photo import CENTRE, Crop, read_photo, to_network_size
-from kd.results import RESULTS, read_results, results_of, warning_rates
+from kd.results import RESULTS, network_results, read_results, warning_rates
 
 _log = logging.getLogger(__name__)
 BATCH = 16  # images that go through a network at once: more are hardly faster, and memory stays bounded
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one network says of one image: its logits, and the milliseconds it took."""
+class TimedLogits:
+    """One network's logits of one image, and the milliseconds they took."""
 
     logits: list[float]
     milliseconds: float
@@ -37,14 +37,14 @@ def pixels_of(images: Sequence[Image.Image]) -> Tensor:
 
 
 class TrainedNetwork(nn.Module):
-    """A checkpoint's network as it answers: images in, logits out, in evaluation mode.
+    """A checkpoint's network in evaluation mode: images in, logits out.
 
     It takes images as they are, RGB between 0 and 1, of its checkpoint's size, and normalises them by its constants.
 
     Attributes:
         network: the network itself, for normalised images.
         config: its config.json; describes the training that the weights came from.
-        image_size: the side of the images that it sees, pixels.
+        image_size: the side of the images that it takes, pixels.
     """
 
     def __init__(self, network: nn.Module, config: dict) -> None:
@@ -72,20 +72,20 @@ class TrainedNetwork(nn.Module):
         return self.network(normalise(images, checkpoint.normalisation_of(self.config)))
 
     @torch.inference_mode()
-    def answer(self, images: Sequence[Image.Image]) -> list[Answer]:
-        """Its answers to many images, in their order, `BATCH` computed at once; their time is shared out evenly.
+    def timed_logits(self, images: Sequence[Image.Image]) -> list[TimedLogits]:
+        """The logits of many images, in their order, `BATCH` computed at once; their time is shared out evenly.
 
         Args:
             images: RGB, 32 x 32 (see `to_network_size`).
         """
-        answers = []
+        found = []
         for first in range(0, len(images), BATCH):
             pixels = pixels_of(images[first : first + BATCH])
             started = time.perf_counter()
             logits = self(pixels).tolist()
             milliseconds = (time.perf_counter() - started) * 1000 / len(pixels)
-            answers += [Answer(row, milliseconds) for row in logits]
-        return answers
+            found += [TimedLogits(row, milliseconds) for row in logits]
+        return found
 
     def classify(self, photo: str | Path) -> dict[str, float]:
         """The probabilities (T = 1) of what an image file's middle square shows, by class, the greatest first.
@@ -93,20 +93,20 @@ class TrainedNetwork(nn.Module):
         Raises:
             PhotoError: the file cannot be read as an image.
         """
-        (answer,) = self.answer([to_network_size(read_photo(photo), image_size=self.image_size)])
-        probabilities = dict(zip(self.config["classes"], torch.tensor(answer.logits).softmax(0).tolist(), strict=True))
+        (timed,) = self.timed_logits([to_network_size(read_photo(photo), image_size=self.image_size)])
+        probabilities = dict(zip(self.config["classes"], torch.tensor(timed.logits).softmax(0).tolist(), strict=True))
         return dict(sorted(probabilities.items(), key=lambda entry: -entry[1]))
 
 
 class Trio:
-    """Teacher, baseline student and distilled student, loaded and ready to answer.
+    """Teacher, baseline student and distilled student, loaded and in evaluation mode.
 
     Attributes:
         folder: where the checkpoints came from.
         networks: by role; their batch norms are fused into the convolutions.
         configs: each role's config.json.
-        classes, image_size: the names, in the order of the logits, and the side of what they see, pixels; the same of
-            all three.
+        classes, image_size: the names, in the order of the logits, and the side of the images, pixels; the same of all
+            three.
         parameters: each role's number of trainable parameters.
         out_of_class: of results.json, what was measured of the warning that an image is unlikely to show any of the
             classes; empty where `train.evaluate` has not measured it with this teacher.
@@ -128,7 +128,7 @@ class Trio:
         for role, config in self.configs.items():
             if (config["classes"], checkpoint.image_size_of(config)) != (self.classes, self.image_size):
                 raise checkpoint.CheckpointError(
-                    f"{self.folder / role} knows other classes or sees another size than {self.folder / 'teacher'}: "
+                    f"{self.folder / role} knows other classes or takes another size than {self.folder / 'teacher'}: "
                     "put networks there that were trained on the same data"
                 )
         self.parameters = {role: count_parameters(network) for role, network in self.networks.items()}
@@ -139,50 +139,42 @@ class Trio:
         self.out_of_class = _out_of_class(self.folder, self.configs["teacher"])
         self.warner = _warner(self.folder, self.out_of_class, self.networks["teacher"]) if self.out_of_class else None
         # The first pass is the slowest: have it behind us.
-        self.answer(Image.new("RGB", (self.image_size, self.image_size)))
+        self.timed_logits([Image.new("RGB", (self.image_size, self.image_size))])
 
-    def answer(self, image: Image.Image) -> dict[str, Answer]:
-        """Let the three networks classify one image, each by its own checkpoint's normalisation.
-
-        Args:
-            image: RGB, 32 x 32 (see `to_network_size`).
-        """
-        return self.answer_all([image])[0]
-
-    def answer_all(self, images: Sequence[Image.Image]) -> list[dict[str, Answer]]:
-        """Let the three networks classify many images, as `TrainedNetwork.answer` does.
+    def timed_logits(self, images: Sequence[Image.Image]) -> list[dict[str, TimedLogits]]:
+        """The three networks' logits of many images, as of `TrainedNetwork.timed_logits`.
 
         Returns:
-            Each image's answers by role, in the order of the images.
+            For each image, in their order, what each role has.
         """
-        by_role = [network.answer(images) for network in self.networks.values()]
-        return [dict(zip(self.networks, answers, strict=True)) for answers in zip(*by_role, strict=True)]
+        by_role = [network.timed_logits(images) for network in self.networks.values()]
+        return [dict(zip(self.networks, row, strict=True)) for row in zip(*by_role, strict=True)]
 
     @torch.inference_mode()
-    def fits_no_class(self, teacher_logits: list[float], seen: Image.Image) -> bool:
+    def fits_no_class(self, teacher_logits: list[float], image: Image.Image) -> bool:
         """Whether an image is unlikely to show any of the classes; False without a `warner`.
 
         Args:
             teacher_logits: of the image.
-            seen: the image, RGB, 32 x 32, without margins.
+            image: RGB, 32 x 32, without margins.
         """
         if self.warner is None:
             return False
         teacher = self.networks["teacher"]
-        pixels = normalise(pixels_of([seen]), checkpoint.normalisation_of(teacher.config))
+        pixels = normalise(pixels_of([image]), checkpoint.normalisation_of(teacher.config))
         return bool(self.warner.warns(torch.tensor([teacher_logits]), contrasts(teacher.network, pixels)))
 
-    def seen(self, photo: Image.Image, crop: Crop | None = CENTRE) -> Image.Image:
-        """What the networks see of a photo (see `to_network_size`)."""
+    def network_input(self, photo: Image.Image, crop: Crop | None = CENTRE) -> Image.Image:
+        """A crop of a photo, shrunk to the networks' size (see `to_network_size`)."""
         return to_network_size(photo, crop, self.image_size)
 
     def classify(self, photo: Image.Image, temperature: float, crop: Crop | None = CENTRE) -> dict:
-        """Classify a photo: the answer of the endpoint `/classify`.
+        """Classify a photo: what the endpoint `/classify` returns.
 
         Args:
             photo: RGB, any size.
             temperature: T, in the range of `kd.losses.check_temperature`.
-            crop: the part of the photo that the networks see (see `to_network_size`).
+            crop: the part of the photo that the networks are shown (see `to_network_size`).
 
         Returns:
             {"classes": [10 names], "temperature": T, "models": {role: {"logits": [10],
@@ -192,7 +184,7 @@ class Trio:
         Raises:
             ValueError: a temperature out of range.
         """
-        return self.classify_all([self.seen(photo, crop)], temperature)[0]
+        return self.classify_all([self.network_input(photo, crop)], temperature)[0]
 
     def classify_all(self, images: Sequence[Image.Image], temperature: float) -> list[dict]:
         """Classify many images: for each the dict that `classify` returns, in their order.
@@ -209,9 +201,9 @@ class Trio:
             {
                 "classes": list(self.classes),
                 "temperature": temperature,
-                "models": {role: _described(answer, temperature, self.classes) for role, answer in answers.items()},
+                "models": {role: _described(timed, temperature, self.classes) for role, timed in by_role.items()},
             }
-            for answers in self.answer_all(images)
+            for by_role in self.timed_logits(images)
         ]
 
 
@@ -228,7 +220,7 @@ def _of_role(folder: Path, role: str) -> TrainedNetwork:
 def _out_of_class(folder: Path, teacher: dict) -> dict:
     """What the results in `folder` say of the warning by the teacher of this config.json; older ones say nothing."""
     results = read_results(folder)
-    measured = results_of(results, teacher) if results else None
+    measured = network_results(results, teacher) if results else None
     found = (measured or {}).get("out_of_class")
     return found if isinstance(found, dict) and "means" in found else {}
 
@@ -251,16 +243,16 @@ def _warner(folder: Path, measured: dict, teacher: TrainedNetwork) -> Warner | N
         return None
 
 
-def _described(answer: Answer, temperature: float, classes: Sequence[str]) -> dict:
+def _described(timed: TimedLogits, temperature: float, classes: Sequence[str]) -> dict:
     """One network's part of what `Trio.classify` returns."""
-    logits = torch.tensor(answer.logits, dtype=torch.float64)
+    logits = torch.tensor(timed.logits, dtype=torch.float64)
     probabilities = logits.softmax(0).tolist()
     best = max(range(len(classes)), key=probabilities.__getitem__)
     return {
-        "logits": answer.logits,
+        "logits": timed.logits,
         "probabilities": probabilities,
         "softened": (logits / temperature).softmax(0).tolist(),
         "label": classes[best],
         "confidence": probabilities[best],
-        "milliseconds": round(answer.milliseconds, 3),
+        "milliseconds": round(timed.milliseconds, 3),
     }

@@ -4,7 +4,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from kd import cifar10
 from kd.checkpoint import epochs_before, image_size_of
-from kd.models import ROLE_NAMES, name_of
+from kd.dataset import data_name
+from kd.models import ROLE_NAMES, architecture_name
 
 CARD = "README.md"
 DATASET = "uoft-cs/cifar10"  # CIFAR-10's own name on the Hub
@@ -38,13 +39,13 @@ config.json lists every hyper-parameter. {measured}
 With the package `kd` of the project Dark Knowledge (`pip install .` in its folder):
 
 ```python
-from kd.hub import Classifier
+from kd.classifier import Classifier
 from kd.photo import read_photo, to_network_size
 from torchvision.transforms.functional import to_tensor
 
 network = Classifier.from_pretrained("OWNER/NAME")  # this repository, or a folder
-seen = to_network_size(read_photo("cat.png"), image_size=network.image_size)
-logits = network(to_tensor(seen)[None])[0]
+image = to_network_size(read_photo("cat.png"), image_size=network.image_size)
+logits = network(to_tensor(image)[None])[0]
 print(network.config["classes"][logits.argmax()])
 ```
 
@@ -52,7 +53,7 @@ config.json names the sha256 of every weight file, and reading verifies them. No
 
 ## Limits
 
-It answers with one of the {count} classes whatever the image shows, and it has seen nothing finer than {size} x {size}
+It predicts one of the {count} classes whatever the image shows, and it was shown nothing finer than {size} x {size}
 pixels.
 """
 
@@ -65,7 +66,7 @@ def model_card(config: dict, results: dict | None) -> ModelCard:
 
     Args:
         config: the checkpoint's config.json.
-        results: results.json of this network alone (see `kd.results.results_of`), or None.
+        results: results.json of this network alone (see `kd.results.network_results`), or None.
     """
     data, size = config["data"], image_size_of(config)
     count = "ten" if len(config["classes"]) == 10 else str(len(config["classes"]))
@@ -77,10 +78,10 @@ def model_card(config: dict, results: dict | None) -> ModelCard:
         size=size,
         count=count,
         known="CIFAR-10's ten classes" if ours else f"the {count} classes of {data['name']}",
-        architecture=name_of(config["architecture"]),
+        architecture=architecture_name(config["architecture"]),
         classes=", ".join(config["classes"]),
         role=_ROLES[config["role"]].format(**config["recipe"]),
-        data=data["name"] + (f" ({data['copy']})" if "copy" in data else ""),
+        data=data_name(data),
         measured=_MEASURED.format(images=results["data"]["images"]) if results else _NOT_MEASURED,
     )
     return ModelCard(f"---\n{card_data(config, results)}\n---\n\n{text}")
@@ -117,4 +118,4 @@ def _eval_results(measured: dict, data: dict) -> list[EvalResult]:
 
 
 def _name(config: dict) -> str:
-    return f"{ROLE_NAMES[config['role']]} ({name_of(config['architecture'])})"
+    return f"{ROLE_NAMES[config['role']]} ({architecture_name(config['architecture'])})"

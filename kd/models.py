@@ -19,7 +19,7 @@ from torchvision import models
 
 STEMS = ("imagenet", "cifar")
 ARCHITECTURES = {"resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2"}  # that have stems; with the names people know
-SEVERAL_ANSWERS = ("googlenet", "inception_v3")  # of torchvision's: with auxiliary logits, for images of 75 pixels up
+WITH_AUXILIARY_LOGITS = ("googlenet", "inception_v3")  # of torchvision's, for images of 75 pixels up
 TIMM = "timm:"
 CONVNET = "convnet-"  # and the channels of its first convolution
 MODULES = "KD_NETWORK_MODULES"  # in the environment: modules, with commas between, whose functions may build networks
@@ -63,10 +63,10 @@ def build(architecture: str, stem: str, classes: int = 10, dropout: float = 0.0)
         return _of_timm(architecture.removeprefix(TIMM), classes)
     if ":" in architecture:
         return _of_function(architecture, classes)
-    if architecture not in models.list_models(module=models) or architecture in SEVERAL_ANSWERS:
+    if architecture not in models.list_models(module=models) or architecture in WITH_AUXILIARY_LOGITS:
         raise NetworkError(
-            f"there is no network {architecture!r}: name one of torchvision's classification networks with one answer, "
-            "such as resnet18, convnet-16, timm:NAME or package.module:function"
+            f"there is no network {architecture!r}: name one of torchvision's classification networks without "
+            "auxiliary logits, such as resnet18, convnet-16, timm:NAME or package.module:function"
         )
     return models.get_model(architecture, weights=None, num_classes=classes)
 
@@ -117,7 +117,7 @@ def _of_function(architecture: str, classes: int) -> nn.Module:
     return network
 
 
-def name_of(architecture: str) -> str:
+def architecture_name(architecture: str) -> str:
     """The name under which people know a network."""
     return ARCHITECTURES.get(architecture, architecture)
 
@@ -251,7 +251,7 @@ def count_macs(architecture: str, stem: str, early: bool = False, classes: int =
         image_size: its side, pixels.
 
     Raises:
-        NetworkError: as of `build`; or the network cannot see such an image, or does not answer with logits.
+        NetworkError: as of `build`; or the network cannot take such an image, or does not return logits.
     """
     try:
         with torch.device("meta"):  # shapes are enough
@@ -270,5 +270,5 @@ def count_macs(architecture: str, stem: str, early: bool = False, classes: int =
         reason = str(error).partition("\n")[0]
         raise NetworkError(f"{architecture} is not for images of {image_size} x {image_size} ({reason})") from error
     if not isinstance(logits, Tensor) or logits.shape != (1, classes):
-        raise NetworkError(f"{architecture} does not answer with {classes} logits an image")
+        raise NetworkError(f"{architecture} does not return {classes} logits an image")
     return counter.get_total_flops() // 2  # a multiply-accumulate is two operations

@@ -116,7 +116,7 @@ class Warner:
         """As results.json has it; the arrays are float32, little-endian, base64."""
         arrays = {"means": self.means, "centre": self.centre, "precision": self.inverse_covariance}
         thresholds = {"cosine_below": self.cosine, "distance_above": self.distance}
-        return thresholds | {name: packed(array) for name, array in arrays.items()}
+        return thresholds | {name: floats_as_text(array) for name, array in arrays.items()}
 
     @classmethod
     def from_json(cls, stored: Mapping) -> "Warner":
@@ -125,7 +125,7 @@ class Warner:
         Raises:
             LookupError, TypeError, ValueError: it is damaged.
         """
-        means, centre, precision = (_unpacked(stored[name]) for name in ("means", "centre", "precision"))
+        means, centre, precision = (_floats_of_text(stored[name]) for name in ("means", "centre", "precision"))
         if len(precision) != len(centre) ** 2:
             raise ValueError(f"a precision of {len(precision)} values does not go with a centre of {len(centre)}")
         classes = math.isqrt(len(means))
@@ -220,10 +220,10 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 
-def packed(array: Tensor) -> str:
+def floats_as_text(array: Tensor) -> str:
     """Its values in float32, little-endian, base64."""
     return base64.b64encode(array.numpy().astype("<f4").tobytes()).decode()
 
 
-def _unpacked(text: str) -> Tensor:
+def _floats_of_text(text: str) -> Tensor:
     return torch.from_numpy(np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float64))

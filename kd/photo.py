@@ -316,7 +316,7 @@ def to_network_size(photo: Image.Image, crop: Crop | None = CENTRE, image_size: 
         return photo.resize(size, Image.Resampling.LANCZOS, box=crop.box(*photo.size))
     scale = image_size / max(photo.size)
     width, height = (max(1, round(side * scale)) for side in photo.size)
-    seen = Image.new("RGB", size, MARGIN)
+    padded = Image.new("RGB", size, MARGIN)
     whole = photo.resize((width, height), Image.Resampling.LANCZOS)
-    seen.paste(whole, ((image_size - width) // 2, (image_size - height) // 2))
-    return seen
+    padded.paste(whole, ((image_size - width) // 2, (image_size - height) // 2))
+    return padded

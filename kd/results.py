@@ -2,13 +2,14 @@
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
 
 from kd.checkpoint import CheckpointError, epochs_before, weight_bytes
-from kd.models import ROLE_NAMES, name_of
+from kd.dataset import data_name
+from kd.models import ROLE_NAMES, architecture_name
 from kd.recipe import RECIPES
+from kd.tables import markdown_table
 
 RESULTS = "results.json"
 
@@ -66,7 +67,7 @@ def _wrong_fields(results: dict) -> list[str]:
     return wrong
 
 
-def results_of(results: dict, config: dict) -> dict | None:
+def network_results(results: dict, config: dict) -> dict | None:
     """The results of one network alone; None where they were measured with another one.
 
     Args:
@@ -107,7 +108,7 @@ def results_rows(results: dict) -> tuple[list[str], list[list[str]]]:
     ]  # fmt: skip
     rows = [
         [
-            f"{ROLE_NAMES[role]} ({name_of(model['architecture'])})",
+            f"{ROLE_NAMES[role]} ({architecture_name(model['architecture'])})",
             f"{model['accuracy']:.2%}",
             f"{model['nll']:.3f}",
             f"{model['ece']:.2%}",
@@ -129,13 +130,7 @@ def results_table(results: dict) -> str:
 
 def results_section(results: dict) -> str:
     """The table, with a paragraph below it that says where it comes from."""
-    return f"{results_table(results)}\n\n{provenance(results)}\n"
-
-
-def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:
-    """A Markdown table: the first columns, `names` of them, to the left, figures to the right."""
-    rule = ["---"] * names + ["---:"] * (len(headings) - names)
-    return "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
+    return f"{results_table(results)}\n\n{results_provenance(results)}\n"
 
 
 def training_sentences(models: dict[str, dict]) -> str:
@@ -161,12 +156,11 @@ def training_sentences(models: dict[str, dict]) -> str:
     return " ".join(f"{' and '.join(names).capitalize()}: {text}." for text, names in roles.items())
 
 
-def provenance(results: dict) -> str:
+def results_provenance(results: dict) -> str:
     """How the networks were trained, on which data and where they were measured, in one paragraph."""
     data = results["data"]
-    copy = f" ({data['copy']})" if "copy" in data else ""
     return (
         f"{training_sentences(results['models'])} "
-        f"Measured once, after the last epoch, on the {data['images']:,} test images of {data['name']}{copy}; "
+        f"Measured once, after the last epoch, on the {data['images']:,} test images of {data_name(data)}; "
         f"latency on one core ({results['machine']}), one image, median of {results['latency_runs']} runs."
     )

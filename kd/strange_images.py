@@ -40,8 +40,8 @@ def strange_images(seed: int, each: int = EACH) -> dict[str, Tensor]:
 def _shrunk(drawn: np.ndarray) -> Tensor:
     """Colours between 0 and 1, (height, width, 3), as the networks see them: uint8, (3, 32, 32)."""
     image = Image.fromarray((drawn.clip(0, 1) * 255).round().astype(np.uint8))
-    seen = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(seen)).permute(2, 0, 1)
+    small = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1)
 
 
 def noise(random: np.random.Generator) -> np.ndarray:

@@ -45,8 +45,8 @@ class FrozenTeacher(nn.Module):
         self.scale = self.shift = self.size = None
         self.train()
 
-    def see(self, shown: Normalisation, own: Normalisation, size: int) -> None:
-        """Let it see what is normalised and sized for a student as its own training showed it.
+    def adapt_views(self, shown: Normalisation, own: Normalisation, size: int) -> None:
+        """Normalise and size a student's views for it as its own training did, from now on.
 
         Args:
             shown: what the student's views are normalised by.

@@ -154,7 +154,7 @@ def train_epoch(
     processes, device = Processes.current(), training.labels.device
     torch.manual_seed(step_seed(recipe.seed, epoch, processes.rank))  # for dropout
     sums = torch.zeros(5, device=device)  # loss, hard and soft, each times images; right predictions; labels
-    images_seen = 0
+    images_done = 0
     learner.train()
     steps = len(training) // recipe.batch_size
     for step, (images, labels, index) in enumerate(batches(training, recipe, epoch, processes)):
@@ -178,14 +178,14 @@ def train_epoch(
 
         right, labelled = (logits.argmax(dim=1) == labels).sum(), (labels != UNLABELLED).sum()
         sums += torch.stack([*(term.detach() * len(images) for term in loss), right, labelled])
-        images_seen += len(images)
+        images_done += len(images)
         if progress.due():
-            progress.show(images_seen * processes.count, *finite(sums, images_seen, epoch)[[0, 3]].tolist())
+            progress.show(images_done * processes.count, *finite(sums, images_done, epoch)[[0, 3]].tolist())
 
     if processes.count > 1:
         distributed.all_reduce(sums)
-        images_seen *= processes.count
-    total, hard, soft, accuracy = finite(sums, images_seen, epoch).tolist()
+        images_done *= processes.count
+    total, hard, soft, accuracy = finite(sums, images_done, epoch).tolist()
     seconds = time.perf_counter() - started
     return {
         "epoch": epoch + 1,
@@ -195,7 +195,7 @@ def train_epoch(
         "soft": soft if cached else None,
         "accuracy": accuracy,
         "seconds": round(seconds, 3),
-        "images_per_second": round(images_seen / seconds, 1),
+        "images_per_second": round(images_done / seconds, 1),
     }
 
 

@@ -29,7 +29,7 @@ from kd.checkpoint import write_json
 from kd.data_dir import open_data
 from kd.device import machine
 from kd.recipe import RECIPES
-from kd.results import markdown_table
+from kd.tables import markdown_table
 from kd.training import train
 from tests.serving import ROOT
 from train.document import write_section

@@ -29,7 +29,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from kd.checkpoint import write_json
 from kd.device import machine
-from kd.results import markdown_table
+from kd.tables import markdown_table
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, FileServer, api_client, resident_bytes, serve
 from train.document import write_section
 from train.export import main as export

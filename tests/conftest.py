@@ -17,8 +17,8 @@ from playwright.sync_api import sync_playwright
 from torch import nn
 
 from kd import checkpoint, models
-from kd.cifar10 import CLASSES, NORMALISATIONS, read_split
-from kd.hub import Classifier
+from kd.cifar10 import CLASSES, NORMALISATIONS, read_split, read_test_set
+from kd.classifier import Classifier
 from kd.inference import Trio
 from kd.models import ROLES
 from kd.out_of_class import Warner, responses
@@ -46,6 +46,12 @@ def data_dir():
 def subset(data_dir):
     """The subset's training images, split: 450 to train on and 50 to validate on."""
     return read_split(data_dir)
+
+
+@pytest.fixture(scope="session")
+def carried_images(data_dir):
+    """The hundred test images of tests/data, as Pillow images."""
+    return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in read_test_set(data_dir).images]
 
 
 class TinyNetwork(nn.Sequential):
@@ -132,8 +138,8 @@ def checkpoints(tmp_path, monkeypatch, make_network):
 
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory, make_network, subset):
-    """Checkpoints of tiny networks with the shipped ones' descriptions, which answer as surely as those: the three
-    with recordings, and of the two that never saw a class the control too, whether that ships or not."""
+    """Checkpoints of tiny networks with the shipped ones' descriptions, which are as sure as those: the three
+    with recordings, and of the two with an omitted class the control too, whether that ships or not."""
     checkpoints = tmp_path_factory.mktemp("checkpoints")
     pictures = torch.stack([torch.from_numpy(np.array(Image.open(EXAMPLES / f"{name}.png"))) for name in CLASSES])
     recorded = torch.cat([pictures.permute(0, 3, 1, 2), subset[0].images[:100]]).float() / 255
@@ -163,6 +169,14 @@ def networks(tmp_path_factory, make_network, subset):
     results["out_of_class"] |= Warner.fit(looked, subset[1].labels).to_json()
     checkpoint.write_json(checkpoints / "results.json", results)
     return checkpoints
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the shipped checkpoints, to be damaged."""
+    for role in ROLES:
+        shutil.copytree(ROOT / "checkpoints" / role, tmp_path / "checkpoints" / role)
+    return tmp_path / "checkpoints"
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from PIL import Image
 
 TILE = 256  # side of the noise that pictures repeat, pixels
 COLOURS = {"red": 0, "green": 1, "blue": 2}  # with the channel that is brightest
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 FORMATS = ("png", "jpg", "webp", "bmp")
 
 SIZES = {
@@ -72,3 +73,13 @@ def fifty_pictures(folder):
         path = folder / f"{number}{suffix}"
         picture(size, mode, seed=number).save(path)
         yield path
+
+
+def stripes(width, height, colours=(RED, GREEN, BLUE)):
+    """A photo of equal stripes along its longer side."""
+    photo = Image.new("RGB", (width, height))
+    for position, colour in enumerate(colours):
+        part = max(width, height) // len(colours)
+        corner = (position * part, 0) if width > height else (0, position * part)
+        photo.paste(colour, (*corner, *((part + corner[0], height) if width > height else (width, part + corner[1]))))
+    return photo

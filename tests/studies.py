@@ -5,7 +5,7 @@ from dataclasses import fields
 from kd.studies.declared import Arm
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 
-# Of 100 answers 40 are 55 % sure and 60 are 95 % sure.
+# Of 100 predictions 40 are 55 % sure and 60 are 95 % sure.
 RELIABILITY = {"images": [0, 40, 60], "confidence": [0.0, 22.0, 57.0], "right": [0.0, 20.0, 50.0]}
 RECIPE = {"name": "seed", "stem": "cifar", "epochs": 24, "temperature": 4.0}  # a preset that is gone
 

@@ -148,13 +148,13 @@ class Writes:
     """Records what is opened for writing, made, moved or removed while it is on."""
 
     def __init__(self) -> None:
-        self.on, self.seen = False, []
+        self.on, self.recorded = False, []
         sys.addaudithook(self.hook)  # which cannot be taken off again
 
     def hook(self, event, arguments):
         writing = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
         if self.on and (writing or event in ("os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink")):
-            self.seen.append((event, arguments))
+            self.recorded.append((event, arguments))
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +172,8 @@ def test_the_recorder_of_writes_notices_one(tmp_path, writes):
     writes.on = True
     (tmp_path / "written").write_bytes(b"")
     writes.on = False
-    assert [arguments[0] for _, arguments in writes.seen] == [str(tmp_path / "written")]
-    writes.seen.clear()
+    assert [arguments[0] for _, arguments in writes.recorded] == [str(tmp_path / "written")]
+    writes.recorded.clear()
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -193,7 +193,7 @@ def test_every_bad_file_gets_a_picture_or_a_sentence_in_time_and_nothing_is_writ
         if time.monotonic() - started > SECONDS:
             slow[name] = time.monotonic() - started
     assert slow == {}
-    assert writes.seen == []
+    assert writes.recorded == []
     assert 25 < pictures < MUTANTS  # harmless damage exists, and so does harm
 
 

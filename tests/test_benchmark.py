@@ -58,7 +58,7 @@ def test_ratios_follow_from_the_speeds_and_the_operations(measured):
         assert figures["share_of_matmul"] == pytest.approx(share, abs=6e-5)
 
 
-def test_distilling_costs_the_students_training_and_the_teachers_answer():
+def test_distilling_costs_the_students_training_and_the_teachers_logits():
     recipe = RECIPES["original"]["student"]
     teacher, student, distilled = (operations_an_image(role, recipe) for role in ("teacher", "student", "distilled"))
     assert distilled == student + teacher / 3

@@ -510,14 +510,14 @@ def test_writing_atomically_keeps_the_old_file_when_it_fails(tmp_path, error):
 def test_writing_atomically_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "new folder" / "file"
     checkpoint.write_atomically(path, lambda temporary: temporary.write_text("old"))
-    seen = []
+    recorded = []
 
     def write(temporary):
         temporary.write_text("new")
-        seen.append(path.read_text())
+        recorded.append(path.read_text())
 
     checkpoint.write_atomically(path, write)
-    assert (seen, path.read_text()) == (["old"], "new")
+    assert (recorded, path.read_text()) == (["old"], "new")
     assert list(path.parent.iterdir()) == [path]
 
 

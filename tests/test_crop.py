@@ -23,7 +23,7 @@ def wide(tmp_path):
 def assert_answered(page, trio, photo, crop):
     """Wait until the page shows this crop's pixels, and compare the chart with the networks' answer to it."""
     picture = picture_url(to_network_size(photo, crop))
-    page.wait_for_function("(url) => document.querySelector('#seen img')?.src === url", arg=picture)
+    page.wait_for_function("(url) => document.querySelector('#crop img')?.src === url", arg=picture)
     shown = table(page)
     for role, model in trio.classify(photo, 1.0, crop)["models"].items():
         assert shown[role] == pytest.approx(softmax(model["logits"], shown["temperature"]), abs=1e-5)
@@ -44,9 +44,9 @@ def test_the_square_is_dragged_on_the_photo_and_answered_where_it_is_let_go(visi
     page = visit()
     upload(page, path)
     assert_answered(page, trio, photo, CENTRE)
-    drag_by(page, "#seen", 400, 30)
+    drag_by(page, "#crop", 400, 30)
     assert_answered(page, trio, photo, Crop(across=1, down=0.5, side=1))
-    drag_by(page, "#seen", -800, 0)
+    drag_by(page, "#crop", -800, 0)
     assert_answered(page, trio, photo, Crop(across=0, down=0.5, side=1))
 
 
@@ -54,14 +54,14 @@ def test_the_corner_makes_the_square_smaller(visit, trio, wide):
     photo, path = wide
     page = visit()
     upload(page, path)
-    before = page.locator("#seen").bounding_box()
-    corner = page.locator("#seen .corner").bounding_box()
+    before = page.locator("#crop").bounding_box()
+    corner = page.locator("#crop .corner").bounding_box()
     page.mouse.move(corner["x"] + corner["width"] - 4, corner["y"] + corner["height"] - 4)
     page.mouse.down()
     page.mouse.move(corner["x"] - before["width"] / 3, corner["y"] - before["height"] / 3, steps=8)
     page.mouse.up()
     settle(page)
-    after = page.locator("#seen").bounding_box()
+    after = page.locator("#crop").bounding_box()
     assert after["width"] < 0.8 * before["width"] and after["width"] == pytest.approx(after["height"], abs=1)
     assert (after["x"], after["y"]) == (pytest.approx(before["x"], abs=1), pytest.approx(before["y"], abs=1))
 
@@ -70,7 +70,7 @@ def test_keys_move_and_zoom_the_square_up_to_the_whole_photo(visit, trio, wide):
     photo, path = wide
     page = visit()
     upload(page, path)
-    page.locator("#seen").focus()
+    page.locator("#crop").focus()
     for _ in range(4):
         page.keyboard.press("ArrowLeft")
     assert_answered(page, trio, photo, Crop(across=0.5 - 4 * 0.05, down=0.5, side=1))
@@ -96,9 +96,9 @@ def test_the_square_follows_the_finger_on_a_phone(visit, trio, wide):
     photo, path = wide
     page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     upload(page, path)
-    page.locator("#seen").tap()  # which makes the photo larger
+    page.locator("#crop").tap()  # which makes the photo larger
     page.wait_for_selector("#photo.large")
-    box = page.locator("#seen").bounding_box()
+    box = page.locator("#crop").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     touch = page.context.new_cdp_session(page)
     for kind, points in (
@@ -114,11 +114,11 @@ def test_the_square_follows_the_finger_on_a_phone(visit, trio, wide):
 
 def test_an_example_has_no_square_to_move(visit):
     page = visit()
-    assert page.locator("#seen").get_attribute("tabindex") == "-1"
+    assert page.locator("#crop").get_attribute("tabindex") == "-1"
     assert not page.locator("#whole-photo").is_visible()
-    before = page.locator("#seen").bounding_box()
-    drag_by(page, "#seen", 50, 50)
-    assert page.locator("#seen").bounding_box() == before
+    before = page.locator("#crop").bounding_box()
+    drag_by(page, "#crop", 50, 50)
+    assert page.locator("#crop").bounding_box() == before
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".bmp"])

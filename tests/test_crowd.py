@@ -72,7 +72,7 @@ def photo_of(number):
 
 @pytest.mark.parametrize("way", ["page", "endpoint"])
 def test_fifty_visitors_at_once_each_get_the_answer_to_their_own_photo(visitors, tiny_trio, way):
-    expected = tiny_trio.answer_all([photo_of(number) for number in range(VISITORS)])
+    expected = tiny_trio.timed_logits([photo_of(number) for number in range(VISITORS)])
     together = threading.Barrier(VISITORS)
 
     def visit(number):
@@ -119,7 +119,7 @@ def test_a_single_photo_does_not_wait_behind_a_hundred_of_another_visitor(visito
         served = time.monotonic()
         (value,), finished = list_done.result()
     assert served < finished
-    assert len(value["rows"]) == MAX_IMAGES and all("answers" in row for row in value["rows"])
+    assert len(value["rows"]) == MAX_IMAGES and all("predictions" in row for row in value["rows"])
 
 
 @pytest.mark.parametrize("way", ["tab", pytest.param("endpoint", marks=pytest.mark.slow)])
@@ -292,13 +292,13 @@ def test_large_photos_wait_among_themselves_and_hold_up_no_other(tmp_path, monke
 
 MEMORY = """
 import threading
-from kd.demo.crowd import keep_no_free_memory
+from kd.memory import return_freed_memory
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 
 if {keep}:
-    assert keep_no_free_memory()
+    assert return_freed_memory()
 before = resident()
 kept = []
 

@@ -118,7 +118,7 @@ def test_the_page_shows_the_digits_with_what_it_has_of_them(experiment):
     assert read_recorded(folder, examples).missing == ["The map of classes is left out: it is CIFAR-10's"]
 
 
-def test_the_games_cards_are_digits_of_the_class_that_its_student_never_saw(experiment):
+def test_the_games_cards_are_digits_of_its_students_omitted_class(experiment):
     folder, _ = experiment
     omitted = read_omitted_class(folder)
     game = game_view(omitted, folder, game_cards(omitted, folder)).props

@@ -30,7 +30,7 @@ from kd.demo.door import FAILED, FULL, FULL_FOR_ONE, MAX_ADDRESS, NO_FILE, Door
 from kd.demo.messages import MAX_COMMAS, MAX_DEPTH, MAX_MESSAGE, MAX_VALUES, TOO_MANY_VALUES, RefusalError, only_uploads
 from kd.demo.preview import PREVIEW
 from tests.serving import ROOT, api_client
-from tests.visitors import RefusalError as AnswerError
+from tests.visitors import RefusalError as VisitorRefused
 from tests.visitors import Visitor, photo_bytes
 
 NO_UPLOAD = "This is not an uploaded file"
@@ -45,16 +45,16 @@ def refusals_come_at_once(monkeypatch):
 
 
 class Elsewhere(socketserver.ThreadingTCPServer):
-    """Another host, which remembers what was asked of it, and answers with a picture."""
+    """Another host, which remembers what was asked of it, and sends a picture."""
 
     daemon_threads = True
 
     def __init__(self):
-        seen = self.seen = []
+        requests = self.requests = []
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self):
-                seen.append(self.rfile.readline().decode().split()[1])
+                requests.append(self.rfile.readline().decode().split()[1])
                 while self.rfile.readline().strip():
                     pass
                 picture = photo_bytes(Image.new("RGB", (32, 32), "red"))
@@ -116,7 +116,7 @@ def file_at(path, **more):
 
 
 def sentence_of(ask, *arguments):
-    with pytest.raises(AnswerError) as caught:
+    with pytest.raises(VisitorRefused) as caught:
         ask(*arguments)
     return str(caught.value)
 
@@ -136,8 +136,8 @@ def test_gradio_alone_would_fetch_the_address(elsewhere):
         visitor.http.get(f"gradio_api/file={elsewhere.address}/alone-too")
     finally:
         bare.close()
-    assert elsewhere.seen == ["/alone", "/alone-too"]
-    elsewhere.seen.clear()
+    assert elsewhere.requests == ["/alone", "/alone-too"]
+    elsewhere.requests.clear()
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_an_address_in_the_place_of_a_file_gets_a_sentence_and_no_request(elsewh
     good = visitor.upload(photo_bytes(Image.new("RGB", (40, 40), "blue")))
     answers = visitor.classify([good, foreign])
     assert answers[0]["models"] and answers[1]["error"].startswith(f"Image 2 of 2: {NO_UPLOAD}")
-    assert elsewhere.seen == []
+    assert elsewhere.requests == []
 
 
 def test_no_event_of_the_page_fetches_an_address_from_any_of_its_inputs(elsewhere, page, visitor):
@@ -180,13 +180,13 @@ def test_no_event_of_the_page_fetches_an_address_from_any_of_its_inputs(elsewher
             if reply.status_code == 200:
                 try:
                     visitor.wait(reply.json()["event_id"])
-                except AnswerError:
+                except VisitorRefused:
                     pass
     for route in ("call/classify", "run/classify", "api/classify", "stream/x"):
         visitor.http.post(f"gradio_api/{route}", json={"data": [foreign, 4]})
     visitor.http.post("gradio_api/call/v2/classify", json={"image": foreign, "temperature": 4})
     time.sleep(0.5)
-    assert elsewhere.seen == []
+    assert elsewhere.requests == []
 
 
 def test_gradios_client_uploads_a_file_and_is_told_that_an_address_is_none(elsewhere, page):
@@ -219,7 +219,7 @@ def test_no_route_leads_elsewhere(elsewhere, visitor, route):
     for method in ("GET", "HEAD", "POST"):
         reply = visitor.http.request(method, "gradio_api/" + route.format(address))
         assert reply.status_code in (403, 404, 405)
-    assert elsewhere.seen == []
+    assert elsewhere.requests == []
 
 
 @pytest.mark.parametrize("body", [b"{", b"[" * 100_000, b'"' + b"x" * MAX_MESSAGE + b'"', b"\xff\xfe"])
@@ -497,17 +497,17 @@ PEER, SPACES_PROXY = "127.0.0.1", "10.1.2.3"
 )
 def test_only_proxies_that_the_host_names_say_whose_a_connection_is(peer, named, forwarded, address, monkeypatch):
     monkeypatch.setenv(visitor_module.PROXIES, named)
-    seen = []
+    addresses = []
 
-    async def see(scope, receive, send):
-        seen.append(visitor_module.address_of(scope["client"]))
+    async def record(scope, receive, send):
+        addresses.append(visitor_module.address_of(scope["client"]))
 
-    config = uvicorn.Config(see, lifespan="off", log_config=None)  # as Gradio makes it
+    config = uvicorn.Config(record, lifespan="off", log_config=None)  # as Gradio makes it
     config.load()
     headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
     scope = {"type": "http", "client": (peer, 1), "headers": headers, "scheme": "http"}
     asyncio.run(config.loaded_app(scope, None, None))
-    assert seen == [address]
+    assert addresses == [address]
 
 
 @pytest.mark.parametrize(
@@ -672,7 +672,7 @@ def test_an_answer_that_is_not_fetched_holds_its_place_and_is_forgotten_after_a_
         visitor.session = f"nobody reads {number}"
         visitor.join(event, [upload])
     wait_until(lambda: not places.events())
-    with pytest.raises(AnswerError, match="from your address"):
+    with pytest.raises(VisitorRefused, match="from your address"):
         visitor.join(event, [upload])
     list(visitor.messages())  # of the last session, which is read now
     visitor.wait(visitor.join(event, [upload]))
@@ -863,18 +863,18 @@ def test_the_real_queue_shows_who_asks_as_the_door_reads_it(page, visitor, monke
 
 def test_a_header_that_names_another_address_makes_nobody_another_visitor(page, visitor):
     """The real server, on whose machine no proxy is named."""
-    seen = []
+    addresses = []
     taken = page.server_app.user_middleware
     door = next(each for each in taken if each.cls is Door)
     assert door.kwargs["page"] is page
-    original = Door.answer_api
+    original = Door.let_into_api
 
-    async def see(self, scope, receive, send, route, address):
-        seen.append(address)
+    async def record(self, scope, receive, send, route, address):
+        addresses.append(address)
         await original(self, scope, receive, send, route, address)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Door, "answer_api", see)
+        patch.setattr(Door, "let_into_api", record)
         for forwarded in ("1.2.3.4", "2.2.2.2, 3.3.3.3"):
             visitor.http.get("gradio_api/info", headers={"x-forwarded-for": forwarded})
-    assert seen == ["127.0.0.1"] * 2
+    assert addresses == ["127.0.0.1"] * 2

@@ -73,7 +73,7 @@ def test_the_shipped_examples_are_those_of_the_rule_for_the_whole_test_set():
         assert np.asarray(Image.open(EXAMPLES / example["file"])).shape == (32, 32, 3)
 
 
-def test_the_games_pictures_are_six_of_the_class_that_the_shipped_student_never_saw():
+def test_the_games_pictures_are_six_of_the_shipped_students_omitted_class():
     name = checkpoint.load_config(ROOT / "checkpoints" / FOLDER)["data"]["omitted_class"]
     chosen, pictures = game_pictures(name)
     assert chosen == choose_examples.GAME_CHOSEN

@@ -13,7 +13,7 @@ from torch import nn
 import train.export
 from kd import checkpoint, evaluation, export, models
 from kd.cifar10 import CLASSES, NORMALISATIONS
-from kd.hub import Classifier
+from kd.classifier import Classifier
 from kd.recipe import RECIPES, as_config
 from tests.serving import ROOT
 from train.export import EXPORT, FILES, exports_table, read_record
@@ -97,7 +97,9 @@ def images(count):
 @torch.inference_mode()
 def test_onnx_takes_images_as_they_are_in_any_number_and_answers_as_pytorch(classifier, model, count):
     onnx.checker.check_model(model, full_check=True)
-    torch.testing.assert_close(export.loaded(model)(images(count)), classifier(images(count)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        export.onnx_network(model)(images(count)), classifier(images(count)), atol=1e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("count", [1, 7])
@@ -119,7 +121,7 @@ def test_the_real_networks_come_through_whole(architecture, stem):
             module.running_var.uniform_(0.5, 2)
     classifier = Classifier(network, CONFIG).eval()
     expected = classifier(images(3))
-    found = export.loaded(export.to_onnx(classifier))(images(3))
+    found = export.onnx_network(export.to_onnx(classifier))(images(3))
     assert expected.std() > 1e-3
     torch.testing.assert_close(found, expected, atol=1e-4 * expected.abs().max().item(), rtol=1e-4)
 
@@ -133,7 +135,7 @@ def test_float16_weights_take_half_the_space_and_hardly_move_the_logits(classifi
     }
     stored = {name: kind for name, kind in stored.items() if not name.endswith(".factor")}
     assert set(stored.values()) == {onnx.TensorProto.FLOAT16} and len(stored) == 3  # two convolutions, one linear layer
-    torch.testing.assert_close(export.loaded(smaller)(images(7)), classifier(images(7)), atol=5e-3, rtol=0)
+    torch.testing.assert_close(export.onnx_network(smaller)(images(7)), classifier(images(7)), atol=5e-3, rtol=0)
 
 
 @torch.inference_mode()
@@ -144,7 +146,7 @@ def test_the_float16_model_of_a_checkpoint_in_float16_answers_as_the_checkpoint(
             half.state_dict()[name].copy_(tensor.half())
     pixels = subset[1].images.float() / 255
     smaller = export.with_float16_weights(export.to_onnx(half), half)
-    torch.testing.assert_close(export.loaded(smaller)(pixels), half(pixels), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(export.onnx_network(smaller)(pixels), half(pixels), atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
@@ -153,8 +155,8 @@ def test_quantised_weights_are_int8_and_the_logits_stay_near(classifier, model, 
     smaller = export.quantised(model, training.images)
     stored = {each.data_type for each in smaller.graph.initializer if len(each.dims) == 4}
     assert stored == {onnx.TensorProto.INT8}
-    own = export.logits_of(classifier, validation.images, "")
-    logits = export.logits_of(export.loaded(smaller), validation.images, "")
+    own = export.network_logits(classifier, validation.images, "")
+    logits = export.network_logits(export.onnx_network(smaller), validation.images, "")
     assert 0 < (logits - own).abs().max() < 0.1 * (own.max() - own.min())
 
 
@@ -211,10 +213,12 @@ def test_a_network_that_cannot_be_traced_leaves_the_former_export(command, small
 
 
 def test_of_larger_images_fewer_are_computed_at_once():
-    seen = []
+    sizes = []
     images = torch.zeros(12, 3, 224, 224, dtype=torch.uint8)
-    export.logits_of(lambda batch: seen.append(len(batch)) or torch.zeros(len(batch), 10), images, "", hidden=True)
-    assert seen == [5, 5, 2]
+    export.network_logits(
+        lambda batch: sizes.append(len(batch)) or torch.zeros(len(batch), 10), images, "", hidden=True
+    )
+    assert sizes == [5, 5, 2]
 
 
 def test_pt2_replaces_the_export_that_was_there(command, exported_before, small_checkpoint):

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import random
 
 import pytest
 from PIL import Image
@@ -11,9 +10,8 @@ from kd.cifar10 import CLASSES
 from kd.demo import endpoint, gallery
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, named, plain_cell
-from kd.demo.stage_view import warning
 from kd.models import ROLE_NAMES, ROLES
-from tests.browser import EXAMPLES, choose_example, example_shown, share, upload
+from tests.browser import EXAMPLES, choose_example, example_shown, share
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"
 FORMULA = "=HYPERLINK(1).png"
@@ -23,7 +21,7 @@ def row(name, teacher, student, distilled):
     labels = dict(zip(ROLES, (teacher, student, distilled), strict=True))
     return {
         "name": name,
-        "answers": {role: {"label": label, "confidence": 0.75} for role, label in labels.items()},
+        "predictions": {role: {"label": label, "confidence": 0.75} for role, label in labels.items()},
         "differ": len(set(labels.values())) > 1,
         "fits_no_class": False,
     }
@@ -129,19 +127,19 @@ def cached(tmp_path, monkeypatch):
 def test_one_broken_file_does_not_lose_the_others(trio, cached):
     good = (EXAMPLES / "cat.png").read_bytes()
     uploads = [cached("0.png", good), cached("1.png", b"no image"), cached("2.png", b""), None, cached("4.png", good)]
-    rows = gallery.answer_batch(trio, uploads)
+    rows = gallery.predict_batch(trio, uploads)
     assert [row["name"] for row in rows] == ["0.png", "1.png", "2.png", "", "4.png"]
-    assert [bool(row.get("answers")) for row in rows] == [True, False, False, False, True]
+    assert [bool(row.get("predictions")) for row in rows] == [True, False, False, False, True]
     assert "not an image" in rows[1]["problem"] and "empty" in rows[2]["problem"]
     expected = trio.classify(Image.open(EXAMPLES / "cat.png"), 1.0)["models"]
     for role in ROLES:
-        assert rows[4]["answers"][role]["label"] == expected[role]["label"]
-        assert rows[4]["answers"][role]["confidence"] == pytest.approx(expected[role]["confidence"], abs=1e-4)
+        assert rows[4]["predictions"][role]["label"] == expected[role]["label"]
+        assert rows[4]["predictions"][role]["confidence"] == pytest.approx(expected[role]["confidence"], abs=1e-4)
 
 
 def test_files_beyond_the_limit_are_left_out_and_counted(trio, cached):
     bad = cached("bad.png", b"no image")
-    *progress, value = gallery.answer_files(trio, [bad] * (MAX_IMAGES + 7))
+    *progress, value = gallery.predict_files(trio, [bad] * (MAX_IMAGES + 7))
     assert len(value["rows"]) == MAX_IMAGES and value["left_out"] == 7
     assert progress[0] == {"done": 0, "total": MAX_IMAGES}
     assert [step["done"] for step in progress] == sorted({step["done"] for step in progress})
@@ -152,17 +150,17 @@ def test_what_is_named_more_than_once_is_read_once_and_answered_everywhere(trio,
     monkeypatch.setattr(gallery, "read_upload", lambda upload, image_size: read.append(upload["path"]) or picture)
     one, other = cached("one.png", b"1"), cached("other.png", b"2")
     uploads = [one | {"orig_name": f"{number}.png"} for number in range(40)] + [other] * 10
-    *_, value = gallery.answer_files(trio, uploads)
+    *_, value = gallery.predict_files(trio, uploads)
     assert read == [one["path"], other["path"]]
     assert [row["name"] for row in value["rows"]] == [f"{number}.png" for number in range(40)] + ["other.png"] * 10
-    assert all(row["answers"] for row in value["rows"])
+    assert all(row["predictions"] for row in value["rows"])
     monkeypatch.setattr(endpoint, "read_upload", lambda upload, image_size: photos.append(upload) or picture)
     assert len(endpoint.classify_list(trio, [one] * 50, 1.0)) == 50 and photos == [one]
 
 
 @pytest.mark.parametrize("nothing", [None, [], "text", 3])
 def test_nothing_chosen_shows_no_rows(trio, nothing):
-    (value,) = gallery.answer_files(trio, nothing)
+    (value,) = gallery.predict_files(trio, nothing)
     assert value["rows"] == []
 
 
@@ -209,23 +207,23 @@ def test_the_tab_shows_what_the_endpoint_answers_where_they_differ_first(gallery
     rows = page.locator("#gallery-table tbody tr").all()
     names = [row.locator("th").inner_text().split("\n")[0] for row in rows]
     assert sorted(names) == sorted(path.name for path in folder.iterdir())
-    answered = {}
+    classified = {}
     for name, shown in zip(names, rows, strict=True):
         if name in ("broken.png", "empty.png"):
             assert ("empty" if name == "empty.png" else "not an image") in shown.inner_text()
             continue
-        answered[name] = classify(folder / name)["models"]
+        classified[name] = classify(folder / name)["models"]
         for role in ROLES:
             cell = shown.locator(f"td[data-model={role}]")
-            assert cell.locator(".label").inner_text() == answered[name][role]["label"]
+            assert cell.locator(".label").inner_text() == classified[name][role]["label"]
             assert share(cell.locator(".confidence").inner_text()) == pytest.approx(
-                answered[name][role]["confidence"],
+                classified[name][role]["confidence"],
                 abs=1e-3,  # "> 99.9%" is read as .999
             )
-    differ = [len({model["label"] for model in answered[name].values()}) > 1 for name in names if name in answered]
+    differ = [len({model["label"] for model in classified[name].values()}) > 1 for name in names if name in classified]
     assert differ == sorted(differ, reverse=True) and set(names[-2:]) == {"broken.png", "empty.png"}
     for role in ("student", "distilled"):
-        same = sum(models[role]["label"] == models["teacher"]["label"] for models in answered.values())
+        same = sum(models[role]["label"] == models["teacher"]["label"] for models in classified.values())
         text = page.locator(f"[data-agreement={role}]").inner_text()
         assert text == f"{same / 7 * 100:.1f}% ({same} of 7)"
     assert "0 of 9 images answered" in page.evaluate("window.progress")
@@ -272,18 +270,3 @@ def test_the_gallery_fits_a_phone(gallery_of, folder):
     for selector in ("#gallery-csv", "#gallery-table td[data-model=distilled] .label"):
         for box in [item.bounding_box() for item in page.locator(selector).all()]:
             assert box["x"] >= 0 and box["x"] + box["width"] <= 390
-
-
-# The choice of what the networks see, and the warning, in Chromium
-
-
-def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, tmp_path):
-    noise = Image.frombytes("RGB", (32, 32), random.Random(0).randbytes(32 * 32 * 3))
-    noise.save(tmp_path / "strange.png")
-    for photo, strange in ((noise, True), (Image.open(EXAMPLES / "ship.png").convert("RGB"), False)):
-        assert trio.fits_no_class(trio.answer(photo)["teacher"].logits, photo) == strange
-    page = visit()
-    upload(page, tmp_path / "strange.png")
-    assert page.locator("#out-of-class").inner_text().startswith(warning(trio.out_of_class)["sentence"])
-    upload(page, EXAMPLES / "ship.png")
-    page.locator("#out-of-class").wait_for(state="hidden")

@@ -1,4 +1,4 @@
-"""The game of the class that a student never saw: what is measured of it, and the cards in real Chromium."""
+"""The game of the omitted class: what is measured of it, and the cards in real Chromium."""
 
 import json
 import shutil
@@ -10,9 +10,9 @@ import torch
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES
+from kd.classifier import Classifier
 from kd.demo.examples import game_pictures
-from kd.demo.omitted_class import TAB, answer_pictures, game_view, read_omitted_class
-from kd.hub import Classifier
+from kd.demo.omitted_class import TAB, cards_of, game_view, read_omitted_class
 from kd.photo import read_photo, to_network_size
 from kd.studies.ledger import STUDIES_FOLDER, read_studies
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, runs_of, study_of
@@ -29,7 +29,7 @@ def student():
 
 @pytest.fixture(scope="module")
 def name(student):
-    """The class that it never saw."""
+    """Its omitted class."""
     return student.config["data"]["omitted_class"]
 
 
@@ -45,8 +45,8 @@ def logits_of(student, path):
         return student(pixels)[0]
 
 
-def answers_of(student, name, bias=0.0):
-    """Its answers to the six cards: labels and certainties."""
+def predictions_of(student, name, bias=0.0):
+    """What it says of the six cards: labels and certainties."""
     logits = torch.stack([logits_of(student, picture) for picture in game_pictures(name)[1]])
     logits[:, CLASSES.index(name)] += bias
     sure, labels = logits.softmax(dim=1).max(dim=1)
@@ -76,12 +76,12 @@ def with_control(tmp_path):
     return tmp_path
 
 
-def test_both_networks_answer_where_the_control_ships_and_the_student_alone_where_it_does_not(with_control, student):
+def test_both_networks_are_asked_where_the_control_ships_and_the_student_alone_where_it_does_not(with_control, student):
     picture = to_network_size(read_photo(EXAMPLES / "ship.png"))
-    (both,) = answer_pictures(read_omitted_class(with_control), [picture])
+    (both,) = cards_of(read_omitted_class(with_control), [picture])
     assert both["logits"].keys() == {"student", "control"}
     assert both["logits"]["control"] == pytest.approx(logits_of(student, EXAMPLES / "ship.png").tolist(), abs=1e-4)
-    (alone,) = answer_pictures(read_omitted_class(CHECKPOINTS), [picture])
+    (alone,) = cards_of(read_omitted_class(CHECKPOINTS), [picture])
     ships = (CHECKPOINTS / CONTROL_FOLDER).is_dir()
     assert alone["logits"].keys() == ({"student", "control"} if ships else {"student"})
 
@@ -125,7 +125,7 @@ def told(page):
 
 
 def test_after_a_bet_enter_turns_card_by_card_and_each_result_is_told(game, student, name, found):
-    labels, sure = answers_of(student, name)
+    labels, sure = predictions_of(student, name)
     game.locator("#turn").click()
     assert game.locator("#cards .down").count() == 6, "without a bet no card is turned"
     game.locator("#bet input").first.focus()
@@ -147,7 +147,7 @@ def test_after_a_bet_enter_turns_card_by_card_and_each_result_is_told(game, stud
 
 
 def test_the_card_that_is_clicked_is_the_one_that_turns(game, student, name):
-    labels, _ = answers_of(student, name)
+    labels, _ = predictions_of(student, name)
     game.locator("#bet label").nth(2).click()
     for place in (4, 1):
         game.locator("#cards li").nth(place).click()
@@ -164,7 +164,7 @@ def test_the_correction_behind_how_is_the_studys_and_can_be_taken_away(game, stu
     game.get_by_text("How?").click()
     for bias in (found.run.bias, 0.0):
         game.get_by_label("With the correction").set_checked(bias != 0)
-        labels, sure = answers_of(student, name, bias)
+        labels, sure = predictions_of(student, name, bias)
         said = [card.locator(".said").first.inner_text() for card in game.locator("#cards li").all()]
         cards = [text.replace("\xa0", " ") for text in said]
         assert [text.split()[0] for text in cards] == labels

@@ -11,14 +11,15 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin, constants
 
-from kd import checkpoint, inference
+from kd import checkpoint, hub, inference
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import NORMALISATIONS
+from kd.classifier import Classifier
 from kd.dataset import normalise
-from kd.hub import Classifier, local_folder
+from kd.hub import local_folder
 from kd.models import ROLES
 from kd.recipe import RECIPES
-from kd.results import RESULTS, read_results, results_of
+from kd.results import RESULTS, network_results, read_results
 from tests.serving import ROOT
 
 SHIPPED = ROOT / "checkpoints"
@@ -61,7 +62,7 @@ def test_saved_and_read_again_the_logits_are_the_same_bits(checkpoints, tmp_path
     again = Classifier.from_pretrained(tmp_path / "copy")
     assert torch.equal(logits_of(again), logits_of(network))
     assert again.config == network.config
-    assert again.results == network.results == results_of(read_results(checkpoints), network.config)
+    assert again.results == network.results == network_results(read_results(checkpoints), network.config)
 
 
 def test_float16_is_kept_where_it_loses_nothing_and_only_there(checkpoints, tmp_path):
@@ -92,9 +93,9 @@ def test_changed_weights_lose_the_results_that_were_measured_with_others(checkpo
 def test_results_of_another_network_are_not_taken_for_ones_own(checkpoints):
     config = checkpoint.load_config(checkpoints / "student")
     results = read_results(checkpoints)
-    assert results_of(results, config)["models"].keys() == {"student"}
+    assert network_results(results, config)["models"].keys() == {"student"}
     for change in ({"seed": 8}, {"epochs_done": 4}, {"weights": {}}, {"role": "nobody"}):
-        assert results_of(results, config | change) is None
+        assert network_results(results, config | change) is None
 
 
 def test_a_checkpoint_of_other_classes_is_refused(checkpoints):
@@ -102,6 +103,10 @@ def test_a_checkpoint_of_other_classes_is_refused(checkpoints):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": ["yes", "no"]}))
     with pytest.raises(CheckpointError, match="check classes"):
         Classifier.from_pretrained(checkpoints / "student")
+
+
+def test_programs_can_name_it_by_the_module_of_the_hub_too():
+    assert hub.Classifier is Classifier
 
 
 # The card

@@ -161,7 +161,7 @@ def test_the_sentence_names_the_rates_and_the_omitted_class():
 
 def test_the_margins_around_a_whole_photo_are_not_judged(trio, monkeypatch):
     judged = []
-    monkeypatch.setattr(trio, "fits_no_class", lambda logits, seen: judged.append(seen))
+    monkeypatch.setattr(trio, "fits_no_class", lambda logits, image: judged.append(image))
     photo = Image.new("RGB", (640, 320), "red")
     show(trio, photo, None)
     show(trio, photo)

@@ -53,10 +53,10 @@ def test_the_networks_learn_three_colours_and_say_what_they_were_trained_on(netw
 
 def test_the_page_is_built_around_them(networks):
     build_page(networks)
-    answer = Trio(networks).classify_all([Trio(networks).seen(_picture((250, 20, 20)))], 2.0)[0]
-    assert answer["classes"] == sorted(COLOURS)
-    assert answer["models"]["teacher"]["label"] == "red"
-    assert [len(model["softened"]) for model in answer["models"].values()] == [3, 3, 3]
+    classified = Trio(networks).classify_all([Trio(networks).network_input(_picture((250, 20, 20)))], 2.0)[0]
+    assert classified["classes"] == sorted(COLOURS)
+    assert classified["models"]["teacher"]["label"] == "red"
+    assert [len(model["softened"]) for model in classified["models"].values()] == [3, 3, 3]
 
 
 def _picture(colour):
@@ -65,7 +65,7 @@ def _picture(colour):
     return Image.new("RGB", (60, 40), colour)
 
 
-def test_the_student_is_exported_at_its_size_and_answers_alike(networks, pictures, tmp_path):
+def test_the_student_is_exported_at_its_size_and_predicts_alike(networks, pictures, tmp_path):
     export.main([str(networks / "distilled"), "--output", str(tmp_path), "--data-dir", str(pictures)])
     exported = json.loads((tmp_path / "export.json").read_text())
     assert exported["files"]["model.onnx"]["agreement"] == 1
@@ -92,9 +92,9 @@ def test_two_teachers_teach_together_and_a_file_of_their_logits_teaches_the_same
     assert len(checkpoint.load_config(tmp_path / "together")["teacher"]["several"]) == 2
 
     training, _ = open_data(pictures, 24).split()
-    from kd.evaluation import logits_of
+    from kd.evaluation import checkpoint_logits
 
-    np.save(tmp_path / "logits.npy", logits_of(networks / "teacher", training).numpy())
+    np.save(tmp_path / "logits.npy", checkpoint_logits(networks / "teacher", training).numpy())
     from_file = weights("from-file", "--teacher", str(tmp_path / "logits.npy"))
     torch.testing.assert_close(from_file, alone, atol=1e-2, rtol=1e-2)  # kept logits are float16
 

@@ -15,7 +15,7 @@ from tests.space import copy_space, files_of_the_space, requirements
 USE = """
 import sys
 import torch
-from kd.hub import Classifier
+from kd.classifier import Classifier
 network = Classifier.from_pretrained(sys.argv[1])
 print(network(torch.zeros(1, 3, 32, 32)).shape[1], "gradio" in sys.modules)
 import kd

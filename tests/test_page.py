@@ -1,17 +1,19 @@
 """The real page in real Chromium: first view, upload, the slider under the mouse, bad files, phone, dark mode."""
 
 import json
+import random
 import re
 
 import pytest
 import torch
+from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.demo.examples import first_example
 from kd.demo.stage_view import warning
 from kd.models import ROLES
-from kd.out_of_class import packed
+from kd.out_of_class import floats_as_text
 from kd.results import read_results, results_rows
 from tests.browser import EXAMPLES, PATIENCE, choose_example, drag, example_shown, settle, share, softmax, table, upload
 from tests.serving import ROOT, serve
@@ -31,7 +33,7 @@ def test_an_uploaded_photo_gets_the_three_answers_that_the_endpoint_gives(visit,
         assert share(shown) == pytest.approx(expected[role]["confidence"], abs=1e-3)  # "> 99.9%"
         assert answer.locator(".verdict").count() == 0  # nobody knows what a visitor's photo shows
     assert re.search(r"\d+(\.\d)? M parameters, [\d.]+ MB, \d+ ms", page.locator("#costs").inner_text())
-    assert page.locator("#seen img").get_attribute("src").startswith("data:image/webp;base64,")
+    assert page.locator("#crop img").get_attribute("src").startswith("data:image/webp;base64,")
 
 
 def set_temperature(page, temperature):
@@ -128,15 +130,15 @@ def test_the_chart_changes_while_the_mouse_is_still_down(visit):
     middle = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, middle)
     page.mouse.down()
-    seen = []
+    shown = []
     for place in (0.2, 0.4, 0.6, 0.8):
         page.mouse.move(box["x"] + box["width"] * place, middle, steps=5)
         settle(page)
         bar = page.locator("#soft-targets-table tr.first .bar.teacher").bounding_box()
-        seen.append((table(page)["temperature"], bar["width"]))
+        shown.append((table(page)["temperature"], bar["width"]))
     page.mouse.up()
-    assert len(set(seen)) == 4
-    assert [t for t, _ in seen] == sorted(t for t, _ in seen)
+    assert len(set(shown)) == 4
+    assert [t for t, _ in shown] == sorted(t for t, _ in shown)
 
 
 def test_the_named_temperatures_lead_to_its_answer_and_to_what_it_teaches(visit, classify):
@@ -337,6 +339,18 @@ def test_a_phone_shows_all_tabs_in_one_row_and_opens_each_by_a_touch(visit):
         assert tab.get_attribute("aria-selected") == "true"
 
 
+def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, tmp_path):
+    noise = Image.frombytes("RGB", (32, 32), random.Random(0).randbytes(32 * 32 * 3))
+    noise.save(tmp_path / "strange.png")
+    for photo, strange in ((noise, True), (Image.open(EXAMPLES / "ship.png").convert("RGB"), False)):
+        assert trio.fits_no_class(trio.timed_logits([photo])[0]["teacher"].logits, photo) == strange
+    page = visit()
+    upload(page, tmp_path / "strange.png")
+    assert page.locator("#out-of-class").inner_text().startswith(warning(trio.out_of_class)["sentence"])
+    upload(page, EXAMPLES / "ship.png")
+    page.locator("#out-of-class").wait_for(state="hidden")
+
+
 @pytest.fixture(scope="module")
 def warning_server(tmp_path_factory):
     """The page with the shipped networks, and a warning that every photo sets off."""
@@ -344,7 +358,7 @@ def warning_server(tmp_path_factory):
     for path in (ROOT / "checkpoints").iterdir():
         (folder / path.name).symlink_to(path)
     results = read_results(ROOT / "checkpoints")
-    results["out_of_class"] |= {"means": packed(torch.eye(10)), "cosine_below": 1.1}
+    results["out_of_class"] |= {"means": floats_as_text(torch.eye(10)), "cosine_below": 1.1}
     (folder / "results.json").unlink()
     checkpoint.write_json(folder / "results.json", results)
     with serve(folder) as (address, _):
@@ -380,7 +394,7 @@ def test_on_a_phone_a_touch_makes_ones_own_photo_large_enough_to_crop_and_moves_
     page = visit(viewport={"width": 390, "height": 844}, has_touch=True)
     upload(page, EXAMPLES / "ship.png")
     chart, small = (page.locator(part).bounding_box() for part in ("#soft-targets", "#photo"))
-    page.locator("#seen").tap()
+    page.locator("#crop").tap()
     assert page.locator("#photo").bounding_box()["width"] > 2.5 * small["width"]
     assert page.locator("#soft-targets").bounding_box() == chart
     page.locator("#soft-targets").tap(position={"x": 300, "y": 200})

@@ -119,9 +119,9 @@ def test_the_middle_square_is_scaled_with_antialiasing():
     lines = np.zeros((640, 960), dtype=np.uint8)
     lines[:, ::2] = 255
     lines[:, :160] = 255  # outside the middle square
-    seen = to_network_size(Image.fromarray(lines).convert("RGB"))
-    assert (seen.mode, seen.size) == ("RGB", (IMAGE_SIZE, IMAGE_SIZE))
-    inner = np.asarray(seen)[:, 2:-2]
+    shrunk = to_network_size(Image.fromarray(lines).convert("RGB"))
+    assert (shrunk.mode, shrunk.size) == ("RGB", (IMAGE_SIZE, IMAGE_SIZE))
+    inner = np.asarray(shrunk)[:, 2:-2]
     assert inner.min() > 110 and inner.max() < 145
 
 
@@ -216,8 +216,8 @@ def test_a_phones_50_megapixels_are_read_upright_at_a_reduced_scale(tmp_path, fo
     image.save(path, form, exif=exif, **more)
     photo = read_photo(path)
     assert photo.width < photo.height and photo.width * photo.height <= ENOUGH
-    seen = to_network_size(photo)
-    assert mean_difference(seen, to_network_size(gradient(816, 614).rotate(-90, expand=True))) < 4
+    shrunk = to_network_size(photo)
+    assert mean_difference(shrunk, to_network_size(gradient(816, 614).rotate(-90, expand=True))) < 4
 
 
 @pytest.mark.slow  # a second to write the file

@@ -47,7 +47,7 @@ def use_everything(visitor):
     cut_off = visitor.upload(marked_photo()[:900], f"cut-{MARK}.png")
     text = visitor.upload(f"no image, {MARK}".encode(), f"text-{MARK}.png")
     visitor.show(good)
-    assert "answers" in visitor.show_many([good, cut_off, text])["rows"][0]
+    assert "predictions" in visitor.show_many([good, cut_off, text])["rows"][0]
     assert visitor.classify(good)["models"]
     for bad in (cut_off, text):
         assert "image" in refusal(visitor.show, bad)
@@ -89,13 +89,13 @@ def test_a_visitor_sees_nothing_of_another(watched):
     messages = other.messages()
     place = other.join(other.event("image", "input"), [None])
     upload = use_everything(one)
-    seen = []
+    recorded = []
     for message in messages:
-        seen.append(message)
+        recorded.append(message)
         if message["msg"] == "process_completed":
             break
-    assert {message.get("event_id", place) for message in seen} == {place}
-    assert MARK not in str(seen)
+    assert {message.get("event_id", place) for message in recorded} == {place}
+    assert MARK not in str(recorded)
     for path in ("", "config", "gradio_api/info"):
         assert MARK not in other.http.get(path).text
     # A file's address holds a digest of its content: who cannot name it cannot fetch it, and no folder is listed.

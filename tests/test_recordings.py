@@ -9,10 +9,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from kd.cifar10 import CLASSES
+from kd.classifier import Classifier
 from kd.demo.examples import RECORDED
 from kd.demo.recordings import read_recorded
 from kd.demo.stage_view import stage_view
-from kd.hub import Classifier
 from kd.models import ROLES
 from kd.recording import RECORDING, moment, read_recording, write_recording
 from tests.browser import EXAMPLES, PATIENCE, share, softmax, table, upload
@@ -57,8 +57,8 @@ def thickness(role, temperature):
 
 
 @pytest.fixture
-def answered():
-    """Answers of the shipped networks to the examples, as the page has them."""
+def shown_examples():
+    """What the stage shows of the examples with the shipped networks."""
     logits = {role: last_logits(role)[:10].tolist() for role in ROLES}
     return [{"classes": CLASSES, "models": {role: {"logits": logits[role][k]} for role in ROLES}} for k in range(10)]
 
@@ -71,22 +71,22 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_replay_wants_the_same_moments_of_both_students(folder, answered):
+def test_a_replay_wants_the_same_moments_of_both_students(folder, shown_examples):
     written(folder, "student")
     for epochs in ([0, 0.25, 1, 2, 4], EPOCHS[1:], [3]):
         written(folder, "distilled", epochs)
-        recorded = read_recorded(folder, answered)
+        recorded = read_recorded(folder, shown_examples)
         assert recorded.views["map"].keys() == set(ROLES)
         assert recorded.views["replay"] is None
         assert "python -m train.distill --record" in recorded.missing[-1]
     written(folder, "distilled")
-    recorded = read_recorded(folder, answered)
+    recorded = read_recorded(folder, shown_examples)
     assert recorded.views["replay"]["epochs"] == EPOCHS
     assert recorded.missing == []
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut off", "too few images", "numbers without images"])
-def test_without_a_recording_that_can_be_used_the_log_says_which_command_makes_it(folder, answered, damage):
+def test_without_a_recording_that_can_be_used_the_log_says_which_command_makes_it(folder, shown_examples, damage):
     path = folder / "student" / RECORDING
     found = read_recording(path)
     if damage == "missing":
@@ -99,14 +99,14 @@ def test_without_a_recording_that_can_be_used_the_log_says_which_command_makes_i
         write_recording(
             [{name: tensor[0][:12] if name == "logits" else tensor[0] for name, tensor in found.items()}], path
         )
-    recorded = read_recorded(folder, answered)
+    recorded = read_recorded(folder, shown_examples)
     assert recorded.views["map"].keys() == {"teacher", "distilled"}
     assert f"python -m train.record {folder / 'student'}" in recorded.missing[0]
 
 
-def test_a_recording_of_another_network_is_not_shown_for_this_one(folder, answered):
+def test_a_recording_of_another_network_is_not_shown_for_this_one(folder, shown_examples):
     shutil.copyfile(folder / "teacher" / RECORDING, folder / "student" / RECORDING)
-    recorded = read_recorded(folder, answered)
+    recorded = read_recorded(folder, shown_examples)
     assert recorded.views["map"].keys() == {"teacher", "distilled"}
     assert "does not fit the network beside it" in recorded.missing[0]
 
@@ -286,12 +286,12 @@ def test_the_pictures_that_ship_are_the_images_that_were_recorded():
     assert (expected - expected.roll(1, dims=0)).abs().max(dim=1).values.median() > 1  # no other image would do
 
 
-def test_where_other_images_were_recorded_no_pictures_are_shown(folder, answered):
-    assert read_recorded(folder, answered).pictures == RECORDED.name
+def test_where_other_images_were_recorded_no_pictures_are_shown(folder, shown_examples):
+    assert read_recorded(folder, shown_examples).pictures == RECORDED.name
     found = read_recording(folder / "student" / RECORDING)
     fewer = {name: tensor[-1][:110] if name == "logits" else tensor[-1] for name, tensor in found.items()}
     write_recording([fewer], folder / "student" / RECORDING)
-    assert read_recorded(folder, answered).pictures is None
+    assert read_recorded(folder, shown_examples).pictures is None
 
 
 # The replay
@@ -376,9 +376,9 @@ def test_axe_finds_nothing_serious_in_the_open_views_and_they_fit_the_width(visi
     assert page.locator("#replay figcaption").evaluate("(caption) => caption.scrollWidth <= caption.clientWidth")
 
 
-def test_without_recordings_there_is_no_shell_of_the_views(folder, answered):
+def test_without_recordings_there_is_no_shell_of_the_views(folder, shown_examples):
     def shell():
-        return stage_view(answered, 32, 0, 4.0, "", read_recorded(folder, answered)).html_template
+        return stage_view(shown_examples, 32, 0, 4.0, "", read_recorded(folder, shown_examples)).html_template
 
     assert 'id="map"' in shell() and 'id="replay"' in shell()
     for role in ROLES:

@@ -13,7 +13,7 @@ from plotly.graph_objects import Figure
 
 from kd.demo import results_tab
 from kd.demo.page import what_to_expect
-from kd.demo.results_tab import NO_RESULTS, Results
+from kd.demo.results_tab import NO_RESULTS, ResultsTab
 from kd.results import load_results, read_results, results_table
 from kd.studies.figures import drawings_of
 from kd.studies.ledger import as_json, read_studies, write_study
@@ -39,7 +39,7 @@ def checkpoints(tmp_path):
 def shown(checkpoints, caplog):
     """Builds the tab; returns its texts, the number of its figures, and what the log says."""
 
-    results = Results(checkpoints)
+    results = ResultsTab(checkpoints)
 
     def build():
         with caplog.at_level(logging.WARNING), gr.Blocks() as page:
@@ -117,7 +117,7 @@ def test_markup_in_a_results_file_is_text(checkpoints):
     path = checkpoints / "studies" / "main.json"
     edit(path, lambda study: study | {"command": markup, "machine": markup})
     with gr.Blocks() as page:
-        Results(checkpoints).show()
+        ResultsTab(checkpoints).show()
     raw = "".join(str(block.value) for block in page.blocks.values() if isinstance(block, (gr.Markdown, gr.HTML)))
     assert "<img" not in raw and html.escape(markup, quote=False) in raw
 

@@ -48,7 +48,7 @@ def test_a_shipped_network_answers_as_many_of_the_carried_images_right_as_was_me
     role, data_dir, of_carried_images
 ):
     test = read_test_set(data_dir)
-    logits = of_carried_images.logits if role == "teacher" else evaluation.logits_of(CHECKPOINTS / role, test)
+    logits = of_carried_images.logits if role == "teacher" else evaluation.checkpoint_logits(CHECKPOINTS / role, test)
     # An image on the edge may fall to the other side on another processor.
     assert round(evaluation.accuracy(logits, test.labels) * 100) == pytest.approx(RIGHT_OF_100[role], abs=1)
 

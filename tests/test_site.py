@@ -10,7 +10,6 @@ import time
 
 import numpy as np
 import pytest
-import torch
 
 import kd.site.build
 from kd import checkpoint
@@ -22,7 +21,7 @@ from kd.inference import Trio
 from kd.models import ROLES
 from kd.photo import CENTRE, Crop, read_photo, to_network_size
 from kd.results import training_sentences
-from kd.site.build import game_checkpoints, source_of
+from kd.site.build import game_checkpoints, make_room, source_of
 from kd.site.runtime import fetch_runtime
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
 from tests.benchmark_page import ISOLATION
@@ -44,7 +43,7 @@ from tests.test_photos import png_that_claims
 from tests.test_recordings import drawn, opened, shown_at
 from train.export import main
 
-NEVER_SAW = checkpoint.load_config(ROOT / "checkpoints" / FOLDER)["data"]["omitted_class"]
+OMITTED = checkpoint.load_config(ROOT / "checkpoints" / FOLDER)["data"]["omitted_class"]
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +53,14 @@ def tiny_trio(networks, tiny):
 
 
 @pytest.fixture(scope="module")
-def answering(tiny_trio):
-    """What the server would answer: each network's logits, of an image file's crop."""
+def server_logits(tiny_trio):
+    """The server's logits: each network's, of an image file's crop."""
 
-    def answer(path, crop=CENTRE):
-        answers = tiny_trio.answer(to_network_size(read_photo(path), crop))
-        return {role: answer.logits for role, answer in answers.items()}
+    def logits(path, crop=CENTRE):
+        (by_role,) = tiny_trio.timed_logits([to_network_size(read_photo(path), crop)])
+        return {role: timed.logits for role, timed in by_role.items()}
 
-    return answer
+    return logits
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +83,16 @@ def site(write_site, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def game_answering(networks, tiny):
+def game_predictions(networks, tiny):
     """What the server's game would say of an image file: each network's most probable class."""
     omitted = read_omitted_class(networks)
 
-    def answer(path):
-        return {name: CLASSES[int(torch.tensor(network.answer([to_network_size(read_photo(path))])[0].logits).argmax())]
-                for name, network in omitted.networks.items()}  # fmt: skip
+    def predictions(path):
+        image = to_network_size(read_photo(path))
+        timed = {name: network.timed_logits([image])[0] for name, network in omitted.networks.items()}
+        return {name: CLASSES[int(np.argmax(of_image.logits))] for name, of_image in timed.items()}
 
-    return answer
+    return predictions
 
 
 @pytest.fixture
@@ -139,12 +139,12 @@ def apart(page, expected):
     return max(np.abs(shown[role] - (np.array(expected[role]) - np.mean(expected[role]))).max() for role in ROLES)
 
 
-def test_a_browser_that_gets_no_network_shows_the_examples_at_any_temperature(served, visit_site, answering):
+def test_a_browser_that_gets_no_network_shows_the_examples_at_any_temperature(served, visit_site, server_logits):
     served.withheld = "/networks/"
     page = visit_site()
     for name in CLASSES[:3]:
         choose_example(page, CLASSES.index(name))
-        expected = answering(EXAMPLES / f"{name}.png")
+        expected = server_logits(EXAMPLES / f"{name}.png")
         for share in (0.05, 0.5, 0.95):
             drag(page, share, steps=3)
             shown = table(page)
@@ -155,12 +155,12 @@ def test_a_browser_that_gets_no_network_shows_the_examples_at_any_temperature(se
 
 
 @pytest.mark.slow
-def test_photos_of_all_kinds_get_the_servers_logits_and_warning(visit_site, answering, tiny_trio, tmp_path):
+def test_photos_of_all_kinds_get_the_servers_logits_and_warning(visit_site, server_logits, tiny_trio, tmp_path):
     page = visit_site()
     found, warned, text = {}, set(), warning(tiny_trio.out_of_class)["sentence"]
     for path in [*itertools.islice(fifty_pictures(tmp_path), 14), EXAMPLES / "dog.png"]:
         upload(page, path)
-        expected = answering(path)
+        expected = server_logits(path)
         found[path.name] = apart(page, expected)
         warns = tiny_trio.fits_no_class(expected["teacher"], to_network_size(read_photo(path)))
         warned.add(warns)
@@ -189,13 +189,13 @@ def test_the_teacher_comes_after_the_students_and_a_bar_tells_how_much_is_there(
     assert not bar.is_visible()
 
 
-def test_what_has_come_once_is_not_fetched_again(served, visit_site, answering):
+def test_what_has_come_once_is_not_fetched_again(served, visit_site, server_logits):
     page = visit_site()
     upload(page, EXAMPLES / "cat.png")
     served.withheld = "/networks/"
     page.reload()
     upload(page, EXAMPLES / "bird.png")
-    assert apart(page, answering(EXAMPLES / "bird.png")) < 0.05
+    assert apart(page, server_logits(EXAMPLES / "bird.png")) < 0.05
 
 
 def test_a_picture_of_the_camera_is_answered_and_the_camera_given_back(visit_site):
@@ -211,7 +211,7 @@ def test_a_picture_of_the_camera_is_answered_and_the_camera_given_back(visit_sit
     page.get_by_role("button", name="Capture from camera").click()
     page.wait_for_function("document.querySelector('#image video').videoWidth === 64")
     answered_anew(page, page.get_by_role("button", name="Take it").click)
-    pixel = page.locator("#seen img").evaluate(
+    pixel = page.locator("#crop img").evaluate(
         """async (image) => {
             await image.decode();
             const context = new OffscreenCanvas(32, 32).getContext("2d");
@@ -224,7 +224,7 @@ def test_a_picture_of_the_camera_is_answered_and_the_camera_given_back(visit_sit
     assert page.locator("#photo.own").is_visible() and not page.locator("#image video").is_visible()
 
 
-def test_map_and_replay_show_what_was_recorded(visit_site, tiny_trio, answering):
+def test_map_and_replay_show_what_was_recorded(visit_site, tiny_trio, server_logits):
     page = opened(visit_site("?T=4"), "map")
     lines = drawn(page, 4)
     assert len(lines) == 45 and max(lines.values()) > min(lines.values())
@@ -234,7 +234,7 @@ def test_map_and_replay_show_what_was_recorded(visit_site, tiny_trio, answering)
         page.locator("#replay-slider").fill(str(position))
         shown = shown_at(page, position)
         for role in ROLES[1:]:
-            logits = np.array(answering(EXAMPLES / f"{name}.png")[role]) * share
+            logits = np.array(server_logits(EXAMPLES / f"{name}.png")[role]) * share
             assert shown[role] == pytest.approx(softmax(logits, 4), abs=0.02)  # stored in 8 bits
 
 
@@ -281,25 +281,25 @@ def bring_to_game(page, path):
     page.locator("#game-image input[type=file]").set_input_files(path)
 
 
-def test_the_games_cards_need_no_network_and_say_what_the_server_says(served, visit_game, game_answering):
+def test_the_games_cards_need_no_network_and_say_what_the_server_says(served, visit_game, game_predictions):
     served.withheld = "/networks/"
     page = visit_game()
-    _, pictures = game_pictures(NEVER_SAW)
+    _, pictures = game_pictures(OMITTED)
     page.locator("#bet label").nth(2).click()
     for shown in pictures:
         page.locator("#turn").click()
         said = page.locator("#cards .up .said b").all_inner_texts()
-        expected = [game_answering(shown)[name] for name in ("student", "control")]
+        expected = [game_predictions(shown)[name] for name in ("student", "control")]
         assert [text.split()[0] for text in said] == expected
     assert page.locator("#measured").is_visible() and "you bet" in page.locator("#score").inner_text()
 
 
-def test_both_networks_of_the_game_answer_a_visitors_picture_in_the_browser(visit_game, game_answering, tmp_path):
+def test_both_networks_of_the_game_answer_a_visitors_picture_in_the_browser(visit_game, game_predictions, tmp_path):
     page = visit_game()
     picture((300, 200)).save(tmp_path / "photo.jpg")
     for path in (EXAMPLES / "ship.png", tmp_path / "photo.jpg", EXAMPLES / "frog.png"):
         bring_to_game(page, path)
-        assert said_of_own(page) == game_answering(path)
+        assert said_of_own(page) == game_predictions(path)
     page.get_by_role("button", name="Remove the picture").click()
     assert page.locator("#own-answer").inner_text() == ""
     (tmp_path / "bad.png").write_text("no image")
@@ -308,7 +308,7 @@ def test_both_networks_of_the_game_answer_a_visitors_picture_in_the_browser(visi
     assert page.locator("#own-answer img").count() == 0
     content = base64.b64encode((EXAMPLES / "cat.png").read_bytes()).decode()
     paste(page, "paste", content)  # goes to the tab that is open
-    assert said_of_own(page) == game_answering(EXAMPLES / "cat.png")
+    assert said_of_own(page) == game_predictions(EXAMPLES / "cat.png")
     assert page.locator("#game").is_visible()
 
 
@@ -341,7 +341,7 @@ def test_where_the_control_does_not_ship_the_game_is_the_students_alone(browser,
 
 @pytest.mark.slow
 def test_a_network_of_the_game_that_does_not_come_gets_a_sentence_and_the_next_picture_tries_again(
-    served, visit_game, game_answering
+    served, visit_game, game_predictions
 ):
     served.withheld = f"/networks/{CONTROL_FOLDER}"
     page = visit_game()
@@ -349,19 +349,19 @@ def test_a_network_of_the_game_that_does_not_come_gets_a_sentence_and_the_next_p
     page.locator("#own-answer", has_text="check the connection and try again").wait_for()
     served.withheld = None
     bring_to_game(page, EXAMPLES / "ship.png")
-    assert said_of_own(page) == game_answering(EXAMPLES / "ship.png")
+    assert said_of_own(page) == game_predictions(EXAMPLES / "ship.png")
 
 
-def test_another_square_of_a_photo_is_answered_as_on_the_server(visit_site, answering, tmp_path):
+def test_another_square_of_a_photo_is_answered_as_on_the_server(visit_site, server_logits, tmp_path):
     picture((300, 200)).save(tmp_path / "photo.png")
     page = visit_site()
     upload(page, tmp_path / "photo.png")
-    page.locator("#seen").focus()
+    page.locator("#crop").focus()
     answered_anew(page, lambda: page.keyboard.press("+"))
     answered_anew(page, lambda: page.keyboard.press("ArrowLeft"))
-    assert apart(page, answering(tmp_path / "photo.png", Crop(across=0.45, down=0.5, side=1 / 1.15))) < 0.05
+    assert apart(page, server_logits(tmp_path / "photo.png", Crop(across=0.45, down=0.5, side=1 / 1.15))) < 0.05
     answered_anew(page, page.locator("#whole-photo").click)
-    assert apart(page, answering(tmp_path / "photo.png", None)) < 0.05
+    assert apart(page, server_logits(tmp_path / "photo.png", None)) < 0.05
 
 
 @pytest.mark.parametrize("overtaken_by", ["an example", pytest.param("a photo", marks=pytest.mark.slow)])
@@ -378,14 +378,14 @@ def test_a_square_that_was_overtaken_keeps_no_later_one_from_being_answered(visi
     )
     upload(page, tmp_path / "photo.png")
     page.evaluate("window.deaf = true")
-    page.locator("#seen").focus()
+    page.locator("#crop").focus()
     page.keyboard.press("+")
     page.wait_for_timeout(300)  # until the square has been asked for
     page.evaluate("window.deaf = false")
     if overtaken_by == "an example":
         choose_example(page, CLASSES.index("deer"))
     upload(page, EXAMPLES / "cat.png")
-    page.locator("#seen").focus()
+    page.locator("#crop").focus()
     answered_anew(page, lambda: page.keyboard.press("+"))
 
 
@@ -410,13 +410,13 @@ def paste(page, kind, content):
     )
 
 
-def test_a_photo_can_be_pasted_or_dropped_anywhere(visit_site, answering):
+def test_a_photo_can_be_pasted_or_dropped_anywhere(visit_site, server_logits):
     page = visit_site()
     page.wait_for_function("document.querySelector('#networks').textContent.includes('no photo leaves')")
     for kind, name in (("paste", "frog"), ("drop", "ship")):
         content = base64.b64encode((EXAMPLES / f"{name}.png").read_bytes()).decode()
         answered_anew(page, lambda kind=kind, content=content: paste(page, kind, content))
-        assert apart(page, answering(EXAMPLES / f"{name}.png")) < 0.05
+        assert apart(page, server_logits(EXAMPLES / f"{name}.png")) < 0.05
 
 
 def test_a_photo_can_be_removed_and_is_there_again_with_the_browsers_back(visit_site):
@@ -478,7 +478,9 @@ def wait_until_kept(page, names):
         page.wait_for_timeout(100)
 
 
-def test_after_the_first_visit_all_of_it_works_without_a_connection(served, visit_site, answering, game_answering):
+def test_after_the_first_visit_all_of_it_works_without_a_connection(
+    served, visit_site, server_logits, game_predictions
+):
     page = visit_site()
     upload(page, EXAMPLES / "cat.png")
     wait_until_kept(page, [*ROLES, FOLDER, CONTROL_FOLDER])
@@ -487,18 +489,18 @@ def test_after_the_first_visit_all_of_it_works_without_a_connection(served, visi
     page.wait_for_selector("#soft-targets-table tbody tr")
     assert example_shown(page) == "dog" and table(page)["temperature"] == 2
     upload(page, EXAMPLES / "bird.png")
-    assert apart(page, answering(EXAMPLES / "bird.png")) < 0.05
+    assert apart(page, server_logits(EXAMPLES / "bird.png")) < 0.05
     opened(page, "map")
     drawn(page, table(page)["temperature"])
     page.get_by_role("tab", name=TAB).click()
     bring_to_game(page, EXAMPLES / "ship.png")
-    assert said_of_own(page) == game_answering(EXAMPLES / "ship.png")
+    assert said_of_own(page) == game_predictions(EXAMPLES / "ship.png")
     page.get_by_role("tab", name="Results").click()
     page.locator("#results img").first.scroll_into_view_if_needed()  # which makes it load
     page.wait_for_function("document.querySelector('#results img').naturalWidth > 0")
 
 
-def test_a_host_that_answers_with_errors_does_not_hide_the_page_that_is_kept(served, visit_site, answering):
+def test_a_host_that_answers_with_errors_does_not_hide_the_page_that_is_kept(served, visit_site, server_logits):
     page = visit_site()
     upload(page, EXAMPLES / "cat.png")
     wait_until_kept(page, ROLES)
@@ -507,10 +509,10 @@ def test_a_host_that_answers_with_errors_does_not_hide_the_page_that_is_kept(ser
     page.wait_for_selector("#soft-targets-table tbody tr")
     assert example_shown(page) == "dog"
     upload(page, EXAMPLES / "bird.png")
-    assert apart(page, answering(EXAMPLES / "bird.png")) < 0.05
+    assert apart(page, server_logits(EXAMPLES / "bird.png")) < 0.05
 
 
-def test_a_file_that_is_no_photo_gets_a_sentence_and_the_examples_go_on(visit_site, answering, tmp_path):
+def test_a_file_that_is_no_photo_gets_a_sentence_and_the_examples_go_on(visit_site, server_logits, tmp_path):
     page = visit_site()
     for content, words in [(b"", "empty"), (b"no picture", "not an image"), (png_that_claims(9000, 9000), "image")]:
         (tmp_path / "file").write_bytes(content)
@@ -519,19 +521,21 @@ def test_a_file_that_is_no_photo_gets_a_sentence_and_the_examples_go_on(visit_si
         assert not page.locator("#answers").is_visible()
         choose_example(page, CLASSES.index("deer"))
         assert page.locator("#problem").inner_text() == ""
-        assert apart(page, answering(EXAMPLES / "deer.png")) < 1e-3
+        assert apart(page, server_logits(EXAMPLES / "deer.png")) < 1e-3
     upload(page, EXAMPLES / "cat.png")
-    assert apart(page, answering(EXAMPLES / "cat.png")) < 0.05
+    assert apart(page, server_logits(EXAMPLES / "cat.png")) < 0.05
 
 
-def test_while_the_teacher_does_not_come_the_students_answer_and_another_try_brings_it(served, visit_site, answering):
+def test_while_the_teacher_does_not_come_the_students_predict_and_another_try_brings_it(
+    served, visit_site, server_logits
+):
     served.withheld = "teacher"
     page = visit_site()
     page.locator("#image input[type=file]").set_input_files(EXAMPLES / "cat.png")
     page.get_by_role("button", name="Try again").wait_for()
     assert "check the connection" in page.locator("#networks").inner_text()
     page.get_by_text("a network is missing").wait_for()
-    expected = answering(EXAMPLES / "cat.png")
+    expected = server_logits(EXAMPLES / "cat.png")
     page.locator("#arriving .answer").nth(1).wait_for()
     assert page.locator("#arriving .name").all_inner_texts() == ["Student alone", "Distilled student"]
     labels = [CLASSES[int(np.argmax(expected[role]))] for role in ROLES[1:]]
@@ -637,6 +641,14 @@ def test_a_folder_with_other_files_is_left_alone(networks, tmp_path, name):
     with pytest.raises(SystemExit, match="holds other files"):
         main(["--site", str(tmp_path), "--checkpoints", str(networks)])
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+
+
+def test_a_script_of_an_earlier_version_goes(tmp_path):
+    folder = tmp_path / "site"
+    make_room(folder)
+    (folder / "game.js").write_text("of an earlier game")
+    make_room(folder)
+    assert [path.name for path in folder.iterdir()] == ["service-worker.js"]
 
 
 def test_the_folder_says_whose_pictures_it_holds(site):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from kd import checkpoint
-from kd.hub import Classifier
+from kd.classifier import Classifier
 from kd.inference import pixels_of
 from kd.models import ROLES
 from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo, to_network_size
@@ -174,21 +174,21 @@ def student(load_of):
 
 @pytest.fixture
 def worker(page):
-    """Starts the worker afresh and tells it things; returns what it tells until there are so many answers."""
+    """Starts the worker afresh and tells it things; returns what it tells until so many questions are done."""
 
-    def talk(messages, answers):
+    def talk(messages, questions):
         return page.evaluate(
-            """([messages, answers]) => new Promise((done) => {
+            """([messages, questions]) => new Promise((done) => {
                 globalThis.worker?.terminate();
                 globalThis.worker = new Worker("networks.js", { type: "module" });
                 const told = [];
                 worker.onmessage = ({ data }) => {
                     told.push(data);
-                    if (told.filter((each) => each.answer !== undefined || each.failed).length === answers) done(told);
+                    if (told.filter((each) => each.asked !== undefined || each.failed).length === questions) done(told);
                 };
                 for (const each of messages) worker.postMessage(each);
             })""",
-            [messages, answers],
+            [messages, questions],
         )
 
     return talk
@@ -202,26 +202,26 @@ def worker(page):
 def test_the_same_photo_gives_the_same_logits_in_the_browser(load_of, page, shrunk, tmp_path, role, pictures):
     classifier, load = Classifier(*checkpoint.load(CHECKPOINTS / role)).eval(), load_of(role)
     paths = [*itertools.islice(fifty_pictures(tmp_path), pictures), *sorted(EXAMPLES.glob("*.png"))[:pictures]]
-    answers = page.evaluate(
+    logits = page.evaluate(
         """async ([load, questions]) => {
-            const worker = new Worker("networks.js", { type: "module" }), answers = [];
+            const worker = new Worker("networks.js", { type: "module" }), logits = [];
             worker.postMessage(load);
             for (const [ask, pixels] of questions.entries()) {
                 worker.postMessage({ ask, pixels });
-                answers.push(await new Promise((done, fail) => {
+                logits.push(await new Promise((done, fail) => {
                     worker.onmessage = ({ data }) => {
-                        if (data.answer === ask) done(data.logits);
+                        if (data.asked === ask) done(data.logits);
                         if (data.failed) fail(data.problem);
                     };
                 }));
             }
             worker.terminate();
-            return answers;
+            return logits;
         }""",
         [load, [shrunk(path).flatten().tolist() for path in paths]],
     )
     expected = classifier(pixels_of([to_network_size(read_photo(path)) for path in paths]))
-    apart = (torch.tensor(answers) - expected).abs().amax(1).tolist()
+    apart = (torch.tensor(logits) - expected).abs().amax(1).tolist()
     assert {path.name: far for path, far in zip(paths, apart, strict=True) if far > 0.05} == {}
 
 
@@ -231,7 +231,7 @@ def test_progress_is_told_and_a_question_that_waits_is_answered_when_the_network
     received = [each["received"] for each in told if "loading" in each]
     assert received == sorted(received) and received[-1] == load["bytes"]
     assert told[-2] == {"ready": "student"}
-    assert (told[-1]["answer"], told[-1]["role"], len(told[-1]["logits"])) == (7, "student", 10)
+    assert (told[-1]["asked"], told[-1]["role"], len(told[-1]["logits"])) == (7, "student", 10)
     assert told[-1]["milliseconds"] > 0
 
 
@@ -248,4 +248,4 @@ def test_a_network_that_fails_gets_a_sentence_and_the_others_go_on(student, work
     problems = {each["failed"]: each["problem"] for each in told if "failed" in each}
     assert problems.keys() == {"teacher", "distilled"}
     assert "check the connection" in problems["teacher"] and "damaged" in problems["distilled"]
-    assert told[-1]["role"] == "student" and "answer" in told[-1]
+    assert told[-1]["role"] == "student" and "asked" in told[-1]

@@ -18,7 +18,7 @@ from kd.studies.declared import DISTILLED, STUDENT, STUDIES, TEACHER, Arm, Study
 from kd.studies.ledger import read_study, study_files
 from kd.studies.measure import to_measure
 from kd.studies.runs import StudyError, differing, is_finished
-from kd.studies.words import name_of
+from kd.studies.words import arm_name
 from tests.serving import ROOT
 from train import study as command
 from train.study import EpochsBar, main, make_parser, planned, train_all
@@ -97,7 +97,7 @@ def test_every_study_can_be_planned_with_every_recipe_and_its_folders_tell_runs_
 
 
 def test_study_of_the_losses_has_every_loss_at_the_settings_that_are_chosen_on_validation_images():
-    arms = {name_of(arm): arm for arm in STUDIES["losses"].arms if arm.role == "distilled"}
+    arms = {arm_name(arm): arm for arm in STUDIES["losses"].arms if arm.role == "distilled"}
     assert [arm.loss for arm in arms.values()] == list(DISTANCES)
     assert list(arms)[-1] == "standardised-kd, T = 1.5, soft weight 0.5"
     tried = [arm for arm in STUDIES["selection"].arms if arm.loss]
@@ -107,7 +107,7 @@ def test_study_of_the_losses_has_every_loss_at_the_settings_that_are_chosen_on_v
 
 def test_baselines_and_teachers_are_arms_of_the_study_and_come_first():
     for study in STUDIES.values():
-        names = [name_of(arm) for arm in study.arms]
+        names = [arm_name(arm) for arm in study.arms]
         assert len(names) == len(set(names))
         for position, arm in enumerate(study.arms):
             assert all(other is None or other in study.arms[:position] for other in (arm.teacher, arm.baseline))
@@ -127,13 +127,13 @@ def test_study_of_people_asks_for_their_counts_before_it_trains(options):
 
 def test_what_is_withheld_is_in_the_runs_folder_and_in_its_command(options, monkeypatch):
     runs = planned(STUDIES["few-labels"], options("--recipe", "original", "--seeds", 1, name="few-labels"))
-    (run,) = [run for run in runs if name_of(run.arm) == "4%, all images, starved teacher"]
+    (run,) = [run for run in runs if arm_name(run.arm) == "4%, all images, starved teacher"]
     assert "label_fraction=0.04_keep_unlabelled=True" in run.folder.name
     commands = []
     monkeypatch.setattr(subprocess, "Popen", lambda command, **settings: commands.append(command))
     command.start(run, options())
     assert ["--label-fraction", "0.04", "--keep-unlabelled"] == commands[0][commands[0].index("--label-fraction") :][:3]
-    (starved,) = [run for run in runs if name_of(run.arm) == "4%, starved teacher"]
+    (starved,) = [run for run in runs if arm_name(run.arm) == "4%, starved teacher"]
     assert run.teacher == starved.folder and "label_fraction=0.04" in starved.folder.name
 
 
@@ -154,7 +154,7 @@ def test_arms_can_be_left_out_but_not_a_teacher_that_is_needed(options):
 
 def test_arms_can_be_named_by_a_pattern(options):
     runs = planned(STUDIES["omitted-class"], options("--arms", "teacher", "no frog*", name="omitted-class"))
-    assert [name_of(run.arm) for run in runs] == [
+    assert [arm_name(run.arm) for run in runs] == [
         "teacher", "no frog, student alone", "no frog, T = 1", "no frog, T = 4", "no frog, T = 8", "no frog, T = 20"
     ]  # fmt: skip
     with pytest.raises(StudyError, match="no arm 'no fox"):
@@ -343,7 +343,7 @@ def test_what_the_ledger_holds_needs_no_checkpoint_any_more(measured, monkeypatc
     assert comparison["n"] == 3 and comparison["by_image"][:2] == before["comparisons"][0]["by_image"]
 
 
-def test_comparisons_by_image_are_those_of_the_answers(measured, data_dir):
+def test_comparisons_by_image_are_those_of_the_predictions(measured, data_dir):
     _, runs, path = measured
     test = read_test_set(data_dir)
     right = {}

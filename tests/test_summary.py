@@ -13,9 +13,9 @@ from kd.studies.declared import CORRUPTIONS, DISTILLED, STUDENT, TEACHER, Arm, S
 from kd.studies.ledger import as_json
 from kd.studies.measure import summarise
 from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, runs_of
-from kd.studies.report import arms_table, in_short, provenance, rule_of_verdicts, study_table, verdicts
+from kd.studies.report import arms_table, in_short, rule_of_verdicts, study_provenance, study_table, verdicts
 from kd.studies.runs import StudyError
-from kd.studies.words import name_of
+from kd.studies.words import arm_name
 from tests.test_study import TINY, write_run
 from train.document import write_section, write_studies
 from train.study import check_shipping, make_parser, planned, ship, shipped_as
@@ -47,7 +47,7 @@ def test_summary_holds_each_runs_own_metrics_and_their_mean(summary, data_dir):
     for arm in found.arms:
         for measured in arm.runs:
             assert ("agreement" in measured) == (arm.role != "teacher")
-            own = logits[f"{name_of(arm)}, seed {measured['seed']}"]
+            own = logits[f"{arm_name(arm)}, seed {measured['seed']}"]
             assert measured["accuracy"] == evaluation.accuracy(own, test.labels)
             assert measured["ece"] == pytest.approx(evaluation.calibration_error(own, test.labels), rel=1e-5)
             if arm.role != "teacher":
@@ -76,10 +76,10 @@ def test_table_gives_every_arm_its_mean_and_spread(summary):
     found, _ = summary
     lines = arms_table(found).splitlines()
     for arm, line in zip(found.arms, lines[2:], strict=True):
-        assert line.startswith(f"| {name_of(arm)} | {len(arm.runs)} | {arm.mean['accuracy']['mean']:.2%}")
+        assert line.startswith(f"| {arm_name(arm)} | {len(arm.runs)} | {arm.mean['accuracy']['mean']:.2%}")
         assert ("±" in line) == (len(arm.runs) > 1)
-    assert "x86_64" in provenance(found) or "an abacus" in provenance(found)
-    assert "`python -m train.study tiny`" in provenance(found)
+    assert "x86_64" in study_provenance(found) or "an abacus" in study_provenance(found)
+    assert "`python -m train.study tiny`" in study_provenance(found)
 
 
 def test_sentences_say_verdict_interval_and_both_tests(summary):
@@ -109,10 +109,12 @@ def test_provenance_tells_what_all_arms_of_a_role_set_otherwise_than_the_preset(
         write_run(run)
     found = summarise("settings", study, runs, data_dir, torch.device("cpu"), command="python")
     names = "Student alone; student alone, weight decay 0.0001"  # which tell what parts the arms
-    assert provenance(found).startswith(f"{names} (seed 0): recipe `original` (imagenet stem, batch size 64), 3 epochs")
+    assert study_provenance(found).startswith(
+        f"{names} (seed 0): recipe `original` (imagenet stem, batch size 64), 3 epochs"
+    )
     own = replace(found.arms[0], role="teacher", label_fraction=0.04)
     given = replace(own, label_fraction=1.0, recipe=own.recipe | {"batch_size": 512, "precision": "bfloat16"})
-    both = provenance(replace(found, arms=(given, own)))
+    both = study_provenance(replace(found, arms=(given, own)))
     assert "Teacher (seed 0): recipe `original` (imagenet stem, precision bfloat16), 3 epochs" in both
     assert "4%, starved teacher (seed 0): recipe `original` (imagenet stem, batch size 64), 3 epochs" in both
     assert in_short(found).startswith("Recipe original, 3 epochs, 1 seed<br>")
@@ -128,7 +130,7 @@ def test_provenance_names_few_arms_that_were_trained_alike_and_tells_the_number_
     found = summarise("many", study, runs, data_dir, torch.device("cpu"), command="python")
     fewer = replace(found.arms[2], runs=(found.arms[2].runs[0] | {"trained_on": 45},))
     found = replace(found, arms=(*found.arms[:2], fewer, *found.arms[3:]))
-    told = provenance(found)
+    told = study_provenance(found)
     assert told.startswith("Teacher (seed 0): ")
     assert "Student 0 and 3 more arms (seed 0): recipe `original` (imagenet stem, learning rate 0.1), 40 epochs" in told
     assert " on 45 or 450 images, an abacus." in told
@@ -144,7 +146,7 @@ def test_arm_that_was_not_run_is_listed_as_such_with_what_was_published(data_dir
     found = summarise("partial", study, runs, data_dir, torch.device("cpu"), command="python")
     assert found.comparisons == ()
     assert "| theirs | not run | 71.19% |" in arms_table(found)
-    assert "1 of the study's 2 arms have not been run" in provenance(found)
+    assert "1 of the study's 2 arms have not been run" in study_provenance(found)
     unpublished = replace(found.arms[1], published_accuracy=None)
     assert "theirs" not in arms_table(replace(found, arms=(found.arms[0], unpublished)))
 

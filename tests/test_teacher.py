@@ -27,7 +27,7 @@ def teacher(make_network):
 
 @pytest.fixture
 def mute_teacher():
-    """A teacher that cannot be asked: all answers have to come from the disk."""
+    """A teacher that cannot be asked: all logits have to come from the disk."""
 
     def refuse(images):
         raise AssertionError("the teacher was asked again")
@@ -68,14 +68,14 @@ def test_teacher_comes_out_of_training_a_student_as_it_went_in(distil, teacher):
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in teacher.parameters())
 
 
-def test_teachers_answers_carry_no_gradient_and_do_not_depend_on_the_batch(teacher):
+def test_teachers_logits_carry_no_gradient_and_do_not_depend_on_the_batch(teacher):
     images = torch.randn(8, 3, 32, 32, requires_grad=True)
-    answers = teacher.train()(images)
-    assert not answers.requires_grad
-    torch.testing.assert_close(teacher(images[:2]), answers[:2])
+    logits = teacher.train()(images)
+    assert not logits.requires_grad
+    torch.testing.assert_close(teacher(images[:2]), logits[:2])
 
 
-def test_teacher_computes_in_its_own_precision_and_answers_in_float32(make_network):
+def test_teacher_computes_in_its_own_precision_and_returns_float32(make_network):
     network, dtypes = make_network(seed=1), []
     network.register_forward_hook(lambda module, inputs, output: dtypes.append(output.dtype))
     for precision, inside in [("float32", torch.float32), ("bfloat16", torch.bfloat16)]:
@@ -83,13 +83,13 @@ def test_teacher_computes_in_its_own_precision_and_answers_in_float32(make_netwo
         assert dtypes.pop() == inside
 
 
-def test_second_student_learns_bit_for_bit_the_same_from_answers_that_were_kept(distil, teacher, mute_teacher):
+def test_second_student_learns_bit_for_bit_the_same_from_logits_that_were_kept(distil, teacher, mute_teacher):
     asked = distil(teacher, kept=False)
     assert same(distil(teacher, folder="first"), asked)
     assert same(distil(mute_teacher, folder="second"), asked)
 
 
-def test_student_with_another_loss_learns_from_the_same_answers(distil, teacher, mute_teacher):
+def test_student_with_another_loss_learns_from_the_same_logits(distil, teacher, mute_teacher):
     other = RECIPE.changed(loss="logit-mse", weight_decay=0.0, learning_rate=0.05)
     asked = distil(teacher, other, kept=False)
     distil(teacher, folder="first")
@@ -226,10 +226,10 @@ def test_a_teacher_sees_a_students_view_as_its_own_training_showed_it(teacher):
     shown, own = Normalisation((0.5, 0.4, 0.3), (0.2, 0.3, 0.25)), Normalisation((0.1, 0.2, 0.3), (0.3, 0.2, 0.1))
     pixels = torch.rand(4, 3, 32, 32)
     expected = teacher(normalise(pixels, own))
-    teacher.see(shown, own, 32)
+    teacher.adapt_views(shown, own, 32)
     torch.testing.assert_close(teacher(normalise(pixels, shown)), expected, atol=1e-4, rtol=1e-4)
     sizes = []
     teacher.network.register_forward_pre_hook(lambda module, inputs: sizes.append(inputs[0].shape[-1]))
-    teacher.see(shown, own, 48)
+    teacher.adapt_views(shown, own, 48)
     teacher(normalise(pixels, shown))
     assert sizes == [48]

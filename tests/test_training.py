@@ -64,11 +64,11 @@ def same(network, other):
 
 def record_inputs(network):
     """The images a network is trained on, as it meets them."""
-    seen = []
+    recorded = []
     network.register_forward_pre_hook(
-        lambda module, inputs: seen.append(inputs[0].clone()) if module.training else None
+        lambda module, inputs: recorded.append(inputs[0].clone()) if module.training else None
     )
-    return seen
+    return recorded
 
 
 def measurements(history):
@@ -286,11 +286,11 @@ def interrupt_after(epochs):
 
 def interrupt_at_step(network, last):
     """Comes as Ctrl-C would, in the middle of an epoch."""
-    seen = []
+    recorded = []
 
     def count(module, inputs):
-        seen.extend([1] * module.training)
-        if len(seen) == last:
+        recorded.extend([1] * module.training)
+        if len(recorded) == last:
             raise KeyboardInterrupt
 
     network.register_forward_pre_hook(count)

@@ -10,8 +10,8 @@ import subprocess
 import pytest
 from PIL import Image
 
+from kd.classifier import Classifier
 from kd.demo.use_tab import ADDRESS, CODE
-from kd.hub import Classifier
 from tests.browser import EXAMPLES, PATIENCE
 from tests.serving import ROOT
 

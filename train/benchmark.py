@@ -30,7 +30,7 @@ from kd.dataset import DataError, LabelledImages
 from kd.device import DeviceError, chosen_precision, machine, matmul_seconds, process_device
 from kd.losses import distillation_loss
 from kd.recipe import RECIPES, Recipe
-from kd.results import markdown_table
+from kd.tables import markdown_table
 from kd.teacher import CachedLogits, FrozenTeacher
 from kd.training import Progress, make_optimizers, train_epoch
 from train.document import write_section
@@ -162,16 +162,16 @@ def plain_loop(
             PillowImages(images, recipe), recipe.batch_size, shuffle=True, drop_last=True,
             num_workers=workers, pin_memory=device.type == "cuda",
         )  # fmt: skip
-        started, seen = time.perf_counter(), 0
+        started, images_done = time.perf_counter(), 0
         for batch, labels in loader:
             batch, labels = batch.to(device), labels.to(device)
             loss = plain_loss(network(batch), batch, labels, teacher, recipe)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            seen += len(batch)
+            images_done += len(batch)
             loss.item()  # which nearly every such loop prints
-        return seen / (time.perf_counter() - started)
+        return images_done / (time.perf_counter() - started)
 
     epoch(training[: WARM_UP_STEPS * recipe.batch_size])
     while True:

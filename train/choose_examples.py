@@ -4,8 +4,8 @@
     python -m train.choose_examples --checkpoints runs/mine --data-dir pictures  for networks of other data
 
 Examples and game are test images: of each class the first in an order drawn with a fixed seed
-(`kd.dataset.example_positions`), so that no network is asked and none is flattered; the game shows a class that one
-student never saw, the next six of that class.
+(`kd.dataset.example_positions`), so that no network is asked and none is flattered; the game shows one student's
+omitted class, the next six of that class.
 
 The map of classes, which is CIFAR-10's, opens validation images, those of which recordings hold the networks' logits
 (`kd.recording`): they become one file, a row a class, of which a browser is sent nothing before it is wanted.
@@ -33,7 +33,7 @@ from kd.dataset import (
 )
 from kd.evaluation import check_data
 from kd.recording import PICTURES, recorded_images
-from kd.studies import omitted_class
+from kd.studies.omitted_class import omitted_class_of
 from train.options import add_data_dir, add_output_dir
 
 FIRST = f"the first test image in an order drawn with seed {EXAMPLES_SEED}; no network was asked"
@@ -86,13 +86,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"{parser.prog}: {error}")
     for position in positions:
         print(f"{test.classes[test.labels[position]]:10}  test image {position:4}")
-
-
-def omitted_class_of(checkpoints: Path) -> str | None:
-    """The class that a student beside the three was never shown; None where there is no such student."""
-    if not (checkpoints / omitted_class.FOLDER).is_dir():
-        return None
-    return checkpoint.load_config(checkpoints / omitted_class.FOLDER)["data"].get("omitted_class")
 
 
 def of_cifar10(test: LabelledImages) -> bool:

@@ -18,9 +18,10 @@ from kd import checkpoint, cifar10, evaluation, models
 from kd.checkpoint import CheckpointError
 from kd.data_dir import is_cifar10, open_data
 from kd.dataset import DataError, LabelledImages
-from kd.device import DeviceError, keep_freed_memory, machine, process_device
+from kd.device import DeviceError, machine, process_device
+from kd.memory import keep_freed_memory
 from kd.out_of_class import responses
-from kd.results import RESULTS, read_results, results_of, results_section
+from kd.results import RESULTS, network_results, read_results, results_section
 from train.document import write_section
 from train.options import add_checkpoints, add_data_dir, add_device, add_document
 from train.out_of_class import measure_omitted_class, measure_warning
@@ -142,7 +143,7 @@ def evaluate_warning(checkpoints: Path, test: LabelledImages, validation: Labell
     """
     network, config = checkpoint.load(checkpoints / "teacher")
     results = read_results(checkpoints)
-    if not results or not results_of(results, config):
+    if not results or not network_results(results, config):
         raise CheckpointError(f"{checkpoints / RESULTS} has no results of this teacher: leave --warning out once")
     network.to(device, memory_format=torch.channels_last)
     normalisation = checkpoint.normalisation_of(config)

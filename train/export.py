@@ -30,8 +30,9 @@ from kd.dataset import DataError, LabelledImages
 from kd.device import machine
 from kd.export import ExportError
 from kd.inference import TrainedNetwork
-from kd.models import ROLE_NAMES, name_of
-from kd.results import markdown_table
+from kd.models import ROLE_NAMES, architecture_name
+from kd.tables import markdown_table
+from train import site
 from train.document import write_section
 from train.options import add_checkpoints, add_data_dir, add_document
 
@@ -68,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.site:
         if options.checkpoints or options.output:
             parser.error("--site takes all three networks of --checkpoints, and no CHECKPOINT or --output")
-        write_site(parser, options)
+        site.write(parser.prog, options.site, options.site_checkpoints)
         return
     if not (options.checkpoints and options.output):
         parser.error("name a CHECKPOINT and its --output, or --site")
@@ -122,21 +123,6 @@ def outputs_of(checkpoints: list[Path], output: Path) -> dict[Path, Path]:
     return outputs
 
 
-def write_site(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Write the page without a server, and tell the steps."""
-    try:
-        export.require_packages("markdown_it")
-        from kd.site import build  # with Gradio, whose page it is taken from
-        from kd.site.runtime import RuntimeFetchError
-    except ExportError as error:
-        sys.exit(f"{parser.prog}: {error}")
-    try:
-        for step in build.write_site(options.site_checkpoints, options.site):
-            print(step, flush=True)
-    except (CheckpointError, ExportError, RuntimeFetchError, OSError) as error:
-        sys.exit(f"{parser.prog}: {error}")
-
-
 def export_all(
     classifier: TrainedNetwork, forms: list[str], training: LabelledImages, validation: LabelledImages, output: Path
 ) -> dict:
@@ -157,11 +143,11 @@ def export_all(
 
     config = classifier.config
     classifier.to(memory_format=torch.channels_last)  # as on the page
-    own = export.logits_of(classifier, validation.images, "PyTorch")
+    own = export.network_logits(classifier, validation.images, "PyTorch")
     own_accuracy = evaluation.accuracy(own, validation.labels)
     files, single = {}, {"PyTorch": classifier}
     for form, content in contents.items():
-        logits = export.logits_of(loaded(form, content), validation.images, FILES[form])
+        logits = export.network_logits(exported_network(form, content), validation.images, FILES[form])
         accuracy = evaluation.accuracy(logits, validation.labels)
         kept = form != "int8" or round(own_accuracy - accuracy, 6) <= MAX_LOSS
         files[FILES[form]] = {
@@ -173,7 +159,7 @@ def export_all(
             "agreement": evaluation.agreement(logits, own),
             "largest_difference": (logits - own).abs().max().item(),
         }
-        single[FILES[form]] = loaded(form, content, threads=1)
+        single[FILES[form]] = exported_network(form, content, threads=1)
     latency = evaluation.latencies(single, torch.zeros(1, 3, classifier.image_size, classifier.image_size))
     exported = {
         **{key: config[key] for key in ("role", "architecture", "stem", "seed", "epochs_done", "weights")},
@@ -211,9 +197,9 @@ def make(classifier: TrainedNetwork, forms: list[str], calibration: Tensor) -> d
     return contents
 
 
-def loaded(form: str, content: bytes, threads: int = 0) -> Network:
-    """The network that a file holds, ready to answer; `threads` as in `kd.export.loaded`."""
-    return torch.export.load(io.BytesIO(content)).module() if form == "pt2" else export.loaded(content, threads)
+def exported_network(form: str, content: bytes, threads: int = 0) -> Network:
+    """The network that a file holds, as a function; `threads` as in `kd.export.onnx_network`."""
+    return torch.export.load(io.BytesIO(content)).module() if form == "pt2" else export.onnx_network(content, threads)
 
 
 def make_writable(folder: Path) -> None:
@@ -255,7 +241,7 @@ def exports_table(record: dict[str, dict]) -> str:
     )  # fmt: skip
     rows, notes = [], {}
     for exported in record.values():
-        network = f"{ROLE_NAMES[exported['role']]} ({name_of(exported['architecture'])})"
+        network = f"{ROLE_NAMES[exported['role']]} ({architecture_name(exported['architecture'])})"
         forms = {"PyTorch": exported["pytorch"]}
         for file in exported["files"].values():
             kept = "" if file["kept"] else ", not kept"

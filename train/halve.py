@@ -48,7 +48,7 @@ def halve(source: Path, target: Path, data_dir: Path) -> dict:
     with tempfile.TemporaryDirectory() as trial:
         checkpoint.save(network, config, trial, half=True)
         full, half = (
-            evaluation.accuracy(evaluation.logits_of(folder, validation), validation.labels)
+            evaluation.accuracy(evaluation.checkpoint_logits(folder, validation), validation.labels)
             for folder in (source, trial)
         )
     fits = round(abs(full - half), 6) <= TOLERANCE  # a difference of one image is not to fail by rounding

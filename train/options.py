@@ -8,8 +8,10 @@ from kd.data_dir import DEFAULT
 from kd.recipe import DEFAULT_RECIPE, RECIPES, option_name
 
 
-def add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT_RECIPE, help=f"named preset ({DEFAULT_RECIPE})")
+def add_recipe(parser: argparse.ArgumentParser, default: str | None = DEFAULT_RECIPE) -> None:
+    parser.add_argument(
+        "--recipe", choices=RECIPES, default=default, help=f"named preset ({default or 'that of the study'})"
+    )
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:

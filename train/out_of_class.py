@@ -10,7 +10,7 @@ from kd.corruptions import corrupted
 from kd.dataset import LabelledImages, Normalisation
 from kd.out_of_class import Responses, Warner, compared, rates, responses
 from kd.strange_images import DEVELOPMENT_SEED, EACH, TEST_SEED, strange_images
-from kd.studies.omitted_class import FOLDER
+from kd.studies.omitted_class import FOLDER, omitted_class_of
 
 DAMAGED = 1000  # validation images, at most, that are damaged to see whether bad photos are warned of
 
@@ -29,7 +29,7 @@ def measure_warning(
         network: the teacher, in evaluation mode.
         images, labels: the validation images, uint8, (N, 3, 32, 32), on the network's device, and their labels.
         on_test: what it made of the test images.
-        omitted_class: of a network that was trained without a class, as `measure_omitted_class` returns it; None where
+        omitted_class: of a network with an omitted class, as `measure_omitted_class` returns it; None where
             there is none.
 
     Returns:
@@ -63,7 +63,7 @@ def measure_warning(
 def measure_omitted_class(
     checkpoints: Path, validation: LabelledImages, test: LabelledImages, device: torch.device
 ) -> dict | None:
-    """How the same warning does by a network that was trained without a class, on test images of that class.
+    """How the same warning does by a network with an omitted class, on test images of that class.
 
     The network keeps no logit for the class; its thresholds are set by the validation images of the others. What its
     teacher's soft targets told it of the class stays in its features, so a class that nobody spoke of may be harder or
@@ -76,15 +76,12 @@ def measure_omitted_class(
     Raises:
         CheckpointError: it is damaged.
     """
-    if not (checkpoints / FOLDER).is_dir():
+    name = omitted_class_of(checkpoints)
+    if name is None:
         return None
     network, config = checkpoint.load(checkpoints / FOLDER)
     network.to(device, memory_format=torch.channels_last)
-    name, normalisation = config["data"].get("omitted_class"), checkpoint.normalisation_of(config)
-    if name not in config["classes"]:
-        raise checkpoint.CheckpointError(
-            f"{checkpoints / FOLDER} was shown every class: put a student there that was not"
-        )
+    normalisation = checkpoint.normalisation_of(config)
     label = config["classes"].index(name)
     on_validation, on_test = (
         responses(network, images.images.to(device), normalisation).without(label) for images in (validation, test)

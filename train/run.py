@@ -20,8 +20,9 @@ from kd import checkpoint, models
 from kd.checkpoint import STATE, CheckpointError
 from kd.data_dir import open_data, recipe_defaults
 from kd.dataset import DataError, DataSet, LabelledImages, Normalisation, example_positions
-from kd.device import DeviceError, chosen_precision, keep_freed_memory, machine, process_device, wait_for_all
+from kd.device import DeviceError, chosen_precision, machine, process_device, wait_for_all
 from kd.hub import read_weights
+from kd.memory import keep_freed_memory
 from kd.models import ARCHITECTURES, NetworkError
 from kd.recipe import RECIPES, Recipe, RecipeError, as_config, from_config
 from kd.recording import RECORDING, Recorder, recorded_images

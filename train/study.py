@@ -26,9 +26,10 @@ from tqdm import tqdm
 from kd.checkpoint import CheckpointError, read_history
 from kd.data_dir import open_data, recipe_defaults
 from kd.dataset import DataError
-from kd.device import DeviceError, keep_freed_memory, process_device
+from kd.device import DeviceError, process_device
+from kd.memory import keep_freed_memory
 from kd.models import SCRIPT_OF_ROLE, NetworkError, count_macs
-from kd.recipe import RECIPES, Recipe, RecipeError, option_name
+from kd.recipe import Recipe, RecipeError, option_name
 from kd.studies import omitted_class
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Arm, Study
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, read_study, study_files, write_study
@@ -55,6 +56,7 @@ from train.options import (
     add_document,
     add_jobs,
     add_output_dir,
+    add_recipe,
     add_recipe_option,
     add_seeds,
 )
@@ -143,7 +145,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     questions = "; ".join(f"{name}: {study.question}" for name, study in STUDIES.items())
     parser.add_argument("study", nargs="?", choices=STUDIES, metavar="NAME", help=questions)
-    parser.add_argument("--recipe", choices=RECIPES, help="named preset (the study's own)")
+    add_recipe(parser, default=None)
     add_seeds(parser)
     parser.add_argument("--teacher-precision", metavar="NAME",
                         help="what the teachers it trains compute in: on a CPU ResNet-50 is faster in bfloat16, "

@@ -71,7 +71,9 @@ def together(
     """The teacher, or several of them as one; `shown` is what the student's views are normalised by."""
     for each in taught_by:
         if each.config:
-            each.teacher.see(shown, checkpoint.normalisation_of(each.config), checkpoint.image_size_of(each.config))
+            each.teacher.adapt_views(
+                shown, checkpoint.normalisation_of(each.config), checkpoint.image_size_of(each.config)
+            )
     weights = weights_of(options)
     if len(taught_by) == 1:
         return taught_by[0].teacher

@@ -1,4 +1,4 @@
-"""A crowd at the page: how many are answered at once, in which order, and how many images one may bring.
+"""A crowd at the page: how many are served at once, in which order, and how many images one may bring.
 
 What runs the networks on photos (an upload, another crop, a list of a program) is let in at once, up to `QUEUE` events,
 each in a thread that costs little while it waits. They compute in turns of one photo or one batch, as many at once as
@@ -9,7 +9,6 @@ Gradio could also gather waiting visitors into batches; then one bad file would 
 and a batch's gain is small beside the time that Gradio itself needs for an upload.
 """
 
-import ctypes
 import os
 import threading
 import time
@@ -23,20 +22,14 @@ try:
 except ImportError:  # Windows
     resource = None
 
-QUEUE = 200  # events that wait, are answered, or whose answer nobody has fetched; one more is told to come back later
-STREAMS = 800  # requests that Gradio answers at once; a page holds one or two of them open
+QUEUE = 200  # events that wait, are served, or whose result nobody has fetched; one more is told to come back later
+STREAMS = 800  # requests that Gradio serves at once; a page holds one or two of them open
 SESSIONS = 200  # whose state Gradio keeps, at 100 kB each, or a message's 1 MB; the page itself keeps nothing there
 PEOPLE = 40  # sessions of which an address may be: a class and its teacher
 HALF_LIFE = 60  # seconds after which what somebody has computed counts half
 MAX_REMEMBERED = 1000  # visitors; beyond that, those are forgotten of whom there is little to remember
 LITTLE = 1  # seconds of computing: of ten photos or so
 MAX_IMAGES = 100  # in the tab of many images, and in one list for the endpoint
-# What stands where an answer should, when none came: the queue was full, or the connection was lost.
-NO_ANSWER = '() => ({problem: "No answer came: too many visitors, or the connection was lost. Please try again."})'
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
-ARENAS = 2  # that all threads share; else there are eight for each core, and each keeps what it once needed
-MAPPED = 4_000_000  # bytes from which on a block is mapped alone, and unmapped when it is free
 
 
 def cores() -> int:
@@ -47,21 +40,6 @@ def cores() -> int:
         return max(1, min(allowed, int(quota) // int(period)))
     except (OSError, ValueError):  # not Linux, or without a limit, which reads "max"
         return allowed
-
-
-def keep_no_free_memory() -> bool:
-    """Let what a large photo took go back to the system, instead of being kept for the thread that read it.
-
-    A setting of glibc's malloc (its manual, "Malloc Tunable Parameters"), best made before there are many threads.
-
-    Returns:
-        Whether it was made: False without glibc.
-    """
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return False
-    return all([mallopt(M_ARENA_MAX, ARENAS), mallopt(M_MMAP_THRESHOLD, MAPPED), mallopt(M_TRIM_THRESHOLD, MAPPED)])
 
 
 def open_many_files() -> None:

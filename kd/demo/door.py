@@ -6,7 +6,7 @@ fill the queue, and reads a message of any length. Here, at one place before all
 - only the routes that the page and `/classify` need are open;
 - whatever a message names as a file is an upload of ours, or is replaced by one that does not exist, so that no
   address is ever fetched and the function that wanted the file says the sentence;
-- messages (`kd.demo.messages`), uploads, answers and requests have limits, in all and for each visitor;
+- messages (`kd.demo.messages`), uploads, results and requests have limits, in all and for each visitor;
 - every response carries the headers that a public page should have, and the page itself its own preview for links.
 """
 
@@ -119,26 +119,26 @@ class Door:
         self.allowance = Allowance(UPLOAD_BURST, UPLOAD_RATE)
         self.swept = 0.0
         self.places = Places(page)
-        # By address: open requests that Gradio answers, and those of them that will stand in the queue but do not yet.
+        # By address: open requests that Gradio serves, and those of them that will stand in the queue but do not yet.
         self.open, self.joining = Counter(), Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        send, receive, address = Answer(send), Body(receive), address_of(scope.get("client"))
+        send, receive, address = OwnResponse(send), Body(receive), address_of(scope.get("client"))
         try:
             await self.let_in(scope, receive, send, address)
         except RefusalError as refusal:
             await self.refuse(refusal, scope, receive, send, address)
-        except Exception as error:  # of Gradio's own, which the server would answer past this door
+        except Exception as error:  # of Gradio's own, which the server would respond to past this door
             at = traceback.extract_tb(error.__traceback__)[-1]
             _log.error("%.100r ended in %s (%s:%s)", scope["path"], type(error).__name__, at.filename, at.lineno)
             if not send.begun:
                 await self.refuse(RefusalError(500, FAILED), scope, receive, send, address)
 
     async def let_in(self, scope: Scope, receive: Receive, send: Send, address: str) -> None:
-        """Answer a request, or let Gradio do it; raises RefusalError."""
+        """Serve a request, or let Gradio do it; raises RefusalError."""
         path, query = scope["path"], scope.get("query_string", b"")
         _, found, route = path.partition(API)
         if len(path) + len(query) > MAX_ADDRESS:
@@ -159,7 +159,7 @@ class Door:
         check_place(self.open, address, STREAMS)
         with held(self.open, address):
             if found:
-                await self.answer_api(scope, receive, send, route, address)
+                await self.let_into_api(scope, receive, send, route, address)
             else:
                 await self.app(scope, receive, with_preview(send, scope, self.page.title, self.page.root_path))
 
@@ -176,7 +176,7 @@ class Door:
         response = text if upload else JSONResponse({"detail": str(refusal)}, refusal.status)
         await response(scope, receive, send)
 
-    async def answer_api(self, scope: Scope, receive: Receive, send: Send, route: str, address: str) -> None:
+    async def let_into_api(self, scope: Scope, receive: Receive, send: Send, route: str, address: str) -> None:
         """Let a request to Gradio's API in; a message without foreign files, from one who may stand in the queue."""
         if scope["method"] != "POST":
             await self.app(scope, receive, send)
@@ -277,7 +277,7 @@ class Body:
         return message
 
     async def drain(self) -> None:
-        """Read on to the end, or far enough: who is still sending does not hear an answer."""
+        """Read on to the end, or far enough: who is still sending does not hear a response."""
         left = MAX_DRAINED
         while not self.over and left > 0:
             left -= len((await self()).get("body", b""))
@@ -294,7 +294,7 @@ def replay(content: bytes, receive: Receive) -> Receive:
     return again
 
 
-class Answer:
+class OwnResponse:
     """A `send` that adds `HEADERS` to the response, and knows whether it has begun."""
 
     def __init__(self, send: Send) -> None:

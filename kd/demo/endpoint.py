@@ -31,8 +31,8 @@ def endpoint(trio: Trio) -> Callable:
         if isinstance(image, list):
             return classify_list(trio, image, temperature)
         with sentences():
-            seen = read_upload(image, trio.image_size)
-        return answers(trio, [seen], temperature)[0]
+            network_input = read_upload(image, trio.image_size)
+        return classified(trio, [network_input], temperature)[0]
 
     return classify
 
@@ -54,20 +54,20 @@ def classify_list(trio: Trio, uploads: list, temperature: float) -> list[dict]:
             except PhotoError as error:
                 read[path] = error
     photos = {path: photo for path, photo in read.items() if isinstance(photo, Image.Image)}
-    answered = dict(zip(photos, answers(trio, list(photos.values()), temperature), strict=True))
+    by_path = dict(zip(photos, classified(trio, list(photos.values()), temperature), strict=True))
     return [
-        answered.get(path) or {"error": f"Image {position} of {len(uploads)}: {read[path]}"}
+        by_path.get(path) or {"error": f"Image {position} of {len(uploads)}: {read[path]}"}
         for position, path in enumerate(map(path_of, uploads), start=1)
     ]
 
 
-def answers(trio: Trio, seen: list[Image.Image], temperature: object) -> list[dict]:
-    """The answers to images of 32 x 32; a temperature that is none is said in a sentence."""
+def classified(trio: Trio, images: list[Image.Image], temperature: object) -> list[dict]:
+    """What `/classify` returns of images of 32 x 32; a temperature that is none is said in a sentence."""
     try:
-        temperature, answered = float(temperature), []
-        for first in range(0, max(1, len(seen)), BATCH):  # once at least: a temperature is judged in any case
+        temperature, found = float(temperature), []
+        for first in range(0, max(1, len(images)), BATCH):  # once at least: a temperature is judged in any case
             with TURNS:
-                answered += trio.classify_all(seen[first : first + BATCH], temperature)
-        return answered
+                found += trio.classify_all(images[first : first + BATCH], temperature)
+        return found
     except (TypeError, ValueError, OverflowError) as error:
         raise gr.Error(f"The temperature is wrong: {str(error)[:MAX_REASON]}.", print_exception=False) from error

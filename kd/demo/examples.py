@@ -17,7 +17,7 @@ from kd.recording import PICTURES
 
 FOLDER = Path(__file__).parent / "examples"
 RECORDED = FOLDER / PICTURES
-CERTAIN = 0.95  # what the teacher gives its answer to the first example, at T = 1, at least
+CERTAIN = 0.95  # what the teacher gives its prediction for the first example, at T = 1, at least
 
 
 def folder_of(checkpoints: Path) -> Path:
@@ -69,7 +69,7 @@ def game_pictures(name: str, folder: Path = FOLDER) -> tuple[str, list[Path]]:
     """By which rule the pictures of the game were chosen, and where they lie.
 
     Args:
-        name: the class that one student never saw.
+        name: the omitted class.
         folder: see `folder_of`.
 
     Raises:
@@ -78,7 +78,7 @@ def game_pictures(name: str, folder: Path = FOLDER) -> tuple[str, list[Path]]:
     game = json.loads((folder / "examples.json").read_text("utf-8")).get("game") or {"label": "none"}
     if game["label"] != name:
         raise CheckpointError(
-            f"the student without a class was never shown the class {name}, but the game's pictures are of the class "
+            f"the student's omitted class is {name}, but the game's pictures are of the class "
             f"{game['label']}: choose others with python -m train.choose_examples --omitted-class {name}"
         )
     return game["chosen"], [folder / Path(picture["file"]).name for picture in game["pictures"]]

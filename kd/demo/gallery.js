@@ -1,11 +1,10 @@
-// Many images at once; Gradio calls this behind stage/elements.js, mathematics.js and tabs.js. `props.value` is null, the progress {done, total}, or the answers (gallery.py).
+// Many images at once; Gradio calls this behind stage/elements.js, mathematics.js and tabs.js. `props.value` is null, the progress {done, total}, or the predictions (gallery.py).
 // All texts are set as text, file names above all: no markup in them is ever read as such.
 
 const $ = (selector) => element.querySelector(selector);
-const rate = (share) => (share * 100).toFixed(1) + "%"; // of images, where certainties have `percent`
 
 // A sign where the class is known by the name of the folder.
-function answerCell(role, { label, confidence }, known) {
+function predictionCell(role, { label, confidence }, known) {
   const sign = known ? (label === known ? " ✓" : " ✗") : "";
   const cell = make("td", {}, make("span", { className: "label", textContent: label + sign }),
     make("span", { className: "confidence", textContent: percent(confidence) }));
@@ -13,7 +12,7 @@ function answerCell(role, { label, confidence }, known) {
   return cell;
 }
 
-function buildRow({ name, label, file: path, picture, answers, differ, fits_no_class, problem }, roles) {
+function buildRow({ name, label, file: path, picture, predictions, differ, fits_no_class, problem }, roles) {
   const file = make("th", { scope: "row" });
   if (problem) file.textContent = name;
   else {
@@ -27,10 +26,10 @@ function buildRow({ name, label, file: path, picture, answers, differ, fits_no_c
   }
   if (fits_no_class) file.append(make("span", { className: "none", textContent: "may be none of the ten" }));
   return make("tr", { className: differ ? "differs" : "agrees" }, make("td", {}, make("img", { src: picture, alt: "" })),
-    file, ...roles.map((role) => answerCell(role, answers[role], label)));
+    file, ...roles.map((role) => predictionCell(role, predictions[role], label)));
 }
 
-function buildAnswers({ roles, rows, agreement, right, left_out }) {
+function buildPredictions({ roles, rows, agreement, right, left_out }) {
   $(".left-out").textContent = left_out ? `${left_out} more files were left out: fewer at once, please.` : "";
   $(".shares").replaceChildren(...Object.entries(agreement).map(([role, { same, of }]) => {
     const share = make("dd", { textContent: of ? `${rate(same / of)} (${same} of ${of})` : "no image" });
@@ -60,7 +59,7 @@ function show() {
     Object.assign($("progress"), { max: value.total, value: value.done });
     $("output").textContent = `${value.done} of ${value.total} images answered`;
   }
-  if (value && value.rows) buildAnswers(value);
+  if (value && value.rows) buildPredictions(value);
 }
 
 // Gradio sends no folder's name: here it becomes a part of the file's, before Gradio takes the files.

@@ -1,4 +1,4 @@
-"""Many images at once: a table of the three networks' answers, those that differ first, and the same as CSV.
+"""Many images at once: a table of the three networks' predictions, those that differ first, and the same as CSV.
 
 The view itself is gallery.html, gallery.css and gallery.js beside this file. File names come from
 strangers: they reach the page as data and are shown as plain text, never as markup.
@@ -51,7 +51,7 @@ def build_gallery(trio: Trio, stage_tab: str) -> gr.HTML:
     for chosen in (files, folder):
         # Unprocessed, so that our own reader judges each file; the view shows the progress itself.
         chosen.upload(
-            partial(answer_files, trio), chosen, view,
+            partial(predict_files, trio), chosen, view,
             preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
             **PHOTOS,
         )  # fmt: skip
@@ -59,8 +59,8 @@ def build_gallery(trio: Trio, stage_tab: str) -> gr.HTML:
     return view
 
 
-def answer_files(trio: Trio, uploads: list | None) -> Iterator[dict]:
-    """Answer many uploads, batch by batch; one that is named more than once is answered once.
+def predict_files(trio: Trio, uploads: list | None) -> Iterator[dict]:
+    """Let the networks classify many uploads, batch by batch; one that is named more than once is classified once.
 
     Args:
         uploads: Gradio's descriptions of files.
@@ -69,38 +69,37 @@ def answer_files(trio: Trio, uploads: list | None) -> Iterator[dict]:
         {"done": int, "total": int} before each batch, and at the end what the view shows.
     """
     uploads = uploads if isinstance(uploads, list) else []
-    chosen, answered, rows = uploads[:MAX_IMAGES], {}, []
+    chosen, by_path, rows = uploads[:MAX_IMAGES], {}, []
     while len(rows) < len(chosen):
         yield {"done": len(rows), "total": len(chosen)}
         batch = chosen[len(rows) : len(rows) + BATCH]
-        new = {path_of(upload): upload for upload in batch if path_of(upload) not in answered}
-        answered |= zip(new, answer_batch(trio, list(new.values())), strict=True)
-        rows += [{**answered[path_of(upload)], **named(upload, trio.classes)} for upload in batch]
+        new = {path_of(upload): upload for upload in batch if path_of(upload) not in by_path}
+        by_path |= zip(new, predict_batch(trio, list(new.values())), strict=True)
+        rows += [{**by_path[path_of(upload)], **named(upload, trio.classes)} for upload in batch]
     yield gallery_value(rows, left_out=len(uploads) - len(chosen))
 
 
-def answer_batch(trio: Trio, uploads: list) -> list[dict]:
+def predict_batch(trio: Trio, uploads: list) -> list[dict]:
     """A row for each upload, in their order.
 
     Returns:
-        {"name": str, "label": class or None, "file": path, "picture": URL, "answers": {role: {"label", "confidence"}},
-        "differ": bool, "fits_no_class": bool}, or with "problem": sentence where a file cannot be used.
+        {"name": str, "label": class or None, "file": path, "picture": URL, "predictions": {role: {"label",
+        "confidence"}}, "differ": bool, "fits_no_class": bool}, or with "problem": sentence where a file cannot be used.
     """
-    rows, seen = [{**named(upload, trio.classes), "file": path_of(upload)} for upload in uploads], []
+    rows, images = [{**named(upload, trio.classes), "file": path_of(upload)} for upload in uploads], []
     for row, upload in zip(rows, uploads, strict=True):
         try:
-            seen.append(read_upload(upload, trio.image_size))
-            row["picture"] = picture_url(seen[-1])
+            images.append(read_upload(upload, trio.image_size))
+            row["picture"] = picture_url(images[-1])
         except PhotoError as error:
             row["problem"] = str(error)
     good = [row for row in rows if "problem" not in row]
     with TURNS:
-        answers = trio.classify_all(seen, temperature=1.0)
-        logits = [answer["models"]["teacher"]["logits"] for answer in answers]
-        strange = [trio.fits_no_class(*each) for each in zip(logits, seen, strict=True)]
-    for row, answer, fits_no_class in zip(good, answers, strange, strict=True):
-        models = answer["models"]
-        row["answers"] = {role: {key: models[role][key] for key in ("label", "confidence")} for role in ROLES}
+        classified = [each["models"] for each in trio.classify_all(images, temperature=1.0)]
+        logits = [models["teacher"]["logits"] for models in classified]
+        strange = [trio.fits_no_class(*each) for each in zip(logits, images, strict=True)]
+    for row, models, fits_no_class in zip(good, classified, strange, strict=True):
+        row["predictions"] = {role: {key: models[role][key] for key in ("label", "confidence")} for role in ROLES}
         row["differ"] = len({models[role]["label"] for role in ROLES}) > 1
         row["fits_no_class"] = fits_no_class
     return rows
@@ -120,12 +119,12 @@ def gallery_value(rows: list[dict], left_out: int = 0) -> dict:
 
 
 def agreement_with_teacher(rows: list[dict]) -> dict[str, dict[str, int]]:
-    """By student, on how many of the answered images it gives the teacher's answer: {"same": int, "of": int}."""
-    answered = [row["answers"] for row in rows if "answers" in row]
+    """By student, on how many of the classified images it predicts the teacher's class: {"same": int, "of": int}."""
+    classified = [row["predictions"] for row in rows if "predictions" in row]
     return {
         role: {
-            "same": sum(answers[role]["label"] == answers["teacher"]["label"] for answers in answered),
-            "of": len(answered),
+            "same": sum(predictions[role]["label"] == predictions["teacher"]["label"] for predictions in classified),
+            "of": len(classified),
         }
         for role in ROLES
         if role != "teacher"
@@ -133,12 +132,12 @@ def agreement_with_teacher(rows: list[dict]) -> dict[str, dict[str, int]]:
 
 
 def right_by_folder(rows: list[dict]) -> dict[str, dict[str, int]]:
-    """By network, how many of the answered images of a known class it has right; empty where none is known."""
-    known = [(row["label"], row["answers"]) for row in rows if row.get("label") and "answers" in row]
+    """By network, how many of the classified images of a known class it has right; empty where none is known."""
+    known = [(row["label"], row["predictions"]) for row in rows if row.get("label") and "predictions" in row]
     if not known:
         return {}
     return {
-        role: {"right": sum(answers[role]["label"] == label for label, answers in known), "of": len(known)}
+        role: {"right": sum(predictions[role]["label"] == label for label, predictions in known), "of": len(known)}
         for role in ROLES
     }
 
@@ -150,13 +149,15 @@ def as_csv(rows: list[dict]) -> str:
     heads = [head for role in ROLES for head in (ROLE_NAMES[role], f"{ROLE_NAMES[role]}: confidence")]
     table.writerow(["file", *heads, "answers differ", "may be none of the classes", "class by folder", "problem"])
     for row in rows:
-        answers = row.get("answers", {})
+        predictions = row.get("predictions", {})
         cells = [
             cell
             for role in ROLES
-            for cell in ((answers[role]["label"], f"{answers[role]['confidence']:.4f}") if answers else ("", ""))
+            for cell in (
+                (predictions[role]["label"], f"{predictions[role]['confidence']:.4f}") if predictions else ("", "")
+            )
         ]
-        marks = ["yes" if row.get(mark) else "no" if answers else "" for mark in ("differ", "fits_no_class")]
+        marks = ["yes" if row.get(mark) else "no" if predictions else "" for mark in ("differ", "fits_no_class")]
         marks += [row.get("label") or "", row.get("problem", "")]
         table.writerow([plain_cell(cell) for cell in (row["name"], *cells, *marks)])
     return text.getvalue()

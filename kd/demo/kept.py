@@ -1,4 +1,4 @@
-"""What Gradio would keep of its visitors for good: answers that nobody fetches, and how far uploads have come.
+"""What Gradio would keep of its visitors for good: results that nobody fetches, and how far uploads have come.
 
 Gradio has no public way to see who waits (`/queue/status` tells a number alone), nor to forget. So this, and nothing
 else, reads and changes what Gradio 6.31 keeps in private; tests ask the real page and fail where it is kept elsewhere.
@@ -13,12 +13,12 @@ from gradio.routes import file_upload_statuses
 
 from kd.demo.visitor import address_of
 
-UNREAD_SECONDS = 60  # that an answer waits to be fetched; a page that is open fetches it at once
+UNREAD_SECONDS = 60  # that a result waits to be fetched; a page that is open fetches it at once
 UPLOADS = 1000  # of which Gradio remembers how far they have come
 
 
 class Places:
-    """The places in the page's queue: of events that wait or are answered, and of answers until they are fetched."""
+    """The places in the page's queue: of events that wait or are served, and of results until they are fetched."""
 
     def __init__(self, page: gr.Blocks) -> None:
         self._queue = page._queue
@@ -26,7 +26,7 @@ class Places:
         self._send, self._queue.send_message = self._queue.send_message, self._note_and_send
 
     async def taken(self) -> Counter:
-        """How many each address has; first of all, answers that nobody fetched in time go, with their session."""
+        """How many each address has; first of all, results that nobody fetched in time go, with their session."""
         for event, (_, session, since) in list(self._unread.items()):
             messages = self._queue.pending_messages_per_session.get(session)
             if messages is None or messages.empty():
@@ -38,7 +38,7 @@ class Places:
         return Counter(addresses + [address for address, _, _ in self._unread.values()])
 
     def events(self) -> list:
-        """The events that wait or are answered, each with its `session_hash` and `request`."""
+        """The events that wait or are served, each with its `session_hash` and `request`."""
         waiting = [event for queue in self._queue.event_queue_per_concurrency_id.values() for event in queue.queue]
         return waiting + [event for job in self._queue.active_jobs if job for event in job]
 

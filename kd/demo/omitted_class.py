@@ -1,8 +1,8 @@
 """The tab "A class it never saw", a game: how many images of a class will a student name that was never shown one?
 
-The view itself is in game/. The networks answer its six images once, here, and the browser gets the answers when the
-tab is first opened; bets, cards and the correction of the bias need no server. What asks for the answer to a visitor's
-own picture is `build_game` here, and elsewhere kd/site/own.js.
+The view itself is in game/. The logits of its six images are computed once, here, and the browser gets them when the
+tab is first opened; bets, cards and the correction of the bias need no server. What asks for those of a visitor's own
+picture is `build_game` here, and elsewhere kd/site/own.js.
 """
 
 from pathlib import Path
@@ -14,24 +14,24 @@ from PIL import Image
 
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
-from kd.demo.crowd import NO_ANSWER, PHOTOS, TURNS
+from kd.classifier import Classifier
+from kd.demo.crowd import PHOTOS, TURNS
 from kd.demo.examples import folder_of, game_pictures
 from kd.demo.pictures import picture_url
 from kd.demo.stage_view import script, style
-from kd.demo.uploads import read_upload
-from kd.hub import Classifier
+from kd.demo.uploads import NOTHING_CAME, read_upload
 from kd.inference import pixels_of
 from kd.photo import PhotoError, read_photo, to_network_size
 from kd.studies.declared import caution_of
 from kd.studies.ledger import read_studies
-from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, study_of
+from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, omitted_class_of, study_of
 
 GAME = Path(__file__).parent / "game"
-TAB, TAB_ID = "A class it never saw", "never-saw"
+TAB, TAB_ID = "A class it never saw", "omitted-class"  # the one for visitors
 
 
 class OmittedClass(NamedTuple):
-    """A student that was never shown a class, and the control that had the labels alone.
+    """A student with an omitted class, and the control that had the labels alone.
 
     Attributes:
         name: the class.
@@ -48,22 +48,20 @@ class OmittedClass(NamedTuple):
 
     @property
     def networks(self) -> dict[str, Classifier]:
-        """Those that ship, by the names under which the game has their answers."""
+        """Those that ship, by the names under which the game has their logits."""
         return {"student": self.student} | ({"control": self.control} if self.control else {})
 
 
 def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
-    """What the folder holds of a student without a class; None where none ships, or no study has measured it.
+    """What the folder holds of a student with an omitted class; None where none ships, or no study has measured it.
 
     Raises:
-        CheckpointError: a network is damaged, or the control saw the class.
+        CheckpointError: a network is damaged, or the control was shown the class.
     """
-    if not (checkpoints / FOLDER).is_dir():
+    name = omitted_class_of(checkpoints)
+    if name is None:
         return None
     student = Classifier.from_pretrained(checkpoints / FOLDER)
-    name = student.config["data"].get("omitted_class")
-    if name not in student.config["classes"]:
-        raise CheckpointError(f"{checkpoints / FOLDER} was shown every class: put a student there that was not")
     found = study_of(student.config, read_studies(checkpoints))
     if found is None:
         return None
@@ -103,18 +101,18 @@ def build_game(omitted: OmittedClass, checkpoints: Path) -> None:
             queue=False, trigger_mode="multiple", show_progress="hidden", api_visibility="private",
         )  # fmt: skip
         shown = image.input(
-            lambda upload: answer_upload(omitted, upload), image, view,
+            lambda upload: card_of_upload(omitted, upload), image, view,
             preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
             **PHOTOS,
         )  # fmt: skip
-        shown.failure(None, None, view, js=NO_ANSWER, api_visibility="private")
+        shown.failure(None, None, view, js=NOTHING_CAME, api_visibility="private")
         image.clear(None, None, view, js="() => null", show_progress="hidden", api_visibility="private")
 
 
 def game_cards(omitted: OmittedClass, checkpoints: Path) -> list[dict]:
-    """The answers to the six cards."""
+    """What the six cards show."""
     _, pictures = game_pictures(omitted.name, folder_of(checkpoints))
-    return answer_pictures(
+    return cards_of(
         omitted, [to_network_size(read_photo(picture), image_size=omitted.student.image_size) for picture in pictures]
     )
 
@@ -146,30 +144,30 @@ def game_view(omitted: OmittedClass, checkpoints: Path, cards: list[dict] | None
 
 
 @torch.inference_mode()
-def answer_pictures(omitted: OmittedClass, seen: list[Image.Image]) -> list[dict]:
+def cards_of(omitted: OmittedClass, images: list[Image.Image]) -> list[dict]:
     """What the game shows of images.
 
     Args:
-        seen: RGB, of the size that the networks see.
+        images: RGB, of the networks' size.
 
     Returns:
         For each {"picture": URL, "logits": {"student": [10], "control": [10], where it ships}}.
     """
-    pixels = pixels_of(seen)
+    pixels = pixels_of(images)
     logits = {name: network(pixels).tolist() for name, network in omitted.networks.items()}
     return [
         {"picture": picture_url(image), "logits": {name: rows[place] for name, rows in logits.items()}}
-        for place, image in enumerate(seen)
+        for place, image in enumerate(images)
     ]
 
 
-def answer_upload(omitted: OmittedClass, upload: dict | None) -> dict | None:
-    """The answers to a visitor's own picture, or {"problem": a sentence}."""
+def card_of_upload(omitted: OmittedClass, upload: dict | None) -> dict | None:
+    """What the game shows of a visitor's own picture, or {"problem": a sentence}."""
     if not upload:
         return None
     try:
-        seen = read_upload(upload, omitted.student.image_size)
+        image = read_upload(upload, omitted.student.image_size)
     except PhotoError as error:
         return {"problem": str(error)}
     with TURNS:
-        return answer_pictures(omitted, [seen])[0]
+        return cards_of(omitted, [image])[0]

@@ -13,7 +13,7 @@ from kd import checkpoint, cifar10
 from kd.colours import stylesheet
 from kd.dataset import MAX_EXAMPLES
 from kd.demo.crop import crop_value, question
-from kd.demo.crowd import NO_ANSWER, PHOTOS, QUEUE, SESSIONS, THREADS, cores, keep_no_free_memory
+from kd.demo.crowd import PHOTOS, QUEUE, SESSIONS, THREADS, cores
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import first_example, read_examples
@@ -23,10 +23,11 @@ from kd.demo.pictures import picture_url, preview_url
 from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
 from kd.demo.stage_view import later_script, stage_view, warning
-from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, keep_sweeping, sentences, turn_for
+from kd.demo.uploads import CACHE_SECONDS, NOTHING_CAME, SWEEP_SECONDS, keep_sweeping, sentences, turn_for
 from kd.demo.use_tab import build_use
 from kd.inference import Trio
-from kd.models import ROLE_NAMES, ROLES, name_of
+from kd.memory import return_freed_memory
+from kd.models import ROLE_NAMES, ROLES, architecture_name
 from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo
 from kd.results import amount, read_results
 
@@ -35,7 +36,7 @@ HERE = Path(__file__).parent
 SWITCH_SECONDS = 0.0005  # after which a thread that computes in Python lets another one in; by default ten times that
 TITLE = "<h1>Dark Knowledge</h1> <p>What a large network's doubts teach a small one</p>"
 STAGE_TAB = "One photo"
-# Tells the stage which photo is wanted from now on, before its answer comes; null: none (see stage/source.js).
+# Tells the stage which photo is wanted from now on, before its logits come; null: none (see stage/source.js).
 ANNOUNCE = """(photo) => {
     document.dispatchEvent(new CustomEvent("photo", { detail: photo?.path ?? null }));
     return [];
@@ -54,7 +55,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     # A network gives up Python's lock at each of its hundred short operations, and waits for this interval whenever
     # the server's own thread has taken it meanwhile.
     sys.setswitchinterval(SWITCH_SECONDS)
-    keep_no_free_memory()
+    return_freed_memory()
     trio = Trio(checkpoints)
     omitted = read_omitted_class(Path(checkpoints))
     with gr.Blocks(
@@ -89,7 +90,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
 
 
 def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, Recorded]:
-    """The stage with the answers to the examples, and what it shows of recordings when it asks for them.
+    """The stage with what the networks say of the examples, and what it shows of recordings when it asks for them.
 
     It is the page's, and that of the page without a server (`kd.site`).
     """
@@ -114,9 +115,9 @@ def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, 
 def what_to_expect(checkpoints: Path, image_size: int = 32) -> str:
     """The sentences under the photo: what the networks see, and how often they are right, where it was measured."""
     results = read_results(checkpoints)
-    seen = f"{image_size} × {image_size} pixels are all that the networks see."
+    size = f"{image_size} × {image_size} pixels are all that the networks see."
     if not results or not results["models"].keys() >= set(ROLES):
-        return seen
+        return size
     data = results["data"]["name"]
     of_data, source = ("CIFAR-10's test images", " (Krizhevsky, 2009)")
     if data != cifar10.NAME:
@@ -125,14 +126,14 @@ def what_to_expect(checkpoints: Path, image_size: int = 32) -> str:
     classes = len(results["models"]["teacher"].get("per_class_accuracy", ()))
     of_each = "one of each class" if classes <= MAX_EXAMPLES else f"of {MAX_EXAMPLES} classes one each"
     return (
-        f"{seen} On {of_data} the teacher is right {accuracy['teacher']:.1%} of the time, the student "
+        f"{size} On {of_data} the teacher is right {accuracy['teacher']:.1%} of the time, the student "
         f"alone {accuracy['student']:.1%}, the distilled student {accuracy['distilled']:.1%}: expect less on your own "
         f"photos. The examples are test images{source}, {of_each}, drawn with a fixed seed."
     )
 
 
 def connect(trio: Trio, image: gr.Image, stage: gr.HTML, gallery: gr.HTML) -> None:
-    """Let an upload, another crop of it and a row of the gallery be answered on the stage.
+    """Let an upload, another crop of it and a row of the gallery be shown on the stage.
 
     Temperature and examples need no event.
     """
@@ -143,12 +144,12 @@ def connect(trio: Trio, image: gr.Image, stage: gr.HTML, gallery: gr.HTML) -> No
         or_problem(partial(show_upload, trio)), image, stage, preprocess=False, trigger_mode="always_last",
         **settings, **PHOTOS,
     )  # fmt: skip
-    # The stage itself waits for an answer before it asks for another crop, but not until Gradio is done with it.
+    # The stage itself waits for what one crop shows before it asks for another, but not until Gradio is done with it.
     cropped = stage.crop(crop_shower(trio), None, stage, trigger_mode="multiple", **settings, **PHOTOS)
     opened = gallery.open(opener(trio), None, stage, trigger_mode="always_last", **settings, **PHOTOS)
     gallery.open(None, None, image, js="() => null", **settings)
     for event in (uploaded, cropped, opened):
-        event.failure(None, None, stage, js=NO_ANSWER, api_visibility="private")
+        event.failure(None, None, stage, js=NOTHING_CAME, api_visibility="private")
     image.clear(None, None, stage, js="() => null", **settings)
     stage.example(None, None, image, js="() => null", **settings)
 
@@ -171,7 +172,7 @@ def show(
     file: str | None = None,
     with_photo: bool = True,
 ) -> dict:
-    """What the stage shows of a photo: the answer of the endpoint at T = 1, and what the page adds to it.
+    """What the stage shows of a photo: what `/classify` returns at T = 1, and what the page adds to it.
 
     All of it takes a while, and belongs into a turn.
 
@@ -181,36 +182,36 @@ def show(
         file: a visitor's upload, by which the stage asks for another part of it.
         with_photo: whether the stage needs the photo itself; it has it when it asks for another part.
     """
-    seen = trio.seen(photo, crop)
-    answer = trio.classify(seen, temperature=1.0)
+    network_input = trio.network_input(photo, crop)
+    shown = trio.classify(network_input, temperature=1.0)
     # Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
     # An example shows what its name says.
-    middle = seen if crop else trio.seen(photo)
-    strange = not example and trio.fits_no_class(answer["models"]["teacher"]["logits"], middle)
-    for role, model in answer["models"].items():
+    middle = network_input if crop else trio.network_input(photo)
+    strange = not example and trio.fits_no_class(shown["models"]["teacher"]["logits"], middle)
+    for role, model in shown["models"].items():
         config = trio.configs[role]
         del model["probabilities"], model["softened"]  # the stage computes them
         model |= {
             "name": ROLE_NAMES[role],
-            "architecture": name_of(config["architecture"]),
+            "architecture": architecture_name(config["architecture"]),
             "parameters": amount(trio.parameters[role]),
             "size": f"{amount(checkpoint.weight_bytes(config))}B",
         }
-    return answer | {
+    return shown | {
         "example": example,
         "file": file,
         "photo": preview_url(photo) if file and with_photo else None,
         "width": photo.width,
         "height": photo.height,
         "crop": crop_value(crop),
-        "picture": picture_url(seen),
+        "picture": picture_url(network_input),
         "warning": warning(trio.out_of_class) if strange else None,
         "soft_weight": trio.configs["distilled"]["recipe"]["soft_weight"],
     }
 
 
 def show_upload(trio: Trio, upload: dict | None) -> dict | None:
-    """Answer an upload. Gradio hands over the file as it came, so that our own reader can judge it."""
+    """Show an upload. Gradio hands over the file as it came, so that our own reader can judge it."""
     if not upload:
         return None
     with sentences(), turn_for(upload) as path:
@@ -218,7 +219,7 @@ def show_upload(trio: Trio, upload: dict | None) -> dict | None:
 
 
 def crop_shower(trio: Trio) -> Callable:
-    """Makes what answers another part of an upload. (Gradio reads its annotation: no partial.)"""
+    """Makes what shows another part of an upload. (Gradio reads its annotation: no partial.)"""
 
     def show_crop(chosen: gr.EventData) -> dict:
         asked = question(chosen._data)
@@ -230,7 +231,7 @@ def crop_shower(trio: Trio) -> Callable:
 
 
 def opener(trio: Trio) -> Callable:
-    """Makes what answers a row of the gallery."""
+    """Makes what shows a row of the gallery."""
 
     def show_row(chosen: gr.EventData) -> dict:
         row = chosen._data if isinstance(chosen._data, dict) else {}

@@ -19,8 +19,8 @@ from kd.recording import RECORDING, VALIDATION_IMAGES, read_recording
 
 STUDENTS = ("student", "distilled")
 LEAST_MOMENTS = 3  # of a replay
-# Total variation (0 to 1) of a network's answers to the examples and those that were recorded of it, on average, from
-# which on they are another network's. Half precision and the rounding of what is stored move it by hundredths.
+# Total variation (0 to 1) of a network's distributions for the examples and those that were recorded of it, on average,
+# from which on they are another network's. Half precision and the rounding of what is stored move it by hundredths.
 ANOTHER = 0.1
 
 
@@ -47,7 +47,7 @@ def read_recorded(checkpoints: Path, examples: list[dict]) -> Recorded:
 
     Args:
         checkpoints: the folder that holds teacher/, student/ and distilled/.
-        examples: the networks' answers to the ten examples (`page.show`), in class order.
+        examples: what the stage shows of the ten examples (`page.show`), in class order.
     """
     found, missing = {}, []
     classes = examples[0]["classes"]

@@ -18,11 +18,12 @@ import gradio as gr
 from gradio.components.plot import PlotData
 from plotly.graph_objects import Figure
 
-from kd import checkpoint, cifar10, figures
+from kd import checkpoint, cifar10
 from kd.demo.crowd import TURNS
+from kd.demo.curves import CURVE_KEYS, training_curves
 from kd.demo.documents import document
 from kd.models import ROLE_NAMES, ROLES
-from kd.results import RESULTS, load_results, provenance, results_table
+from kd.results import RESULTS, load_results, results_provenance, results_table
 from kd.studies.claims import Claim, told
 from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 def build_results(checkpoints: Path) -> None:
     """The results tab. What is in it comes when it is opened: the first picture does not wait for it."""
-    results, drawing = Results(checkpoints), threading.Lock()
+    results, drawing = ResultsTab(checkpoints), threading.Lock()
 
     def show_in_turn() -> None:
         with drawing, TURNS:  # of many who open it at once, one draws
@@ -48,7 +49,7 @@ def build_results(checkpoints: Path) -> None:
         gr.render(triggers=[tab.select])(show_in_turn)
 
 
-class Results:
+class ResultsTab:
     """All that was measured of a folder's checkpoints. What is read, computed and drawn stays until a file changes."""
 
     def __init__(self, checkpoints: Path) -> None:
@@ -61,7 +62,7 @@ class Results:
         if self._content != (content := content_of(self.checkpoints)):
             self._made.clear()
             self._content = content
-        made = self.attempt(RESULTS, lambda: results_of(self.checkpoints))
+        made = self.attempt(RESULTS, lambda: results_texts(self.checkpoints))
         rates, table, how = made or (sentence(RESULTS), None, None)
         gr.Markdown(rates)
         if table:
@@ -82,7 +83,7 @@ class Results:
             self.show_details(study, study.question)
         with folded("Accuracy while training"):
             histories = {role: self.history_of(role) for role in ROLES}
-            curves = self.attempt("the training curves", lambda: plotted(figures.training_curves(histories)))
+            curves = self.attempt("the training curves", lambda: plotted(training_curves(histories)))
             gr.Plot(curves, show_label=False, elem_id="training-curves")
 
     def show_claim(self, claim: Claim) -> None:
@@ -123,7 +124,7 @@ class Results:
         """The epochs of a run that tell their accuracies; where others do not, the page says so."""
         file = f"{role}/{checkpoint.HISTORY}"
         history = self.attempt(file, lambda: checkpoint.read_history(self.checkpoints / role))
-        told = [epoch for epoch in history or [] if all(isinstance(epoch.get(key), Real) for key in figures.CURVE_KEYS)]
+        told = [epoch for epoch in history or [] if all(isinstance(epoch.get(key), Real) for key in CURVE_KEYS)]
         if history is None:
             gr.Markdown(sentence(file))
         elif len(told) < len(history):
@@ -159,13 +160,13 @@ def content_of(checkpoints: Path) -> str:
     return digest.hexdigest()
 
 
-def results_of(checkpoints: Path) -> tuple[str, str | None, str | None]:
+def results_texts(checkpoints: Path) -> tuple[str, str | None, str | None]:
     """How often the networks are right, the table of all that was measured, and where it comes from; a sentence and
     nothing else where none has been measured."""
     results = load_results(checkpoints)
     if not results:
         return NO_RESULTS, None, None
-    return how_often_right(results), results_table(results), provenance(results)
+    return how_often_right(results), results_table(results), results_provenance(results)
 
 
 def how_often_right(results: dict) -> str:

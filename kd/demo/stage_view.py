@@ -1,7 +1,7 @@
 """The stage: the part of the page that answers while the hand moves, joined from the files in stage/.
 
-All of it runs in the browser. The examples' answers come with the page; its value is the answer to a photo
-(`page.show`), {"problem": a sentence}, or nothing.
+All of it runs in the browser. What is shown of the examples comes with the page; its value is what is shown of
+a photo (`page.show`), {"problem": a sentence}, or nothing.
 """
 
 import re
@@ -55,14 +55,14 @@ def stage_view(
     `recordings`.
 
     Args:
-        examples: the answers to the examples (`page.show`), at most one of each class, in class order.
-        image_size: what the networks see, pixels both ways.
+        examples: what is shown of the examples (`page.show`), at most one of each class, in class order.
+        image_size: of the network input, pixels both ways.
         first_example: the position of the one that is shown first.
         taught_at: the temperature at which the distilled student was taught.
         note: what stands under the photo.
         recorded: what the views over recordings show; sent when the component asks for it, by triggering `recordings`,
             with the scripts that show it (`later_script`).
-        omitted_class: which one student was never shown, where there is a game about it.
+        omitted_class: of one student, where there is a game about it.
         game_tab: the label of that game's tab.
         earlier_teacher: whether another teacher than the one shown taught that student.
     """

@@ -14,6 +14,8 @@ from PIL import Image
 from kd.demo.crowd import LARGE, TURNS
 from kd.photo import PhotoError, read_photo, takes_long, to_network_size
 
+# What the stage or the game shows where nothing came: the queue was full, or the connection was lost.
+NOTHING_CAME = '() => ({problem: "No answer came: too many visitors, or the connection was lost. Please try again."})'
 NO_UPLOAD = "This is not an uploaded file. Please upload an image."
 SWEEP_SECONDS, CACHE_SECONDS = 300, 1800  # how often old uploads are removed, and how old that is
 MAX_STORED, MAX_STORED_FILES = 1_000_000_000, 10_000  # bytes and files of all uploads; beyond that the oldest go
@@ -70,10 +72,10 @@ def turn_for(upload: object) -> Iterator[str]:
 
 
 def read_upload(upload: object, image_size: int) -> Image.Image:
-    """What the networks see of an uploaded photo, its middle square, read in a turn of its own (see `turn_for`).
+    """The middle square of an uploaded photo, at the networks' size, read in a turn of its own (see `turn_for`).
 
     Args:
-        image_size: the side of what they see, pixels.
+        image_size: the side of what they are shown, pixels.
 
     Returns:
         RGB, `image_size` pixels both ways.

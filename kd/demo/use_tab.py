@@ -9,13 +9,13 @@ from kd import cifar10
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.documents import link
 from kd.inference import Trio
-from kd.models import name_of
+from kd.models import architecture_name
 from kd.results import amount, read_results
 
 LISTED = 20  # classes that are named
 ADDRESS = "http://127.0.0.1:7860/"  # in the code, until the browser puts the page's own in its place
 
-PYTHON = """from kd.hub import Classifier
+PYTHON = """from kd.classifier import Classifier
 
 student = Classifier.from_pretrained("checkpoints/distilled")
 print(student.classify("kd/demo/examples/frog.png"))"""
@@ -73,7 +73,7 @@ def facts(trio: Trio, checkpoints: Path) -> str:
             f"for one on one core ({results.get('machine', 'of an unknown machine')})."
         )
     return (
-        f"The distilled student is a {name_of(config['architecture'])}: {weighs}.{measured} It sees "
+        f"The distilled student is a {architecture_name(config['architecture'])}: {weighs}.{measured} It sees "
         f"{trio.image_size} × {trio.image_size} pixels and answers with one of {count} classes whatever they show "
         f"({known}); of photographs from elsewhere it has fewer right than of "
         f"{end} under the MIT licence."

@@ -41,7 +41,7 @@ def address_of(client: tuple | None) -> str:
 
 
 def asking() -> tuple[str, str]:
-    """Address and session of the event that this thread answers; both empty outside of events.
+    """Address and session of the event that this thread serves; both empty outside of events.
 
     Gradio hands its request to functions that name it as a parameter; here the photo's readers would pass it on through
     six files, so this reads where Gradio 6.31 keeps it. A test asks the real page and fails where it is kept elsewhere.

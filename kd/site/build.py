@@ -28,11 +28,11 @@ from kd.demo.omitted_class import TAB, OmittedClass, game_cards, game_view, read
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
 from kd.demo.results_tab import chip, how_often_right
-from kd.demo.stage_view import later_script, warning
+from kd.demo.stage_view import later_script, script, warning
 from kd.export import ExportError
 from kd.inference import TrainedNetwork, Trio, pixels_of
 from kd.models import ROLES, first_layer
-from kd.out_of_class import FLOOR, packed
+from kd.out_of_class import FLOOR, floats_as_text
 from kd.results import read_results, results_table, training_sentences
 from kd.site.runtime import FILES, fetch_runtime
 from kd.studies.claims import told
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SCRIPTS = (
-    "site.js", "tabs.js", "component.js", "answers.js", "photo.js", "shrink.js", "warning.js", "own.js", "networks.js",
+    "site.js", "tabs.js", "component.js", "asking.js", "photo.js", "shrink.js", "warning.js", "own.js", "networks.js",
 )  # fmt: skip
 PAGE, GAME, SERVICE_WORKER, RECORDINGS = "index.html", "game.html", "service-worker.js", "recordings.json"
 README = "README.md"
@@ -65,7 +65,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
 
     Raises:
         CheckpointError: a checkpoint or a result is missing or damaged, or the game's pictures are of another class.
-        ExportError: the folder holds other files; a package is missing; or an exported network answers differently.
+        ExportError: the folder holds other files; a package is missing; or an exported network computes other logits.
         RuntimeFetchError: the runtime cannot be had.
         OSError: the folder cannot be written to.
     """
@@ -109,7 +109,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
     if omitted:
         stored = {name: store(models[each], each.name, folder) for name, each in in_game.items()}
         data["game"] = {"props": write_component(folder, "game", game), "networks": stored}
-    write_page(folder, stage, game, data, results_of(trio.folder, folder), training_sentences(trio.configs))
+    write_page(folder, stage, game, data, results_html(trio.folder, folder), training_sentences(trio.configs))
     write(folder / README, filled(README, {"source": source_of(trio.configs["teacher"]["data"].get("name"))}))
     names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
     names = [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]  # of git
@@ -132,11 +132,12 @@ def check_room(folder: Path) -> None:
 
 
 def make_room(folder: Path) -> None:
-    """Make the folder, without what an earlier call has put into its folders."""
+    """Make the folder, without what an earlier call, or version of the page, has put there and this one may not."""
     for below in (NETWORKS, RUNTIME, FIGURES):
         shutil.rmtree(folder / below, ignore_errors=True)
-    for name in ("game.js", "game.css"):  # there may be no game now
-        (folder / name).unlink(missing_ok=True)
+    for path in (*folder.glob("*.js"), *folder.glob("*.css")):
+        if path.name != SERVICE_WORKER:
+            path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / SERVICE_WORKER, "")  # by which the folder is known, if this is interrupted
 
@@ -156,7 +157,7 @@ def store(content: bytes, name: str, folder: Path) -> dict:
 
 
 def game_checkpoints(omitted: OmittedClass, checkpoints: Path) -> dict[str, Path]:
-    """Where the game's networks lie, by the names under which it has their answers."""
+    """Where the game's networks lie, by the names under which it has their logits."""
     folders = {"student": FOLDER, "control": CONTROL_FOLDER}
     return {name: checkpoints / folders[name] for name in omitted.networks}
 
@@ -168,11 +169,11 @@ def exported(checkpoint_folder: Path) -> tuple[bytes, float]:
     Raises:
         ExportError: they are too far.
     """
-    classifier = TrainedNetwork(*checkpoint.load(checkpoint_folder))  # the page's own are changed for answering
+    classifier = TrainedNetwork(*checkpoint.load(checkpoint_folder))  # the page's own have their norms fused
     content = export.with_float16_weights(export.to_onnx(classifier), classifier).SerializeToString()
     examples = read_examples(checkpoint_folder.parent, classifier.config["classes"])
     images = pixels_of([Image.open(path).convert("RGB") for _, path in examples])
-    apart = (export.loaded(content)(images) - classifier(images)).abs().max().item()
+    apart = (export.onnx_network(content)(images) - classifier(images)).abs().max().item()
     if not apart <= MAX_APART:  # true for NaN as well
         raise ExportError(f"{checkpoint_folder} cannot be exported in half precision: logits change by {apart:.2g}")
     return content, apart
@@ -186,7 +187,8 @@ def browser_warner(trio: Trio) -> dict:
     return trio.warner.to_json() | {
         "floor": FLOOR, "mean": normalisation.mean, "std": normalisation.std, "side": convolution.kernel_size[0],
         "stride": convolution.stride[0], "padding": convolution.padding[0],
-        "filters": packed(convolution.weight.detach().contiguous()), "biases": packed(convolution.bias.detach()),
+        "filters": floats_as_text(convolution.weight.detach().contiguous()),
+        "biases": floats_as_text(convolution.bias.detach()),
     }  # fmt: skip
 
 
@@ -215,6 +217,7 @@ def write_page(folder: Path, stage: "gr.HTML", game: "gr.HTML | None", data: dic
     write(folder / PAGE, page)
     for name in SCRIPTS:
         write(folder / name, (HERE / name).read_text("utf-8"))
+    write(folder / "mathematics.js", script("mathematics") + "export { logSoftmax, percent };\n")  # as the stage's
     write(folder / "site.css", stylesheet() + (HERE / "site.css").read_text("utf-8"))
     write(folder / "claims.css", (PAGE_FOLDER / "claims.css").read_text("utf-8"))
 
@@ -244,7 +247,7 @@ def filled(template: str, texts: dict[str, str]) -> str:
     return html
 
 
-def results_of(checkpoints: Path, folder: Path) -> str:
+def results_html(checkpoints: Path, folder: Path) -> str:
     """The results and what the studies claim as HTML, as in the results tab; their figures go to the folder."""
 
     def image_of(study: MeasuredStudy, drawing: Drawing) -> str:

@@ -8,11 +8,11 @@
 // and tells
 //   {loading: role, received}     bytes so far, also of "runtime"
 //   {ready: role}
-//   {answer: number, role, logits, milliseconds}
+//   {asked: number, role, logits, milliseconds}
 //   {failed: role, problem}       a sentence; the other networks go on
 //
-// Every network that is ready answers the latest question, and one that becomes ready later answers it then. A question
-// that is overtaken by the next one may go without answers.
+// Every network that is ready computes the latest question's logits, and one that becomes ready later does it then. A
+// question that is overtaken by the next one may go without.
 
 // What kd/site/runtime.py fetches. Addresses are of this file: the worker itself may have one that is none.
 const RUNTIME = "./runtime/ort.wasm.min.js";
@@ -23,7 +23,7 @@ const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 1
 const TOO_OLD = "This browser lacks WebAssembly SIMD or gzip streams, which the networks need. Please use a newer browser.";
 const UNREACHABLE = "The network could not be fetched. Please check the connection and try again.";
 const UNUSABLE = "The network could not be started: its file is damaged, or memory is short. Please try again.";
-const NO_ANSWER = "The network failed to answer: memory may be short. Please close other pages and reload this one.";
+const FAILED = "The network failed to answer: memory may be short. Please close other pages and reload this one.";
 
 class Problem extends Error {}
 
@@ -38,7 +38,7 @@ onmessage = ({ data }) => {
   else if (data.load) load(data);
   else {
     latest = { ask: data.ask, input: asInput(data.pixels) };
-    for (const role of networks.keys()) answer(role);
+    for (const role of networks.keys()) compute(role);
   }
 };
 
@@ -65,12 +65,12 @@ async function load({ load: role, parts, bytes }) {
     const newEnough = WebAssembly.validate(Uint8Array.from(SIMD)) && "DecompressionStream" in globalThis;
     if (!newEnough) throw new Problem(TOO_OLD);
     if (compressed) binary ??= fetchAll("runtime", compressed.parts, compressed.bytes).then(unzip);
-    const [model] = await Promise.all([fetchAll(role, parts, bytes), binary]); // while others answer
+    const [model] = await Promise.all([fetchAll(role, parts, bytes), binary]); // while others compute
     inTurn(role, UNUSABLE, async () => {
       const { InferenceSession } = await runtime();
       networks.set(role, await InferenceSession.create(model, { executionProviders: ["wasm"] }));
       postMessage({ ready: role });
-      if (latest) answer(role);
+      if (latest) compute(role);
     });
   } catch (error) {
     tellProblem(role, UNUSABLE, error);
@@ -115,14 +115,14 @@ async function fetchAll(role, parts, bytes) {
   return model;
 }
 
-function answer(role) {
+function compute(role) {
   const question = latest;
-  inTurn(role, NO_ANSWER, async () => {
+  inTurn(role, FAILED, async () => {
     if (question !== latest) return;
     const { Tensor } = await runtime(), started = performance.now();
     const images = new Tensor("float32", question.input, [1, 3, 32, 32]);
     const { logits } = await networks.get(role).run({ images });
     const milliseconds = performance.now() - started;
-    postMessage({ answer: question.ask, role, logits: Array.from(logits.data), milliseconds });
+    postMessage({ asked: question.ask, role, logits: Array.from(logits.data), milliseconds });
   });
 }

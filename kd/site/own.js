@@ -1,7 +1,7 @@
-// A visitor's own picture in the game of the class that one student never saw: what kd/demo/omitted_class.py answers on
-// the server. The two networks come with the first such picture.
+// A visitor's own picture in the game of the omitted class: what `card_of_upload` of kd/demo/omitted_class.py does on the
+// server. The two networks come with the first such picture.
 
-import { networksOf } from "./answers.js";
+import { networksOf } from "./asking.js";
 import { component } from "./component.js";
 import game from "./game.js";
 import { pictureOf, readPhoto, sentenceOf } from "./photo.js";
@@ -11,7 +11,7 @@ const WAYS_IN = "Drop a picture here, paste one, or choose one.";
 const COMING = "Your picture is being answered. The networks come with the first one.";
 
 // element: #game. props: the component's. runtime, networks: as networks.js takes them, the networks by the names under
-// which the game has their answers.
+// which the game has their logits.
 // Returns {bring(file)}.
 export function gameOf(element, { props, networks }, runtime) {
   const $ = (selector) => element.querySelector(selector), told = $("#game-image p");
@@ -25,7 +25,7 @@ export function gameOf(element, { props, networks }, runtime) {
   }
 
   function follow() {
-    if (both.problem && both.answered) { // what was asked is not answered any more; the next picture tries again
+    if (both.problem && both.timed) { // nothing more comes of what was asked; the next picture tries again
       both.forget();
       show({ problem: both.problem });
     }
@@ -36,13 +36,13 @@ export function gameOf(element, { props, networks }, runtime) {
     show(null);
     told.textContent = COMING;
     try {
-      const seen = toNetworkSize(await readPhoto(file));
+      const networkInput = toNetworkSize(await readPhoto(file));
       if (number !== brought) return;
       if (!both.started || both.problem) both.start();
-      const answers = await both.ask(seen.data);
-      if (!answers) return; // overtaken, or told above why there are none
-      const logits = Object.fromEntries(Object.entries(answers).map(([name, answer]) => [name, answer.logits]));
-      show({ picture: pictureOf(seen), logits });
+      const timed = await both.ask(networkInput.data);
+      if (!timed) return; // overtaken, or told above why there are none
+      const logits = Object.fromEntries(Object.entries(timed).map(([name, { logits: own }]) => [name, own]));
+      show({ picture: pictureOf(networkInput), logits });
     } catch (error) {
       if (number === brought) show({ problem: sentenceOf(error) });
     }

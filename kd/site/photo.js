@@ -42,14 +42,14 @@ export async function readPhoto(file) {
   }
 }
 
-// What to tell whoever chose a file that could not be answered.
+// What to tell whoever chose a file that could not be used.
 export function sentenceOf(error) {
   if (error instanceof PhotoError) return error.message;
   console.error(error);
   return "The photo could not be read: memory may be short. Please choose a smaller one.";
 }
 
-// What the networks see, as shrink.js returns it, as an address that an <img> shows.
+// The network input, as shrink.js returns it, as an address that an <img> shows.
 export function pictureOf({ data, width, height }) {
   const canvas = Object.assign(document.createElement("canvas"), { width, height }), context = canvas.getContext("2d");
   const image = context.createImageData(width, height);

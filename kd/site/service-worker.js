@@ -1,6 +1,6 @@
 // Keeps the page in the browser, so that it works without a connection after the first visit. The command that writes
-// the page puts two lists of its files above: FILES, asked for anew each time and taken from here where no answer comes
-// or an error, and KEPT, which have their content's checksum in their names and are fetched once.
+// the page puts two lists of its files above: FILES, asked for anew each time and taken from here where no response
+// comes or an error, and KEPT, which have their content's checksum in their names and are fetched once.
 
 const CACHE = `kept for ${registration.scope}`; // an origin can hold several pages
 const address = (path) => new URL(path, registration.scope).href;
@@ -46,7 +46,7 @@ async function fromThere(event, asked) {
 async function fetched(event, asked) {
   const asNew = files.has(asked) && event.request.mode !== "navigate"; // the browser may have an older one
   const response = await fetch(event.request, asNew ? { cache: "no-cache" } : {});
-  // Some hosts answer with a page where a file is missing: that must not stay under the file's name.
+  // Some hosts respond with a page where a file is missing: that must not stay under the file's name.
   const wrong = kept.has(asked) && response.headers.get("content-type")?.startsWith("text/html");
   if (response.status === 200 && !wrong) event.waitUntil(keep(asked, response.clone()));
   return response;

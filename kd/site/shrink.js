@@ -1,4 +1,4 @@
-// A photo's square as the networks see it: what `to_network_size` of kd/photo.py makes of it, pixel for pixel.
+// A photo's crop as the network input: what `to_network_size` of kd/photo.py makes of it, pixel for pixel.
 //
 // A canvas's own scaling differs from browser to browser, so this is Pillow's Lanczos filter, step by step: the filter is
 // widened by the factor of the reduction (antialiasing), the coefficients are fixed-point numbers of 22 bits, and each
@@ -115,7 +115,7 @@ function round(x) {
   return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
 }
 
-// What the networks see of a photo: SIZE x SIZE pixels in RGB, as `resize` returns them.
+// The network input of a photo: SIZE x SIZE pixels in RGB, as `resize` returns them.
 //
 // crop: {across, down, side} as of `Crop` in kd/photo.py; null for the whole photo with black margins.
 export function toNetworkSize(photo, crop = { across: 0.5, down: 0.5, side: 1 }) {

@@ -1,8 +1,9 @@
-// The page without a server. The stage is the one of kd/demo/stage, joined to one function; its questions are answered
-// here, by networks in a worker. The game about a class that one student never saw, where there is one, is own.js.
+// The page without a server. The stage is the one of kd/demo/stage, joined to one function; what it asks for is
+// computed here, by networks in a worker. The game of the omitted class, where there is one, is own.js.
 
-import { networksOf } from "./answers.js";
+import { networksOf } from "./asking.js";
 import { component } from "./component.js";
+import { logSoftmax, percent } from "./mathematics.js";
 import { pictureOf, readPhoto, sentenceOf } from "./photo.js";
 import { toNetworkSize } from "./shrink.js";
 import stage from "./stage.js";
@@ -34,11 +35,11 @@ followScheme();
 
 const tabs = tabsOf($("#tabs"), [...document.querySelectorAll("main > section")]);
 const set = component(stage, element, props, (name, data) => {
-  if (name === "crop") answerCrop(data);
+  if (name === "crop") showCrop(data);
   if (name === "recordings") readRecordings().catch(console.warn); // the stage itself says that they did not come
 });
 
-// The stage's value: an answer, {problem}, or null.
+// The stage's value: what is shown of an image, {problem}, or null.
 function show(value) {
   set("value", value);
 }
@@ -70,53 +71,47 @@ async function bring(file) {
     $("#arriving img").src = preview;
     if (!three.started) three.start();
     if (!three.ready) show(null); // what is there meanwhile is shown in the stage's place
-    const answers = ask(photo, { across: 0.5, down: 0.5, side: 1 });
+    const shown = ask(photo, { across: 0.5, down: 0.5, side: 1 });
     showNetworks();
-    const answer = await answers;
-    if (answer) show({ ...answer, file: name, photo: preview });
+    const value = await shown;
+    if (value) show({ ...value, file: name, photo: preview });
   } catch (error) {
     if (number === brought) show({ problem: sentenceOf(error) });
   }
   showNetworks();
 }
 
-async function answerCrop({ file, whole, across, down, side, number }) {
+async function showCrop({ file, whole, across, down, side, number }) {
   const before = brought;
   try {
     const photo = await decoded(file);
     if (before !== brought) return; // another photo came meanwhile
-    const answer = await ask(photo, whole ? null : { across, down, side });
-    if (answer) show({ ...answer, file, photo: null, number }); // else it was overtaken
+    const value = await ask(photo, whole ? null : { across, down, side });
+    if (value) show({ ...value, file, photo: null, number }); // else it was overtaken
   } catch (error) {
     show({ problem: sentenceOf(error) });
   }
 }
 
-// What `show` of kd/demo/page.py makes of a photo and a crop; null if another question came before the answers.
+// What `show` of kd/demo/page.py makes of a photo and a crop; null if another question came before the logits.
 async function ask(photo, crop) {
-  const seen = toNetworkSize(photo, crop), answers = await three.ask(seen.data);
-  if (!answers) return null;
+  const networkInput = toNetworkSize(photo, crop), timed = await three.ask(networkInput.data);
+  if (!timed) return null;
   const { classes, soft_weight } = example;
   return {
     classes, soft_weight, crop, temperature: 1, example: null, width: photo.width, height: photo.height,
-    models: Object.fromEntries(roles.map((role) => [role, described(role, answers[role])])),
-    picture: pictureOf(seen),
+    models: Object.fromEntries(roles.map((role) => [role, described(role, timed[role])])),
+    picture: pictureOf(networkInput),
     // Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
-    warning: warns(answers.teacher.logits, (crop ? seen : toNetworkSize(photo)).data) ? warning : null,
+    warning: warns(timed.teacher.logits, (crop ? networkInput : toNetworkSize(photo)).data) ? warning : null,
   };
 }
 
 function described(role, { logits, milliseconds }) {
-  const { name, architecture, parameters, size } = example.models[role], logSum = energyScore(logits);
-  const probabilities = logits.map((z) => Math.exp(z - logSum)), confidence = Math.max(...probabilities);
+  const { name, architecture, parameters, size } = example.models[role];
+  const probabilities = logSoftmax(logits, 1, []).map(Math.exp), confidence = Math.max(...probabilities);
   const label = example.classes[probabilities.indexOf(confidence)];
   return { name, architecture, parameters, size, logits, label, confidence, milliseconds };
-}
-
-// log sum exp z, as in kd/evaluation.py
-function energyScore(logits) {
-  const largest = Math.max(...logits);
-  return largest + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - largest), 0));
 }
 
 async function previewOf(photo) {
@@ -151,7 +146,7 @@ document.addEventListener("drop", (event) => {
   bringFirst(event.dataTransfer.files);
 });
 $("#image .remove").addEventListener("click", () => show(null));
-// An example that is chosen overtakes a photo that waits for its answers.
+// An example that is chosen overtakes a photo that waits for its logits.
 document.addEventListener("click", ({ target }) => {
   if (!target.closest?.("#examples button")) return;
   brought += 1;
@@ -191,7 +186,7 @@ function closeCamera() {
   element.classList.remove("camera");
 }
 
-// ---- how far the networks are, and what those that are there answer meanwhile --------------------------------------
+// ---- how far the networks are, and what those that are there predict meanwhile -------------------------------------
 
 function follow() {
   showNetworks();
@@ -199,7 +194,7 @@ function follow() {
 }
 
 function showNetworks() {
-  const { ready, problem, started, answered } = three, megabytes = (bytes) => (bytes / 1e6).toFixed(0);
+  const { ready, problem, started, timed } = three, megabytes = (bytes) => (bytes / 1e6).toFixed(0);
   const progress = $("#networks progress"), coming = started && !ready && !problem;
   progress.hidden = !coming;
   progress.value = three.received / three.total;
@@ -208,19 +203,19 @@ function showNetworks() {
   const text = problem ?? (coming ? "The networks for photos of your own are coming." : PRIVATE);
   if ($("#networks [role=status]").textContent !== text) $("#networks [role=status]").textContent = text;
 
-  $("#arriving").hidden = !answered || (ready && !problem);
+  $("#arriving").hidden = !timed || (ready && !problem);
   $("#arriving p").textContent = problem ? MISSING : COMING;
-  const known = roles.filter((role) => answered && role in answered);
+  const known = roles.filter((role) => timed && role in timed);
   $("#arriving ul").replaceChildren(...known.map(cardOf));
 }
 
 function cardOf(role) {
-  const { name, label, confidence } = described(role, three.answered[role]);
+  const { name, label, confidence } = described(role, three.timed[role]);
   const card = $("#card").content.cloneNode(true).firstElementChild;
   card.classList.add(role);
   card.querySelector(".mark").classList.add(role);
   card.querySelector(".name").textContent = name;
-  card.querySelector(".confidence").textContent = `${(confidence * 100).toFixed(1)}%`;
+  card.querySelector(".confidence").textContent = percent(confidence);
   card.querySelector(".label").textContent = label;
   return card;
 }

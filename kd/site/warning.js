@@ -7,7 +7,7 @@ import { SIZE } from "./shrink.js";
 const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
 
 // warner: as `browser_warner` of build.py makes it; null where nothing was measured, and nobody is warned then.
-// Returns a function of the teacher's logits and of what it sees, SIZE x SIZE x 3 bytes in RGB.
+// Returns a function of the teacher's logits and of its input, SIZE x SIZE x 3 bytes in RGB.
 export function warnerOf(warner) {
   if (!warner) return () => false;
   const { cosine_below: least, distance_above: farthest, floor, mean, std, side, stride, padding } = warner;
@@ -45,9 +45,9 @@ export function warnerOf(warner) {
     return Math.max(...along) / Math.hypot(...logits);
   }
 
-  return (logits, seen) => {
+  return (logits, image) => {
     if (largestCosine(logits) < least) return true;
-    const pixels = Float64Array.from(seen, (value, at) => (value / 255 - mean[at % 3]) / std[at % 3]);
+    const pixels = Float64Array.from(image, (value, at) => (value / 255 - mean[at % 3]) / std[at % 3]);
     const apart = Float64Array.from(centre, (value, filter) => contrast(filter, pixels) - value);
     let distance = 0;
     apart.forEach((one, i) => apart.forEach((other, j) => (distance += one * precision[i * apart.length + j] * other)));

@@ -79,7 +79,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """A question and the arms that answer it.
+    """A question and the arms that decide it.
 
     Attributes:
         question: what a reader wants to know, in a sentence.

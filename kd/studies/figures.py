@@ -16,7 +16,7 @@ from kd.studies.findings import accuracy_by_epochs, trials
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.omitted_class import OmittedClassRun, runs_of
 from kd.studies.report import in_short
-from kd.studies.words import images_and_teacher, name_of, way_of_teaching
+from kd.studies.words import arm_name, images_and_teacher, way_of_teaching
 
 
 class PublishedNetwork(NamedTuple):
@@ -146,7 +146,7 @@ def reliability_diagram(study: MeasuredStudy) -> go.Figure:
             mode="lines+markers",
             line={"color": colour, "width": 2},
             customdata=[n for _, _, n in points],
-            hovertemplate="%{x:.1%} sure, %{y:.1%} right, %{customdata:,} answers",
+            hovertemplate="%{x:.1%} sure, %{y:.1%} right, %{customdata:,} images",
         )
     return styled(
         figure,
@@ -158,7 +158,7 @@ def reliability_diagram(study: MeasuredStudy) -> go.Figure:
 
 
 def agreement_with_teacher(study: MeasuredStudy) -> go.Figure:
-    """The share of test images on which an arm gives its teacher's answer, with the standard deviation over seeds."""
+    """The share of test images on which an arm predicts its teacher's class, with the standard deviation over seeds."""
     arms = [arm for arm in study.carried_out if "agreement" in arm.mean]
     spreads = [arm.mean["agreement"] for arm in arms]
     figure = go.Figure(
@@ -315,7 +315,7 @@ def validation_accuracy_over(study: MeasuredStudy, field: str) -> go.Figure:
             x=[arm.changes[field] for arm in arms],
             y=[spread["mean"] for spread in spreads],
             error_y={"type": "data", "array": [spread["sd"] or 0 for spread in spreads]},
-            name=name_of(STUDENT) if arms[0].role == "student" else who,
+            name=arm_name(STUDENT) if arms[0].role == "student" else who,
             mode="lines+markers",
             line={"color": _colour_of_network(arms[0], number), "width": 2},
             hovertemplate="%{x:g}: %{y:.2%}",
@@ -397,7 +397,7 @@ def _in_two_lines(arm: MeasuredArm) -> str:
 
 def _named(arm: MeasuredArm, before_settings: str = ", ") -> str:
     """An arm's name: the page's own, where nothing parts it from the three networks there."""
-    name = name_of(arm, before_settings)
+    name = arm_name(arm, before_settings)
     return ROLE_NAMES[arm.role] if name in ("teacher", "student alone", "distilled") else name
 
 

@@ -5,11 +5,11 @@ import statistics
 from collections.abc import Mapping
 
 from kd.recipe import Recipe
-from kd.results import markdown_table
 from kd.significance import Verdict, judged, paired_difference
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.omitted_class import OmittedClassRun, runs_of
-from kd.studies.words import interval, name_of, setting, share, way_of_teaching
+from kd.studies.words import arm_name, interval, setting, share, way_of_teaching
+from kd.tables import markdown_table
 
 TOLD_SHARE = 0.04  # of the labels: fixed beforehand, like the T that is told
 
@@ -164,7 +164,7 @@ def omitted_class_sentence(study: MeasuredStudy, omitted: str | None = None) -> 
         )
     rule = (
         "Bias correction: the omitted class's logit is raised until, on the validation images of the nine others, the "
-        "student answers with that class as often as its teacher does."
+        "student predicts that class as often as its teacher does."
     )
     if not told:
         return rule
@@ -184,14 +184,14 @@ def human_labels_table(study: MeasuredStudy) -> str:
     at_one, rows = found["temperatures"].index(1.0), []
     for arm in found["arms"]:
         numbers = (arm["kl"][at_one], arm["kl_at_temperature"], arm["temperature"], arm["rank_correlation"])
-        rows.append([name_of(study.arms[arm["arm"]]), *(f"{number:.3f}" for number in numbers)])
+        rows.append([arm_name(study.arms[arm["arm"]]), *(f"{number:.3f}" for number in numbers)])
     return markdown_table(headings, rows)
 
 
 def human_labels_sentences(study: MeasuredStudy) -> list[str]:
     """Who doubts most like people, and whether the distilled student has its teacher's doubts."""
     found = study.human_labels
-    nearness = ", ".join(f"{name_of(study.arms[arm['arm']])} {arm['kl_at_temperature']:.3f}" for arm in found["arms"])
+    nearness = ", ".join(f"{arm_name(study.arms[arm['arm']])} {arm['kl_at_temperature']:.3f}" for arm in found["arms"])
     if found["temperature_from"] == "validation":
         softened = "Each softened by the T at which the labels of its validation images are likeliest"
         rule = "CIFAR-10H labels the test images alone: no T is fitted to people."

@@ -1,4 +1,4 @@
-"""Doubt compared with people's: how far a network's distribution over the classes is from what people answer.
+"""Doubt compared with people's: how far a network's distribution over the classes is from what people say.
 
 CIFAR-10H (Peterson et al. 2019, arXiv 1908.07086) counts how about fifty people labelled each of CIFAR-10's test
 images. It has no others, so the T at which a network is compared is not fitted to people at all, but to the labels of

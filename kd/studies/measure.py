@@ -22,7 +22,7 @@ from kd.studies import human_labels, omitted_class
 from kd.studies.declared import CORRUPTIONS, HUMAN_LABELS, Arm, Study
 from kd.studies.ledger import MeasuredArm, MeasuredStudy, position
 from kd.studies.runs import Run, StudyError, image_size_of, teacher_of
-from kd.studies.words import name_of
+from kd.studies.words import arm_name
 
 METRICS = ("accuracy", "nll", "ece", "agreement", "validation_accuracy", "validation_loss", "corrupted_accuracy")
 
@@ -63,9 +63,13 @@ def summarise(
     data_set = open_data(data_dir, image_size_of(runs))
     test = data_set.test() if on_test else None
     validation = data_set.split()[1] if on_validation else None
-    test_logits = {run.folder: evaluation.logits_of(run.folder, test, device) for run in asked_runs} if test else {}
+    test_logits = (
+        {run.folder: evaluation.checkpoint_logits(run.folder, test, device) for run in asked_runs} if test else {}
+    )
     validation_logits = (
-        {run.folder: evaluation.logits_of(run.folder, validation, device) for run in asked_runs} if validation else {}
+        {run.folder: evaluation.checkpoint_logits(run.folder, validation, device) for run in asked_runs}
+        if validation
+        else {}
     )
 
     def measured(run: Run) -> dict:
@@ -120,7 +124,7 @@ def to_measure(runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> l
 def check_nothing_is_lost(runs: list[Run], ledger: MeasuredStudy | None, path: Path) -> None:
     """Raise StudyError if the ledger holds runs that this command does not ask for: writing would drop them."""
     dropped = [
-        f"{name_of(arm)}, seed {found['seed']}"
+        f"{arm_name(arm)}, seed {found['seed']}"
         for arm in (ledger.arms if ledger else ())
         for found in arm.runs
         if not any(arm.trains_like(run.arm) and same_recipe(arm, found, run) for run in runs)
@@ -186,7 +190,7 @@ def measure_corrupted(run: Run, data_dir: Path, device: torch.device) -> dict:
     validation = open_data(data_dir, run.recipe.image_size).split()[1]
     by_kind = {
         name: evaluation.accuracy(
-            evaluation.logits_of(run.folder, replace(validation, images=images), device), validation.labels
+            evaluation.checkpoint_logits(run.folder, replace(validation, images=images), device), validation.labels
         )
         for name, images in corrupted(validation.images)
     }
@@ -200,7 +204,7 @@ def metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> di
         "nll": evaluation.negative_log_likelihood(logits, labels),
         "ece": evaluation.calibration_error(logits, labels),
         "reliability": evaluation.reliability(logits, labels),
-        "right": packed(logits.argmax(dim=1) == labels),
+        "right": bits_as_text(logits.argmax(dim=1) == labels),
     }
     if teacher_logits is not None:
         found["agreement"] = evaluation.agreement(logits, teacher_logits)
@@ -279,19 +283,19 @@ def compare(measured_on: str, arms: Sequence[MeasuredArm]) -> list[dict]:
         comparisons.append({"arm": place, "baseline": baseline, "metric": metric, **difference._asdict()})
         if measured_on == "test":
             comparisons[-1]["by_image"] = [
-                {"seed": one["seed"], **by_image(unpacked(one["right"]), unpacked(other["right"]))}
+                {"seed": one["seed"], **by_image(bits_of_text(one["right"]), bits_of_text(other["right"]))}
                 for one, other in pairs
             ]
     return comparisons
 
 
-def packed(right: Tensor) -> str:
+def bits_as_text(right: Tensor) -> str:
     """Which images a run has right, bool, (N,): a bit an image, as base64 text."""
     return base64.b64encode(np.packbits(right.numpy()).tobytes()).decode()
 
 
-def unpacked(text: str) -> Tensor:
-    """What `packed` has made a text of, up to zeros at the end that fill the last byte."""
+def bits_of_text(text: str) -> Tensor:
+    """What `bits_as_text` has made a text of, up to zeros at the end that fill the last byte."""
     return torch.from_numpy(np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8)).astype(bool))
 
 

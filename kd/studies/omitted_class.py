@@ -5,17 +5,36 @@ class is rare. Adding a constant to that class's logit, the bias, corrects the s
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
+from kd import checkpoint
+from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES
 from kd.recipe import RecipeError, from_config
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 
 FOLDER = "omitted-class"  # of the student that ships, beside teacher/, student/ and distilled/
-CONTROL_FOLDER = "omitted-class-control"  # of the student without that class that the labels alone taught
+CONTROL_FOLDER = "omitted-class-control"  # of the student that the labels alone taught, without the same class
 BIAS = "omitted_class_bias"  # in such a student's config.json, once a study has measured it
+
+
+def omitted_class_of(checkpoints: Path) -> str | None:
+    """The omitted class of the student that lies beside the three; None where there is none.
+
+    Raises:
+        CheckpointError: its config.json is damaged, or it was shown every class.
+    """
+    folder = checkpoints / FOLDER
+    if not folder.is_dir():
+        return None
+    config = checkpoint.load_config(folder)
+    name = config["data"].get("omitted_class")
+    if name not in config["classes"]:
+        raise CheckpointError(f"{folder} was shown every class: put a student there that was not")
+    return name
 
 
 def predictions_with_bias(logits: Tensor, omitted: int, bias: float) -> Tensor:

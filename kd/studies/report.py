@@ -2,13 +2,14 @@
 
 from dataclasses import asdict
 
+from kd.dataset import data_name
 from kd.recipe import RECIPES
-from kd.results import markdown_table
 from kd.significance import MARGIN, judged
 from kd.studies.findings import findings
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.omitted_class import runs_of
-from kd.studies.words import name_of
+from kd.studies.words import arm_name
+from kd.tables import markdown_table
 
 _COLUMNS = {
     "accuracy": ("test accuracy", "{:.2%}", 100),
@@ -39,7 +40,7 @@ def study_table(study: MeasuredStudy) -> str:
     comparisons = "\n".join(f"- {sentence}" for sentence in verdicts(study))
     analysed = runs_of(study) or study.human_labels
     tables = () if analysed else (arms_table(study), comparisons, rule_of_verdicts(study))
-    parts = [*findings(study), *tables, provenance(study)]
+    parts = [*findings(study), *tables, study_provenance(study)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -52,7 +53,7 @@ def arms_table(study: MeasuredStudy) -> str:
     for arm in study.arms:
         if not arm.runs and arm.published_accuracy is None:
             continue
-        row = [name_of(arm), str(len(arm.runs)) if arm.runs else "not run"]
+        row = [arm_name(arm), str(len(arm.runs)) if arm.runs else "not run"]
         if published:
             row.append("" if arm.published_accuracy is None else f"{arm.published_accuracy:.2%}")
         rows.append(row + [_mean_and_sd(arm, key) for key in metrics])
@@ -63,7 +64,7 @@ def verdicts(study: MeasuredStudy) -> list[str]:
     """Each comparison as a sentence."""
     sentences = []
     for found in judged(study.comparisons):
-        arm, baseline = (name_of(study.arms[found[key]]) for key in ("arm", "baseline"))
+        arm, baseline = (arm_name(study.arms[found[key]]) for key in ("arm", "baseline"))
         text = (
             f"**{arm}** against {baseline}: {found['verdict']}. "
             f"{found['mean'] * 100:+.2f} points of {_COLUMNS[found['metric']][0]}"
@@ -96,7 +97,7 @@ def rule_of_verdicts(study: MeasuredStudy) -> str:
     )
 
 
-def provenance(study: MeasuredStudy) -> str:
+def study_provenance(study: MeasuredStudy) -> str:
     """By which recipes, for how long, on which machine and data; then the command, in a paragraph of its own."""
     trained_alike: dict[tuple[str, str], list[MeasuredArm]] = {}
     for arm in study.carried_out:
@@ -110,17 +111,16 @@ def provenance(study: MeasuredStudy) -> str:
         trained_alike.setdefault(how, []).append(arm)
     sentences = []
     for (how, machines), arms in sorted(trained_alike.items(), key=lambda alike: len(alike[1]) > _NAMED_AT_MOST):
-        names = "; ".join(map(name_of, arms[:_NAMED_AT_MOST]))
+        names = "; ".join(map(arm_name, arms[:_NAMED_AT_MOST]))
         if len(arms) > _NAMED_AT_MOST:
-            names = f"{name_of(arms[0])} and {len(arms) - 1} more arms"
+            names = f"{arm_name(arms[0])} and {len(arms) - 1} more arms"
         numbers = [f"{number:,}" for number in sorted({arm.runs[0]["trained_on"] for arm in arms})]
         images = " or ".join([", ".join(numbers[:-1]), *numbers[-1:]] if len(numbers) > 1 else numbers)
         # str.capitalize() would make the T of a temperature small.
         sentences.append(f"{names[0].upper()}{names[1:]} {how} on {images} images, {machines}.")
     data = study.data
-    copy = f" ({data['copy']})" if "copy" in data else ""
     measured = (
-        f"Measured once, after the last epoch, on the {data['images']:,} test images of {data['name']}{copy}"
+        f"Measured once, after the last epoch, on the {data['images']:,} test images of {data_name(data)}"
         if study.measured_on == "test"
         else f"Measured after the last epoch on the {data['validated_on']:,} validation images of {data['name']}"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from kd import checkpoint
 from kd.recipe import RECIPES, Recipe, from_config
 from kd.studies.declared import Arm, Study
-from kd.studies.words import name_of
+from kd.studies.words import arm_name
 
 
 class StudyError(RuntimeError):
@@ -36,7 +36,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        return f"{name_of(self.arm)}, seed {self.recipe.seed}"
+        return f"{arm_name(self.arm)}, seed {self.recipe.seed}"
 
     @property
     def log(self) -> Path:
@@ -69,7 +69,7 @@ def plan(
         RecipeError: a setting is out of its range.
         StudyError: there is no such arm, or an arm's teacher is left out.
     """
-    names = [name_of(arm) for arm in study.arms]
+    names = [arm_name(arm) for arm in study.arms]
     wanted = only or ["*"]
     if unknown := [pattern for pattern in wanted if not fnmatch.filter(names, pattern)]:
         raise StudyError(f"the study has no arm {unknown[0]!r}: choose from {', '.join(map(repr, names))}")
@@ -83,7 +83,7 @@ def plan(
             continue
         taught_by = [run.folder for run in runs if run.arm == arm.teacher]
         if arm.teacher and not taught_by:
-            raise StudyError(f"the arm {name!r} needs its teacher: add {name_of(arm.teacher)!r} to --arms")
+            raise StudyError(f"the arm {name!r} needs its teacher: add {arm_name(arm.teacher)!r} to --arms")
         given = settings | ({"precision": teacher_precision} if arm.role == "teacher" and teacher_precision else {})
         for seed in range(arm.seeds or seeds or study.seeds):
             recipe = RECIPES[preset][arm.role].changed(**given | arm.changes, seed=seed)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from kd.studies.declared import Arm
 
 
-def name_of(arm: Arm, before_settings: str = ", ") -> str:
+def arm_name(arm: Arm, before_settings: str = ", ") -> str:
     """The arm's name, which is unique within its study.
 
     Args:

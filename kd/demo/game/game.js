@@ -1,6 +1,6 @@
-// The game of the class that one student never saw. Gradio calls this, behind the stage's elements and mathematics, with
-// `element`, `props`, `trigger` and `watch`; a page without a server does the same. The six cards' answers come when the
-// game is first seen, unless they are there: `props.cards`. Its value is the answer to a visitor's own picture (omitted_class.py, kd/site/own.js), {"problem": a sentence}, or null.
+// The game of the omitted class. Gradio calls this, behind the stage's elements and mathematics, with
+// `element`, `props`, `trigger` and `watch`; a page without a server does the same. The six cards' logits come when the
+// game comes into sight, unless they are there: `props.cards`. Its value is what is shown of a visitor's own picture (omitted_class.py, kd/site/own.js), {"problem": a sentence}, or null.
 
 const { classes, omitted, measured } = props, OMITTED = classes.indexOf(omitted);
 const NETWORKS = ["student", "control"];
@@ -8,14 +8,13 @@ const $ = (selector) => element.querySelector(selector);
 const one = (/^[aeiou]/.test(omitted) ? "an " : "a ") + omitted;
 const many = omitted === "deer" ? omitted : `${omitted}s`;
 const signed = (bias) => (bias < 0 ? "−" : "+") + Math.abs(bias).toFixed(2);
-const share = (x) => `${(x * 100).toFixed(1)}%`;
 
 let cards = [], withControl = false;
 let turned = [], bet = null; // the places of the cards that are up, in the order in which they were turned
 let clicked = null; // the card that the visitor chose
 
 // What a network says of a card: its class and how sure it is; with the correction where that is switched on.
-function answerOf(network, { logits: { [network]: plain } }) {
+function predictionOf(network, { logits: { [network]: plain } }) {
   const logits = [...plain];
   if ($("#corrected").checked) logits[OMITTED] += measured[network]?.bias ?? 0;
   const [first] = descending(logits);
@@ -23,11 +22,11 @@ function answerOf(network, { logits: { [network]: plain } }) {
 }
 
 const networksOf = (card) => NETWORKS.filter((network) => card.logits[network]);
-const named = (network) => turned.filter((place) => answerOf(network, cards[place]).right).length;
+const named = (network) => turned.filter((place) => predictionOf(network, cards[place]).right).length;
 
 // `judged`: whether the card is known to show the class; nobody knows it of a visitor's picture.
 function saidBy(network, card, judged) {
-  const { label, right, sure } = answerOf(network, card), sign = judged ? (right ? " ✓" : " ✗") : "";
+  const { label, right, sure } = predictionOf(network, card), sign = judged ? (right ? " ✓" : " ✗") : "";
   return make("div", { className: judged && !right ? "said wrong" : "said" },
     make("span", { className: `mark ${network}`, ariaHidden: "true" }), make("b", { textContent: label + sign }),
     make("small", { textContent: `${network}, ${percent(sure)}` }));
@@ -78,7 +77,7 @@ function turn() {
   turned.push(place);
   draw();
   const said = networksOf(card).map((network) => {
-    const { label, sure } = answerOf(network, card);
+    const { label, sure } = predictionOf(network, card);
     return `the ${network} says ${label}, ${percent(sure)}`;
   });
   $("#card-told").textContent = `Card ${place + 1} of ${cards.length}: ${said.join("; ")}. ${score()}`;
@@ -104,8 +103,8 @@ function begin() {
   $(".bets").append(...Array.from({ length: cards.length + 1 }, (_, n) => (
     make("label", {}, make("input", { type: "radio", name: "bet", value: n, required: true }), make("span", { textContent: n })))));
   const { student, control } = measured;
-  $("#measured").textContent = `Measured on all test images of ${many}: as it was trained, the student names ${share(student.before)} of them, with the correction of its bias ${share(student.after)}.` +
-    (control ? ` The control, a student alone: ${share(control.before)} and ${share(control.after)}.` : "") + (props.caution && ` ${props.caution}`);
+  $("#measured").textContent = `Measured on all test images of ${many}: as it was trained, the student names ${rate(student.before)} of them, with the correction of its bias ${rate(student.after)}.` +
+    (control ? ` The control, a student alone: ${rate(control.before)} and ${rate(control.after)}.` : "") + (props.caution && ` ${props.caution}`);
   $("#bias-story").textContent = `From its teacher the student learns what ${one} looks like, but also that there are none. The correction adds ${signed(student.bias)} to its logit of that class` +
     (control ? `, ${signed(control.bias)} to the control's` : "") +
     `: as much as makes it answer "${omitted}" as often as its teacher does, on validation images of the ${inWords(classes.length - 1)} other classes. No picture of ${one} is needed for it (Hinton, Vinyals and Dean, 2015, section 3).`;
@@ -131,10 +130,10 @@ watch("value", drawOwn);
 if (props.cards) begin();
 else {
   watch("cards", () => props.cards && !cards.length && begin());
-  const seen = new IntersectionObserver((entries) => {
+  const inSight = new IntersectionObserver((entries) => {
     if (!entries.at(-1).isIntersecting) return;
-    seen.disconnect();
+    inSight.disconnect();
     trigger("cards");
   });
-  seen.observe(element);
+  inSight.observe(element);
 }

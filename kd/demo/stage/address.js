@@ -3,7 +3,7 @@
 function buildAddress(stage) {
   const { source, props, options } = stage, names = source.examples.map(({ example }) => example);
   const FIRST_EXAMPLE = names[props.first_example], START_T = props.start_temperature;
-  const photos = new Map(); // file -> the answer to a visitor's photo: no link holds it, but Back can return to it
+  const photos = new Map(); // file -> what is shown of a visitor's photo: no link holds it, but Back can return to it
 
   // What an address asks for. An entry of the history that was left with a photo holds its file.
   function wanted() {

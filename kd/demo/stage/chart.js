@@ -6,15 +6,17 @@ const LOG_DECADES = 4; // of the logarithmic scale: .01 % to 100 %
 const LARGE_TYPE = "clamp(100%, 2.9vh, 125%)";
 const AXES = { linear: ["0", "25", "50", "75", "100%"], log: ["≤ .01", "0.1", "1", "10", "100%"] };
 
+// How long a bar is, as a share of its room.
+const lengthOf = (p, log) => (log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);
+
 function buildChart(stage) {
   const { $, options, logP } = stage, table = $("#soft-targets-table"), ghostP = new Float64Array(stage.classes.length);
   const orderSwitch = $("#order"), logSwitch = $("#log-scale"), ghostSwitch = $("#ghost"), numbersSwitch = $("#all-numbers"), largeSwitch = $("#large-type");
   const wide = window.matchMedia("(min-width: 761px)"); // as stage.css has it
 
-  const lengthOf = (p) => (options.log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);
   // Marks are pushed along their room (100cqw), bars are scaled: nothing is laid out anew when they move.
-  const setBar = (bar, p) => { bar.style.transform = `scaleX(${lengthOf(p)})`; };
-  const setMark = (mark, p) => { mark.style.transform = `translateX(${lengthOf(p) * 100}cqw)`; };
+  const setBar = (bar, p) => { bar.style.transform = `scaleX(${lengthOf(p, options.log)})`; };
+  const setMark = (mark, p) => { mark.style.transform = `translateX(${lengthOf(p, options.log) * 100}cqw)`; };
 
   function makeRow(name) {
     const bars = {}, cells = {}, texts = {};
@@ -100,8 +102,8 @@ function buildChart(stage) {
 
 const KINDS = { teacher: "large network", student: "small, from labels", distilled: "small, from {the }teacher" }; // of what is in braces a phone has no room
 
-// The three answers: label, certainty at T = 1, right or wrong where the true class is known.
-function buildAnswers(stage) {
+// The three predictions: label, certainty at T = 1, right or wrong where the true class is known.
+function buildPredictions(stage) {
   stage.views.push({
     show(value) {
       if (!value?.models) return;
@@ -109,14 +111,14 @@ function buildAnswers(stage) {
         const { name, label, confidence } = value.models[role], right = value.example && label === value.example;
         const verdict = value.example ? make("span", { className: "verdict", textContent: right ? " ✓" : " ✗", ariaHidden: "true" }) : "";
         const spoken = value.example ? make("span", { className: "spoken", textContent: right ? " (right)" : " (wrong)" }) : "";
-        const answer = make("li", { className: `answer ${role}${value.example && !right ? " wrong" : ""}` },
+        const card = make("li", { className: `answer ${role}${value.example && !right ? " wrong" : ""}` },
           make("span", { className: `mark ${role}`, ariaHidden: "true" }),
           make("span", { className: "who" }, make("span", { className: "name", textContent: name }), " ",
             make("small", {}, ...KINDS[role].split(/[{}]/).map((text, n) => (n % 2 ? make("span", { className: "wide", textContent: text }) : text)))),
           make("span", { className: "confidence" }, percent(confidence), make("small", {}, " at ", make("i", { textContent: "T" }), " = 1")),
           make("strong", {}, make("span", { className: "label", textContent: label }), verdict, spoken));
-        answer.dataset.model = role;
-        return answer;
+        card.dataset.model = role;
+        return card;
       }));
       stage.$("#costs").replaceChildren(...ROLES.map((role) => {
         const { name, architecture, parameters, size, milliseconds } = value.models[role];
@@ -126,14 +128,14 @@ function buildAnswers(stage) {
   });
 }
 
-// How much of the teacher's order of the classes but its answer a student shares: a rank correlation.
+// How much of the teacher's order of the classes but its prediction a student shares: a rank correlation.
 function orderShared(models, role) {
   const others = descending(models.teacher.logits).slice(1), ofOthers = ({ logits }) => others.map((k) => logits[k]);
   return rankCorrelation(ofOthers(models.teacher), ofOthers(models[role]));
 }
 
 // Entropy and divergences of the distributions shown, in nats; and how much of the teacher's order of the classes but
-// its answer a student shares, which no temperature changes.
+// its prediction a student shares, which no temperature changes.
 function buildMeasures(stage) {
   const text = (name) => stage.$(`[data-measure=${name}]`).appendChild(document.createTextNode(""));
   const own = text("entropy"), kl = { student: text("kl-student"), distilled: text("kl-distilled") };

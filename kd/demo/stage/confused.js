@@ -3,11 +3,11 @@
 const MOST = 6; // images of each of the two classes
 
 // Of the recorded images of class `of` those to which the network gives `to` most at T, the most first: their places in
-// the class, the class that is answered, and the probabilities.
+// the class, the class that is predicted, and the probabilities.
 function mostTakenFor({ logits, scale, aClass }, of, to, T, classes) {
   const images = Array.from({ length: aClass }, (_, place) => {
     const at = (of * aClass + place) * classes, own = Array.from(logits.subarray(at, at + classes), (z) => z * scale);
-    return { place, answer: own.indexOf(Math.max(...own)), p: logSoftmax(own, T, []).map(Math.exp) };
+    return { place, predicted: own.indexOf(Math.max(...own)), p: logSoftmax(own, T, []).map(Math.exp) };
   });
   return images.sort((one, other) => other.p[to] - one.p[to]).slice(0, MOST);
 }
@@ -44,15 +44,15 @@ function buildConfused({ classes, props: { pictures } }, panel) {
   function show({ told, items }, network, subject, of, to, T) {
     const { aClass } = network, name = classes[of], other = classes[to];
     told.textContent = `Images of ${name}: of ${aClass} recorded ones those to which ${subject} gives ${other} most.`;
-    mostTakenFor(network, of, to, T, classes.length).forEach(({ place, answer, p }, n) => {
+    mostTakenFor(network, of, to, T, classes.length).forEach(({ place, predicted, p }, n) => {
       const { item, picture, shares } = items[n];
       picture.style.backgroundSize = `${aClass * 100}% ${classes.length * 100}%`;
       picture.style.backgroundPosition = `${(100 * place) / (aClass - 1)}% ${(100 * of) / (classes.length - 1)}%`;
       picture.ariaLabel = name;
       item.dataset.place = place;
-      const sign = (k) => (k !== answer ? "" : k === of ? " ✓" : " ✗");
-      shares.replaceChildren(...[...new Set([of, to, answer])].map((k) => {
-        const share = make(k === answer ? "b" : "span", { textContent: `${classes[k]} ${percent(p[k])}${sign(k)}` });
+      const sign = (k) => (k !== predicted ? "" : k === of ? " ✓" : " ✗");
+      shares.replaceChildren(...[...new Set([of, to, predicted])].map((k) => {
+        const share = make(k === predicted ? "b" : "span", { textContent: `${classes[k]} ${percent(p[k])}${sign(k)}` });
         share.dataset.class = classes[k];
         share.dataset.value = p[k];
         return share;

@@ -2,10 +2,12 @@
 
 const VEHICLES = ["airplane", "automobile", "ship", "truck"]; // the other six of CIFAR-10's classes are animals
 
+const signedBytes = (text) => Int8Array.from(atob(text), (letter) => letter.charCodeAt(0)); // of base64
+
 // What was recorded of a network: `logits` are small integers, `scale` times which are the true ones, image by image;
 // the images come class by class, as many of each.
 function decoded({ logits, scale }, classes) {
-  const numbers = Int8Array.from(atob(logits), (letter) => letter.charCodeAt(0));
+  const numbers = signedBytes(logits);
   return { logits: numbers, scale, aClass: numbers.length / classes ** 2 };
 }
 
@@ -26,8 +28,8 @@ function meanProbabilities({ logits, scale, aClass }, T, classes, means) {
   return means;
 }
 
-// How often each class is answered for the images of each class.
-function answers({ logits, aClass }, classes) {
+// How often each class is predicted for the images of each class.
+function predictionCounts({ logits, aClass }, classes) {
   const counts = new Uint16Array(classes * classes);
   for (let image = 0, at = 0; at < logits.length; image++, at += classes) {
     const own = logits.subarray(at, at + classes);

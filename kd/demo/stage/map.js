@@ -94,7 +94,7 @@ function buildMap(stage, recorded) {
 
   // One line: the images confused by the network shown, and its two directions for each network.
   const select = $("#map-pair"), panel = $("#map-line"), title = panel.querySelector("h3"), tellImages = buildConfused(stage, panel);
-  const answered = Object.fromEntries(roles.map((each) => [each, answers(networks[each], K)]));
+  const counts = Object.fromEntries(roles.map((each) => [each, predictionCounts(networks[each], K)]));
   const rows = Object.fromEntries(roles.map((each) => {
     const cells = Array.from({ length: 4 }, () => make("td", { className: "number" }));
     return [each, { row: make("tr", {}, make("th", { scope: "row", textContent: names[each] }), ...cells), cells }];
@@ -124,7 +124,7 @@ function buildMap(stage, recorded) {
     heads[0].textContent = `${a} taken for ${b}`;
     heads[1].textContent = `${b} taken for ${a}`;
     for (const each of roles) {
-      rows[each].cells[3].textContent = `${answered[each][i * K + j] + answered[each][j * K + i]} of ${2 * aClass}`;
+      rows[each].cells[3].textContent = `${counts[each][i * K + j] + counts[each][j * K + i]} of ${2 * aClass}`;
     }
     tellLine();
     title.scrollIntoView({ block: "nearest" });

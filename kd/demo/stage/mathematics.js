@@ -51,6 +51,9 @@ function rankCorrelation(a, b) {
 const inWords = (n) => ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"][n] ?? String(n);
 const othersShare = (n) => (n === 1 ? "The other one has" : `The other ${inWords(n)} share`);
 
+// A share of images; certainties have `percent`.
+const rate = (share) => (share * 100).toFixed(1) + "%";
+
 // Never "100%" of what is not certain, nor "0%" of what is not impossible.
 function percent(p) {
   if (p > 0.9995) return "> 99.9%";

@@ -3,7 +3,7 @@
 const KEY_STEP = 0.05, KEY_ZOOM = 1.15; // a key press moves the square by this share of its way, or zooms by this factor
 
 function buildPhoto(stage) {
-  const { $, props } = stage, panel = $("#photo"), whole = $("#photo .whole"), square = $("#seen"), picture = $("#seen img");
+  const { $, props } = stage, panel = $("#photo"), whole = $("#photo .whole"), square = $("#crop"), picture = $("#crop img");
   const wholeButton = $("#whole-photo"), side32 = props.image_size;
   const canvas = make("canvas", { width: side32, height: side32 });
   let file = null; // of the photo shown; null for an example
@@ -30,7 +30,7 @@ function buildPhoto(stage) {
     wholeButton.setAttribute("aria-pressed", String(crop === null));
   }
 
-  // The square at once as the browser shrinks it; the exact pixels come with the answer.
+  // The square at once as the browser shrinks it; the exact pixels come with the logits.
   function preview() {
     const { x, y, side, left, top } = places(), scale = Math.max(whole.naturalWidth, whole.naturalHeight);
     const context = canvas.getContext("2d");

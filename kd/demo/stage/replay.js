@@ -1,4 +1,4 @@
-// ---- the replay of the training: both students' answers to an example, from moment to moment ---------
+// ---- the replay of the training: both students' predictions for an example, from moment to moment ---------
 
 const MOMENT_SECONDS = 0.5, REDUCED_SECONDS = 1.2; // of play; where motion is to be reduced, bars do not glide
 const CURVE = { width: 420, height: 180, left: 42, right: 10, top: 8, bottom: 20 };
@@ -7,12 +7,12 @@ function buildReplay(stage, { epochs, students }) {
   const { $, classes, source, names } = stage, K = classes.length, last = epochs.length - 1;
   const slider = $("#replay-slider"), play = $("#replay-play"), table = $("#replay-table"), view = $("#replay");
   const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
-  const stored = Object.fromEntries(STUDENTS.map((role) => [role, Int8Array.from(atob(students[role].logits), (letter) => letter.charCodeAt(0))]));
+  const stored = Object.fromEntries(STUDENTS.map((role) => [role, signedBytes(students[role].logits)]));
   const examples = source.examples.slice(0, K);
   let moment = last, example = Math.max(0, examples.findIndex((value) => value.example === stage.value?.example));
 
   const logitsOf = (role, of) => Array.from(stored[role].subarray((moment * K + of) * K, (moment * K + of + 1) * K), (z) => z * students[role].scales[moment]);
-  const answerOf = (logits) => logits.indexOf(Math.max(...logits));
+  const predictedOf = (logits) => logits.indexOf(Math.max(...logits));
   // Of all validation images where it was measured on them, after an epoch; of the recorded ones within.
   const accuracyAt = (role, m) => students[role].accuracy[m] ?? students[role].of_recorded[m];
   const momentText = (epoch) => {
@@ -20,7 +20,7 @@ function buildReplay(stage, { epochs, students }) {
     return Number.isInteger(epoch) ? `After epoch ${epoch} of ${epochs[last]}` : `After ${percent(epoch)} of the first epoch`;
   };
 
-  // Ten examples, each with the marks of the students who answer it rightly at this moment.
+  // Ten examples, each with the marks of the students who predict it rightly at this moment.
   const buttons = examples.map((value, k) => {
     const marks = Object.fromEntries(STUDENTS.map((role) => [role, make("span", { className: `mark ${role}` })]));
     const button = make("button", { type: "button", title: value.example },
@@ -80,7 +80,7 @@ function buildReplay(stage, { epochs, students }) {
     });
     buttons.forEach(({ button, marks }, k) => {
       const said = STUDENTS.map((role) => {
-        const isRight = answerOf(logitsOf(role, k)) === k;
+        const isRight = predictedOf(logitsOf(role, k)) === k;
         right[role] += isRight;
         marks[role].classList.toggle("wrong", !isRight);
         return `${names[role].toLowerCase()} ${isRight ? "right" : "wrong"}`;

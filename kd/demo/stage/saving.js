@@ -13,7 +13,7 @@ function buildSaving(stage) {
     const height = top + row * stage.places.length + 16;
     const write = (x, y, text, more = {}) => add("text", { x, y, fill: ink, ...more }, text);
     const colour = (role) => colours.getPropertyValue(`--${role}`).trim();
-    const lengthOf = (p) => (options.log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);
+    const along = (p) => room * lengthOf(p, options.log);
     const frame = { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": "system-ui, sans-serif", "font-size": 13 };
     const svg = svgNode("svg", frame), add = (tag, attributes, text = "") => svg.append(svgNode(tag, attributes, text));
     add("rect", { width, height, fill: ground });
@@ -25,8 +25,8 @@ function buildSaving(stage) {
       const { cells, texts } = stage.rows[k], y = top + row * place, p = (role) => +cells[role].dataset.value;
       write(16, y + 16, stage.classes[k]);
       add("rect", { x: left, y, width: room, height: row - 8, fill: ink, "fill-opacity": 0.07 });
-      add("rect", { x: left, y, width: room * lengthOf(p("teacher")), height: row - 8, fill: colour("teacher") });
-      const at = (role) => ({ cx: left + room * lengthOf(p(role)), cy: y + (row - 8) / 2 });
+      add("rect", { x: left, y, width: along(p("teacher")), height: row - 8, fill: colour("teacher") });
+      const at = (role) => ({ cx: left + along(p(role)), cy: y + (row - 8) / 2 });
       add("circle", { ...at("student"), r: 5, fill: ground, stroke: colour("student"), "stroke-width": 3 });
       add("circle", { ...at("distilled"), r: 6, fill: colour("distilled"), stroke: ground, "stroke-width": 1.5 });
       ROLES.forEach((role, i) => write(numbers[i], y + 16, texts[role].data, { "text-anchor": "end" }));

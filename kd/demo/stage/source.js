@@ -2,27 +2,27 @@
 
 const PATIENCE_SECONDS = 20; // with what was recorded
 
-// A page without a server gives the same component its answers by itself: kd/site/site.js.
+// A page without a server gives the same component its values by itself: kd/site/site.js.
 function gradioSource(props, trigger, watch) {
-  // One question at a time, numbered; of those that wait, the last one counts. An answer may be announced twice.
-  let asked = 0, answered = 0, next = null;
+  // One question at a time, numbered; of those that wait, the last one counts. A value may be announced twice.
+  let asked = 0, received = 0, next = null;
   // The file of the photo that the visitor has brought; null when it was removed, or an example or nothing is wanted.
   // Undefined as long as no photo was announced (page.py, gallery.js): a page without a server sees to it by itself.
   let wanted;
   document.addEventListener("photo", ({ detail }) => { wanted = detail; });
-  function settle() { [answered, next] = [asked, null]; }
+  function settle() { [received, next] = [asked, null]; }
   return {
-    // What every example shows, in class order: as answers, see `receive`.
+    // What is shown of every example, in class order: values, see `receive`.
     examples: props.examples,
-    // The answer that the page came with.
+    // The value that the page came with.
     first: props.value ?? props.examples[props.first_example],
-    // Ask for the answer to another part of a photo: {file, whole, across, down, side}.
+    // Ask for the value of another part of a photo: {file, whole, across, down, side}.
     crop(question) {
-      if (asked > answered) next = question;
+      if (asked > received) next = question;
       else trigger("crop", { ...question, number: ++asked });
     },
-    // Whether an answer to a crop is still to come.
-    get waiting() { return asked > answered; },
+    // Whether the value of a crop is still to come.
+    get waiting() { return asked > received; },
     get wanted() { return wanted; },
     // An example is shown: the component of uploads holds none any more, and none is waited for.
     leaveUpload() {
@@ -31,7 +31,7 @@ function gradioSource(props, trigger, watch) {
       wanted = null;
       trigger("example");
     },
-    // Show the tab of the class that one student never saw, and its first control as soon as it is there.
+    // Show the tab of the omitted class, and its first control as soon as it is there.
     openGame() {
       openTab(props.game_tab);
       const look = (frames) => {
@@ -50,18 +50,18 @@ function gradioSource(props, trigger, watch) {
         trigger("recordings");
       });
     },
-    // Call `listen` with every answer: {classes, models: {role: {logits, ...}}, example, file, photo, width, height,
-    // crop, picture, warning, ...}, or {problem} with a sentence, or null. `photo` is null in the answer to a crop.
+    // Call `listen` with every value: {classes, models: {role: {logits, ...}}, example, file, photo, width, height,
+    // crop, picture, warning, ...}, or {problem} with a sentence, or null. `photo` is null in that of a crop.
     receive(listen) {
       watch("value", () => {
-        const answer = props.value;
-        if (answer?.models && !answer.photo) { // to a crop
-          if (answer.number !== asked || answered === asked) return;
-          answered = asked;
+        const { value } = props;
+        if (value?.models && !value.photo) { // of a crop
+          if (value.number !== asked || received === asked) return;
+          received = asked;
           if (next) this.crop(next);
           next = null;
         } else settle(); // whatever else comes overtakes what was asked of a photo
-        listen(answer);
+        listen(value);
       });
     },
   };

@@ -12,8 +12,8 @@ const stage = {
   classes: props.classes,
   names: Object.fromEntries(ROLES.map((role) => [role, props.examples[0].models[role].name])), // of the networks
   T: props.start_temperature,
-  value: null, // the answer to the present image, {problem}, or null
-  previous: null, // the answer to the image before
+  value: null, // what is shown of the present image, {problem}, or null
+  previous: null, // that of the image before
   order: [], // the teacher's: class positions, the likeliest first
   logP: Object.fromEntries(ROLES.map((role) => [role, new Float64Array(props.classes.length)])), // at the present T
   options: { order: "teacher", log: false, ghost: false, large: false },
@@ -81,25 +81,25 @@ const counts = { classes: inWords(stage.classes.length), others: inWords(stage.c
 for (const node of element.querySelectorAll("[data-count]")) node.textContent = counts[node.dataset.count];
 for (const role of ROLES) for (const heading of element.querySelectorAll(`th.${role}`)) heading.textContent = stage.names[role];
 
-for (const build of [buildTemperature, buildChart, buildAnswers, buildMeasures, buildSentence, buildWords, buildPhoto, buildExamples, buildPulls, buildSaving, buildRecordings, buildTour]) {
+for (const build of [buildTemperature, buildChart, buildPredictions, buildMeasures, buildSentence, buildWords, buildPhoto, buildExamples, buildPulls, buildSaving, buildRecordings, buildTour]) {
   build(stage);
 }
 buildAddress(stage); // it shows the first image
 buildConnection(stage);
-// Whether an answer to a photo comes when that is not wanted any more: it was removed, or an example is shown.
-function comesTooLate(answer) {
+// Whether a photo's value comes when that is not wanted any more: it was removed, or an example is shown.
+function comesTooLate(value) {
   const { wanted } = stage.source;
   if (wanted === undefined) return false;
-  if (answer?.models) return answer.file !== wanted;
+  if (value?.models) return value.file !== wanted;
   return !wanted && !stage.value?.file; // that there is none, or why
 }
 
-stage.source.receive((answer) => {
-  // The answer to another part of a photo comes without the photo; too late, it is none of the present image.
-  if (answer?.models && !answer.photo) {
-    if (answer.file !== stage.value?.file) return;
-    answer = { ...answer, photo: stage.value.photo };
-  } else if (comesTooLate(answer)) return;
-  stage.show(answer);
+stage.source.receive((value) => {
+  // That of another part of a photo comes without the photo; too late, it is none of the present image.
+  if (value?.models && !value.photo) {
+    if (value.file !== stage.value?.file) return;
+    value = { ...value, photo: stage.value.photo };
+  } else if (comesTooLate(value)) return;
+  stage.show(value);
   stage.settleLater();
 });

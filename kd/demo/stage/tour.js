@@ -111,7 +111,7 @@ function buildTour(stage) {
     const { key, target } = event;
     if (!step || event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey || !card.checkVisibility()) return;
     if (key === "Escape") { if (!$("#word").matches(":popover-open")) end(); return; }
-    if (target.closest?.("input, select, textarea, [role=tab], #seen")) return; // which have another use for arrows
+    if (target.closest?.("input, select, textarea, [role=tab], #crop")) return; // which have another use for arrows
     if (key === "ArrowRight" && step < steps.length) visit(step + 1);
     else if (key === "ArrowLeft" && step > 1) visit(step - 1);
   });

@@ -16,7 +16,7 @@ export function networksOf(runtime, networks, groups, changed) {
   const roles = groups.flat();
   const total = [runtime, ...Object.values(networks)].reduce((sum, { bytes }) => sum + bytes, 0);
   let worker = null, received = {}, ready = new Set(), problems = {}, all = false; // all: whether the others were asked for
-  let question = null, asked = 0; // {ask, pixels, answers: {role: {logits, milliseconds}}, done}
+  let question = null, asked = 0; // {ask, pixels, timed: {role: {logits, milliseconds}}, done}
 
   function tell() {
     if (question) worker?.postMessage({ ask: question.ask, pixels: question.pixels });
@@ -33,9 +33,9 @@ export function networksOf(runtime, networks, groups, changed) {
       ready.delete(data.failed);
       problems[data.failed] = data.problem;
     }
-    if (data.answer !== undefined && data.answer === question?.ask) {
-      question.answers[data.role] = { logits: data.logits, milliseconds: data.milliseconds };
-      if (roles.every((role) => role in question.answers)) end(question.answers);
+    if (data.asked !== undefined && data.asked === question?.ask) {
+      question.timed[data.role] = { logits: data.logits, milliseconds: data.milliseconds };
+      if (roles.every((role) => role in question.timed)) end(question.timed);
     }
     if (data.ready || data.failed) {
       const [first, ...others] = groups, settled = (role) => ready.has(role) || role in problems;
@@ -47,8 +47,8 @@ export function networksOf(runtime, networks, groups, changed) {
     changed();
   }
 
-  function end(answers) {
-    question?.done(answers);
+  function end(timed) {
+    question?.done(timed);
     question = null;
   }
 
@@ -70,11 +70,11 @@ export function networksOf(runtime, networks, groups, changed) {
     },
     get started() { return worker !== null; },
     // Ask all of them, whenever they are there. Returns a promise of {role: {logits, milliseconds}}, or of null if the
-    // next question comes before the answers.
+    // next question comes before they are there.
     ask(pixels) {
       end(null);
       return new Promise((done) => {
-        question = { ask: ++asked, pixels, answers: {}, done };
+        question = { ask: ++asked, pixels, timed: {}, done };
         tell();
       });
     },
@@ -83,6 +83,6 @@ export function networksOf(runtime, networks, groups, changed) {
     get received() { return Object.values(received).reduce((sum, bytes) => sum + bytes, 0); },
     get ready() { return ready.size === roles.length; },
     get problem() { return Object.values(problems)[0] ?? null; }, // a sentence
-    get answered() { return question?.answers ?? null; }, // to a question that waits for the rest
+    get timed() { return question?.timed ?? null; }, // as of `ask`, for a question that waits for the rest
   };
 }

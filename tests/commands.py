@@ -1,0 +1,28 @@
+"""Commands, given in this process or in one of their own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.serving import ROOT
+
+
+def run(*arguments, **environment):
+    """A command in a process of its own, which takes seconds to start: once for each command."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def refusal(main, *arguments):
+    """The sentence that a command ends with, given in this process."""
+    with pytest.raises(SystemExit) as caught:
+        main(*arguments)
+    return caught.value.code

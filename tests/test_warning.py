@@ -1,0 +1,70 @@
+"""The page's warning that a photo may show none of the classes: whom it warns, and where it is damaged."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kd import checkpoint
+from kd.inference import Trio
+from kd.models import ROLES
+from kd.out_of_class import responses
+from kd.results import RESULTS
+from kd.strange_images import strange_images
+
+
+@pytest.fixture
+def with_warning(networks, tiny, tmp_path):
+    """A folder with three tiny networks and what was measured of their warning, and their results to be changed."""
+    for role in ROLES:
+        (tmp_path / role).symlink_to(networks / role)
+    shutil.copyfile(networks / RESULTS, tmp_path / RESULTS)
+    return tmp_path, json.loads((tmp_path / RESULTS).read_text())
+
+
+def test_the_page_warns_of_the_same_images_that_evaluate_counts(with_warning, carried_images):
+    trio = Trio(with_warning[0])
+    images = carried_images[:20] + [
+        Image.fromarray(image.permute(1, 2, 0).numpy()) for image in strange_images(5, 4)["cells"]
+    ]
+    pixels = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in images])
+    normalisation = checkpoint.normalisation_of(trio.configs["teacher"])
+    looked = responses(trio.networks["teacher"].network, pixels, normalisation)
+    expected = trio.warner.warns(looked.logits, looked.contrasts).tolist()
+    timed = trio.timed_logits(images)
+    warned = [trio.fits_no_class(each["teacher"].logits, image) for each, image in zip(timed, images, strict=True)]
+    assert warned == expected and set(warned) == {True, False}
+
+
+def test_nobody_is_warned_where_nothing_was_measured_or_with_another_teacher(with_warning, carried_images):
+    folder, results = with_warning
+    results["models"]["teacher"]["seed"] += 1
+    checkpoint.write_json(folder / RESULTS, results)
+    assert Trio(folder).warner is None
+    (folder / RESULTS).unlink()
+    trio = Trio(folder)
+    assert trio.warner is None
+    assert not trio.fits_no_class(trio.timed_logits(carried_images[:1])[0]["teacher"].logits, carried_images[0])
+
+
+@pytest.mark.parametrize("older", [{"threshold": 4.0}, None], ids=str)
+def test_results_of_an_older_form_warn_nobody(with_warning, older):
+    folder, results = with_warning
+    checkpoint.write_json(folder / RESULTS, results | {"out_of_class": older})
+    assert Trio(folder).warner is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"centre": "?"}, {"precision": ""}, {"cosine_below": None}, {"means": ""}, {"detected": []}, {"precision": 3}],
+    ids=str,
+)
+def test_a_damaged_warning_is_named_with_the_command_that_measures_it(with_warning, damage, caplog):
+    folder, results = with_warning
+    assert Trio(folder).warner
+    results["out_of_class"] |= damage
+    checkpoint.write_json(folder / RESULTS, results)
+    assert Trio(folder).warner is None and "--warning" in caplog.text
