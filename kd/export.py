@@ -201,7 +201,11 @@ def quantised(model: "ModelProto", images: Tensor, hidden: bool | None = None) -
             batch = next(self.batches, None)
             return None if batch is None else {INPUT: (batch.float() / 255).numpy()}
 
-    with tempfile.TemporaryDirectory() as folder, _refusals("quantised", "Leave out --int8"):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),  # where ONNX Runtime leaves the whole network if it does not understand it
+        _refusals("quantised", "Leave out --int8"),
+    ):
         prepared, target = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
         quant_pre_process(model, prepared)
         quantize_static(
