@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 INPUT, OUTPUT = "images", "logits"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 METADATA = "metadata.json"  # inside a .pt2, where `metadata` stands
+TRACEABLE = "It must not branch on what it is shown, and take any number of images"
 BATCH = 250  # images of 32 x 32 that go through a network at once when it is compared; of larger ones fewer
 
 
@@ -81,7 +82,7 @@ def to_pt2(classifier: TrainedNetwork) -> bytes:
         ExportError: the network cannot be traced.
     """
     images = torch.zeros(2, 3, *(classifier.image_size,) * 2)  # of one image the batch would be taken for a constant
-    with _traced_for("pt2"):
+    with _refusals("traced for --format pt2", TRACEABLE):
         program = torch.export.export(classifier, (images,), dynamic_shapes=({0: torch.export.Dim("N")},))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # the lines of source it came from, with the paths of this machine
@@ -100,7 +101,7 @@ def to_onnx(classifier: TrainedNetwork) -> "ModelProto":
     from onnx import helper
 
     images = torch.zeros(2, 3, *(classifier.image_size,) * 2)
-    with _traced_for("onnx"):
+    with _refusals("traced for --format onnx", TRACEABLE):
         program = torch.onnx.export(
             classifier, (images,), dynamo=True, input_names=[INPUT], output_names=[OUTPUT],
             dynamic_shapes=({0: "N"},), external_data=False, verbose=False,
@@ -112,16 +113,13 @@ def to_onnx(classifier: TrainedNetwork) -> "ModelProto":
 
 
 @contextlib.contextmanager
-def _traced_for(form: str) -> Iterator[None]:
-    """Turn whatever the exporters raise of a network of somebody's into an ExportError."""
+def _refusals(what: str, way_out: str) -> Iterator[None]:
+    """Turn whatever PyTorch and ONNX Runtime raise of a network of somebody's into an ExportError."""
     try:
         yield
     except Exception as error:
         said = str(error).strip().partition("\n")[0]
-        raise ExportError(
-            f"the network cannot be traced for --format {form} ({type(error).__name__}: {said}). It must not branch on "
-            "what it is shown, and take any number of images"
-        ) from error
+        raise ExportError(f"the network cannot be {what} ({type(error).__name__}: {said}). {way_out}") from error
 
 
 def with_float16_weights(model: "ModelProto", classifier: TrainedNetwork) -> "ModelProto":
@@ -184,6 +182,9 @@ def quantised(model: "ModelProto", images: Tensor, hidden: bool | None = None) -
         model: as `to_onnx` returns it.
         images: uint8, (N, 3, 32, 32), what the ranges of the activations are calibrated on.
         hidden: without a progress bar; None to show one on a terminal alone.
+
+    Raises:
+        ExportError: ONNX Runtime cannot quantise it.
     """
     from onnx import load
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
@@ -200,7 +201,11 @@ def quantised(model: "ModelProto", images: Tensor, hidden: bool | None = None) -
             batch = next(self.batches, None)
             return None if batch is None else {INPUT: (batch.float() / 255).numpy()}
 
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),  # where ONNX Runtime leaves the whole network if it does not understand it
+        _refusals("quantised", "Leave out --int8"),
+    ):
         prepared, target = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
         quant_pre_process(model, prepared)
         quantize_static(
@@ -227,13 +232,17 @@ def onnx_network(model: "ModelProto | bytes", threads: int = 0) -> Callable[[Ten
     Args:
         model: the model, or the content of its file.
         threads: to compute with; 0 for one a core.
+
+    Raises:
+        ExportError: ONNX Runtime does not know how to compute it.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     content = model if isinstance(model, bytes) else model.SerializeToString()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    with _refusals("loaded by ONNX Runtime", "--format pt2 needs PyTorch alone"):
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
 
 

@@ -212,6 +212,26 @@ def test_a_network_that_cannot_be_traced_leaves_the_former_export(command, small
     assert {path.name: path.read_text() for path in output.iterdir()} == {EXPORT: "former", FILES["float32"]: "former"}
 
 
+@pytest.mark.parametrize(
+    ("form", "sentence"),
+    [("--int8", "cannot be quantised .*Leave out --int8"), ("--float16", "cannot be loaded .*--format pt2")],
+)
+def test_a_graph_that_onnx_runtime_does_not_know_leaves_the_former_export(
+    command, model, small_checkpoint, monkeypatch, form, sentence
+):
+    monkeypatch.chdir(small_checkpoint.parent)
+    strange = copy.deepcopy(model)
+    strange.graph.node[0].op_type = "Strange"
+    monkeypatch.setattr(export, "to_onnx", lambda classifier: strange)
+    output = small_checkpoint.parent / "exports"
+    output.mkdir()
+    (output / EXPORT).write_text("former")
+    with pytest.raises(SystemExit, match=sentence):
+        command(small_checkpoint, form)
+    assert [(path.name, path.read_text()) for path in output.iterdir()] == [(EXPORT, "former")]
+    assert {path.name for path in Path().iterdir()} == {"student", "exports"}
+
+
 def test_of_larger_images_fewer_are_computed_at_once():
     sizes = []
     images = torch.zeros(12, 3, 224, 224, dtype=torch.uint8)

@@ -69,6 +69,7 @@ def write_site(networks, tiny, runtime):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kd.site.build.exported", functools.cache(kd.site.build.exported))
         patch.setattr("kd.site.build.fetch_runtime", lambda to: shutil.copytree(runtime, to, dirs_exist_ok=True))
+        patch.setattr("kd.demo.recordings.VALIDATION_IMAGES", 100)  # as many as these recordings are of, with pictures
         yield lambda folder: main(["--site", str(folder), "--checkpoints", str(networks)])
 
 
@@ -183,10 +184,10 @@ def test_the_teacher_comes_after_the_students_and_a_bar_tells_how_much_is_there(
     page.wait_for_function("document.querySelector('#networks progress').value > 0.5")
     assert bar.is_visible() and bar.evaluate("(bar) => bar.value") < 1
     assert " MB" in page.locator("#networks .megabytes").inner_text()
+    assert "no photo leaves it" in page.locator("#networks").inner_text()
     for route in held:
         route.continue_()
-    page.wait_for_function("document.querySelector('#networks').textContent.includes('no photo leaves')")
-    assert not bar.is_visible()
+    page.wait_for_selector("#networks progress", state="hidden")
 
 
 def test_what_has_come_once_is_not_fetched_again(served, visit_site, server_logits):
@@ -412,7 +413,7 @@ def paste(page, kind, content):
 
 def test_a_photo_can_be_pasted_or_dropped_anywhere(visit_site, server_logits):
     page = visit_site()
-    page.wait_for_function("document.querySelector('#networks').textContent.includes('no photo leaves')")
+    page.wait_for_selector("#networks progress", state="hidden")
     for kind, name in (("paste", "frog"), ("drop", "ship")):
         content = base64.b64encode((EXAMPLES / f"{name}.png").read_bytes()).decode()
         answered_anew(page, lambda kind=kind, content=content: paste(page, kind, content))
@@ -433,6 +434,33 @@ def test_a_photo_can_be_removed_and_is_there_again_with_the_browsers_back(visit_
     assert not remove.is_visible()
     answered_anew(page, page.go_back)
     assert remove.is_visible() and example_shown(page) is None
+
+
+@pytest.mark.parametrize(
+    ("holder", "call"), [("window", "createImageBitmap"), ("Worker.prototype", "postMessage")], ids=["read", "answered"]
+)
+def test_a_photo_that_is_removed_while_another_one_comes_leaves_an_empty_stage(visit_site, holder, call):
+    page = visit_site()
+    upload(page, EXAMPLES / "ship.png")
+    page.evaluate(
+        """([holder, call]) => {
+            const real = holder[call], held = [];
+            holder[call] = function (...given) {
+                return new Promise((done) => held.push(() => done(real.apply(this, given))));
+            };
+            window.isHeld = () => held.length > 0;
+            window.letGo = () => { holder[call] = real; for (const each of held) each(); };
+        }""",
+        [page.evaluate_handle(holder), call],
+    )
+    page.locator("#image input[type=file]").set_input_files(EXAMPLES / "truck.png")
+    page.wait_for_function("window.isHeld()")
+    page.get_by_role("button", name="Remove the photo").click()
+    page.wait_for_selector("#answers", state="hidden")
+    page.evaluate("window.letGo()")
+    page.wait_for_timeout(600)  # an answer takes a third of that
+    assert not page.locator("#answers").is_visible() and page.locator("#stage .hint").is_visible()
+    upload(page, EXAMPLES / "truck.png")  # the next one is answered as ever
 
 
 @pytest.mark.parametrize("served", [{}, ISOLATION], indirect=True, ids=["one thread", "several threads"])
@@ -461,8 +489,9 @@ def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_s
     assert elsewhere.sent == 0
 
 
-def wait_until_kept(page, names):
-    """Wait until the browser keeps these networks, the game's too, which come last."""
+def wait_until_kept(page, networks, *others):
+    """Wait until the browser keeps these networks, and other files by what they begin with."""
+    names = [*(f"networks/{name}-1" for name in networks), *others]
     deadline = time.monotonic() + PATIENCE / 1000
     while True:
         kept = page.evaluate(
@@ -472,7 +501,7 @@ def wait_until_kept(page, names):
                 return kept.map(({ url }) => url);
             }"""
         )
-        if all(any(f"/networks/{name}-1" in url for url in kept) for name in names):
+        if all(any(f"/{name}" in url for url in kept) for name in names):
             return
         assert time.monotonic() < deadline, kept
         page.wait_for_timeout(100)
@@ -483,7 +512,7 @@ def test_after_the_first_visit_all_of_it_works_without_a_connection(
 ):
     page = visit_site()
     upload(page, EXAMPLES / "cat.png")
-    wait_until_kept(page, [*ROLES, FOLDER, CONTROL_FOLDER])
+    wait_until_kept(page, [*ROLES, FOLDER, CONTROL_FOLDER], "figures/recorded-")
     served.stop()
     page.goto(served.address + "?example=dog&T=2.00")
     page.wait_for_selector("#soft-targets-table tbody tr")
@@ -492,6 +521,8 @@ def test_after_the_first_visit_all_of_it_works_without_a_connection(
     assert apart(page, server_logits(EXAMPLES / "bird.png")) < 0.05
     opened(page, "map")
     drawn(page, table(page)["temperature"])
+    page.locator("#map-pair").select_option(index=1)
+    page.wait_for_function("document.querySelector('#map-line .waiting').textContent === ''")
     page.get_by_role("tab", name=TAB).click()
     bring_to_game(page, EXAMPLES / "ship.png")
     assert said_of_own(page) == game_predictions(EXAMPLES / "ship.png")
@@ -533,7 +564,8 @@ def test_while_the_teacher_does_not_come_the_students_predict_and_another_try_br
     page = visit_site()
     page.locator("#image input[type=file]").set_input_files(EXAMPLES / "cat.png")
     page.get_by_role("button", name="Try again").wait_for()
-    assert "check the connection" in page.locator("#networks").inner_text()
+    said = page.locator("#networks").inner_text()
+    assert "check the connection" in said and "no photo leaves it" in said
     page.get_by_text("a network is missing").wait_for()
     expected = server_logits(EXAMPLES / "cat.png")
     page.locator("#arriving .answer").nth(1).wait_for()
@@ -555,7 +587,7 @@ def test_an_example_that_is_chosen_overtakes_a_photo_that_waits(served, visit_si
     choose_example(page, CLASSES.index("deer"))
     served.withheld = None
     page.get_by_role("button", name="Try again").click()
-    page.wait_for_function("document.querySelector('#networks').textContent.includes('no photo leaves')")
+    page.wait_for_selector("#networks progress", state="hidden")
     assert example_shown(page) == "deer" and page.locator("#photo.own").count() == 0
 
 

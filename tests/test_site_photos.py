@@ -8,13 +8,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from kd import checkpoint
 from kd.classifier import Classifier
 from kd.inference import pixels_of
 from kd.models import ROLES
-from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo, to_network_size
+from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, PhotoError, read_photo, to_network_size
 from kd.site.build import exported
 from tests.browser import EXAMPLES, PATIENCE
 from tests.pictures import SIZES, fifty_pictures, picture
@@ -110,10 +110,28 @@ def test_a_dark_grey_of_16_bits_is_dark_in_both_forms(shrunk, tmp_path):
     assert difference(tmp_path / "photo.png", shrunk) == 0 and shrunk(tmp_path / "photo.png").max() == 0
 
 
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow writes no AVIF")
+def test_an_avif_is_read_in_the_browser_alone(shrunk, tmp_path):
+    path = tmp_path / "photo.avif"
+    picture((301, 222)).save(path)
+    with pytest.raises(PhotoError, match="not an image"):
+        read_photo(path)
+    server = np.asarray(to_network_size(read_photo(path, trusted=True))).astype(int)
+    assert np.abs(shrunk(path) - server).max() <= 4
+
+
 @pytest.mark.slow
-def test_a_large_jpeg_which_the_server_decodes_at_reduced_size_is_nearly_the_same(shrunk, tmp_path):
-    picture((4800, 3500)).save(tmp_path / "photo.jpg", quality=90)
-    assert difference(tmp_path / "photo.jpg", shrunk) <= 4
+@pytest.mark.parametrize("size", [(4800, 3500), (5712, 4284)])
+@torch.inference_mode()
+def test_a_large_jpeg_which_the_server_decodes_at_reduced_size_is_nearly_the_same(shrunk, tmp_path, size):
+    path = tmp_path / "photo.jpg"
+    picture(size).save(path, quality=90)
+    seen = [Image.fromarray(shrunk(path)), to_network_size(read_photo(path))]
+    browser, server = (np.asarray(each).astype(int) for each in seen)
+    assert np.abs(browser - server).max() <= 4
+    for role in ROLES:
+        browser, server = Classifier(*checkpoint.load(CHECKPOINTS / role)).eval()(pixels_of(seen))
+        assert (browser - server).abs().max() <= 0.1, role  # as docs/export.md says
 
 
 def test_a_large_jpeg_of_a_usual_size_is_the_same(shrunk, tmp_path):

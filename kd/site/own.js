@@ -1,5 +1,5 @@
 // A visitor's own picture in the game of the omitted class: what `card_of_upload` of kd/demo/omitted_class.py does on the
-// server. The two networks come with the first such picture.
+// server. Its networks come with the first such picture.
 
 import { networksOf } from "./asking.js";
 import { component } from "./component.js";

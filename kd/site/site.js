@@ -11,7 +11,7 @@ import { tabsOf } from "./tabs.js";
 import { warnerOf } from "./warning.js";
 
 const PREVIEW_SIDE = 576; // pixels, as in kd/demo/pictures.py
-const PRIVATE = "Your own browser computes all of this: no photo leaves it.";
+const NETWORKS_COMING = "The networks are coming.";
 const COMING = "Your photo is being answered. The students come first, the teacher needs longer on a first visit: its network is the largest.";
 const MISSING = "These are the answers that your photo has: a network is missing, as said above. The examples go on working.";
 const NO_CAMERA = "The camera cannot be used: there is none, or the browser does not allow it. Please choose a file.";
@@ -59,11 +59,16 @@ async function decoded(name) {
   return latest.photo;
 }
 
-async function bring(file) {
-  const number = ++brought, name = `photo ${Date.now()} ${number}`;
-  tabs.open($("#one-photo"));
+// What was brought before is neither shown nor answered from here on. Returns the number of what comes now.
+function overtake() {
   closeCamera();
   three.forget();
+  return ++brought;
+}
+
+async function bring(file) {
+  const number = overtake(), name = `photo ${Date.now()} ${number}`;
+  tabs.open($("#one-photo"));
   files.set(name, file);
   try {
     const photo = await decoded(name), preview = await previewOf(photo);
@@ -89,7 +94,7 @@ async function showCrop({ file, whole, across, down, side, number }) {
     const value = await ask(photo, whole ? null : { across, down, side });
     if (value) show({ ...value, file, photo: null, number }); // else it was overtaken
   } catch (error) {
-    show({ problem: sentenceOf(error) });
+    if (before === brought) show({ problem: sentenceOf(error) });
   }
 }
 
@@ -145,13 +150,13 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   bringFirst(event.dataTransfer.files);
 });
-$("#image .remove").addEventListener("click", () => show(null));
+$("#image .remove").addEventListener("click", () => {
+  overtake();
+  show(null);
+});
 // An example that is chosen overtakes a photo that waits for its logits.
 document.addEventListener("click", ({ target }) => {
-  if (!target.closest?.("#examples button")) return;
-  brought += 1;
-  three.forget();
-  closeCamera();
+  if (target.closest?.("#examples button")) overtake();
 });
 
 let opening = false; // a second click while the browser asks whether it may film
@@ -200,7 +205,7 @@ function showNetworks() {
   progress.value = three.received / three.total;
   $("#networks .megabytes").textContent = coming ? `${megabytes(three.received)} of ${megabytes(three.total)} MB` : "";
   $("#networks button").hidden = !problem;
-  const text = problem ?? (coming ? "The networks for photos of your own are coming." : PRIVATE);
+  const text = problem ?? (coming ? NETWORKS_COMING : "");
   if ($("#networks [role=status]").textContent !== text) $("#networks [role=status]").textContent = text;
 
   $("#arriving").hidden = !timed || (ready && !problem);
@@ -235,12 +240,12 @@ async function controlled() {
   }
 }
 
-// What came before it was there is asked for again, of the browser's own memory as a rule; and what the game needs comes
-// when all else is there, to be read when the first picture asks for it.
+// What came before it was there is asked for again, of the browser's own memory as a rule; and what the game needs, and
+// the pictures behind the map's lines, come when all else is there, to be read when they are asked for.
 let kept = null;
 function keepAll() {
   const all = [runtime, ...Object.values(networks), ...Object.values(game?.networks ?? {})];
-  const parts = all.flatMap((each) => each.parts);
+  const parts = [...all.flatMap((each) => each.parts), ...(props.pictures ? [props.pictures] : [])];
   kept ??= Promise.all(parts.map(async (part) => (await fetch(part)).arrayBuffer())).catch(console.warn);
 }
 
