@@ -46,6 +46,7 @@ STAGING = "checkpoint.tmp"  # with the writer's number, where `save` writes
 COMPLETE = "checkpoint.new"  # what that is called once all of it is on the disk, and until it is in its place
 INDEX = "model.safetensors.index.json"
 MAX_CLASSES = 1000
+LARGEST_BIAS = 1000  # of a logit: far beyond what a correction needs
 MAX_SHARD_BYTES = 9_500_000  # of tensors; a header of some kilobytes comes on top
 
 _WRITERS = itertools.count()  # numbers the writers of this process; `next` is one step for all threads
@@ -258,6 +259,11 @@ def _wrong_fields(config: object) -> list[str]:
         wrong.append("data")
     if (before := config.get("started_from")) is not None and not _has(before, {"epochs_done": int}):
         wrong.append("started_from")
+    if (teacher := config.get("teacher")) is not None and not _has(teacher, {"weights": dict}):
+        wrong.append("teacher")
+    bias = config.get("omitted_class_bias", 0.0)
+    if not isinstance(bias, float | int) or not abs(bias) < LARGEST_BIAS:  # of NaN as well
+        wrong.append("omitted_class_bias")
     return wrong
 
 

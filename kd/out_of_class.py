@@ -5,7 +5,7 @@ between them and each class's mean logits. The first layer asks whether the imag
 logits cannot tell: a network is often as sure of stripes as of a ship. For that the variances of the first
 convolution's responses are compared with those of validation images by the Mahalanobis distance (Lee 2018, arXiv
 1807.03888, use it at every layer; the first is enough for this, and costs nothing). It catches far more patterns and
-noise than the cosine does, and both together more than either (`compared`); photos of other things look like any photo
+noise than the cosine does, and both together hardly more (`compared`); but photos of other things look like any photo
 to a first layer. Each score may warn of half of the `SHARE` of validation images that are warned of for nothing.
 
 Both come from what the networks give away in any case, so that a browser can compute them as well as a server. Where

@@ -62,9 +62,15 @@ def _wrong_fields(results: dict) -> list[str]:
     ]
     for role, model in results["models"].items():
         wrong += [] if role in ROLE_NAMES else [f"role {role}"]
-        wrong += [f"{role}.{key}" for key in _NUMBERS if not isinstance(model.get(key), Real)]
+        wrong += [f"{role}.{key}" for key in _NUMBERS if not _is_number(model.get(key))]
+        each = model.get("per_class_accuracy", [])
+        wrong += [] if isinstance(each, list) and all(map(_is_number, each)) else [f"{role}.per_class_accuracy"]
         wrong += [] if isinstance(model.get("architecture"), str) else [f"{role}.architecture"]
     return wrong
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and abs(value) < 1e300  # neither infinite nor NaN
 
 
 def network_results(results: dict, config: dict) -> dict | None:

@@ -352,6 +352,11 @@ def without(entry, key):
         ("machine", None),
         ("started_from", "x"),
         ("started_from", {}),
+        ("teacher", "x"),
+        ("teacher", {"weights": None}),
+        ("omitted_class_bias", "x"),
+        ("omitted_class_bias", float("nan")),
+        ("omitted_class_bias", 10**400),
     ],
     ids=str,
 )
@@ -400,7 +405,7 @@ def damage_anything(folder, draw):
                 with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
                     config = json.loads((folder / CONFIG).read_text())
                     part = draw.choice([config, config["normalisation"], config["weights"], config["recipe"]])
-                    part[draw.choice([*part, "", "../x"])] = draw.choice(JUNK)
+                    part[draw.choice([*part, "teacher", "omitted_class_bias", "../x"])] = draw.choice(JUNK)
                     if draw.random() < 0.5:  # and let the sizes and digests be right
                         config["weights"] = {file.name: fingerprint(file) for file in folder.glob("model*")}
                     (folder / CONFIG).write_text(json.dumps(config))

@@ -7,13 +7,13 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from kd.demo import crowd
+from kd.demo import crowd, uploads
 from kd.demo import page as page_module
 from kd.demo.crowd import (
     HALF_LIFE,
@@ -138,11 +138,11 @@ def test_a_single_photo_does_not_wait_behind_lists_of_other_visitors(visitors, l
 
 
 def test_who_has_much_to_do_takes_turns_with_the_others():
-    turns, order, started = Turns(1), [], threading.Event()
+    turns, order, started = Turns(1, 1), [], threading.Event()
 
     def work(name, times):
         for _ in range(times):
-            with turns:
+            with turns.one():
                 started.set()
                 order.append(name)
                 time.sleep(0.05)
@@ -160,18 +160,24 @@ def test_who_has_much_to_do_takes_turns_with_the_others():
 
 
 def served(monkeypatch, costs, *askers):
-    """In which order those who wait get their turns, one at a time; each an address and a session, with its costs."""
-    turns, order, threads, who = Turns(1), [], [], threading.local()
+    """In which order those who wait get their turns, one at a time.
+
+    Args:
+        costs: seconds of a turn, by address; else .1.
+        askers: an address and a session each, and whether it is for something large.
+    """
+    turns, order, threads, who, now = Turns(1, 1), [], [], threading.local(), [1000.0]
     monkeypatch.setattr(crowd, "asking", lambda: getattr(who, "is_asking", ("", "")))
-    monkeypatch.setattr(crowd.time, "thread_time", lambda: getattr(who, "computed", 0.0))
+    monkeypatch.setattr(crowd, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(crowd, "HALF_LIFE", 1e9)
 
     def work(asker):
-        who.is_asking, who.computed = asker, 0.0
-        with turns:
+        who.is_asking = asker[:2]
+        with turns.one(*asker[2:]):
             order.append(asker)
-            who.computed += costs.get(asker[0], 0.1)
+            now[0] += costs.get(asker[0], 0.1)
 
-    with turns:
+    with turns.one():
         for asker in askers:
             threads.append(threading.Thread(target=work, args=(asker,)))
             threads[-1].start()
@@ -180,27 +186,35 @@ def served(monkeypatch, costs, *askers):
                 time.sleep(0.001)
     for thread in threads:
         thread.join()
-    assert not turns._waiting and turns._free == 1
+    assert not turns._waiting and (turns._free, turns._free_large) == (1, 1)
     return order
 
 
 def test_who_has_computed_much_waits_for_all_who_have_computed_little(monkeypatch):
     busy, cheap = [("busy", "a")] * 5, [("cheap", "a")] * 5
     order = served(monkeypatch, {"busy": 2 * LITTLE}, *busy, *cheap, ("quiet", "a"), ("quiet", "b"))
-    assert order == [busy[0], *cheap, ("quiet", "a"), ("quiet", "b"), *busy[1:]]
+    assert order[0] == busy[0] and order[-4:] == busy[1:]
+    assert order[1:3] == [("cheap", "a"), ("quiet", "a")]  # of those with little, in turns
 
 
-def test_an_address_that_names_ever_new_sessions_counts_as_a_class_and_no_more(monkeypatch):
+def test_ever_new_sessions_of_one_address_hold_up_no_other_and_count_as_a_class_in_all(monkeypatch):
     many = [("many", f"session {number}") for number in range(PEOPLE + 10)]
-    others = [("class", f"pupil {number}") for number in range(PEOPLE)]
-    order = served(monkeypatch, {"many": LITTLE}, *many, *others)
-    assert order == [*many[: PEOPLE + 1], *others, *many[PEOPLE + 1 :]]
+    order = served(monkeypatch, {"many": 0.4}, *many, ("elsewhere", "a"), *[("elsewhere", "b")] * 2)
+    assert [order.index(("elsewhere", "a")), len(order) - 1 - order[::-1].index(("elsewhere", "b"))] == [1, 3]
+    costly = served(monkeypatch, {"many": 2 * LITTLE}, *many, *[("one", "a")] * 30)
+    assert costly[-9:] == many[-9:]  # beyond PEOPLE times LITTLE it waits for somebody who had more than LITTLE himself
 
 
 def test_of_those_who_have_computed_as_much_the_first_one_is_served_first(monkeypatch):
     each = [(f"visitor {number}", "a") for number in range(20)]
     order = served(monkeypatch, dict.fromkeys((address for address, _ in each), 3 * LITTLE), *each, *each)
     assert order == [*each, *each]
+
+
+def test_who_waits_with_something_large_holds_up_nobody_meanwhile(monkeypatch):
+    busy, honest = ("busy", "a", True), ("honest", "a", True)
+    order = served(monkeypatch, {"busy": 5 * LITTLE}, busy, busy, busy, honest, ("small", "a"))
+    assert order == [busy, honest, ("small", "a"), busy, busy]
 
 
 def test_what_was_computed_counts_half_after_its_half_life_and_is_forgotten_of_old_visitors():
@@ -216,11 +230,11 @@ def test_what_was_computed_counts_half_after_its_half_life_and_is_forgotten_of_o
 
 @pytest.mark.parametrize("at_once", [1, 2, 3])
 def test_no_more_than_the_allowed_number_compute_at_once_and_an_error_gives_its_turn_back(at_once):
-    turns, lock, now, most = Turns(at_once), threading.Lock(), [0], [0]
+    turns, lock, now, most = Turns(at_once, 1), threading.Lock(), [0], [0]
 
     def work(number):
         try:
-            with turns:
+            with turns.one():
                 with lock:
                     now[0] += 1
                     most[0] = max(most[0], now[0])
@@ -276,13 +290,12 @@ def test_a_containers_share_of_the_cores_counts(monkeypatch, limit, allowed, cor
 
 def test_large_photos_wait_among_themselves_and_hold_up_no_other(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(uploads, "TURNS", turns := Turns(2, 1))
     Image.new("RGB", (3000, 2000)).save(tmp_path / "large.png")
     Image.new("RGB", (300, 200)).save(tmp_path / "small.png")
     large, small = ({"path": str(tmp_path / name)} for name in ("large.png", "small.png"))
     with ThreadPoolExecutor(8) as pool:
-        with ExitStack() as held:
-            for _ in range(crowd.LARGE._free):
-                held.enter_context(crowd.LARGE)
+        with turns.one(large=True):
             waiting = [pool.submit(read_upload, large, 32) for _ in range(4)]
             assert pool.submit(read_upload, small, 32).result(60).size == (32, 32)
             assert not any(each.done() for each in waiting)

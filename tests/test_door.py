@@ -565,17 +565,23 @@ def test_who_is_refused_has_been_heard_out_and_so_hears_the_answer(stingy):
     assert run(stingy, {"path": "/gradio_api/vibe-code"}, *chunks)[0] == 404
 
 
-def upload_files(door, *bodies):
+def upload_files(door, *bodies, kind='multipart/form-data; boundary="of the files"'):
     chunks = [{"type": "http.request", "body": body, "more_body": True} for body in bodies]
     chunks.append({"type": "http.request", "body": b"", "more_body": False})
-    headers = [(b"content-type", b'multipart/form-data; boundary="of the files"')]
+    headers = [(b"content-type", kind.encode())]
     return run(door, {"path": "/gradio_api/upload", "headers": headers}, *chunks)[0]
 
 
-def test_many_small_files_count_as_larger_ones_however_they_are_cut(stingy, monkeypatch):
+@pytest.mark.parametrize(
+    "parameters",
+    ['boundary="of the files"', 'Boundary="of the files"', 'xboundary=zz; boundary="of the files"',
+     'boundary=zz; boundary="of the files"', 'charset=x;BOUNDARY = "of the files" '],
+)  # fmt: skip
+def test_many_small_files_count_as_larger_ones_however_they_are_cut(stingy, monkeypatch, parameters):
     monkeypatch.setattr(door_module, "LEAST_UPLOAD", 300)
-    assert upload_files(stingy, b"--of the fi", b"les\r\n1\r\n--of the files\r\n2") == 200
-    assert upload_files(stingy, b"--of the files\r\n3\r\n--of the files\r\n4") == 429
+    kind = f"multipart/form-data; {parameters}"
+    assert upload_files(stingy, b"--of the fi", b"les\r\n1\r\n--of the files\r\n2", kind=kind) == 200
+    assert upload_files(stingy, b"--of the files\r\n3\r\n--of the files\r\n4", kind=kind) == 429
 
 
 def test_an_upload_that_announces_less_than_it_sends_is_broken_off(stingy):

@@ -6,6 +6,8 @@ import logging
 import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -88,14 +90,11 @@ def test_only_the_first_opening_draws_and_another_content_is_drawn_anew(checkpoi
 def test_of_many_who_open_the_tab_one_draws_in_a_turn_that_photos_take_as_well(checkpoints, work, monkeypatch):
     taken = []
 
-    class Watched:
-        def __enter__(self):
-            taken.append(1)
+    def one():
+        taken.append(1)
+        return nullcontext()
 
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr(results_tab, "TURNS", Watched())
+    monkeypatch.setattr(results_tab, "TURNS", SimpleNamespace(one=one))
     rendered = []
     monkeypatch.setattr(results_tab.gr, "render", lambda **_: rendered.append)
     with gr.Blocks():
@@ -192,8 +191,18 @@ def test_missing_results_and_studies_are_no_damage(checkpoints, shown):
         lambda results: results | {"models": {"oracle": results["models"]["teacher"]}},
         lambda results: results | {"models": {"teacher": {"accuracy": 0.5}}},
         lambda results: results | {"models": {"teacher": results["models"]["teacher"] | {"architecture": 7}}},
+        lambda results: results | {"models": {"teacher": results["models"]["teacher"] | {"per_class_accuracy": 5}}},
+        lambda results: results | {"models": {"teacher": results["models"]["teacher"] | {"accuracy": float("nan")}}},
     ],
-    ids=["a list", "no name of the data", "an unknown role", "no numbers", "a network without a name"],
+    ids=[
+        "a list",
+        "no name of the data",
+        "an unknown role",
+        "no numbers",
+        "a network without a name",
+        "no list of classes",
+        "no number",
+    ],
 )
 def test_results_that_cannot_be_read_cost_their_table_and_the_page_goes_without(checkpoints, shown, change):
     edit(checkpoints / "results.json", change)

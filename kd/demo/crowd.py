@@ -3,8 +3,8 @@
 What runs the networks on photos (an upload, another crop, a list of a program) is let in at once, up to `QUEUE` events,
 each in a thread that costs little while it waits. They compute in turns of one photo or one batch, as many at once as
 there are cores. The next turn is for whoever has computed least of late, so that nobody's single photo waits until a
-hundred of another visitor are done. Those with a large photo, which takes as long to decode as fifty others, wait among
-themselves, so that they never hold up all the rest.
+hundred of another visitor are done. Large photos, each of which takes as long to decode as fifty others, have few of
+the turns, so that they never hold up all the rest.
 Gradio could also gather waiting visitors into batches; then one bad file would fail the whole batch,
 and a batch's gain is small beside the time that Gradio itself needs for an upload.
 """
@@ -12,7 +12,8 @@ and a batch's gain is small beside the time that Gradio itself needs for an uplo
 import os
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kd.demo.visitor import asking
@@ -28,7 +29,7 @@ SESSIONS = 200  # whose state Gradio keeps, at 100 kB each, or a message's 1 MB;
 PEOPLE = 40  # sessions of which an address may be: a class and its teacher
 HALF_LIFE = 60  # seconds after which what somebody has computed counts half
 MAX_REMEMBERED = 1000  # visitors; beyond that, those are forgotten of whom there is little to remember
-LITTLE = 1  # seconds of computing: of ten photos or so
+LITTLE = 2  # seconds of turns: of ten photos or so
 MAX_IMAGES = 100  # in the tab of many images, and in one list for the endpoint
 
 
@@ -51,49 +52,66 @@ def open_many_files() -> None:
 
 
 class Turns:
-    """Lets so many threads at once compute: `with turns: ...`.
+    """Lets so many threads at once compute, and so many of these with something large: `with turns.one(): ...`.
 
     A thread that has more to do takes one turn after the other, and whoever waits comes in between. A turn that becomes
     free goes to whoever has computed least of late (least attained service: M. Nuyens and A. Wierman, "The
     Foreground-Background queue: A survey", 2008), so that neither many questions nor costly ones hold up those who ask
-    for little; these, with less than `LITTLE`, are served as they came. An address counts as `PEOPLE` sessions: who
-    names ever new ones gets what so many get.
+    for little. An address counts as `PEOPLE` sessions: who names ever new ones gets what so many get. All below
+    `LITTLE` are equal; of these, the one whose address has computed least is next, and of one address the first.
     """
 
-    def __init__(self, at_once: int) -> None:
-        self._lock, self._free = threading.Lock(), at_once
-        self._waiting: list[tuple[tuple[str, str], threading.Lock]] = []  # who, in the order in which they came
+    def __init__(self, at_once: int, large_at_once: int) -> None:
+        self._lock = threading.Lock()
+        self._free, self._free_large = at_once, large_at_once
+        self._waiting: list[_Place] = []  # in the order in which they came
         self._computed = Recently()  # seconds, by address and by address and session
-        self._mine = threading.local()
 
-    def __enter__(self) -> None:
-        who, place = asking(), None
-        with self._lock:
-            if self._free:
-                self._free -= 1
-            else:
-                place = threading.Lock()
-                place.acquire()
-                self._waiting.append((who, place))
-        if place:
-            place.acquire()  # until somebody hands his turn over
-        self._mine.who, self._mine.since = who, time.thread_time()
+    @contextmanager
+    def one(self, large: bool = False) -> Iterator[None]:
+        """Wait for a turn, and have it until the block ends.
 
-    def __exit__(self, *_) -> None:
-        (address, session), seconds = self._mine.who, time.thread_time() - self._mine.since
+        Args:
+            large: whether it is for something that takes long, and may have few turns only.
+        """
+        place = _Place(*asking(), large)
         with self._lock:
-            now = time.monotonic()  # for all of them, or who waits longest would seem to have had most
-            self._computed.add(address, seconds, now)
-            self._computed.add((address, session), seconds, now)
-            if self._waiting:
-                least = min(self._waiting, key=lambda each: self._share(*each[0], now))
-                self._waiting.remove(least)
-                least[1].release()
-            else:
+            self._waiting.append(place)
+            self._let_in()
+        place.mine.wait()
+        since = time.monotonic()  # not this thread's own time: some decoders compute in threads of theirs
+        try:
+            yield
+        finally:
+            with self._lock:
+                now = time.monotonic()
+                self._computed.add(place.address, now - since, now)
+                self._computed.add((place.address, place.session), now - since, now)
                 self._free += 1
+                self._free_large += large
+                self._let_in()
 
-    def _share(self, address: str, session: str, now: float) -> float:
-        return max(self._computed.of((address, session), now), self._computed.of(address, now) / PEOPLE, LITTLE)
+    def _let_in(self) -> None:
+        """Give turns to those who wait, as far as there are any."""
+        now = time.monotonic()  # the same for all, or who waits longest would seem to have had most
+        while self._free and (may := [each for each in self._waiting if self._free_large or not each.large]):
+            place = min(may, key=lambda each: self._had(each, now))
+            self._waiting.remove(place)
+            self._free -= 1
+            self._free_large -= place.large
+            place.mine.set()
+
+    def _had(self, place: "_Place", now: float) -> tuple[float, float]:
+        of_address = self._computed.of(place.address, now)
+        return max(self._computed.of((place.address, place.session), now), of_address / PEOPLE, LITTLE), of_address
+
+
+class _Place:
+    """Somebody who waits for a turn."""
+
+    def __init__(self, address: str, session: str, large: bool) -> None:
+        self.address, self.session, self.large = address, session, large
+        self.mine = threading.Event()
 
 
 class Recently:
@@ -146,9 +164,8 @@ def may_have(mine: int, taken: int, places: int) -> bool:
     return mine < places - taken
 
 
-TURNS = Turns(cores())
-# Who reads a large photo takes one of these first: with two cores, one at a time; each may take 400 MB of memory.
-LARGE = Turns(min(4, max(1, cores() - 1)))
+# With two cores one large photo at a time is decoded; each may take 400 MB of memory.
+TURNS = Turns(cores(), large_at_once=min(4, max(1, cores() - 1)))
 
 PHOTOS = {"concurrency_id": "photos", "concurrency_limit": QUEUE}  # settings of Gradio's events: all wait in `TURNS`
 THREADS = QUEUE + 40  # for those, and as many for all else as Gradio has by itself

@@ -66,7 +66,7 @@ def classified(trio: Trio, images: list[Image.Image], temperature: object) -> li
     try:
         temperature, found = float(temperature), []
         for first in range(0, max(1, len(images)), BATCH):  # once at least: a temperature is judged in any case
-            with TURNS:
+            with TURNS.one():
                 found += trio.classify_all(images[first : first + BATCH], temperature)
         return found
     except (TypeError, ValueError, OverflowError) as error:

@@ -94,7 +94,7 @@ def predict_batch(trio: Trio, uploads: list) -> list[dict]:
         except PhotoError as error:
             row["problem"] = str(error)
     good = [row for row in rows if "problem" not in row]
-    with TURNS:
+    with TURNS.one():
         classified = [each["models"] for each in trio.classify_all(images, temperature=1.0)]
         logits = [models["teacher"]["logits"] for models in classified]
         strange = [trio.fits_no_class(*each) for each in zip(logits, images, strict=True)]

@@ -42,7 +42,7 @@ def build_results(checkpoints: Path) -> None:
     results, drawing = ResultsTab(checkpoints), threading.Lock()
 
     def show_in_turn() -> None:
-        with drawing, TURNS:  # of many who open it at once, one draws
+        with drawing, TURNS.one():  # of many who open it at once, one draws
             results.show()
 
     with gr.Tab("Results") as tab:

@@ -11,7 +11,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from kd.demo.crowd import LARGE, TURNS
+from kd.demo.crowd import TURNS
 from kd.photo import PhotoError, read_photo, takes_long, to_network_size
 
 # What the stage or the game shows where nothing came: the queue was full, or the connection was lost.
@@ -62,12 +62,11 @@ def turn_for(upload: object) -> Iterator[str]:
     path = path_of(upload)
     if not is_upload(path):
         raise PhotoError(NO_UPLOAD)
-    with ExitStack() as turns:
-        turns.enter_context(TURNS)  # to look at the header as well: of some formats it means to load all of the file
+    with ExitStack() as turn:
+        turn.enter_context(TURNS.one())  # for the header as well: of some formats it means to load all of the file
         if takes_long(path):
-            turns.close()
-            turns.enter_context(LARGE)
-            turns.enter_context(TURNS)
+            turn.close()
+            turn.enter_context(TURNS.one(large=True))
         yield path
 
 

@@ -153,7 +153,7 @@ def holds(folder: Path, run: Run) -> bool:
     if not (folder / checkpoint.CONFIG).exists():
         return False
     config = checkpoint.load_config(folder)
-    taught_by = config.get("teacher")
+    taught_by = config.get("teacher") or {"weights": None}
     return (
         from_config(config["recipe"]) == (run.recipe_name, run.recipe)
         and config["epochs_done"] == run.recipe.epochs
