@@ -11,9 +11,9 @@ packed, in a random order that is fixed:
     .packed/CONTENT-SIZE/train      the pixels, uint8, (N, 3, SIZE, SIZE), nothing else; val and test alike
 
 CONTENT is a digest of all names and files, and of how they are decoded: pictures that are touched, or moved with the
-whole folder, are not decoded again. A pack is mapped into memory, so that no more of it is there than is looked at; one that is large is read block
-by block. Packs of former pictures stay, and can be deleted. Where the folder cannot be written to, packs lie in the
-user's cache (`XDG_CACHE_HOME`, or ~/.cache).
+whole folder, are not decoded again. A pack is mapped into memory, so that no more of it is there than is looked at;
+one that is large is read block by block. Packs of former pictures stay, and can be deleted. Where the folder cannot be
+written to, packs lie in the user's cache (`XDG_CACHE_HOME`, or ~/.cache).
 """
 
 import hashlib
