@@ -73,7 +73,13 @@ def save(network: nn.Module, config: dict, folder: str | Path, *, half: bool = F
     """
     folder = Path(folder)
     weights = {
-        name: tensor.detach().to("cpu", torch.float16 if half and tensor.ndim > 1 else tensor.dtype).contiguous()
+        # Copied, so that a weight that has two names is stored under both.
+        name: tensor.detach().to(
+            "cpu",
+            torch.float16 if half and tensor.ndim > 1 else tensor.dtype,
+            copy=True,
+            memory_format=torch.contiguous_format,
+        )
         for name, tensor in network.state_dict().items()
     }
     folder.mkdir(parents=True, exist_ok=True)

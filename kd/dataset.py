@@ -83,8 +83,19 @@ class LabelledImages:
         )
 
     def to(self, device: torch.device | str) -> "LabelledImages":
-        """The same images on `device`."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device), index=self.index.to(device))
+        """The same images on `device`.
+
+        Raises:
+            DataError: they do not fit into its memory.
+        """
+        try:
+            images, labels, index = (each.to(device) for each in (self.images, self.labels, self.index))
+        except torch.OutOfMemoryError as error:
+            raise DataError(
+                f"{len(self):,} images of {self.images.shape[-1]} pixels do not fit into the memory of {device}: "
+                "train with a smaller --image-size, or give --device cpu"
+            ) from error
+        return replace(self, images=images, labels=labels, index=index)
 
 
 @dataclass(frozen=True)

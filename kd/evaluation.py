@@ -64,11 +64,12 @@ def checkpoint_logits(folder: str | Path, images: LabelledImages, device: torch.
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged, or was trained on other data.
+        DataError: the images do not fit into the device's memory.
     """
     network, config = checkpoint.load(folder)
     check_data(folder, config, images)
     network.to(device, memory_format=torch.channels_last)
-    return predict(network, images.images.to(device), checkpoint.normalisation_of(config))
+    return predict(network, images.to(device).images, checkpoint.normalisation_of(config))
 
 
 def check_data(folder: str | Path, config: dict, images: LabelledImages) -> None:
@@ -78,11 +79,15 @@ def check_data(folder: str | Path, config: dict, images: LabelledImages) -> None
         folder: of the checkpoint, to be named.
         config: its config.json.
     """
-    if (tuple(config["classes"]), checkpoint.image_size_of(config)) != (images.classes, images.images.shape[-1]):
+    if tuple(config["classes"]) != images.classes:
         raise CheckpointError(
-            f"{folder} was trained on {len(config['classes'])} classes ({', '.join(config['classes'][:3])} ...) of "
-            f"{checkpoint.image_size_of(config)} pixels, the data hold {len(images.classes)} "
-            f"({', '.join(images.classes[:3])} ...) of {images.images.shape[-1]}: name its data with --data-dir"
+            f"{folder} was trained on {len(config['classes'])} classes ({', '.join(config['classes'][:3])} ...), the "
+            f"data hold {len(images.classes)} ({', '.join(images.classes[:3])} ...): name its data with --data-dir"
+        )
+    if (taken := checkpoint.image_size_of(config)) != (size := images.images.shape[-1]):
+        raise CheckpointError(
+            f"{folder} takes images of {taken} pixels, the networks beside it of {size}: they are measured and shown "
+            "together at one size alone; train one of them anew with the others' --image-size"
         )
 
 

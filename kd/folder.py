@@ -10,10 +10,10 @@ packed, in a random order that is fixed:
     .packed/CONTENT-SIZE/pack.json  classes; of each part names, labels, sha256; what was left out and why
     .packed/CONTENT-SIZE/train      the pixels, uint8, (N, 3, SIZE, SIZE), nothing else; val and test alike
 
-CONTENT is a digest of all names and files: pictures that are touched, or moved with the whole folder, are not decoded
-again. A pack is mapped into memory, so that no more of it is there than is looked at; one that is large is read block
-by block. Packs of former pictures stay, and can be deleted. Where the folder cannot be written to, packs lie in the
-user's cache (`XDG_CACHE_HOME`, or ~/.cache).
+CONTENT is a digest of all names and files, and of how they are decoded: pictures that are touched, or moved with the
+whole folder, are not decoded again. A pack is mapped into memory, so that no more of it is there than is looked at;
+one that is large is read block by block. Packs of former pictures stay, and can be deleted. Where the folder cannot be
+written to, packs lie in the user's cache (`XDG_CACHE_HOME`, or ~/.cache).
 """
 
 import hashlib
@@ -44,6 +44,7 @@ BLOCK = 1024  # images that are read together where they are many
 PACKED = ".packed"
 IN_MEMORY = 0.25  # share of the memory beyond which they are many
 AT_ONCE = 256  # pictures that are decoded side by side
+DECODED_AS = 2  # to be raised whenever `kd.photo` makes other pixels of a picture: older packs are not read then
 
 Listing = dict[str, list[tuple[str, int]]]  # by part the pictures' names below the folder, and their labels
 
@@ -64,6 +65,8 @@ def open_folder(folder: Path, image_size: int, strict: bool = False) -> DataSet:
         pack = _packed(folder, classes, listing, image_size)
         described = json.loads((pack / "pack.json").read_text("utf-8"))
         left_out, normalisation = dict(described["left_out"]), Normalisation(**described["normalisation"])
+    except DataError:  # of the pictures, not of the pack
+        raise
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
             f"the pictures in {folder} cannot be packed ({error}): delete {folder / PACKED}, and they are packed anew"
@@ -235,7 +238,7 @@ def _home(folder: Path) -> Path:
 
 def _listing_digest(folder: Path, listing: Listing) -> str:
     """Of names, parts, sizes and times: while it is the same, no picture is opened."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{DECODED_AS}\n".encode())
     for part, files in listing.items():
         for name, label in files:
             try:
@@ -248,7 +251,7 @@ def _listing_digest(folder: Path, listing: Listing) -> str:
 
 
 def _content_digest(folder: Path, listing: Listing) -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{DECODED_AS}\n".encode())
     for part, files in listing.items():
         for name, label in tqdm(files, desc=f"reading {part}", unit="img", leave=False, disable=None):
             try:

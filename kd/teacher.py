@@ -9,6 +9,7 @@ and subset of the images that comes later.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -152,13 +153,15 @@ class LogitsFile(nn.Module):
         super().__init__()
         try:
             if path.suffix == ".npy":
-                logits = torch.from_numpy(np.load(path, allow_pickle=False))
+                with warnings.catch_warnings(action="ignore"):  # PyTorch warns that it cannot be written to
+                    logits = torch.from_numpy(np.load(path, mmap_mode="r", allow_pickle=False))
             else:
                 with safe_open(path, framework="pt") as file:
                     logits = file.get_tensor("logits")
         except (EOFError, OSError, ValueError, TypeError, SafetensorError) as error:
             raise CheckpointError(f"{path} holds no logits ({error}): give a .safetensors or .npy file") from error
-        if logits.ndim not in (2, 3) or not logits.is_floating_point() or not logits.isfinite().all():
+        fits = logits.ndim in (2, 3) and logits.is_floating_point() and logits.numel()
+        if not fits or not torch.stack(logits.aminmax()).isfinite().all():  # `logits.isfinite()` would copy them
             raise CheckpointError(
                 f"{path} holds {logits.dtype} {tuple(logits.shape)} or numbers that are not finite, instead of logits, "
                 "(images, classes) or (views, images, classes)"

@@ -81,6 +81,19 @@ def test_weights_and_config_come_back_exactly(folder, tiny):
     assert config == DESCRIPTION | {"weights": config["weights"]}
 
 
+def test_a_weight_with_two_names_comes_back_under_both(tmp_path, monkeypatch):
+    def build(*_):
+        network = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+        network[1].weight = network[0].weight
+        return network
+
+    monkeypatch.setattr(models, "build", build)
+    network = build()
+    checkpoint.save(network, DESCRIPTION, tmp_path)
+    again, _ = checkpoint.load(tmp_path)
+    assert same(again, network) and again[0].weight is again[1].weight
+
+
 def test_config_lists_every_weight_file_with_its_size_and_sha256(folder):
     weights = checkpoint.load_config(folder)["weights"]
     assert weights == {path.name: fingerprint(path) for path in folder.glob("model*")}

@@ -15,12 +15,16 @@ import tomllib
 import pytest
 
 from kd.demo import documents
+from kd.models import SCRIPT_OF_ROLE
 from kd.studies.declared import STUDIES
 from tests.browser import EXAMPLES
 from tests.serving import ROOT
+from train.run import chosen_recipe
+from train.run import make_parser as make_run_parser
 from train.study import make_parser, planned
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROLE_OF_SCRIPT = {script: role for role, script in SCRIPT_OF_ROLE.items()}
 SHELL_ENDS = {">", "&", "|", "&&", ";"}
 
 
@@ -29,9 +33,9 @@ def blocks(document, language):
     return re.findall(rf"^```{language}\n(.*?)^```", document.read_text("utf-8"), re.M | re.S)
 
 
-def commands():
+def commands(documents=DOCUMENTS):
     """Each command in the documents' shell blocks, as its words up to the end of it, with where it stands."""
-    for document in DOCUMENTS:
+    for document in documents:
         for block in blocks(document, "sh"):
             for line in block.replace("\\\n", " ").splitlines():
                 words: list[str] = []
@@ -129,10 +133,26 @@ def test_the_command_that_made_a_study_plans_its_runs_today(command):
     assert planned(STUDIES[name], options)
 
 
+@pytest.mark.parametrize(("module", "arguments"), scripts())
+def test_every_command_that_trains_has_a_recipe_and_every_study_runs(module, arguments):
+    if module == "train.study" and arguments[0] in STUDIES:
+        assert planned(STUDIES[arguments[0]], make_parser().parse_args(arguments))
+    elif role := ROLE_OF_SCRIPT.get(module):
+        options = make_run_parser(role).parse_args(arguments)
+        assert chosen_recipe(options, role).architecture(role)
+
+
 def test_the_documents_show_the_commands_that_matter():
     shown = {command.values[0] for command in scripts()}
     assert {"train.teacher", "train.student", "train.distill", "train.evaluate"} <= shown
     assert any(starting("python", "app.py")) and any(starting("hf", "upload"))
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/training.md"])
+def test_training_is_taught_with_the_digits_first(name):
+    shown = [" ".join(command.values[0]) for command in commands([ROOT / name])]
+    trained = [command for command in shown if " train." in command]
+    assert trained[0] == "python -m train.digits" and all("digits" in command for command in trained[:5])
 
 
 def test_app_takes_no_options_and_none_is_shown():

@@ -88,6 +88,9 @@ def test_pictures_are_decoded_once_even_when_their_times_change_and_again_when_t
     Image.new("RGB", (30, 30), (200, 0, 0)).save(some, "PNG")
     open_data(pictures, 20)
     assert len(decoded) == 36
+    monkeypatch.setattr(kd_folder, "DECODED_AS", "another way")
+    open_data(pictures, 20)
+    assert len(decoded) == 72
 
 
 def test_images_are_mapped_from_the_pack(pictures):
@@ -251,7 +254,7 @@ def break_a_whole_class(folder):
         (name_two_classes_alike, "two classes that differ by case alone, Red and red"),
         (leave_one_class, "holds 1 classes: it takes 2 to 1000"),
         (leave_two_pictures, "holds 2 files: too few to part val and test"),
-        (break_a_whole_class, "no picture of the class red is left for train: .*red.* cannot be read .* take it away"),
+        (break_a_whole_class, "^no picture of the class red is left for train: .*red.* cannot be read .* take it away"),
         (lambda folder: (folder / "validation").mkdir(), "rename .*validation to val"),
         (lambda folder: (folder / "Valid").mkdir(), "rename .*Valid to val"),
         (damage_the_pack, "cannot be packed .* delete .*.packed, and they are packed anew"),

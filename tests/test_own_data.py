@@ -8,6 +8,7 @@ import torch
 
 from kd import checkpoint, models
 from kd.data_dir import open_data
+from kd.dataset import DataError
 from kd.demo.page import build_page
 from kd.inference import Trio
 from kd.results import read_results
@@ -122,6 +123,31 @@ def test_a_weight_for_a_teacher_that_is_not_there_is_refused(networks, pictures,
         train_run("distilled", [*QUICK, "--data-dir", str(pictures), *taught, "--output-dir", str(tmp_path)])
 
 
+def test_a_student_of_another_size_is_told_at_once_and_refused_beside_its_teacher(networks, pictures, tmp_path, capsys):
+    taught = ["--teacher", str(networks / "teacher"), "--teacher-logits", str(tmp_path / "logits")]
+    smaller = [*QUICK, "--data-dir", str(pictures), "--epochs", "1", "--image-size", "16"]
+    train_run("distilled", [*smaller, *taught, "--output-dir", str(tmp_path / "distilled")])
+    assert "takes images of 24 pixels, this student of 16" in capsys.readouterr().out
+    for role in ("teacher", "student"):
+        (tmp_path / role).symlink_to(networks / role)
+    with pytest.raises(SystemExit, match="distilled takes images of 16 pixels, the networks beside it of 24"):
+        evaluate.main(["--checkpoints", str(tmp_path), "--data-dir", str(pictures), "--device", "cpu"])
+
+
+def test_what_does_not_fit_into_a_gpus_memory_ends_with_a_sentence(pictures, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    arguments = [*QUICK, "--data-dir", str(pictures), "--output-dir", str(tmp_path)]
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="a step does not fit .* --batch-size"):
+        patch.setattr("train.run.train", full)
+        train_run("student", arguments)
+    training, _ = open_data(pictures, 24).split()
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    with pytest.raises(DataError, match="42 images of 24 pixels do not fit into the memory of cuda"):
+        training.to("cuda")
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -186,5 +212,13 @@ def test_of_many_classes_the_chart_shows_the_teachers_first_ten_and_the_rest_as_
         assert share == pytest.approx(sum(sorted(shown["teacher"])[:4]), abs=6e-4)
         assert rest.bounding_box()["y"] > rows[-1][0]
         assert page.locator("#examples img").count() == 10
+        with page.expect_download() as download:
+            page.locator("#save-svg").click()
+        saved = download.value.path().read_text("utf-8")
+        assert saved.count("<circle") == 2 * 11 and ">4 others</text>" in saved
+        page.locator("#pulls-table").scroll_into_view_if_needed()
+        page.wait_for_function("document.querySelector('#pulls-table td.number').textContent !== ''")
+        pulled = page.locator("#pulls-table tbody tr:visible th").all_inner_texts()
+        assert set(pulled) == {name for _, name, _ in rows} | {page.locator("#label").input_value()}
         assert errors == []
         page.close()

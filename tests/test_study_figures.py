@@ -66,12 +66,14 @@ def test_agreement_is_shown_for_those_who_have_a_teacher(study):
     assert list(bars.y) == ["Student alone", "Distilled student"]
 
 
-def test_published_networks_stand_beside_the_studys_own(study):
+def test_published_networks_stand_beside_the_studys_own_where_both_are_cifar10s(study):
     *own, published = accuracy_against_work(study).data
     assert [trace.name for trace in own] == ["Teacher", "Student alone", "Distilled student"]
     assert list(own[0].x) == [6] and list(own[0].y) == [0.8]
     assert list(published.y) == [network.accuracy for network in PUBLISHED]
     assert all(network.source in text for network, text in zip(PUBLISHED, published.customdata, strict=True))
+    of_digits = accuracy_against_work(replace(study, data=study.data | {"name": "scikit-learn's digits"}))
+    assert [trace.name for trace in of_digits.data] == [trace.name for trace in own]
 
 
 def test_choice_on_validation_images_has_a_line_a_network_over_the_field_that_was_varied(study):

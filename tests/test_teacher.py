@@ -3,6 +3,7 @@
 import errno
 import os
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -209,8 +210,15 @@ def test_a_file_teaches_by_epoch_and_index_without_a_network(tmp_path):
         assert torch.equal(teacher.logits_in(epoch, None)(torch.zeros(3, 3, 8, 8), index), logits[view, [4, 0, 2]])
 
 
+def test_a_npy_file_is_mapped_so_that_it_may_be_larger_than_the_memory(tmp_path):
+    np.save(tmp_path / "logits.npy", np.zeros((5, 3), np.float32))
+    teacher = LogitsFile(tmp_path / "logits.npy")
+    np.lib.format.open_memmap(tmp_path / "logits.npy", "r+")[4] = 1
+    assert teacher.logits_in(0, None)(torch.zeros(1, 3, 8, 8), torch.tensor([4])).tolist() == [[1, 1, 1]]
+
+
 @pytest.mark.parametrize(
-    "content", [torch.zeros(4), torch.zeros(4, 3, dtype=torch.int64), torch.full((4, 3), torch.nan)]
+    "content", [torch.zeros(4), torch.zeros(0, 3), torch.zeros(4, 3, dtype=torch.int64), torch.full((4, 3), torch.nan)]
 )
 def test_a_file_that_holds_no_logits_is_refused(tmp_path, content):
     save_file({"logits": content}, tmp_path / "logits.safetensors")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from kd.classifier import Classifier
-from kd.demo.use_tab import ADDRESS, CODE
+from kd.demo.use_tab import ADDRESS, code
 from tests.browser import EXAMPLES, PATIENCE
 from tests.serving import ROOT
 
@@ -69,5 +69,15 @@ def test_the_code_for_curl_gets_the_endpoints_answer(shown, elsewhere, classify)
 
 
 def test_the_command_for_other_languages_is_one_that_there_is():
-    (command,) = re.findall(r"<code>python -m (train\.\w+) checkpoints/distilled --output \w+</code>", CODE)
+    shipped = code(ROOT / "checkpoints", knows_cifar10=True)
+    (command,) = re.findall(r"<code>python -m (train\.\w+) checkpoints/distilled --output \w+</code>", shipped)
     assert (ROOT / (command.replace(".", "/") + ".py")).is_file()
+
+
+def test_the_code_for_networks_of_ones_own_names_them_and_their_data_and_no_path_of_the_host(tmp_path):
+    own = code(ROOT / "runs" / "mine", knows_cifar10=False)
+    assert "from_pretrained(&quot;runs/mine/distilled&quot;)" in own and "photo.jpg" in own
+    assert "train.export runs/mine/distilled --output student --data-dir DATA</code>" in own
+    assert "checkpoints/distilled" not in own and "frog" not in own
+    elsewhere = code(tmp_path, knows_cifar10=False)
+    assert "FOLDER/distilled" in elsewhere and str(tmp_path) not in elsewhere

@@ -80,7 +80,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
     """
     results: dict[str, dict] = {}
     teacher_logits = out_of_class = None
-    images, labels = test.images.to(device), test.labels
+    images, labels = test.to(device).images, test.labels
     one = torch.zeros(1, *images.shape[1:]).contiguous(memory_format=torch.channels_last)  # as on the page
     # Its strange images are of CIFAR-10's size, and it asks the first layer of a network that `kd.models` takes apart.
     with_warning = checkpoint.load_config(checkpoints / "teacher")["architecture"] in models.ARCHITECTURES and (
@@ -96,7 +96,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
         if role == "teacher" and with_warning:
             on_test = responses(network, images, normalisation)
             out_of_class = measure_warning(
-                network, normalisation, validation.images.to(device), validation.labels, on_test,
+                network, normalisation, validation.to(device).images, validation.labels, on_test,
                 measure_omitted_class(checkpoints, validation, test, device),
             )  # fmt: skip
             logits = on_test.logits
@@ -150,9 +150,9 @@ def evaluate_warning(checkpoints: Path, test: LabelledImages, validation: Labell
     warning = measure_warning(
         network,
         normalisation,
-        validation.images.to(device),
+        validation.to(device).images,
         validation.labels,
-        responses(network, test.images.to(device), normalisation),
+        responses(network, test.to(device).images, normalisation),
         measure_omitted_class(checkpoints, validation, test, device),
     )
     return results | {"out_of_class": warning}

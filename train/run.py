@@ -44,6 +44,8 @@ def main(role: str, arguments: list[str] | None = None) -> None:
         run(role, options, recipe)
     except (TrainingError, CheckpointError, DataError, DeviceError, NetworkError, RecipeError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
+    except torch.OutOfMemoryError:
+        sys.exit(f"{parser.prog}: a step does not fit into the GPU's memory: give a smaller --batch-size")
     except KeyboardInterrupt:
         sys.exit(f"{parser.prog}: interrupted; the same command goes on from the last finished epoch")
     finally:
@@ -66,6 +68,13 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     for each in taught_by:
         check_fits(each, data, training, validation)
     teacher = together(taught_by, recipe, recipe.constants(training), options) if taught_by else None
+    for each in taught_by if first else ():
+        if each.config and (size := checkpoint.image_size_of(each.config)) != recipe.image_size:
+            print(
+                f"{each.path} takes images of {size} pixels, this student of {recipe.image_size}: it learns so, but "
+                f"the two cannot be evaluated or shown together; --image-size {size} makes them alike",
+                flush=True,
+            )
     recorder = make_recorder(data, validation, recipe, options) if options.record else None
     training, validation, withheld = withhold(training, validation, options, recipe)
     training, validation = training.to(device), validation.to(device)

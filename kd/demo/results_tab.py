@@ -105,7 +105,7 @@ class ResultsTab:
             for drawing in self.drawings(study) if drawn is None else drawn:
                 gr.Markdown(f"**{drawing.title}**")
                 self.show_figure(study, drawing)
-            gr.Markdown(f"More in {document('studies.md')}; all numbers in checkpoints/{STUDIES_FOLDER}/{file}.")
+            gr.Markdown(f"More in {document('studies.md')}; all numbers in {STUDIES_FOLDER}/{file}.")
 
     def show_figure(self, study: MeasuredStudy, drawing: Drawing, height: int | None = None) -> None:
         """A figure, or why there is none."""

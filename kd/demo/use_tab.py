@@ -12,13 +12,14 @@ from kd.inference import Trio
 from kd.models import architecture_name
 from kd.results import amount, read_results
 
+PROJECT = Path(__file__).resolve().parents[2]
 LISTED = 20  # classes that are named
 ADDRESS = "http://127.0.0.1:7860/"  # in the code, until the browser puts the page's own in its place
 
 PYTHON = """from kd.classifier import Classifier
 
-student = Classifier.from_pretrained("checkpoints/distilled")
-print(student.classify("kd/demo/examples/frog.png"))"""
+student = Classifier.from_pretrained("{distilled}")
+print(student.classify("{picture}"))"""
 CLIENT = f"""from gradio_client import Client, handle_file
 
 page = Client("{ADDRESS}")
@@ -28,13 +29,35 @@ CURL = f"""file=$(curl -s -F files=@photo.jpg {ADDRESS}gradio_api/upload | cut -
 event=$(curl -s {ADDRESS}gradio_api/call/classify -H "Content-Type: application/json" \\
     -d "{{\\"data\\": [{{\\"path\\": \\"$file\\", \\"meta\\": {{\\"_type\\": \\"gradio.FileData\\"}}}}, 4.0]}}" | cut -d '"' -f 4)
 curl -s -N {ADDRESS}gradio_api/call/classify/$event"""  # noqa: E501 (as it stands on the page)
-EXPORT = "python -m train.export checkpoints/distilled --output student"
 
-# HTML, not Markdown, whose code the page's first picture would wait for.
-CODE = f"""
+
+def build_use(trio: Trio, checkpoints: Path) -> None:
+    """The tab; its code names the address that the visitor's browser has of this page."""
+    with gr.Tab("Use it") as tab:
+        said = f"<p>{html.escape(facts(trio, checkpoints))}</p>{code(checkpoints, _knows_cifar10(trio))}"
+        text = gr.HTML(said, elem_id="use")
+    tab.select(
+        None, text, text, api_visibility="private",
+        js=f"(text) => text.replaceAll('{ADDRESS}', location.origin + location.pathname)",
+    )  # fmt: skip
+
+
+def code(checkpoints: Path, knows_cifar10: bool) -> str:
+    """The student in one's own program: HTML, not Markdown, whose code the page's first picture would wait for.
+
+    A folder of checkpoints outside the project goes by a word: its path is the host's own.
+    """
+    inside = checkpoints.resolve().is_relative_to(PROJECT)
+    where = "" if inside else ", with this page's networks in <code>FOLDER</code>"
+    distilled = f"{checkpoints.resolve().relative_to(PROJECT).as_posix() if inside else 'FOLDER'}/distilled"
+    export, picture, data = f"python -m train.export {distilled} --output student", "kd/demo/examples/frog.png", ""
+    if not knows_cifar10:
+        export, picture = f"{export} --data-dir DATA", "photo.jpg"
+        data = ", with what it was trained on in <code>DATA</code> (or the word <code>digits</code>),"
+    return f"""
 <h3>In Python</h3>
-<p>In a folder with this project's files, after <code>pip install .</code> there:</p>
-<pre tabindex="0"><code>{html.escape(PYTHON)}</code></pre>
+<p>In a folder with this project's files, after <code>pip install .</code> there{where}:</p>
+<pre tabindex="0"><code>{html.escape(PYTHON.format(distilled=distilled, picture=picture))}</code></pre>
 <h3>From this page, in Python</h3>
 <p>All three networks answer <code>photo.jpg</code>, a picture of yours, with <code>pip install gradio_client</code>
 alone; a list of up to {MAX_IMAGES} pictures gets a list of answers.</p>
@@ -42,26 +65,16 @@ alone; a list of up to {MAX_IMAGES} pictures gets a list of answers.</p>
 <h3>From this page, with curl</h3>
 <pre tabindex="0"><code>{html.escape(CURL)}</code></pre>
 <h3>Without Python</h3>
-<p><code>{EXPORT}</code> writes it as ONNX, which runs in a browser, on a phone and in most languages;
-{link("export.md")} has the options.</p>
+<p><code>{html.escape(export)}</code>{data} writes it as ONNX, which runs in a browser, on a phone and in most
+languages; {link("export.md")} has the options.</p>
 """
-
-
-def build_use(trio: Trio, checkpoints: Path) -> None:
-    """The tab; its code names the address that the visitor's browser has of this page."""
-    with gr.Tab("Use it") as tab:
-        text = gr.HTML(f"<p>{html.escape(facts(trio, checkpoints))}</p>{CODE}", elem_id="use")
-    tab.select(
-        None, text, text, api_visibility="private",
-        js=f"(text) => text.replaceAll('{ADDRESS}', location.origin + location.pathname)",
-    )  # fmt: skip
 
 
 def facts(trio: Trio, checkpoints: Path) -> str:
     """What the distilled student is, weighs and knows, in a paragraph; measured figures where they were measured."""
     config, results = trio.configs["distilled"], read_results(checkpoints)
     weighs = f"{in_words(trio.parameters['distilled'])} parameters"
-    measured, ours = "", config["data"].get("name") == cifar10.NAME
+    measured, ours = "", _knows_cifar10(trio)
     of_data = "CIFAR-10's test images" if ours else f"the test images of {config['data'].get('name', 'its data')}"
     end = "CIFAR-10's. Code and weights are" if ours else "these. The code is"
     count = "ten" if len(trio.classes) == 10 else len(trio.classes)
@@ -78,6 +91,10 @@ def facts(trio: Trio, checkpoints: Path) -> str:
         f"({known}); of photographs from elsewhere it has fewer right than of "
         f"{end} under the MIT licence."
     )
+
+
+def _knows_cifar10(trio: Trio) -> bool:
+    return trio.configs["distilled"]["data"].get("name") == cifar10.NAME
 
 
 def in_words(number: float) -> str:

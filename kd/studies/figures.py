@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from kd import cifar10
 from kd.colours import ROLE_COLOURS
 from kd.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, styled
 from kd.models import ROLE_NAMES
@@ -180,7 +181,7 @@ def agreement_with_teacher(study: MeasuredStudy) -> go.Figure:
 
 
 def accuracy_against_work(study: MeasuredStudy) -> go.Figure:
-    """Accuracy over multiply-accumulates: this study's arms, and networks that others have published."""
+    """Accuracy over multiply-accumulates: this study's arms, and of CIFAR-10 networks that others have published."""
     figure = go.Figure()
     for colour, arm in zip(_colours(study), study.carried_out, strict=True):
         figure.add_scatter(
@@ -191,15 +192,16 @@ def accuracy_against_work(study: MeasuredStudy) -> go.Figure:
             marker={"color": colour, "size": 12},
             hovertemplate="%{x:.1f} million multiply-accumulates: %{y:.2%}",
         )
-    figure.add_scatter(
-        x=[network.macs / 1e6 for network in PUBLISHED],
-        y=[network.accuracy for network in PUBLISHED],
-        name="published by others",
-        mode="markers",
-        marker={"color": "gray", "size": 10, "symbol": "x"},
-        customdata=[f"{network.name}, {network.training} ({network.source})" for network in PUBLISHED],
-        hovertemplate="%{customdata}: %{y:.2%}<extra></extra>",
-    )
+    if study.data["name"] == cifar10.NAME:
+        figure.add_scatter(
+            x=[network.macs / 1e6 for network in PUBLISHED],
+            y=[network.accuracy for network in PUBLISHED],
+            name="published by others",
+            mode="markers",
+            marker={"color": "gray", "size": 10, "symbol": "x"},
+            customdata=[f"{network.name}, {network.training} ({network.source})" for network in PUBLISHED],
+            hovertemplate="%{customdata}: %{y:.2%}<extra></extra>",
+        )
     return styled(
         figure,
         xaxis={"title": "multiply-accumulates of one image, millions", "type": "log"},

@@ -31,7 +31,7 @@ function buildChart(stage) {
     const room = make("td", { className: "chart", ariaHidden: "true" },
       make("span", { className: "room" }, bars.teacher, bars.ghost, bars.student, bars.distilled));
     const row = make("tr", {}, make("th", { scope: "row", textContent: name }), room, ...Object.values(cells));
-    return { row, bars, cells, texts };
+    return { name, row, bars, cells, texts };
   }
   const rows = stage.classes.map((name) => {
     const made = makeRow(name);
@@ -73,6 +73,7 @@ function buildChart(stage) {
       }
       if (rest) {
         const p = restOf(logP[role]);
+        rest.cells[role].dataset.value = p;
         rest.texts[role].data = percent(p);
         set(rest.bars[role], p);
       }
@@ -96,7 +97,7 @@ function buildChart(stage) {
     });
   }
   numbersSwitch.addEventListener("change", () => stage.element.classList.toggle("numbers", numbersSwitch.checked));
-  stage.rows = rows; // for the saved picture
+  stage.rowsShown = () => [...stage.places.map((k) => rows[k]), ...(rest ? [rest] : [])]; // for the saved picture
   stage.views.push({ draw, show, arrange });
 }
 

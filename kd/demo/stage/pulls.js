@@ -36,6 +36,7 @@ function buildPulls(stage) {
     return { row, bar, arrows, tip, shaft, texts };
   });
   table.tBodies[0].replaceChildren(...rows.map(({ row }) => row));
+  if (rows.length > SHOWN) table.createCaption().textContent = `Of ${rows.length} classes the teacher's first ${SHOWN} and the label's are shown.`;
 
   // The descent directions in the logits: y - p for the hard part, T (p_teacher - p_student) at T for the soft part
   // with its T squared, and 1 / T of the difference without it.
@@ -60,7 +61,9 @@ function buildPulls(stage) {
     const largest = largestPull();
     longest.data = largest.toFixed(2);
     pulls().forEach((pull, k) => {
-      const { bar, arrows, tip, shaft, texts } = rows[k];
+      const { row, bar, arrows, tip, shaft, texts } = rows[k];
+      row.hidden = !stage.places.includes(k) && k !== labelSelect.selectedIndex;
+      if (row.hidden) return;
       bar.style.transform = `scaleX(${Math.exp(softP[k])})`;
       arrows.style.transform = `translateX(${Math.exp(softP[k]) * 100}cqw)`; // each begins where its bar ends
       for (const part of PARTS) {

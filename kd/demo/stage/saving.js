@@ -10,7 +10,7 @@ function buildSaving(stage) {
     const { width, row, top, left, room, numbers } = PICTURE;
     const colours = getComputedStyle(stage.element), ink = colours.color;
     const ground = colours.getPropertyValue("--body-background-fill").trim(); // the body itself stays white in a dark page
-    const height = top + row * stage.places.length + 16;
+    const rows = stage.rowsShown(), height = top + row * rows.length + 16;
     const write = (x, y, text, more = {}) => add("text", { x, y, fill: ink, ...more }, text);
     const colour = (role) => colours.getPropertyValue(`--${role}`).trim();
     const along = (p) => room * lengthOf(p, options.log);
@@ -21,9 +21,9 @@ function buildSaving(stage) {
     write(16, 28, `Soft targets of ${example ? article(example) : "a photo"} at T = ${stage.T.toFixed(2)}` + (options.log ? ", logarithmic scale" : ""), { "font-size": 16, "font-weight": 700 });
     write(16, 52, `Answers at T = 1: ${ROLES.map((role) => `${stage.names[role].toLowerCase()} ${models[role].label}, ${percent(models[role].confidence)}`).join("; ")}`);
     ROLES.forEach((role, i) => write(numbers[i], 82, stage.names[role], { "text-anchor": "end", "font-weight": 600, fill: colour(role) }));
-    stage.places.forEach((k, place) => {
-      const { cells, texts } = stage.rows[k], y = top + row * place, p = (role) => +cells[role].dataset.value;
-      write(16, y + 16, stage.classes[k]);
+    rows.forEach(({ name, cells, texts }, place) => {
+      const y = top + row * place, p = (role) => +cells[role].dataset.value;
+      write(16, y + 16, name);
       add("rect", { x: left, y, width: room, height: row - 8, fill: ink, "fill-opacity": 0.07 });
       add("rect", { x: left, y, width: along(p("teacher")), height: row - 8, fill: colour("teacher") });
       const at = (role) => ({ cx: left + along(p(role)), cy: y + (row - 8) / 2 });
