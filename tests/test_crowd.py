@@ -23,7 +23,9 @@ from kd.demo.crowd import (
     PEOPLE,
     PHOTOS,
     QUEUE,
+    STAY,
     Allowance,
+    People,
     Recently,
     Turns,
     open_many_files,
@@ -159,14 +161,17 @@ def test_who_has_much_to_do_takes_turns_with_the_others():
     assert order.count("many") == 6
 
 
-def served(monkeypatch, costs, *askers):
+def served(monkeypatch, costs, *askers, people=()):
     """In which order those who wait get their turns, one at a time.
 
     Args:
         costs: seconds of a turn, by address; else .1.
         askers: an address and a session each, and whether it is for something large.
+        people: addresses and sessions that came for answers before.
     """
     turns, order, threads, who, now = Turns(1, 1), [], [], threading.local(), [1000.0]
+    for each in people:
+        turns.people.came(*each, now[0])
     monkeypatch.setattr(crowd, "asking", lambda: getattr(who, "is_asking", ("", "")))
     monkeypatch.setattr(crowd, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(crowd, "HALF_LIFE", 1e9)
@@ -193,16 +198,15 @@ def served(monkeypatch, costs, *askers):
 def test_who_has_computed_much_waits_for_all_who_have_computed_little(monkeypatch):
     busy, cheap = [("busy", "a")] * 5, [("cheap", "a")] * 5
     order = served(monkeypatch, {"busy": 2 * LITTLE}, *busy, *cheap, ("quiet", "a"), ("quiet", "b"))
-    assert order[0] == busy[0] and order[-4:] == busy[1:]
-    assert order[1:3] == [("cheap", "a"), ("quiet", "a")]  # of those with little, in turns
+    assert order == [busy[0], *cheap, ("quiet", "a"), ("quiet", "b"), *busy[1:]]
 
 
-def test_ever_new_sessions_of_one_address_hold_up_no_other_and_count_as_a_class_in_all(monkeypatch):
-    many = [("many", f"session {number}") for number in range(PEOPLE + 10)]
-    order = served(monkeypatch, {"many": 0.4}, *many, ("elsewhere", "a"), *[("elsewhere", "b")] * 2)
-    assert [order.index(("elsewhere", "a")), len(order) - 1 - order[::-1].index(("elsewhere", "b"))] == [1, 3]
-    costly = served(monkeypatch, {"many": 2 * LITTLE}, *many, *[("one", "a")] * 30)
-    assert costly[-9:] == many[-9:]  # beyond PEOPLE times LITTLE it waits for somebody who had more than LITTLE himself
+@pytest.mark.parametrize("people", [0, 10, PEOPLE, PEOPLE + 20])
+def test_sessions_of_an_address_count_once_they_came_for_their_answers_and_then_as_a_class_at_most(monkeypatch, people):
+    many = [("many", f"session {number}") for number in range(PEOPLE + 20)]
+    order = served(monkeypatch, {"many": 0.75 * LITTLE}, *many, ("elsewhere", "a"), people=many[:people])
+    allowed = LITTLE * min(PEOPLE, max(1, people))
+    assert order.index(("elsewhere", "a")) == min(len(many), allowed // (0.75 * LITTLE) + 1)
 
 
 def test_of_those_who_have_computed_as_much_the_first_one_is_served_first(monkeypatch):
@@ -215,6 +219,18 @@ def test_who_waits_with_something_large_holds_up_nobody_meanwhile(monkeypatch):
     busy, honest = ("busy", "a", True), ("honest", "a", True)
     order = served(monkeypatch, {"busy": 5 * LITTLE}, busy, busy, busy, honest, ("small", "a"))
     assert order == [busy, honest, ("small", "a"), busy, busy]
+
+
+def test_who_came_for_an_answer_is_remembered_for_a_while(monkeypatch):
+    people = People()
+    for number in range(5):
+        people.came("class", f"pupil {number}", now=10 * number)
+        people.came("class", "pupil 0", now=10 * number)
+    assert people.of("class", 50) == 5 and people.of("class", STAY + 25) == 3 and people.of("class", 2 * STAY) == 1
+    assert people.of("elsewhere", 0) == 1
+    for number in range(2 * MAX_REMEMBERED):
+        people.came(f"visitor {number}", "a", now=1000)
+    assert len(people._came) == MAX_REMEMBERED
 
 
 def test_what_was_computed_counts_half_after_its_half_life_and_is_forgotten_of_old_visitors():

@@ -26,7 +26,7 @@ except ImportError:  # Windows
 QUEUE = 200  # events that wait, are served, or whose result nobody has fetched; one more is told to come back later
 STREAMS = 800  # requests that Gradio serves at once; a page holds one or two of them open
 SESSIONS = 200  # whose state Gradio keeps, at 100 kB each, or a message's 1 MB; the page itself keeps nothing there
-PEOPLE = 40  # sessions of which an address may be: a class and its teacher
+PEOPLE, STAY = 40, 120  # that an address may be: a class and its teacher; seconds since they last fetched an answer
 HALF_LIFE = 60  # seconds after which what somebody has computed counts half
 MAX_REMEMBERED = 1000  # visitors; beyond that, those are forgotten of whom there is little to remember
 LITTLE = 2  # seconds of turns: of ten photos or so
@@ -57,8 +57,11 @@ class Turns:
     A thread that has more to do takes one turn after the other, and whoever waits comes in between. A turn that becomes
     free goes to whoever has computed least of late (least attained service: M. Nuyens and A. Wierman, "The
     Foreground-Background queue: A survey", 2008), so that neither many questions nor costly ones hold up those who ask
-    for little. An address counts as `PEOPLE` sessions: who names ever new ones gets what so many get. All below
-    `LITTLE` are equal; of these, the one whose address has computed least is next, and of one address the first.
+    for little; these, with less than `LITTLE`, are served as they came. An address may have as much as its `people`
+    together: who names ever new sessions, and never comes for an answer, gets no more by it.
+
+    Attributes:
+        people: how many people an address is.
     """
 
     def __init__(self, at_once: int, large_at_once: int) -> None:
@@ -66,6 +69,7 @@ class Turns:
         self._free, self._free_large = at_once, large_at_once
         self._waiting: list[_Place] = []  # in the order in which they came
         self._computed = Recently()  # seconds, by address and by address and session
+        self.people = People()
 
     @contextmanager
     def one(self, large: bool = False) -> Iterator[None]:
@@ -101,9 +105,9 @@ class Turns:
             self._free_large -= place.large
             place.mine.set()
 
-    def _had(self, place: "_Place", now: float) -> tuple[float, float]:
-        of_address = self._computed.of(place.address, now)
-        return max(self._computed.of((place.address, place.session), now), of_address / PEOPLE, LITTLE), of_address
+    def _had(self, place: "_Place", now: float) -> float:
+        of_each = self._computed.of(place.address, now) / self.people.of(place.address, now)
+        return max(self._computed.of((place.address, place.session), now), of_each, LITTLE)
 
 
 class _Place:
@@ -112,6 +116,25 @@ class _Place:
     def __init__(self, address: str, session: str, large: bool) -> None:
         self.address, self.session, self.large = address, session, large
         self.mine = threading.Event()
+
+
+class People:
+    """How many people an address is: sessions that came for an answer of late, 1 to `PEOPLE`."""
+
+    def __init__(self) -> None:
+        self._came: dict[str, dict[str, float]] = {}  # by address and session: when; the latest last
+
+    def came(self, address: str, session: str, now: float) -> None:
+        """Note that a session has fetched an answer, at a time of `time.monotonic`."""
+        sessions = self._came.pop(address, {})
+        sessions.pop(session, None)
+        self._came[address] = dict([*sessions.items(), (session, now)][-PEOPLE:])
+        if len(self._came) > MAX_REMEMBERED:
+            del self._came[next(iter(self._came))]
+
+    def of(self, address: str, now: float) -> int:
+        """How many it is."""
+        return max(1, sum(now - when < STAY for when in self._came.get(address, {}).values()))
 
 
 class Recently:

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 import gradio as gr
 from gradio.routes import file_upload_statuses
 
+from kd.demo.crowd import TURNS
 from kd.demo.visitor import address_of
 
 UNREAD_SECONDS = 60  # that a result waits to be fetched; a page that is open fetches it at once
@@ -27,10 +28,11 @@ class Places:
 
     async def taken(self) -> Counter:
         """How many each address has; first of all, results that nobody fetched in time go, with their session."""
-        for event, (_, session, since) in list(self._unread.items()):
+        for event, (address, session, since) in list(self._unread.items()):
             messages = self._queue.pending_messages_per_session.get(session)
             if messages is None or messages.empty():
                 self._unread.pop(event, None)
+                TURNS.people.came(address, session, time.monotonic())
             elif time.monotonic() - since > UNREAD_SECONDS:
                 self._unread.pop(event, None)
                 await self._forget(session)
