@@ -4,6 +4,7 @@ The page draws them with Plotly in the browser, so this does too, in Chromium. E
 checkpoints/studies/figures/STUDY-FIGURE.svg, which ends in the digest of the JSON that it was drawn from.
 """
 
+import argparse
 import hashlib
 import json
 from urllib.parse import unquote
@@ -22,7 +23,9 @@ FIGURES = CHECKPOINTS / STUDIES_FOLDER / FIGURES_FOLDER
 WIDTH = 800  # pixels
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.draw_figures", description=__doc__.splitlines()[0])
+    parser.parse_args(arguments)
     drawn = {
         FIGURES / f"{name}-{drawing.name}.svg": (name, drawing.figure(study))
         for name, study in read_studies(CHECKPOINTS).items()

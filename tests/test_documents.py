@@ -17,6 +17,7 @@ import pytest
 from kd.demo import documents
 from kd.models import SCRIPT_OF_ROLE
 from kd.studies.declared import STUDIES
+from kd.studies.ledger import read_studies
 from tests.browser import EXAMPLES
 from tests.serving import ROOT
 from train.run import chosen_recipe
@@ -26,6 +27,7 @@ from train.study import make_parser, planned
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 ROLE_OF_SCRIPT = {script: role for role, script in SCRIPT_OF_ROLE.items()}
 SHELL_ENDS = {">", "&", "|", "&&", ";"}
+SCRIPTS = ("train.", "tests.", "kd.")
 
 
 def blocks(document, language):
@@ -47,6 +49,14 @@ def commands(documents=DOCUMENTS):
                         words.append(word)
 
 
+def inline_commands():
+    """Each command in inline code that runs a module, but those that are said to be of the code of their time."""
+    for document in DOCUMENTS:
+        text = re.sub(r"```.*?```|By the code of its time: `[^`]+`", "", document.read_text("utf-8"), flags=re.S)
+        for command in sorted(set(re.findall(r"`([^`]+ -m [^`]+)`", text))):
+            yield pytest.param(shlex.split(command), id=f"{document.name}: {command}")
+
+
 def starting(*first):
     """The arguments of all commands in which these words stand one after the other."""
     for command in commands():
@@ -58,14 +68,27 @@ def starting(*first):
 
 
 def scripts():
-    """The commands `python -m train.X`, by torchrun too: the module and its arguments."""
+    """The commands `python -m train.X` and those of tests and kd, by torchrun too: the module and its arguments.
+
+    A script that a sentence names without arguments is asked for its help: which it needs is not said there.
+    """
     found = []
     for command in commands():
-        (words,) = command.values
-        modules = [word for word in words if word.startswith("train.")]
-        if modules and "-m" in words:
-            found.append(pytest.param(modules[0], words[words.index(modules[0]) + 1 :], id=command.id))
+        for module, arguments in script(command):
+            found.append(pytest.param(module, arguments, id=command.id))
+    for command in inline_commands():
+        for module, arguments in script(command):
+            # As people are told it: any study, and further options.
+            told = ["main" if word == "NAME" else word for word in arguments if word != "..."]
+            found.append(pytest.param(module, told or ["--help"], id=command.id))
     return found
+
+
+def script(command):
+    """The module and the arguments of a command that runs one of the project's, in a list; else an empty one."""
+    (words,) = command.values
+    modules = [word for word in words if word.startswith(SCRIPTS)]
+    return [(modules[0], words[words.index(modules[0]) + 1 :])] if modules and "-m" in words else []
 
 
 def slug(heading):
@@ -115,22 +138,34 @@ def test_every_command_of_a_script_is_one_that_its_options_know(module, argument
         runpy.run_module(module, run_name="__main__")
     except Parsed:
         return
-    except SystemExit:
-        pytest.fail(capsys.readouterr().err)
+    except SystemExit as end:
+        if end.code:
+            pytest.fail(capsys.readouterr().err)
+        return
     pytest.fail(f"{module} reads no options")
 
 
 @pytest.mark.parametrize(
-    "command",
-    re.findall(r"^`python -m train\.study (.+)`$", (ROOT / "docs" / "studies.md").read_text("utf-8"), re.M),
+    "arguments",
+    [
+        pytest.param(found.values[1], id=found.id)
+        for found in scripts()
+        if found.values[0] == "train.study" and found.values[1][0] in STUDIES
+    ],
 )
-def test_the_command_that_made_a_study_plans_its_runs_today(command):
-    name, *given = shlex.split(command)
-    if name not in STUDIES:
-        pytest.skip(f"{name} was made by the code of its time")
-    options = make_parser().parse_args([name, *given])
+def test_every_command_of_a_study_plans_its_runs_today(arguments):
+    options = make_parser().parse_args(arguments)
     options.teacher = ROOT / "checkpoints" / "teacher"  # the command's own lies where it was trained
-    assert planned(STUDIES[name], options)
+    assert planned(STUDIES[options.study], options)
+
+
+def test_the_command_of_each_study_is_shown_by_itself_or_as_one_of_its_time():
+    text = (ROOT / "docs" / "studies.md").read_text("utf-8")
+    shown = re.findall(r"^(By the code of its time: )?`(python -m train\.study .+)`$", text, re.M)
+    studies = read_studies(ROOT / "checkpoints").values()
+    assert {command: bool(mark) for mark, command in shown} == {
+        study.command: not all(run.get("commit") for arm in study.carried_out for run in arm.runs) for study in studies
+    }
 
 
 @pytest.mark.parametrize(("module", "arguments"), scripts())

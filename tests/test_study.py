@@ -144,21 +144,10 @@ def test_command_of_a_run_names_what_differs_from_its_preset_and_no_more():
 
 
 def test_arms_can_be_left_out_but_not_a_teacher_that_is_needed(options):
-    runs = planned(STUDIES["main"], options("--arms", "student alone", "--seeds", 2))
+    runs = planned(STUDIES["main"], options("--arms", "role=student", "--seeds", 2))
     assert [run.title for run in runs] == ["student alone, seed 0", "student alone, seed 1"]
-    with pytest.raises(StudyError, match="needs its teacher: add 'teacher' to --arms"):
-        planned(STUDIES["main"], options("--arms", "distilled"))
-    with pytest.raises(StudyError, match="no arm 'dstilled': choose from 'teacher', 'student alone', 'distilled'"):
-        planned(STUDIES["main"], options("--arms", "dstilled"))
-
-
-def test_arms_can_be_named_by_a_pattern(options):
-    runs = planned(STUDIES["omitted-class"], options("--arms", "teacher", "no frog*", name="omitted-class"))
-    assert [arm_name(run.arm) for run in runs] == [
-        "teacher", "no frog, student alone", "no frog, T = 1", "no frog, T = 4", "no frog, T = 8", "no frog, T = 20"
-    ]  # fmt: skip
-    with pytest.raises(StudyError, match="no arm 'no fox"):
-        planned(STUDIES["omitted-class"], options("--arms", "teacher", "no fox*", name="omitted-class"))
+    with pytest.raises(StudyError, match="the arm role=distilled needs its teacher: add role=teacher to --arms"):
+        planned(STUDIES["main"], options("--arms", "role=distilled"))
 
 
 def test_teacher_that_is_there_already_is_not_trained(options, tmp_path, monkeypatch):
@@ -408,7 +397,7 @@ def test_a_command_that_would_drop_measured_runs_is_refused_and_nothing_is_lost(
     arguments, _, path = measured
     before = path.read_bytes()
     started = pretend(monkeypatch, lambda run: "")
-    for fewer in (["--seeds", "1"], ["--arms", "teacher", "student alone"], ["--epochs", "2"]):
+    for fewer in (["--seeds", "1"], ["--arms", "role=teacher", "role=student"], ["--epochs", "2"]):
         with pytest.raises(SystemExit, match=f"{path} holds runs of other settings.*--output-dir.*--afresh"):
             main([*arguments, *fewer])
     assert path.read_bytes() == before and started == []

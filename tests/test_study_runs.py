@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow  # processes that train networks of full size
 
 def test_study_ended_from_outside_ends_its_runs_and_says_how_to_go_on(tmp_path, data_dir):
     arguments = [
-        "main", "--recipe", "original", "--batch-size", "64", "--arms", "student alone", "--seeds", "1",
+        "main", "--recipe", "original", "--batch-size", "64", "--arms", "role=student", "--seeds", "1",
         "--device", "cpu",
         "--data-dir", str(data_dir), "--runs-dir", str(tmp_path), "--output-dir", str(tmp_path),
     ]  # fmt: skip

@@ -140,7 +140,7 @@ def test_provenance_names_few_arms_that_were_trained_alike_and_tells_the_number_
 def test_arm_that_was_not_run_is_listed_as_such_with_what_was_published(data_dir, tmp_path):
     theirs = replace(LIGHTER, baseline=STUDENT, published_accuracy=0.7119, label="theirs")
     study = Study("?", (STUDENT, theirs), seeds=1, recipe="original")
-    arguments = ["main", "--runs-dir", str(tmp_path), "--data-dir", str(data_dir), "--arms", "student alone"]
+    arguments = ["main", "--runs-dir", str(tmp_path), "--data-dir", str(data_dir), "--arms", "weight_decay=none"]
     runs = planned(study, make_parser().parse_args(arguments))
     write_run(runs[0])
     found = summarise("partial", study, runs, data_dir, torch.device("cpu"), command="python")

@@ -46,6 +46,7 @@ from kd.studies.runs import (
     teacher_of,
     unique,
 )
+from kd.studies.selectors import chosen
 from kd.training import cost_left, duration
 from train.document import write_studies
 from train.halve import halve
@@ -150,9 +151,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--teacher-precision", metavar="NAME",
                         help="what the teachers it trains compute in: on a CPU ResNet-50 is faster in bfloat16, "
                         "MobileNetV2 is not (the recipe's)")  # fmt: skip
-    parser.add_argument("--arms", nargs="+", metavar="NAME",
-                        help="only these arms, * standing for any text; the others are listed as not run")  # fmt: skip
-    parser.add_argument("--teacher", type=Path, metavar="DIR", help="take the arm `teacher` from this checkpoint")
+    parser.add_argument("--arms", nargs="+", metavar="FIELD=VALUE,...",
+                        help="only the arms of which all of this is so, like role=teacher or "
+                        "omitted_class=frog,temperature=8: role, label_fraction, keep_unlabelled, omitted_class, "
+                        "varies, what an arm changes in the recipe, and each after teacher. for the teacher's; none "
+                        "for what it does not set. The others are listed as not run")  # fmt: skip
+    parser.add_argument("--teacher", type=Path, metavar="DIR",
+                        help="take the teacher from whom nothing is withheld from this checkpoint")  # fmt: skip
     add_jobs(parser, default=1)
     add_data_dir(parser)
     parser.add_argument("--cifar10h", type=Path, metavar="FILE",
@@ -179,7 +184,7 @@ def planned(study: Study, options: argparse.Namespace) -> list[Run]:
     """The runs that the options ask for; see `kd.studies.runs.plan`.
 
     Raises:
-        StudyError: also where the study lacks people's labels.
+        StudyError: also where the study lacks people's labels, or the arms cannot be chosen so.
     """
     if study.analysis == HUMAN_LABELS and not options.cifar10h:
         raise StudyError("this study compares with people: give CIFAR-10H's cifar10h-counts.npy with --cifar10h")
@@ -191,7 +196,7 @@ def planned(study: Study, options: argparse.Namespace) -> list[Run]:
         seeds=options.seeds,
         settings=recipe_defaults(options.data_dir) | given,
         teacher_precision=options.teacher_precision,
-        only=options.arms,
+        arms=chosen(study, options.arms) if options.arms else None,
         teacher=options.teacher,
     )
 

@@ -98,7 +98,10 @@ def rule_of_verdicts(study: MeasuredStudy) -> str:
 
 
 def study_provenance(study: MeasuredStudy) -> str:
-    """By which recipes, for how long, on which machine and data; then the command, in a paragraph of its own."""
+    """By which recipes, for how long, on which machine and data; then the command, in a paragraph of its own.
+
+    Where runs do not say their commit, options may have been others: today's code need not know the command.
+    """
     trained_alike: dict[tuple[str, str], list[MeasuredArm]] = {}
     for arm in study.carried_out:
         settings = "".join(f", {field.replace('_', ' ')} {value}" for field, value in shared_changes(study, arm))
@@ -127,7 +130,9 @@ def study_provenance(study: MeasuredStudy) -> str:
     left_out = len(study.arms) - len(study.carried_out)
     not_run = f" {left_out} of the study's {len(study.arms)} arms have not been run." if left_out else ""
     spread = "; mean ± standard deviation over the seeds" if any(len(arm.runs) > 1 for arm in study.arms) else ""
-    return f"{' '.join(sentences)} {measured}{spread}.{not_run}\n\n`{study.command}`"
+    dated = all(run.get("commit") for arm in study.carried_out for run in arm.runs)
+    command = f"{'' if dated else 'By the code of its time: '}`{study.command}`"
+    return f"{' '.join(sentences)} {measured}{spread}.{not_run}\n\n{command}"
 
 
 def shared_changes(study: MeasuredStudy, arm: MeasuredArm) -> list[tuple[str, object]]:

@@ -1,8 +1,7 @@
 """The runs of a study: what each one trains, in which folder, and whether it is finished."""
 
-import fnmatch
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def plan(
     seeds: int | None = None,
     settings: Mapping[str, object] | None = None,
     teacher_precision: str | None = None,
-    only: list[str] | None = None,
+    arms: Collection[Arm] | None = None,
     teacher: Path | None = None,
 ) -> list[Run]:
     """The runs of a study, teachers first.
@@ -61,33 +60,23 @@ def plan(
         recipe_name, seeds: in place of the study's own.
         settings: fields of the recipe that all arms set otherwise, where their own changes do not say more.
         teacher_precision: what the teachers that it trains compute in.
-        only: the names of the arms to run, * standing for any text; None for all.
+        arms: those of the study's to run, none without its teacher; None for all.
         teacher: the checkpoint of the plain teacher, which is then not trained.
 
     Raises:
         CheckpointError: `teacher` is missing or damaged.
         RecipeError: a setting is out of its range.
-        StudyError: there is no such arm, or an arm's teacher is left out.
     """
-    names = [arm_name(arm) for arm in study.arms]
-    wanted = only or ["*"]
-    if unknown := [pattern for pattern in wanted if not fnmatch.filter(names, pattern)]:
-        raise StudyError(f"the study has no arm {unknown[0]!r}: choose from {', '.join(map(repr, names))}")
     preset, settings = recipe_name or study.recipe, dict(settings or {})
     runs: list[Run] = []
-    for arm, name in zip(study.arms, names, strict=True):
-        if not any(fnmatch.fnmatch(name, pattern) for pattern in wanted):
-            continue
+    for arm in study.arms if arms is None else arms:
         if arm.is_plain_teacher and teacher:
             runs.append(Run(arm, *from_config(checkpoint.load_config(teacher)["recipe"]), teacher))
             continue
-        taught_by = [run.folder for run in runs if run.arm == arm.teacher]
-        if arm.teacher and not taught_by:
-            raise StudyError(f"the arm {name!r} needs its teacher: add {arm_name(arm.teacher)!r} to --arms")
+        folder_of_teacher = next((run.folder for run in runs if run.arm == arm.teacher), None)
         given = settings | ({"precision": teacher_precision} if arm.role == "teacher" and teacher_precision else {})
         for seed in range(arm.seeds or seeds or study.seeds):
             recipe = RECIPES[preset][arm.role].changed(**given | arm.changes, seed=seed)
-            folder_of_teacher = taught_by[0] if arm.teacher else None
             folder = runs_dir / folder_name(arm, preset, recipe, folder_of_teacher)
             runs.append(Run(arm, preset, recipe, folder, folder_of_teacher))
     return runs
