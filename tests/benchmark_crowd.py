@@ -364,13 +364,13 @@ ABUSES = [
 
 
 def measure_growth() -> dict:
-    """Read the server's memory after the first and the last of many uploads, each by a visitor of its own."""
+    """Read the server's memory after the first and the last of many uploads, each by a visitor and from an address."""
     memory = {}
-    with serve() as (address, process):  # a fresh one, so that nothing has grown yet
+    with serve(**BEHIND_A_PROXY) as (address, process):  # a fresh one, so that nothing has grown yet
         config = Visitor(address).config
 
         def visit(number: int) -> None:
-            visitor = Visitor(address, config=config)
+            visitor = Visitor(address, f"198.18.{number // 250}.{number % 250}", config)  # RFC 2544
             visitor.show(visitor.upload(photo(number)))
             visitor.http.close()
 
