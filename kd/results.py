@@ -63,8 +63,9 @@ def _wrong_fields(results: dict) -> list[str]:
     for role, model in results["models"].items():
         wrong += [] if role in ROLE_NAMES else [f"role {role}"]
         wrong += [f"{role}.{key}" for key in _NUMBERS if not _is_number(model.get(key))]
-        each = model.get("per_class_accuracy", [])
-        wrong += [] if isinstance(each, list) and all(map(_is_number, each)) else [f"{role}.per_class_accuracy"]
+        each = model.get("per_class_accuracy", {})
+        right = isinstance(each, dict) and all(map(_is_number, each.values()))
+        wrong += [] if right else [f"{role}.per_class_accuracy"]
         wrong += [] if isinstance(model.get("architecture"), str) else [f"{role}.architecture"]
     return wrong
 

@@ -30,6 +30,7 @@ from kd.model_card import model_card
 from kd.recipe import RECIPES, as_config
 from kd.recording import RECORDING, read_recording
 from kd.results import training_sentences
+from tests.train_plain_network import beside_others
 from tests.train_plain_network import main as train_plain_network
 
 ROOT = Path(__file__).parent.parent
@@ -412,18 +413,15 @@ def test_two_processes_train_a_student(few_images, tmp_path):
     assert sorted(contents(tmp_path / "student")) == ["config.json", "history.jsonl", "model.safetensors"]
 
 
-def train_beside_another(folder, rank, port):
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    train_plain_network(folder)
-
-
 def test_two_processes_follow_one_at_the_same_batch_size(tmp_path):
     train_plain_network(tmp_path / "one")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    forked = multiprocessing.get_context("fork")  # which need not import anything, as torchrun's would
-    processes = [forked.Process(target=train_beside_another, args=(tmp_path / "two", rank, port)) for rank in (0, 1)]
+    # Forks of a process that has not computed yet: what autograd has started does not survive a fork.
+    forked = multiprocessing.get_context("forkserver")
+    forked.set_forkserver_preload(["tests.train_plain_network"])
+    processes = [forked.Process(target=beside_others, args=(tmp_path / "two", rank, 2, port)) for rank in (0, 1)]
     for process in processes:
         process.start()
     for process in processes:

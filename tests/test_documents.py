@@ -172,7 +172,7 @@ def test_the_command_of_each_study_is_shown_by_itself_or_as_one_of_its_time():
 def test_every_command_that_trains_has_a_recipe_and_every_study_runs(module, arguments):
     if module == "train.study" and arguments[0] in STUDIES:
         assert planned(STUDIES[arguments[0]], make_parser().parse_args(arguments))
-    elif role := ROLE_OF_SCRIPT.get(module):
+    elif (role := ROLE_OF_SCRIPT.get(module)) and arguments != ["--help"]:
         options = make_run_parser(role).parse_args(arguments)
         assert chosen_recipe(options, role).architecture(role)
 

@@ -1,6 +1,7 @@
 """What is kept from a network: labels, or a class; nested, balanced, seeded, and kept up to the optimiser."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -170,7 +171,7 @@ def test_soft_term_takes_all_images_whether_labelled_or_not():
 )
 def test_options_that_contradict_each_other_are_refused(data_dir, tmp_path, monkeypatch, arguments, sentence):
     for reading in ("read_teacher", "check_fits", "together"):  # the teacher, of which there is none
-        monkeypatch.setattr(train.run, reading, lambda *_: None)
+        monkeypatch.setattr(train.run, reading, lambda *_: SimpleNamespace(config=None))
     fixed = ["--teacher", "nowhere", "--data-dir", str(data_dir), "--output-dir", str(tmp_path), "--device", "cpu"]
     with pytest.raises(SystemExit, match=sentence):
         train.run.main("distilled", [*fixed, *arguments])

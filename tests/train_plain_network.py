@@ -53,5 +53,12 @@ def main(folder: Path) -> None:
         distributed.destroy_process_group()
 
 
+def beside_others(folder: Path, rank: int, processes: int, port: int) -> None:
+    """Do it as one of several processes, which meet at a port of this machine."""
+    place = {"RANK": rank, "WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    main(folder)
+
+
 if __name__ == "__main__":
     main(Path(sys.argv[1]))

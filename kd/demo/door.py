@@ -20,7 +20,6 @@ from contextlib import contextmanager, nullcontext, suppress
 
 import gradio as gr
 from gradio import route_utils
-from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.middleware import Middleware
@@ -234,7 +233,7 @@ class FilesAlone(route_utils.GradioMultiPartParser):
 
 def boundary_of(headers: Headers) -> bytes:
     """What parts the files of an upload from one another, read as Gradio does; nothing where it is not said."""
-    _, options = parse_options_header(headers.get("content-type", ""))
+    _, options = route_utils.parse_options_header(headers.get("content-type", ""))
     return b"--" + options[b"boundary"] if options.get(b"boundary") else b""
 
 
