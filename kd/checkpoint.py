@@ -45,6 +45,7 @@ STATE = "training-state.pt"
 STAGING = "checkpoint.tmp"  # with the writer's number, where `save` writes
 COMPLETE = "checkpoint.new"  # what that is called once all of it is on the disk, and until it is in its place
 INDEX = "model.safetensors.index.json"
+METRICS = ("validation_accuracy", "validation_loss")  # of the last epoch, which a run's config.json has
 MAX_CLASSES = 1000
 LARGEST_BIAS = 1000  # of a logit: far beyond what a correction needs
 MAX_SHARD_BYTES = 9_500_000  # of tensors; a header of some kilobytes comes on top
@@ -230,7 +231,8 @@ def load_config(folder: str | Path) -> dict:
     folder = Path(folder)
     try:
         finish_save(folder)
-        config = json.loads((folder / CONFIG).read_text("utf-8"))
+        # NaN and infinity, which no JSON knows and nobody may write on, count as nothing.
+        config = json.loads((folder / CONFIG).read_text("utf-8"), parse_constant=lambda _: None)
     except FileNotFoundError as error:
         what = f"{folder} is missing {CONFIG}" if folder.is_dir() else f"{folder} does not exist"
         raise CheckpointError(f"{what}: {_way_out(folder)}") from error
@@ -265,6 +267,8 @@ def _wrong_fields(config: object) -> list[str]:
         wrong.append("data")
     if (before := config.get("started_from")) is not None and not _has(before, {"epochs_done": int}):
         wrong.append("started_from")
+    if (metrics := config.get("metrics")) is not None and not _has(metrics, dict.fromkeys(METRICS, float)):
+        wrong.append("metrics")
     if (teacher := config.get("teacher")) is not None and not _has(teacher, {"weights": dict}):
         wrong.append("teacher")
     bias = config.get("omitted_class_bias", 0.0)
@@ -348,8 +352,8 @@ def read_history(folder: str | Path) -> list[dict]:
     path = Path(folder) / HISTORY
     try:
         epochs = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-        if not all(isinstance(epoch, dict) for epoch in epochs):
-            raise ValueError("a line of it is no JSON object")
+        if not all(isinstance(epoch, dict) and isinstance(epoch.get("seconds", 0), float | int) for epoch in epochs):
+            raise ValueError("a line of it is no JSON object, or its seconds are no number")
         return epochs
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): delete it, or {_way_out(Path(folder))}") from error

@@ -5,7 +5,7 @@ speed: for 1, 10 and 50 visitors who upload without a pause, answers a second an
 crowd: the same for 90 visitors at once, half of them from one address, who look at each photo up to 30 seconds, and
 more who are abusive, each in another way (`ABUSES`) and at an address of their own. Every honest photo has to be
 answered, 95 of 100 within 5 seconds, in less than 1.5 GB of memory, and whoever is refused has to get a sentence.
-hurry: the same with half the time, which is more than two cores can do; without a limit.
+hurry: the same with half the time; without a limit.
 growth: the server's memory after 100 and after 2,000 uploads, which may grow by 3 % at most.
 
 Each part starts a server of its own, and takes one to three minutes. What has been measured is kept in `CROWD`, part by

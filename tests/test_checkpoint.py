@@ -35,6 +35,7 @@ DESCRIPTION = {
     "normalisation": {"name": "cifar10", **{key: list(values) for key, values in CIFAR10._asdict().items()}},
     "epochs_done": 3, "seed": 7,
     "recipe": as_config("original", Recipe()), "data": {"name": "CIFAR-10", "trained_on": 450}, "machine": "an abacus",
+    "metrics": {"validation_accuracy": 0.5, "validation_loss": 1.5}, "precision": {"stored": "float32"},
 }  # fmt: skip
 
 
@@ -365,6 +366,8 @@ def without(entry, key):
         ("machine", None),
         ("started_from", "x"),
         ("started_from", {}),
+        ("metrics", {}),
+        ("metrics", {"validation_accuracy": "x", "validation_loss": 1.0}),
         ("teacher", "x"),
         ("teacher", {"weights": None}),
         ("omitted_class_bias", "x"),
@@ -448,6 +451,7 @@ def test_none_of_500_damaged_folders_loads_wrongly_or_shows_a_traceback(folder, 
         assert tuple(config["classes"]) == CLASSES, seed
         training_sentences({"student": config})  # what page and commands tell of a network raises nothing
         model_card({**config, "role": "student"}, None)
+        checkpoint.write_json(damaged / "copy.json", config)  # as the results are, which take from it
         given = checkpoint.normalisation_of(config)
         assert (tuple(given.mean), tuple(given.std)) == CIFAR10, seed
     assert 250 < refused < 500  # harmless damage exists, and so does harm

@@ -575,7 +575,7 @@ def upload_files(door, *bodies, kind='multipart/form-data; boundary="of the file
 @pytest.mark.parametrize(
     "parameters",
     ['boundary="of the files"', 'Boundary="of the files"', 'xboundary=zz; boundary="of the files"',
-     'boundary=zz; boundary="of the files"', 'charset=x;BOUNDARY = "of the files" '],
+     'boundary=zz; boundary="of the files"', 'charset=x;BOUNDARY = "of the files" ', 'boundary=""', "boundary="],
 )  # fmt: skip
 def test_many_small_files_count_as_larger_ones_however_they_are_cut(stingy, monkeypatch, parameters):
     monkeypatch.setattr(door_module, "LEAST_UPLOAD", 300)
@@ -688,6 +688,30 @@ def test_an_answer_that_is_not_fetched_holds_its_place_and_is_forgotten_after_a_
     kept_sessions = page._queue.pending_messages_per_session
     assert not {f"nobody reads {number}" for number in range(4)} & {*kept_sessions}
     assert not {f"nobody reads {number}" for number in range(4)} & {*page._queue.pending_event_ids_session}
+
+
+@pytest.mark.parametrize(("places", "seconds", "kept_answers"), [(10, 61, 0), (10, 10, 2), (2, 10, 0), (2, 1, 2)])
+def test_answers_that_nobody_fetched_go_together_sooner_in_a_crowd_and_make_nobody_a_visitor(
+    monkeypatch, places, seconds, kept_answers
+):
+    page, came = waiting(), []
+    page._queue.pending_messages_per_session = {"mine": SimpleNamespace(empty=lambda: False)}
+    page._queue.pending_event_ids_session = {}
+
+    async def clean_events(session_hash):
+        pass
+
+    page._queue.clean_events = clean_events
+    monkeypatch.setattr(kept, "QUEUE", places)
+    people = SimpleNamespace(came=lambda *who: came.append(who))
+    monkeypatch.setattr(kept, "TURNS", SimpleNamespace(people=people))
+    counted = kept.Places(page)
+    counted._unread = {event: ("9.9.9.9", "mine", time.monotonic() - seconds) for event in ("a", "b")}
+    assert asyncio.run(counted.taken()).total() == len(counted._unread) == kept_answers
+    assert not came
+    if kept_answers:
+        page._queue.pending_messages_per_session.clear()  # fetched
+        assert not asyncio.run(counted.taken()) and [who[:2] for who in came] == [("9.9.9.9", "mine")] * 2
 
 
 # What browsers and other sites are told

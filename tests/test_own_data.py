@@ -189,6 +189,7 @@ def many_classes(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_of_many_classes_the_chart_shows_the_teachers_first_ten_and_the_rest_as_one_bar(many_classes, browser):
     with serve(many_classes) as (address, _):
         page = browser.new_page(viewport={"width": 1280, "height": 1000})

@@ -54,6 +54,7 @@ def test_the_wheel_asks_for_what_requirements_txt_names(installed):
     assert needed == {name: entry.specifier for name, entry in requirements().items()}
 
 
+@pytest.mark.slow
 def test_an_installed_student_classifies_far_from_the_checkout(installed, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(installed)}
     done = subprocess.run(

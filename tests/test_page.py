@@ -18,7 +18,8 @@ from kd.results import read_results, results_rows
 from tests.browser import EXAMPLES, PATIENCE, choose_example, drag, example_shown, settle, share, softmax, table, upload
 from tests.serving import ROOT, serve
 
-LAPTOPS_AND_PHONE = [(1366, 657), pytest.param(1280, 720, marks=pytest.mark.slow), (390, 844)]
+LAPTOPS, PHONE = [(1366, 657), (1280, 720)], (390, 844)
+LAPTOPS_AND_PHONE = [LAPTOPS[0], pytest.param(*LAPTOPS[1], marks=pytest.mark.slow), PHONE]
 
 
 def test_an_uploaded_photo_gets_the_three_answers_that_the_endpoint_gives(visit, classify):

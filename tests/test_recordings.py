@@ -360,9 +360,8 @@ def test_play_goes_from_the_start_to_the_end_by_itself_but_never_starts_by_itsel
     page.wait_for_function("document.querySelector('#replay-play').textContent === 'Play'")
 
 
-@pytest.mark.parametrize(
-    "setting", [*(pytest.param(setting, marks=pytest.mark.slow) for setting in ("light", "dark")), "phone"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["light", "dark", "phone"])
 def test_axe_finds_nothing_serious_in_the_open_views_and_they_fit_the_width(visit, setting):
     page = visit("?T=4", **SETTINGS[setting])
     for view in ("map", "replay"):

@@ -4,6 +4,7 @@ import base64
 import functools
 import itertools
 import json
+import os
 import re
 import shutil
 import time
@@ -38,7 +39,7 @@ from tests.browser import (
 )
 from tests.pictures import fifty_pictures, picture
 from tests.serving import ROOT, FileServer
-from tests.test_accessibility import PHONE_AND_SLOW_THREE, SETTINGS, findings
+from tests.test_accessibility import SETTINGS, findings
 from tests.test_photos import png_that_claims
 from tests.test_recordings import drawn, opened, shown_at
 from train.export import main
@@ -437,7 +438,11 @@ def test_a_photo_can_be_removed_and_is_there_again_with_the_browsers_back(visit_
 
 
 @pytest.mark.parametrize(
-    ("holder", "call"), [("window", "createImageBitmap"), ("Worker.prototype", "postMessage")], ids=["read", "answered"]
+    ("holder", "call"),
+    [
+        pytest.param("window", "createImageBitmap", id="read", marks=pytest.mark.slow),
+        pytest.param("Worker.prototype", "postMessage", id="answered"),
+    ],
 )
 def test_a_photo_that_is_removed_while_another_one_comes_leaves_an_empty_stage(visit_site, holder, call):
     page = visit_site()
@@ -463,7 +468,11 @@ def test_a_photo_that_is_removed_while_another_one_comes_leaves_an_empty_stage(v
     upload(page, EXAMPLES / "truck.png")  # the next one is answered as ever
 
 
-@pytest.mark.parametrize("served", [{}, ISOLATION], indirect=True, ids=["one thread", "several threads"])
+@pytest.mark.parametrize(
+    "served",
+    [pytest.param({}, id="one thread"), pytest.param(ISOLATION, id="several threads", marks=pytest.mark.slow)],
+    indirect=True,
+)
 def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_site, site, request):
     page = visit_site(bypass_csp=False)
     assert page.evaluate("crossOriginIsolated") == ("several" in request.node.callspec.id)
@@ -484,6 +493,8 @@ def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_s
     page.evaluate("address => fetch(address, { mode: 'no-cors' }).catch(() => {})", elsewhere.address)
     # A worker, in which the networks and somebody else's runtime are, is bound by the same policy.
     refused = "address => fetch(address, { mode: 'no-cors' }).then(() => false, () => true)"
+    threads = [worker for worker in page.workers if worker.url.endswith("ort-wasm-simd-threaded.js")]
+    assert bool(threads) == ("several" in request.node.callspec.id and (os.cpu_count() or 1) > 1)
     assert page.workers and all(worker.evaluate(refused, elsewhere.address) for worker in page.workers)
     elsewhere.stop()
     assert elsewhere.sent == 0
@@ -531,6 +542,7 @@ def test_after_the_first_visit_all_of_it_works_without_a_connection(
     page.wait_for_function("document.querySelector('#results img').naturalWidth > 0")
 
 
+@pytest.mark.slow
 def test_a_host_that_answers_with_errors_does_not_hide_the_page_that_is_kept(served, visit_site, server_logits):
     page = visit_site()
     upload(page, EXAMPLES / "cat.png")
@@ -616,7 +628,8 @@ def test_without_a_camera_a_sentence_says_so(visit_site):
     assert page.locator("#photo").is_visible()
 
 
-@pytest.mark.parametrize("setting", PHONE_AND_SLOW_THREE)
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", SETTINGS)
 def test_axe_finds_nothing_serious_on_the_page_without_a_server(visit_site, setting):
     page = visit_site(**SETTINGS[setting])
     assert findings(page) == []
@@ -646,6 +659,7 @@ def test_the_folder_is_a_static_space_of_small_files(site):
     assert 'src="figures/main-accuracy.svg"' in page and "<!-- " not in page.split("</head>")[1]
 
 
+@pytest.mark.slow
 def test_a_folder_of_git_is_written_to_and_stays_whole_where_the_page_cannot_be_written_anew(
     write_site, tmp_path, monkeypatch
 ):

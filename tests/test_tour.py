@@ -11,7 +11,7 @@ from kd.demo.omitted_class import TAB
 from kd.studies.human_labels import rank_correlation
 from tests.browser import EXAMPLES, drag, number_in, settle, share, table
 from tests.test_accessibility import findings
-from tests.test_page import LAPTOPS_AND_PHONE, taught_at
+from tests.test_page import LAPTOPS, PHONE, taught_at
 from tests.test_stage import TEMPERATURE
 
 OF_STEP = [1, taught_at(), 20, taught_at(), taught_at()]  # the temperatures
@@ -111,7 +111,9 @@ def test_the_slider_glides_to_a_steps_temperature_unless_a_hand_takes_it_and_the
     assert caption(page).startswith("3 of ") and step_of(page) == 3
 
 
-@pytest.mark.parametrize(("width", "height"), LAPTOPS_AND_PHONE)
+@pytest.mark.parametrize(
+    ("width", "height"), [*(pytest.param(*size, marks=pytest.mark.slow) for size in LAPTOPS), PHONE]
+)
 def test_the_card_hides_neither_chart_nor_slider_nor_photo_and_moves_neither(visit, width, height):
     page = visit("?T=4", viewport={"width": width, "height": height}, reduced_motion="reduce")
     parts = ("#soft-targets", "#temperature", "#photo", "#sentence", "#answers")

@@ -117,7 +117,7 @@ class Door:
     def __init__(self, app: ASGIApp, page: gr.Blocks) -> None:
         self.app, self.page = app, page
         self.allowance = Allowance(UPLOAD_BURST, UPLOAD_RATE)
-        self.swept = 0.0
+        self.swept, self.sweeping = 0.0, None
         self.places = Places(page)
         # By address: open requests that Gradio serves, and those of them that will stand in the queue but do not yet.
         self.open, self.joining = Counter(), Counter()
@@ -208,8 +208,8 @@ class Door:
             nonlocal end
             message = await receive()
             body = message.get("body", b"")
-            files = (end + body).count(boundary) if boundary else 0
-            end = (end + body)[-len(boundary) + 1 :] if len(boundary) > 1 else b""
+            files = (end + body).count(boundary)
+            end = (end + body)[-len(boundary) + 1 :]
             if not self.allowance.take(address, max(len(body), files * LEAST_UPLOAD)):  # announced less, or nothing
                 raise RefusalError(429, TOO_MUCH)
             return message
@@ -217,9 +217,14 @@ class Door:
         try:
             await self.app(scope, counted, send)
         finally:
-            if time.monotonic() - self.swept > SWEEP_PAUSE:
-                self.swept = time.monotonic()
-                await run_in_threadpool(sweep)
+            if self.sweeping is None or self.sweeping.done():
+                self.sweeping = asyncio.create_task(self.sweep_soon())
+
+    async def sweep_soon(self) -> None:
+        """Keep all uploads together within bounds, after the pause since the last time."""
+        await asyncio.sleep(max(0, self.swept + SWEEP_PAUSE - time.monotonic()))
+        self.swept = time.monotonic()
+        await run_in_threadpool(sweep)
 
 
 class FilesAlone(route_utils.GradioMultiPartParser):
@@ -232,9 +237,9 @@ class FilesAlone(route_utils.GradioMultiPartParser):
 
 
 def boundary_of(headers: Headers) -> bytes:
-    """What parts the files of an upload from one another, read as Gradio does; nothing where it is not said."""
+    """What parts the files of an upload from one another, read as Gradio does, which takes an empty name as well."""
     _, options = route_utils.parse_options_header(headers.get("content-type", ""))
-    return b"--" + options[b"boundary"] if options.get(b"boundary") else b""
+    return b"--" + options.get(b"boundary", b"")
 
 
 @contextmanager

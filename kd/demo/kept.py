@@ -11,10 +11,10 @@ from collections import Counter, defaultdict
 import gradio as gr
 from gradio.routes import file_upload_statuses
 
-from kd.demo.crowd import TURNS
+from kd.demo.crowd import QUEUE, TURNS
 from kd.demo.visitor import address_of
 
-UNREAD_SECONDS = 60  # that a result waits to be fetched; a page that is open fetches it at once
+UNREAD_SECONDS, UNREAD_IN_A_CROWD = 60, 5  # that a result waits to be fetched; a page that is open does so at once
 UPLOADS = 1000  # of which Gradio remembers how far they have come
 
 
@@ -28,13 +28,16 @@ class Places:
 
     async def taken(self) -> Counter:
         """How many each address has; first of all, results that nobody fetched in time go, with their session."""
+        crowd = len(self.events()) + len(self._unread) > QUEUE // 2
+        patience = UNREAD_IN_A_CROWD if crowd else UNREAD_SECONDS
         for event, (address, session, since) in list(self._unread.items()):
+            if event not in self._unread:  # forgotten with its session
+                continue
             messages = self._queue.pending_messages_per_session.get(session)
             if messages is None or messages.empty():
                 self._unread.pop(event, None)
                 TURNS.people.came(address, session, time.monotonic())
-            elif time.monotonic() - since > UNREAD_SECONDS:
-                self._unread.pop(event, None)
+            elif time.monotonic() - since > patience:
                 await self._forget(session)
         addresses = [address_of_event(event) for event in self.events()]
         return Counter(addresses + [address for address, _, _ in self._unread.values()])
@@ -50,6 +53,7 @@ class Places:
             self._unread[event._id] = address_of_event(event), event.session_hash, time.monotonic()
 
     async def _forget(self, session: str) -> None:
+        self._unread = {event: each for event, each in self._unread.items() if each[1] != session}
         await self._queue.clean_events(session_hash=session)
         self._queue.pending_messages_per_session.pop(session, None)
         self._queue.pending_event_ids_session.pop(session, None)

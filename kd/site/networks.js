@@ -16,6 +16,7 @@
 
 // What kd/site/runtime.py fetches. Addresses are of this file: the worker itself may have one that is none.
 const RUNTIME = "./runtime/ort.wasm.min.js";
+const MAX_THREADS = 4; // the runtime's own limit
 const RUNTIME_OF_THREADS = new URL("./runtime/ort-wasm-simd-threaded.js", import.meta.url).href;
 // The smallest module with an instruction of SIMD: () -> v128 that is i8x16.popcnt(i8x16.splat(0)).
 const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
@@ -82,6 +83,8 @@ async function runtime() {
     const runtime = await import(RUNTIME);
     runtime.env.wasm.wasmPaths = { mjs: RUNTIME_OF_THREADS, wasm: RUNTIME_OF_THREADS.replace(/js$/, "wasm") };
     if (binary) runtime.env.wasm.wasmBinary = await binary;
+    // By itself it takes half of the cores, as if each were two threads of one.
+    if (self.crossOriginIsolated) runtime.env.wasm.numThreads = Math.min(MAX_THREADS, navigator.hardwareConcurrency || 1);
     return runtime;
   } catch {
     throw new Problem(UNREACHABLE);

@@ -214,6 +214,8 @@ def metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> di
 def describe_run(run: Run) -> dict:
     """How a run came about, and what was measured after its last epoch."""
     config, history = checkpoint.load_config(run.folder), checkpoint.read_history(run.folder)
+    if config.get("metrics") is None:
+        raise checkpoint.CheckpointError(f"{run.folder} does not say how well it did: train it anew, or delete it")
     return {
         "seed": run.recipe.seed,
         "commit": config.get("commit"),
@@ -224,7 +226,7 @@ def describe_run(run: Run) -> dict:
         "trained_on": config["data"]["trained_on"],
         "machine": config["machine"],
         "minutes": round(sum(epoch.get("seconds", 0) for epoch in history) / 60, 1),
-        **{key: config["metrics"][key] for key in ("validation_accuracy", "validation_loss")},
+        **{key: config["metrics"][key] for key in checkpoint.METRICS},
     }
 
 
