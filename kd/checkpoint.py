@@ -17,6 +17,7 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ COMPLETE = "checkpoint.new"  # what that is called once all of it is on the disk
 INDEX = "model.safetensors.index.json"
 METRICS = ("validation_accuracy", "validation_loss")  # of the last epoch, which a run's config.json has
 MAX_CLASSES = 1000
+MOST_SECONDS = 1e9  # of an epoch: thirty years
 LARGEST_BIAS = 1000  # of a logit: far beyond what a correction needs
 MAX_SHARD_BYTES = 9_500_000  # of tensors; a header of some kilobytes comes on top
 
@@ -231,8 +233,7 @@ def load_config(folder: str | Path) -> dict:
     folder = Path(folder)
     try:
         finish_save(folder)
-        # NaN and infinity, which no JSON knows and nobody may write on, count as nothing.
-        config = json.loads((folder / CONFIG).read_text("utf-8"), parse_constant=lambda _: None)
+        config = _parsed((folder / CONFIG).read_text("utf-8"))
     except FileNotFoundError as error:
         what = f"{folder} is missing {CONFIG}" if folder.is_dir() else f"{folder} does not exist"
         raise CheckpointError(f"{what}: {_way_out(folder)}") from error
@@ -275,6 +276,20 @@ def _wrong_fields(config: object) -> list[str]:
     if not isinstance(bias, float | int) or not abs(bias) < LARGEST_BIAS:  # of NaN as well
         wrong.append("omitted_class_bias")
     return wrong
+
+
+def _parsed(text: str) -> object:
+    """What a JSON text holds; numbers that are none, which nobody may write on, count as nothing."""
+
+    def finite(number: str) -> float | None:
+        value = float(number)
+        return value if math.isfinite(value) else None
+
+    return json.loads(text, parse_float=finite, parse_constant=lambda _: None)
+
+
+def _are_seconds(value: object) -> bool:
+    return isinstance(value, float | int) and abs(value) < MOST_SECONDS
 
 
 def _has(entry: object, kinds: dict[str, type]) -> bool:
@@ -351,8 +366,8 @@ def read_history(folder: str | Path) -> list[dict]:
     """
     path = Path(folder) / HISTORY
     try:
-        epochs = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-        if not all(isinstance(epoch, dict) and isinstance(epoch.get("seconds", 0), float | int) for epoch in epochs):
+        epochs = [_parsed(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+        if not all(isinstance(epoch, dict) and _are_seconds(epoch.get("seconds", 0)) for epoch in epochs):
             raise ValueError("a line of it is no JSON object, or its seconds are no number")
         return epochs
     except (OSError, ValueError, RecursionError) as error:

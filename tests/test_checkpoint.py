@@ -342,6 +342,24 @@ def test_message_names_the_file_that_is_missing_or_damaged(folder):
         checkpoint.load(folder)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "0.68e4649"])
+def test_a_number_that_is_none_counts_as_nothing_wherever_it_stands(folder, number):
+    change_config(folder, data={"name": "CIFAR-10", "trained_on": 450, "mean": 7.5})
+    text = (folder / CONFIG).read_text()
+    (folder / CONFIG).write_text(text.replace("7.5", number))
+    assert checkpoint.load_config(folder)["data"]["mean"] is None
+    (folder / CONFIG).write_text(text.replace("1.5", number))
+    with pytest.raises(CheckpointError, match="check metrics"):
+        checkpoint.load_config(folder)
+
+
+@pytest.mark.parametrize("seconds", ["NaN", "1e999", "654.12e5678", "1" * 400, '"x"', "null"])
+def test_seconds_of_a_history_that_are_no_number_are_named(tmp_path, seconds):
+    (tmp_path / checkpoint.HISTORY).write_text(f'{{"epoch": 1, "seconds": {seconds}}}\n')
+    with pytest.raises(CheckpointError, match="its seconds are no number"):
+        checkpoint.read_history(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("role", "command"),
     [("teacher", "train.teacher"), ("student", "train.student"), ("distilled", "train.distill --teacher")],
