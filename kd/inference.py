@@ -99,7 +99,7 @@ class TrainedNetwork(nn.Module):
 
 
 class Trio:
-    """Teacher, baseline student and distilled student, loaded and in evaluation mode.
+    """Teacher, student alone and distilled student, loaded and in evaluation mode.
 
     Attributes:
         folder: where the checkpoints came from.

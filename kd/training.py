@@ -1,6 +1,6 @@
 """The training loop that all three roles share.
 
-The teacher and the baseline student minimise the cross-entropy with the labels, the distilled
+The teacher and the student alone minimise the cross-entropy with the labels, the distilled
 student a distillation loss; nothing else depends on the role. For a given seed, the baseline and
 the distilled student start from the same weights and see the same images in the same order under
 the same augmentation and schedule, at the same size of feature maps.

@@ -52,7 +52,9 @@ def commands(documents=DOCUMENTS):
 def inline_commands():
     """Each command in inline code that runs a module, but those that are said to be of the code of their time."""
     for document in DOCUMENTS:
-        text = re.sub(r"```.*?```|By the code of its time: `[^`]+`", "", document.read_text("utf-8"), flags=re.S)
+        text = re.sub(
+            r"```.*?```|By earlier code, in names of today: `[^`]+`", "", document.read_text("utf-8"), flags=re.S
+        )
         for command in sorted(set(re.findall(r"`([^`]+ -m [^`]+)`", text))):
             yield pytest.param(shlex.split(command), id=f"{document.name}: {command}")
 
@@ -145,23 +147,9 @@ def test_every_command_of_a_script_is_one_that_its_options_know(module, argument
     pytest.fail(f"{module} reads no options")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        pytest.param(found.values[1], id=found.id)
-        for found in scripts()
-        if found.values[0] == "train.study" and found.values[1][0] in STUDIES
-    ],
-)
-def test_every_command_of_a_study_plans_its_runs_today(arguments):
-    options = make_parser().parse_args(arguments)
-    options.teacher = ROOT / "checkpoints" / "teacher"  # the command's own lies where it was trained
-    assert planned(STUDIES[options.study], options)
-
-
 def test_the_command_of_each_study_is_shown_by_itself_or_as_one_of_its_time():
     text = (ROOT / "docs" / "studies.md").read_text("utf-8")
-    shown = re.findall(r"^(By the code of its time: )?`(python -m train\.study .+)`$", text, re.M)
+    shown = re.findall(r"^(By earlier code, in names of today: )?`(python -m train\.study .+)`$", text, re.M)
     studies = read_studies(ROOT / "checkpoints").values()
     assert {command: bool(mark) for mark, command in shown} == {
         study.command: not all(run.get("commit") for arm in study.carried_out for run in arm.runs) for study in studies
@@ -171,10 +159,21 @@ def test_the_command_of_each_study_is_shown_by_itself_or_as_one_of_its_time():
 @pytest.mark.parametrize(("module", "arguments"), scripts())
 def test_every_command_that_trains_has_a_recipe_and_every_study_runs(module, arguments):
     if module == "train.study" and arguments[0] in STUDIES:
-        assert planned(STUDIES[arguments[0]], make_parser().parse_args(arguments))
+        options = make_parser().parse_args(arguments)
+        options.teacher = ROOT / "checkpoints" / "teacher"  # the command's own lies where it was trained
+        assert planned(STUDIES[options.study], options)
     elif (role := ROLE_OF_SCRIPT.get(module)) and arguments != ["--help"]:
         options = make_run_parser(role).parse_args(arguments)
         assert chosen_recipe(options, role).architecture(role)
+
+
+def test_the_readme_has_a_line_for_each_study():
+    text = (ROOT / "README.md").read_text("utf-8")
+    studies = (ROOT / "docs" / "studies.md").read_text("utf-8")
+    headings = re.findall(r"^#+ (.+)$\n(?:(?!^#).*\n)*?<!-- study (.+) -->", studies, re.M)
+    assert {study for _, study in headings} == {*read_studies(ROOT / "checkpoints")}
+    for heading, _ in headings:
+        assert f"docs/studies.md#{re.sub(r'[^a-z0-9 -]', '', heading.lower()).replace(' ', '-')})" in text, heading
 
 
 def test_the_documents_show_the_commands_that_matter():

@@ -588,6 +588,34 @@ def test_an_upload_that_announces_less_than_it_sends_is_broken_off(stingy):
     assert upload_bytes(stingy, 900, 900, announced=900) == 429
 
 
+def test_after_uploads_in_quick_succession_there_is_a_sweep_once_the_pause_is_over(monkeypatch):
+    swept, started = [], time.monotonic()
+    monkeypatch.setattr(door_module, "sweep", lambda: swept.append(time.monotonic() - started))
+    monkeypatch.setattr(door_module, "SWEEP_PAUSE", 0.1)
+    door = Door(taking, waiting())
+
+    async def upload():
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(_):
+            pass
+
+        scope = {"type": "http", "method": "POST", "headers": [], "path": "/gradio_api/upload"}
+        await door(scope | {"client": ("9.9.9.9", 1)}, receive, send)
+
+    async def upload_all():
+        for _ in range(20):
+            await upload()
+            await asyncio.sleep(0.01)
+        last = time.monotonic() - started
+        await door.sweeping
+        return last
+
+    last = asyncio.run(upload_all())
+    assert 2 <= len(swept) <= 6 and swept[-1] >= last
+
+
 def stored(folder, name, content, age):
     path = folder / name / "file.png"
     path.parent.mkdir()

@@ -22,7 +22,7 @@ from kd.inference import Trio
 from kd.models import ROLES
 from kd.photo import CENTRE, Crop, read_photo, to_network_size
 from kd.results import training_sentences
-from kd.site.build import game_checkpoints, make_room, source_of
+from kd.site.build import game_checkpoints, make_room, results_html, source_of
 from kd.site.runtime import fetch_runtime
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
 from tests.benchmark_page import ISOLATION
@@ -499,6 +499,21 @@ def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_s
     assert workers and all(worker.evaluate(refused, elsewhere.address) for worker in workers)
     elsewhere.stop()
     assert elsewhere.sent == 0
+
+
+def test_a_damaged_results_file_costs_the_page_its_own_part_and_a_sentence(tmp_path, caplog):
+    for name in ("results.json", "studies/main.json", "studies/omitted-class-longer.json", "studies/seed-project.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / "checkpoints" / name, tmp_path / name)
+    (tmp_path / "results.json").write_text("[")
+    (tmp_path / "studies" / "main.json").write_text("{")
+    study = json.loads((tmp_path / "studies" / "seed-project.json").read_text())
+    study["comparisons"][0]["metric"] = "beauty"  # can be read, and not be told
+    (tmp_path / "studies" / "seed-project.json").write_text(json.dumps(study))
+    html = results_html(tmp_path, tmp_path)
+    for name in ("results.json", "main.json", "seed-project.json"):
+        assert f"<code>{name}</code> cannot be shown here" in html and name in caplog.text, name
+    assert "A student knows a class that no image of its training showed" in html
 
 
 def wait_until_kept(page, networks, *others):

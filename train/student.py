@@ -1,4 +1,4 @@
-"""Train the baseline student, a MobileNetV2, on the labels alone.
+"""Train the student alone, a MobileNetV2, on the labels.
 
 python -m train.student --recipe original
 torchrun --nproc-per-node 2 -m train.student --recipe original

@@ -7,10 +7,11 @@ and the networks as ONNX, cut into parts under 10 MB, so that a connection that 
 import gzip
 import hashlib
 import json
+import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,17 +28,17 @@ from kd.demo.examples import RECORDED, read_examples
 from kd.demo.omitted_class import TAB, OmittedClass, game_cards, game_view, read_omitted_class
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
-from kd.demo.results_tab import chip, how_often_right
+from kd.demo.results_tab import chip, how_often_right, sentence
 from kd.demo.stage_view import later_script, script, warning
 from kd.export import ExportError
 from kd.inference import TrainedNetwork, Trio, pixels_of
 from kd.models import ROLES, first_layer
 from kd.out_of_class import FLOOR, floats_as_text
-from kd.results import read_results, results_table, training_sentences
+from kd.results import RESULTS, load_results, results_table, training_sentences
 from kd.site.runtime import FILES, fetch_runtime
-from kd.studies.claims import told
+from kd.studies.claims import Claim, told
 from kd.studies.figures import Drawing, drawings_of
-from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, MeasuredStudy, read_studies
+from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, MeasuredStudy, read_studies, study_files
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
 from kd.studies.report import study_table
 
@@ -54,6 +55,8 @@ NETWORKS, RUNTIME, FIGURES = "networks", "runtime", "figures"  # folders; all of
 OWN = "const FILES = "  # what the service worker begins with, by which a folder of this command is known
 SCRIPTS_OF_RUNTIME, WEB_ASSEMBLY = list(FILES.values())[:-1], list(FILES.values())[-1]  # the last is large
 MAX_APART = 0.05  # of any logit of the examples between a network and its export
+
+_log = logging.getLogger(__name__)
 
 
 def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
@@ -265,19 +268,38 @@ def results_html(checkpoints: Path, folder: Path) -> str:
         table = scrollable(markdown().render(study_table(study)))
         return f"<details><summary>{escape(title)}</summary>\n{table}\n{figures}</details>"
 
-    results, studies = read_results(checkpoints), read_studies(checkpoints)
-    parts = []
-    if results:
+    def networks() -> str:
+        results = load_results(checkpoints)
+        if results is None:
+            return ""
         table = scrollable(markdown().render(results_table(results)))
         summary = "<summary>All that was measured of the three networks</summary>"
         rates = f"<p>{escape(how_often_right(results))}</p>"
-        parts += ["<h2>Results</h2>", rates, f"<details>{summary}\n{table}</details>"]
-    found, others = told(studies)
-    for claim in found:
+        return f"<h2>Results</h2>\n{rates}\n<details>{summary}\n{table}</details>"
+
+    def of_claim(claim: Claim) -> str:
         drawn = drawings_of(claim.study)
-        parts += [f"<p>{chip(claim)}</p>", *(image_of(claim.study, drawing) for drawing in drawn[:1])]
-        parts.append(details(claim.study, "Details", drawn[1:]))
-    parts += [details(study, study.question, drawings_of(study)) for study in others]
+        first = "\n".join(image_of(claim.study, drawing) for drawing in drawn[:1])
+        return f"<p>{chip(claim)}</p>\n{first}\n{details(claim.study, 'Details', drawn[1:])}"
+
+    def attempt(file: str, make: Callable[..., str], *about: object) -> str:
+        """What `make` returns; a sentence where a damaged file does not allow it, which the log explains."""
+        try:
+            return make(*about)
+        except Exception as error:  # as in the results tab
+            _log.warning("%s cannot be shown: %r", file, error)
+            return markdown().render(sentence(file))
+
+    studies = read_studies(checkpoints)
+    found, others = told(studies)
+    parts = [attempt(RESULTS, networks)]
+    parts += [attempt(f"{claim.study.study}.json", of_claim, claim) for claim in found]
+    for study in others:
+        parts.append(
+            attempt(f"{study.study}.json", lambda each: details(each, each.question, drawings_of(each)), study)
+        )
+    unread = (file for file in study_files(checkpoints / STUDIES_FOLDER) if file.stem not in studies)
+    parts += [markdown().render(sentence(file.name)) for file in unread]
     return "\n".join(parts)
 
 

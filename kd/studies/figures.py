@@ -12,7 +12,6 @@ from kd import cifar10
 from kd.colours import ROLE_COLOURS
 from kd.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, styled
 from kd.models import ROLE_NAMES
-from kd.studies.declared import STUDENT
 from kd.studies.findings import accuracy_by_epochs, trials
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.omitted_class import OmittedClassRun, runs_of
@@ -317,7 +316,7 @@ def validation_accuracy_over(study: MeasuredStudy, field: str) -> go.Figure:
             x=[arm.changes[field] for arm in arms],
             y=[spread["mean"] for spread in spreads],
             error_y={"type": "data", "array": [spread["sd"] or 0 for spread in spreads]},
-            name=arm_name(STUDENT) if arms[0].role == "student" else who,
+            name=who,
             mode="lines+markers",
             line={"color": _colour_of_network(arms[0], number), "width": 2},
             hovertemplate="%{x:g}: %{y:.2%}",
@@ -399,8 +398,9 @@ def _in_two_lines(arm: MeasuredArm) -> str:
 
 def _named(arm: MeasuredArm, before_settings: str = ", ") -> str:
     """An arm's name: the page's own, where nothing parts it from the three networks there."""
-    name = arm_name(arm, before_settings)
-    return ROLE_NAMES[arm.role] if name in ("teacher", "student alone", "distilled") else name
+    starved = arm.label_fraction < 1 or arm.teacher is not None and arm.teacher.label_fraction < 1
+    own = arm.label or arm.changes or arm.omitted_class or starved
+    return arm_name(arm, before_settings) if own else ROLE_NAMES[arm.role]
 
 
 def _colours(study: MeasuredStudy) -> list[str]:

@@ -174,7 +174,8 @@ def _arm(stored: dict, before: list[MeasuredArm], metric: str) -> MeasuredArm:
                 _check(accuracies, {"omitted": Real, "others": Real}, "omitted_class")
     if stored["runs"]:
         _check(stored["recipe"], {"name": str, "stem": str, "temperature": Real}, "a recipe")
-        _check(stored["mean"].get(metric, {}), {"mean": Real}, f"the mean {metric}")
+        mean = stored["mean"].get(metric, {})
+        _check(mean, {"mean": Real, "n": int, "sd": Real | None}, f"the mean {metric}")
     values = {entry.name: stored[entry.name] for entry in fields(MeasuredArm) if entry.name != "seeds"}
     referred = {key: None if stored[key] is None else _at(stored[key], before) for key in ("teacher", "baseline")}
     return MeasuredArm(**values | referred | {"runs": tuple(stored["runs"])})

@@ -26,6 +26,10 @@ SHORT_RUNS_OF = "original"  # the recipe of which few epochs show little
 _NAMED_AT_MOST = 3  # arms trained alike; of more, their number is told
 
 
+# Before a command that an earlier program carried out: its presets, studies and arms have had other names.
+EARLIER = "By earlier code, in names of today: "
+
+
 def is_short(study: MeasuredStudy) -> bool:
     """Whether no student had more than 8 epochs of `SHORT_RUNS_OF`: such runs are not shown on the page."""
     runs = [(arm.recipe["name"], run) for arm in study.arms if arm.role != "teacher" for run in arm.runs]
@@ -131,7 +135,7 @@ def study_provenance(study: MeasuredStudy) -> str:
     not_run = f" {left_out} of the study's {len(study.arms)} arms have not been run." if left_out else ""
     spread = "; mean ± standard deviation over the seeds" if any(len(arm.runs) > 1 for arm in study.arms) else ""
     dated = all(run.get("commit") for arm in study.carried_out for run in arm.runs)
-    command = f"{'' if dated else 'By the code of its time: '}`{study.command}`"
+    command = f"{'' if dated else EARLIER}`{study.command}`"
     return f"{' '.join(sentences)} {measured}{spread}.{not_run}\n\n{command}"
 
 

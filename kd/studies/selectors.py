@@ -1,7 +1,7 @@
 """Which of a study's arms are meant: `role=distilled,temperature=8` means those of which all of that is so.
 
 A selector's fields are an arm's own, the recipe's where the arm changes them, and, after `teacher.`, those of the arm
-that teaches it. `none` means that the arm does not set the field.
+that teaches it. `none` means that the arm does not set the field; unset, keep_unlabelled is false and label_fraction 1.
 """
 
 from collections.abc import Sequence
