@@ -117,7 +117,7 @@ class Door:
     def __init__(self, app: ASGIApp, page: gr.Blocks) -> None:
         self.app, self.page = app, page
         self.allowance = Allowance(UPLOAD_BURST, UPLOAD_RATE)
-        self.swept, self.sweeping = 0.0, None
+        self.swept, self.sweep_is_due, self.sweeps = 0.0, False, set()
         self.places = Places(page)
         # By address: open requests that Gradio serves, and those of them that will stand in the queue but do not yet.
         self.open, self.joining = Counter(), Counter()
@@ -217,13 +217,16 @@ class Door:
         try:
             await self.app(scope, counted, send)
         finally:
-            if self.sweeping is None or self.sweeping.done():
-                self.sweeping = asyncio.create_task(self.sweep_soon())
+            if not self.sweep_is_due:
+                self.sweep_is_due = True
+                task = asyncio.create_task(self.sweep_soon())
+                self.sweeps.add(task)  # or nobody would hold it
+                task.add_done_callback(self.sweeps.discard)
 
     async def sweep_soon(self) -> None:
         """Keep all uploads together within bounds, after the pause since the last time."""
         await asyncio.sleep(max(0, self.swept + SWEEP_PAUSE - time.monotonic()))
-        self.swept = time.monotonic()
+        self.swept, self.sweep_is_due = time.monotonic(), False  # what ends from now on wants another one
         await run_in_threadpool(sweep)
 
 
