@@ -139,9 +139,10 @@ def test_human_labels_are_told_with_what_was_shown_of_nearness_and_what_was_inhe
     assert "(one seed, which proves nothing)" in inherited
 
 
-def test_a_t_that_was_chosen_on_the_test_images_is_told_as_such():
-    table, nearness, *_ = findings(make_human_labels(temperature_from="test"))
-    assert "least KL" in table and "chosen on the same images" in nearness
+def test_nothing_is_told_at_a_t_that_was_chosen_on_the_test_images():
+    table, nearness, inherited = findings(make_human_labels(temperature_from="test"))
+    assert "| distilled | 0.300 | 0.400 |" in table and "chosen on test images" in nearness
+    assert "0.200" not in table + nearness and "correlation of 0.750" in inherited
 
 
 def test_figure_of_doubt_has_a_curve_for_each_network():
