@@ -265,7 +265,7 @@ def test_who_asks_for_too_much_waits_for_the_answer(monkeypatch):
         waited.append(seconds)
 
     monkeypatch.setattr(door_module, "REFUSAL_PAUSE", 7)
-    monkeypatch.setattr(door_module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(door_module, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": sleep}))
     assert join(Door(taking, waiting(*crowd(QUEUE // 2)))) == 429
     assert waited[-1] == 7
     waited.clear()
