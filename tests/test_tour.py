@@ -23,8 +23,8 @@ def caption(page):
 
 
 def step_of(page):
-    """The step that the address names."""
-    found = re.search(r"[?&]tour=(\d)", page.url)
+    """The step that the address names, asked of the page itself: what Playwright knows of it may be of before."""
+    found = re.search(r"[?&]tour=(\d)", page.evaluate("location.search"))
     return int(found[1]) if found else None
 
 
