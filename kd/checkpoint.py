@@ -273,7 +273,7 @@ def _wrong_fields(config: object) -> list[str]:
     if (teacher := config.get("teacher")) is not None and not _has(teacher, {"weights": dict}):
         wrong.append("teacher")
     bias = config.get("omitted_class_bias", 0.0)
-    if not isinstance(bias, float | int) or not abs(bias) < LARGEST_BIAS:  # of NaN as well
+    if not isinstance(bias, float | int) or abs(bias) > LARGEST_BIAS:
         wrong.append("omitted_class_bias")
     return wrong
 

@@ -126,7 +126,7 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        send, receive, address = OwnResponse(send), Body(receive), address_of(scope.get("client"))
+        send, receive, address = SendWithHeaders(send), Body(receive), address_of(scope.get("client"))
         try:
             await self.let_in(scope, receive, send, address)
         except RefusalError as refusal:
@@ -301,7 +301,7 @@ def replay(content: bytes, receive: Receive) -> Receive:
     return again
 
 
-class OwnResponse:
+class SendWithHeaders:
     """A `send` that adds `HEADERS` to the response, and knows whether it has begun."""
 
     def __init__(self, send: Send) -> None:

@@ -33,7 +33,7 @@ FIGURE_HEIGHT = 280  # pixels, of the figure beside a claim
 LAID_OUT_ANEW = "() => { requestAnimationFrame(() => window.dispatchEvent(new Event('resize'))); return []; }"
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
 
-Shown = TypeVar("Shown")
+Made = TypeVar("Made")
 _log = logging.getLogger(__name__)
 
 
@@ -133,18 +133,23 @@ class ResultsTab:
             gr.Markdown(f"{ROLE_NAMES[role]}: {untold}.")
         return told
 
-    def attempt(self, what: str, make: Callable[[], Shown]) -> Shown | None:
+    def attempt(self, what: str, make: Callable[[], Made]) -> Made | None:
         """What `make` returned at the first call, made again where a file is another one since.
 
         None where a file that it reads does not allow it, which the log then explains.
         """
         if what not in self._made:
-            try:
-                self._made[what] = make()
-            except Exception as error:  # what a damaged file may lead to has no end; nothing of it stops the page
-                _log.warning("%s cannot be shown: %r", what, error)
-                self._made[what] = None
+            self._made[what] = attempt(what, make)
         return self._made[what]
+
+
+def attempt(what: str, make: Callable[[], Made]) -> Made | None:
+    """What `make` returns; None where a file that it reads does not allow it, which the log then explains."""
+    try:
+        return make()
+    except Exception as error:  # what a damaged file may lead to has no end; nothing of it stops the page
+        _log.warning("%s cannot be shown: %r", what, error)
+        return None
 
 
 def content_of(checkpoints: Path) -> str:

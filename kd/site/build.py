@@ -7,11 +7,11 @@ and the networks as ONNX, cut into parts under 10 MB, so that a connection that 
 import gzip
 import hashlib
 import json
-import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from kd.demo.examples import RECORDED, read_examples
 from kd.demo.omitted_class import TAB, OmittedClass, game_cards, game_view, read_omitted_class
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
-from kd.demo.results_tab import chip, how_often_right, sentence
+from kd.demo.results_tab import attempt, chip, how_often_right, sentence
 from kd.demo.stage_view import later_script, script, warning
 from kd.export import ExportError
 from kd.inference import TrainedNetwork, Trio, pixels_of
@@ -55,8 +55,6 @@ NETWORKS, RUNTIME, FIGURES = "networks", "runtime", "figures"  # folders; all of
 OWN = "const FILES = "  # what the service worker begins with, by which a folder of this command is known
 SCRIPTS_OF_RUNTIME, WEB_ASSEMBLY = list(FILES.values())[:-1], list(FILES.values())[-1]  # the last is large
 MAX_APART = 0.05  # of any logit of the examples between a network and its export
-
-_log = logging.getLogger(__name__)
 
 
 def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
@@ -282,25 +280,17 @@ def results_html(checkpoints: Path, folder: Path) -> str:
         first = "\n".join(image_of(claim.study, drawing) for drawing in drawn[:1])
         return f"<p>{chip(claim)}</p>\n{first}\n{details(claim.study, 'Details', drawn[1:])}"
 
-    def attempt(file: str, make: Callable[..., str], *about: object) -> str:
-        """What `make` returns; a sentence where a damaged file does not allow it, which the log explains."""
-        try:
-            return make(*about)
-        except Exception as error:  # as in the results tab
-            _log.warning("%s cannot be shown: %r", file, error)
-            return markdown().render(sentence(file))
+    def of_study(study: MeasuredStudy) -> str:
+        return details(study, study.question, drawings_of(study))
 
     studies = read_studies(checkpoints)
     found, others = told(studies)
-    parts = [attempt(RESULTS, networks)]
-    parts += [attempt(f"{claim.study.study}.json", of_claim, claim) for claim in found]
-    for study in others:
-        parts.append(
-            attempt(f"{study.study}.json", lambda each: details(each, each.question, drawings_of(each)), study)
-        )
-    unread = (file for file in study_files(checkpoints / STUDIES_FOLDER) if file.stem not in studies)
-    parts += [markdown().render(sentence(file.name)) for file in unread]
-    return "\n".join(parts)
+    makers = {RESULTS: networks}
+    makers |= {f"{claim.study.study}.json": partial(of_claim, claim) for claim in found}
+    makers |= {f"{study.study}.json": partial(of_study, study) for study in others}
+    parts = {file: attempt(file, make) for file, make in makers.items()}
+    parts |= {file.name: None for file in study_files(checkpoints / STUDIES_FOLDER) if file.stem not in studies}
+    return "\n".join(markdown().render(sentence(file)) if part is None else part for file, part in parts.items())
 
 
 def markdown() -> MarkdownIt:
