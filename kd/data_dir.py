@@ -7,7 +7,7 @@ from kd.dataset import OWN, DataError, DataSet
 from kd.digits import open_digits
 from kd.folder import open_folder
 
-PICTURES = (".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+PICTURE_SUFFIXES = (".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 DIGITS = "digits"  # what it says for scikit-learn's
 DEFAULT = Path("data")  # where CIFAR-10 is looked for, or downloaded to, if nothing is said
 
@@ -20,7 +20,7 @@ def is_folder_of_pictures(data_dir: str | Path) -> bool:
 def picture_in_a_folder(data_dir: Path) -> Path | None:
     """A picture in a folder of `data_dir`, by its name; None where there is none."""
     inside = (path for folder in sorted(data_dir.glob("*/")) for path in folder.iterdir())
-    return next((path for path in inside if path.suffix.lower() in PICTURES), None)
+    return next((path for path in inside if path.suffix.lower() in PICTURE_SUFFIXES), None)
 
 
 def is_cifar10(data_dir: str | Path) -> bool:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from kd import checkpoint
 from kd.checkpoint import CONFIG, CheckpointError
-from kd.classifier import Classifier as Classifier  # programs name it by this module, too
 from kd.dataset import EXAMPLES_FOLDER
 from kd.fetch import fetch
 from kd.models import ROLES
@@ -41,11 +40,8 @@ def local_folder(checkpoints: str | Path) -> Path:
     address = str(checkpoints)
     if not address.startswith(SCHEME):
         return Path(checkpoints)
-    parts = ADDRESS.fullmatch(address)
-    if not parts:
-        raise CheckpointError(f"{address} names no repository: write {SCHEME}OWNER/NAME or {SCHEME}OWNER/NAME@REVISION")
     subfolders = (*ROLES, omitted_class.FOLDER, omitted_class.CONTROL_FOLDER)
-    folder = fetch(parts["repository"], parts["revision"], subfolders, also=ALSO)
+    folder = fetch(*_parsed(address), subfolders, also=ALSO)
     missing = [f"{role}/{CONFIG}" for role in ROLES if not (folder / role / CONFIG).is_file()]
     if missing:
         raise CheckpointError(
@@ -69,10 +65,7 @@ def read_weights(where: str) -> tuple[dict[str, Tensor], dict[str, dict]]:
     """
     path = Path(where)
     if where.startswith(SCHEME):
-        parts = ADDRESS.fullmatch(where)
-        if not parts:
-            raise CheckpointError(f"{where} names no repository: write {SCHEME}OWNER/NAME")
-        path = fetch(parts["repository"], parts["revision"], ("",))
+        path = fetch(*_parsed(where), ("",))
     files = sorted(path.glob("model*.safetensors")) if path.is_dir() else [path]
     if not files or files[0].suffix != ".safetensors" or not files[0].is_file():
         raise CheckpointError(
@@ -86,3 +79,11 @@ def read_weights(where: str) -> tuple[dict[str, Tensor], dict[str, dict]]:
     except Exception as error:  # a damaged file can raise nearly anything
         raise CheckpointError(f"{where} holds damaged weights ({error}): fetch them again") from error
     return tensors, {file.name: checkpoint.fingerprint(file) for file in files}
+
+
+def _parsed(address: str) -> tuple[str, str | None]:
+    """The repository and, where it is named, the revision; raises CheckpointError where neither is."""
+    parts = ADDRESS.fullmatch(address)
+    if not parts:
+        raise CheckpointError(f"{address} names no repository: write {SCHEME}OWNER/NAME or {SCHEME}OWNER/NAME@REVISION")
+    return parts["repository"], parts["revision"]

@@ -26,7 +26,7 @@ from kd.checkpoint import write_atomically
 from kd.dataset import LabelledImages, Normalisation
 
 RECORDING = "recording.safetensors"
-PICTURES = "recorded.png"  # the validation images of every recording: a row a class, as train.choose_examples writes it
+RECORDED_PICTURES = "recorded.png"  # its validation images, a row a class; written by train.choose_examples
 VALIDATION_IMAGES = 500
 FIRST_EPOCH_MOMENTS = (0, 1 / 16, 1 / 8, 1 / 4, 1 / 2)  # shares of it, besides its end
 

@@ -42,7 +42,7 @@ def measured(arm, accuracies=(0.5,), epochs=24, sd=0.01, recipe=(), before=()):
     return MeasuredArm(**values, architecture="resnet50", macs=6_000_000, recipe=recipe, runs=runs, mean=metrics)
 
 
-def study_of(*arms, comparisons=(), measured_on="test", **more):
+def made_study(*arms, comparisons=(), measured_on="test", **more):
     """A study of measured arms."""
     return MeasuredStudy(
         study="made", question="By hand?", measured_on=measured_on, arms=tuple(arms), comparisons=tuple(comparisons),

@@ -39,7 +39,7 @@ def measured(tmp_path_factory, data_dir):
                 str(data_dir),
                 "--output-dir",
                 str(folder),
-                "--readme",
+                "--document",
                 str(folder / "README.md"),
             ]
         )

@@ -13,7 +13,7 @@ from kd.studies.figures import (
     omitted_class_recognised,
 )
 from kd.studies.findings import findings, omitted_class_sentence
-from tests.studies import measured, study_of
+from tests.studies import made_study, measured
 
 
 def make_omitted_class():
@@ -28,7 +28,7 @@ def make_omitted_class():
         arm = measured(declared)
         return replace(arm, runs=(arm.runs[0] | {"omitted_class": found},))
 
-    return study_of(
+    return made_study(
         measured(TEACHER),
         arm("frog", None, 0.0, 0.05, 9.0), arm("frog", 4.0, 0.01, 0.7, 3.0), arm("frog", 20.0, 0.02, 0.9, 2.5),
         arm("cat", None, 0.0, 0.11, 8.0), arm("cat", 4.0, 0.0, 0.3, 2.0),
@@ -49,7 +49,7 @@ def make_human_labels(seeds=2, temperature_from="validation"):
         "temperatures": [0.5, 1.0, 4.0], "people_entropy": 0.05, "temperature_from": temperature_from,
         "arms": [arm(0, 0.3), arm(1, 0.25), arm(2, 0.2)], "inherited": inherited,
     }  # fmt: skip
-    return study_of(measured(TEACHER), measured(STUDENT), measured(DISTILLED), human_labels=found)
+    return made_study(measured(TEACHER), measured(STUDENT), measured(DISTILLED), human_labels=found)
 
 
 def make_few_labels():
@@ -74,7 +74,7 @@ def make_few_labels():
         interval = {"low": mean - 0.01, "high": mean + 0.01, "n": 3, "p": 0.001}
         return {"arm": arm, "baseline": baseline, "metric": "accuracy", "mean": mean, **interval}
 
-    return study_of(*arms, comparisons=[gain(3, 0.3), gain(7, 0.25), gain(8, 0.02)])
+    return made_study(*arms, comparisons=[gain(3, 0.3), gain(7, 0.25), gain(8, 0.02)])
 
 
 # Omitted classes
@@ -191,7 +191,7 @@ def test_lines_of_few_labels_have_their_roles_colours_and_differ_from_one_anothe
     ]
     for arm in (TEACHER, starved, Arm("student", label_fraction=0.01), *taught):
         arms.append(measured(arm, before=arms))
-    traces = accuracy_over_labels(study_of(*arms)).data
+    traces = accuracy_over_labels(made_study(*arms)).data
     assert {trace.name: trace.line.color for trace in traces} == {
         "teacher": ROLE_COLOURS["teacher"],
         "starved teacher": ROLE_COLOURS["teacher"],
@@ -225,14 +225,14 @@ def test_choice_on_the_validation_images_is_told_for_each_student_and_field():
         trial(DISTILLED, 0.8, "dkd", soft_weight=0.5),
         measured(replace(DISTILLED, changes={"ema": 0.99}, label="moving average"), (0.99,)),
     ]  # fmt: skip
-    (paragraph,) = findings(study_of(*arms, measured_on="validation"))
+    (paragraph,) = findings(made_study(*arms, measured_on="validation"))
     assert paragraph.splitlines()[2:] == [
         "- student alone: weight decay 0.0001 (61.00%), learning rate 0.1 (50.00%)",
         "- distilled: T = 8 (72.00%)",
         "- dkd: soft weight 0.5 (80.00%)",
     ]
-    assert findings(study_of(*arms)) == []
+    assert findings(made_study(*arms)) == []
 
 
 def test_study_without_an_analysis_has_no_findings():
-    assert findings(study_of()) == []
+    assert findings(made_study()) == []

@@ -11,7 +11,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin, constants
 
-from kd import checkpoint, hub, inference
+from kd import checkpoint, inference
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import NORMALISATIONS
 from kd.classifier import Classifier
@@ -103,10 +103,6 @@ def test_a_checkpoint_of_other_classes_is_refused(checkpoints):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": ["yes", "no"]}))
     with pytest.raises(CheckpointError, match="check classes"):
         Classifier.from_pretrained(checkpoints / "student")
-
-
-def test_programs_can_name_it_by_the_module_of_the_hub_too():
-    assert hub.Classifier is Classifier
 
 
 # The card

@@ -16,8 +16,7 @@ from kd.studies.omitted_class import BIAS, study_of
 from kd.studies.report import study_table
 from kd.studies.runs import StudyError
 from tests.serving import ROOT
-from tests.studies import measured
-from tests.studies import study_of as made
+from tests.studies import made_study, measured
 from tests.test_findings import make_few_labels, make_human_labels, make_omitted_class
 from tests.test_study import write_run
 from train.study import make_parser, planned
@@ -50,6 +49,12 @@ DAMAGE = {
     ),
     "a comparison of no arm": lambda content: json.dumps(
         content | {"comparisons": [content["comparisons"][0] | {"baseline": 99}]}
+    ),
+    "a comparison of several seeds without its interval": lambda content: json.dumps(
+        content | {"comparisons": [content["comparisons"][0] | {"low": None}]}
+    ),
+    "a mean without its spread": lambda content: json.dumps(
+        content | {"arms": [arm | {"mean": arm["mean"] | {"nll": {"mean": 0.5, "n": 3}}} for arm in content["arms"]]}
     ),
     "a later version": lambda content: json.dumps(content | {"schema": SCHEMA + 1}),
 }
@@ -123,7 +128,7 @@ def resumed(tmp_path, data_dir):
     runs = planned(study, make_parser().parse_args(options))
     arms = [written_down(TEACHER)]
     arms += [written_down(arm, 2, before=arms) for arm in (STUDENT, DISTILLED)]
-    return study, runs, as_json(made(*arms))
+    return study, runs, as_json(made_study(*arms))
 
 
 def test_a_ledgers_runs_are_recognised_with_their_digests_and_right_answers(resumed, data_dir, tmp_path):

@@ -21,7 +21,7 @@ from tests.benchmark_data import DATA, data_table
 from tests.benchmark_page import PAGE, page_table
 from tests.serving import ROOT
 from train.benchmark import BENCHMARK, benchmark_table
-from train.study import SHIPPED_SEED
+from train.ship import SHIPPED_SEED
 from train.study import main as study_command
 
 CHECKPOINTS = ROOT / "checkpoints"

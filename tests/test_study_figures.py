@@ -16,13 +16,13 @@ from kd.studies.figures import (
     rounded,
     validation_accuracy_over,
 )
-from tests.studies import measured, study_of
+from tests.studies import made_study, measured
 from tests.test_findings import make_few_labels, make_human_labels, make_omitted_class
 
 
 @pytest.fixture
 def study():
-    return study_of(
+    return made_study(
         measured(TEACHER, [0.8]),
         measured(STUDENT, [0.77, 0.79]),
         measured(DISTILLED, [0.78, 0.80]),
@@ -42,7 +42,7 @@ def test_every_seed_is_a_dot_and_the_mean_has_its_spread(study):
 
 
 def test_settings_of_an_arm_stand_below_it():
-    study = study_of(measured(replace(DISTILLED, changes=LOSS_SETTINGS["dkd"]), [0.6]))
+    study = made_study(measured(replace(DISTILLED, changes=LOSS_SETTINGS["dkd"]), [0.6]))
     for figure in (accuracy_of_arms(study), agreement_with_teacher(study)):
         assert list(figure.data[0].y) == ["dkd<br>soft weight 1"]
 
@@ -82,7 +82,7 @@ def test_choice_on_validation_images_has_a_line_a_network_over_the_field_that_wa
         changes = (LOSS_SETTINGS[loss] if loss != "kd" else {}) | change
         return measured(replace(declared, changes=changes, varies=field), [accuracy])
 
-    study = study_of(
+    study = made_study(
         *study.arms,
         trial(STUDENT, 0.7, weight_decay=1e-4),
         trial(STUDENT, 0.6, weight_decay=5e-4),

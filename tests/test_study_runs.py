@@ -46,7 +46,7 @@ def test_whole_study_from_nothing_to_the_readme_and_again_without_training(tmp_p
         "main", "--recipe", "original", "--seeds", "2", "--epochs", "1", "--batch-size", "225", "--device", "cpu",
         "--jobs", "2",
         "--data-dir", str(data_dir), "--runs-dir", str(tmp_path / "runs"), "--output-dir", str(output),
-        "--readme", str(readme),
+        "--document", str(readme),
     ]  # fmt: skip
     main(arguments)
     written = json.loads((output / "main.json").read_text())

@@ -18,7 +18,8 @@ from kd.studies.runs import StudyError
 from kd.studies.words import arm_name
 from tests.test_study import TINY, write_run
 from train.document import write_section, write_studies
-from train.study import check_shipping, make_parser, planned, ship, shipped_as
+from train.ship import check_shipping, ship, shipped_as
+from train.study import make_parser, planned
 
 LIGHTER = Arm("student", changes={"weight_decay": 1e-4})
 
@@ -178,9 +179,8 @@ def test_study_of_damaged_images_measures_each_kind_on_the_validation_images(dat
 
 def test_seed_0_of_each_arm_is_shipped_as_the_checkpoint_of_its_role_with_its_recording(summary, tmp_path, data_dir):
     _, runs = summary
-    options = make_parser().parse_args(["main", "--data-dir", str(data_dir), "--ship", str(tmp_path)])
     (runs[1].folder / "recording.safetensors").write_bytes(b"moments")
-    ship(runs, options)
+    ship(runs, tmp_path, data_dir)
     for role, number in (("teacher", 0), ("student", 1), ("distilled", 4)):
         shipped = checkpoint.load_config(tmp_path / role)
         assert shipped["role"] == role
@@ -188,7 +188,7 @@ def test_seed_0_of_each_arm_is_shipped_as_the_checkpoint_of_its_role_with_its_re
         assert shipped["precision"]["weights"] in ("float16", "float32")
     assert (tmp_path / "student" / "recording.safetensors").read_bytes() == b"moments"
     before = (tmp_path / "student" / "config.json").stat().st_mtime_ns
-    ship(runs, options)  # what is there stays
+    ship(runs, tmp_path, data_dir)  # what is there stays
     assert (tmp_path / "student" / "config.json").stat().st_mtime_ns == before
 
 

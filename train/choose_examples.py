@@ -32,7 +32,7 @@ from kd.dataset import (
     example_positions,
 )
 from kd.evaluation import check_data
-from kd.recording import PICTURES, recorded_images
+from kd.recording import RECORDED_PICTURES, recorded_images
 from kd.studies.omitted_class import omitted_class_of
 from train.options import add_data_dir, add_output_dir
 
@@ -127,8 +127,8 @@ def write(
         pictures = [written(file_name(label, number), omitted, position) for number, position in enumerate(in_game, 1)]
         content["game"] = {"label": omitted, "chosen": GAME_CHOSEN, "pictures": pictures}
     if recorded is not None:
-        sprite(recorded, len(test.classes)).save(folder / PICTURES, optimize=True)
-        content["recorded"] = {"file": PICTURES, "chosen": RECORDED_CHOSEN}
+        sprite(recorded, len(test.classes)).save(folder / RECORDED_PICTURES, optimize=True)
+        content["recorded"] = {"file": RECORDED_PICTURES, "chosen": RECORDED_CHOSEN}
     checkpoint.write_json(folder / "examples.json", content)
 
 

@@ -56,7 +56,7 @@ def add_compile(parser: argparse.ArgumentParser) -> None:
 
 
 def add_document(parser: argparse.ArgumentParser, what: str = "write the table between this file's markers") -> None:
-    parser.add_argument("--document", "--readme", type=Path, metavar="FILE", help=what)
+    parser.add_argument("--document", type=Path, metavar="FILE", help=what)
 
 
 def add_recipe_option(group: argparse._ArgumentGroup, entry: Field, role: str = "") -> None:

@@ -30,8 +30,7 @@ from kd.device import DeviceError, process_device
 from kd.memory import keep_freed_memory
 from kd.models import SCRIPT_OF_ROLE, NetworkError, count_macs
 from kd.recipe import Recipe, RecipeError, option_name
-from kd.studies import omitted_class
-from kd.studies.declared import HUMAN_LABELS, STUDIES, Arm, Study
+from kd.studies.declared import HUMAN_LABELS, STUDIES, Study
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, read_study, study_files, write_study
 from kd.studies.measure import check_nothing_is_lost, check_same_data, summarise, to_measure
 from kd.studies.report import study_table
@@ -39,7 +38,6 @@ from kd.studies.runs import (
     Run,
     StudyError,
     differing,
-    holds,
     image_size_of,
     is_finished,
     plan,
@@ -49,7 +47,6 @@ from kd.studies.runs import (
 from kd.studies.selectors import chosen
 from kd.training import cost_left, duration
 from train.document import write_studies
-from train.halve import halve
 from train.options import (
     add_compile,
     add_data_dir,
@@ -61,6 +58,7 @@ from train.options import (
     add_recipe_option,
     add_seeds,
 )
+from train.ship import SHIPPED_SEED, check_shipping, ship
 
 POLL_SECONDS = 0.2
 SETTINGS = (
@@ -70,7 +68,6 @@ SETTINGS = (
     "warmup",
     "image_size",
 )  # fields that a study may set for all its arms
-SHIPPED_SEED = 0  # fixed beforehand: no run is chosen
 _count_macs = functools.cache(count_macs)  # which builds a network each time
 
 
@@ -80,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.study:
         if not options.document:
             parser.error("name a study, or give --document to write down those that are measured")
-        return document(parser, options)
+        return write_down(parser, options)
     # Ended from outside (a time limit, a shutdown), the study ends its runs too, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     study = STUDIES[options.study]
@@ -115,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
             )  # fmt: skip
             write_study(ledger, path)
             if options.ship:
-                ship(done, options)
+                ship(done, options.ship, options.data_dir)
 
         train_all(missing, options, after_each=lambda: study.analysis == HUMAN_LABELS or measure())
         measure()
@@ -129,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(table, end="")
 
 
-def document(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+def write_down(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Write all studies that are measured into a document."""
     try:
         studies = [read_study(path) for path in study_files(options.output_dir)]
@@ -307,30 +304,6 @@ def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
     tell(f"{run.title}: {' '.join(command[1:])}")
     with open(run.log, "a", encoding="utf-8") as log:
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-
-
-def check_shipping(runs: list[Run]) -> None:
-    """Raise StudyError unless each folder to ship to has one arm: else it is not clear which to ship."""
-    arms = [run.arm for run in runs if run.recipe.seed == SHIPPED_SEED]
-    if len({shipped_as(arm) for arm in arms}) < len(arms):
-        raise StudyError("--ship wants one arm a role: name the arms to ship with --arms")
-
-
-def shipped_as(arm: Arm) -> str:
-    """The folder of an arm's checkpoint among those that ship."""
-    if arm.omitted_class:
-        return omitted_class.FOLDER if arm.role == "distilled" else omitted_class.CONTROL_FOLDER
-    return arm.role
-
-
-def ship(runs: list[Run], options: argparse.Namespace) -> None:
-    """Store those of `SHIPPED_SEED` as the checkpoints of their roles, with what was recorded of them."""
-    for run in runs:
-        folder = options.ship / shipped_as(run.arm)
-        if run.recipe.seed != SHIPPED_SEED or run.folder == folder or holds(folder, run) or not is_finished(run):
-            continue
-        precision = halve(run.folder, folder, options.data_dir)
-        print(f"{folder}: {run.title}, {precision['weights']}", flush=True)
 
 
 def last_lines(log: Path, count: int = 5) -> str:

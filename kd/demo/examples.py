@@ -13,10 +13,10 @@ import torch
 from kd.checkpoint import CheckpointError
 from kd.dataset import EXAMPLES_FOLDER
 from kd.losses import soft_targets
-from kd.recording import PICTURES
+from kd.recording import RECORDED_PICTURES
 
 FOLDER = Path(__file__).parent / "examples"
-RECORDED = FOLDER / PICTURES
+RECORDED = FOLDER / RECORDED_PICTURES
 CERTAIN = 0.95  # what the teacher gives its prediction for the first example, at T = 1, at least
 
 

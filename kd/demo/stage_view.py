@@ -16,8 +16,8 @@ from kd.results import warning_rates
 STAGE = Path(__file__).parent / "stage"
 # In this order they are one function: each file declares functions, and stage.js calls them all.
 SCRIPTS = (
-    "elements", "mathematics", "sentence", "source", "chart", "temperature", "photo", "pulls", "words", "address",
-    "saving", "connection", "tabs", "tour", "recordings", "stage",
+    "elements", "mathematics", "sentence", "source", "chart", "predictions", "measures", "temperature", "photo",
+    "examples", "pulls", "words", "address", "saving", "connection", "tabs", "tour", "recordings", "stage",
 )  # fmt: skip
 # What the views over recordings need besides; it comes with what was recorded.
 LATER_SCRIPTS = ("confusion", "confused", "places", "map", "replay")

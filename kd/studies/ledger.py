@@ -142,11 +142,15 @@ def from_json(content: dict) -> MeasuredStudy:
         arms.append(_arm(stored, arms, metric))
     for found in content["comparisons"]:
         _check(found, {"metric": str, "n": int, "mean": Real}, "a comparison")
+        if found["n"] > 1:
+            _check(found, {"sd": Real, "low": Real, "high": Real, "p": Real}, "a comparison")
         for key in ("arm", "baseline"):
             _at(found[key], arms)
     if people := content["human_labels"]:
         _check(people, {"temperatures": list, "people_entropy": Real, "temperature_from": str}, "human_labels")
+        told = {"kl": list, "temperature": Real, "kl_at_temperature": Real, "rank_correlation": Real}
         for found in people["arms"]:
+            _check(found, told, "an arm of human_labels")
             _at(found["arm"], arms)
     return MeasuredStudy(
         **{key: content[key] for key in kinds},
@@ -174,8 +178,8 @@ def _arm(stored: dict, before: list[MeasuredArm], metric: str) -> MeasuredArm:
                 _check(accuracies, {"omitted": Real, "others": Real}, "omitted_class")
     if stored["runs"]:
         _check(stored["recipe"], {"name": str, "stem": str, "temperature": Real}, "a recipe")
-        mean = stored["mean"].get(metric, {})
-        _check(mean, {"mean": Real, "n": int, "sd": Real | None}, f"the mean {metric}")
+        for name in {metric} | stored["mean"].keys():
+            _check(stored["mean"].get(name, {}), {"mean": Real, "n": int, "sd": Real | None}, f"the mean {name}")
     values = {entry.name: stored[entry.name] for entry in fields(MeasuredArm) if entry.name != "seeds"}
     referred = {key: None if stored[key] is None else _at(stored[key], before) for key in ("teacher", "baseline")}
     return MeasuredArm(**values | referred | {"runs": tuple(stored["runs"])})
@@ -188,6 +192,6 @@ def _at(place: int, arms: list[MeasuredArm]) -> MeasuredArm:
 
 
 def _check(found: dict, kinds: dict[str, type], what: str) -> None:
-    wrong = [key for key, kind in kinds.items() if not isinstance(found.get(key), kind)]
+    wrong = [key for key, kind in kinds.items() if key not in found or not isinstance(found[key], kind)]
     if wrong:
         raise ValueError(f"{what} is without a usable {', '.join(wrong)}")

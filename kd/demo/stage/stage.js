@@ -19,6 +19,14 @@ const stage = {
   options: { order: "teacher", log: false, ghost: false, large: false },
   views: [], // of each what it has: show(value) at a new image, arrange() at new options, draw() at a new T, settle() after the hand
 
+  // What one file gives and others call; set when that file is built.
+  places: [], // chart.js: class positions in the order of the rows on the screen
+  rowsShown: null, // chart.js: those rows, for the saved picture
+  setTemperature: null, pause: null, moving: null, // temperature.js
+  explain: null, // words.js: lets a button open a word of explanation
+  writeAddress: null, // address.js
+  tour: null, // tour.js: {step, has(n), go(n)}
+
   $: (selector) => element.querySelector(selector),
 
   show(value) {

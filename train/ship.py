@@ -1,0 +1,41 @@
+"""What ships of a study: the runs of one seed, as the checkpoints of their roles (`train.study --ship DIR`)."""
+
+from pathlib import Path
+
+from kd.studies import omitted_class
+from kd.studies.declared import Arm
+from kd.studies.runs import Run, StudyError, holds, is_finished
+from train.halve import halve
+
+SHIPPED_SEED = 0  # fixed beforehand: no run is chosen
+
+
+def check_shipping(runs: list[Run]) -> None:
+    """Raise StudyError unless each folder to ship to has one arm: else it is not clear which to ship."""
+    arms = [run.arm for run in runs if run.recipe.seed == SHIPPED_SEED]
+    if len({shipped_as(arm) for arm in arms}) < len(arms):
+        raise StudyError("--ship wants one arm a role: name the arms to ship with --arms")
+
+
+def shipped_as(arm: Arm) -> str:
+    """The folder of an arm's checkpoint among those that ship."""
+    if arm.omitted_class:
+        return omitted_class.FOLDER if arm.role == "distilled" else omitted_class.CONTROL_FOLDER
+    return arm.role
+
+
+def ship(runs: list[Run], checkpoints: Path, data_dir: Path) -> None:
+    """Store those of `SHIPPED_SEED` that are finished as the checkpoints of their roles, with their recordings.
+
+    What lies there already stays as it is. Weights are float16 where accuracy allows (`train.halve`).
+
+    Args:
+        checkpoints: the folder of those that ship.
+        data_dir: of the validation images, by which the precision is chosen.
+    """
+    for run in runs:
+        folder = checkpoints / shipped_as(run.arm)
+        if run.recipe.seed != SHIPPED_SEED or run.folder == folder or holds(folder, run) or not is_finished(run):
+            continue
+        precision = halve(run.folder, folder, data_dir)
+        print(f"{folder}: {run.title}, {precision['weights']}", flush=True)
