@@ -1,8 +1,8 @@
 """The training loop that all three roles share.
 
 The teacher and the student alone minimise the cross-entropy with the labels, the distilled
-student a distillation loss; nothing else depends on the role. For a given seed, the baseline and
-the distilled student start from the same weights and see the same images in the same order under
+student a distillation loss; nothing else depends on the role. For a given seed, the student alone
+and the distilled one start from the same weights and see the same images in the same order under
 the same augmentation and schedule, at the same size of feature maps.
 
 The file reads from top to bottom: the run, an epoch with its steps, what a step needs, the optimisers and their
@@ -203,7 +203,7 @@ def train_epoch(
 
 
 def loss_of(logits: Tensor, teacher_logits: Tensor | None, labels: Tensor, recipe: Recipe) -> DistillationLoss:
-    """The one place where the baseline and the distilled student differ."""
+    """The one place where the student alone and the distilled one differ."""
     if teacher_logits is None:
         hard = hard_loss(logits, labels)
         return DistillationLoss(hard, hard, torch.zeros_like(hard))

@@ -71,7 +71,7 @@ def make_few_labels():
 
     def gain(arm, mean):
         baseline = next(place for place, other in enumerate(arms) if other is arms[arm].baseline)
-        interval = {"low": mean - 0.01, "high": mean + 0.01, "n": 3, "p": 0.001}
+        interval = {"sd": 0.004, "low": mean - 0.01, "high": mean + 0.01, "n": 3, "p": 0.001}
         return {"arm": arm, "baseline": baseline, "metric": "accuracy", "mean": mean, **interval}
 
     return made_study(*arms, comparisons=[gain(3, 0.3), gain(7, 0.25), gain(8, 0.02)])

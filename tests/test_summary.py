@@ -13,7 +13,15 @@ from kd.studies.declared import CORRUPTIONS, DISTILLED, STUDENT, TEACHER, Arm, S
 from kd.studies.ledger import as_json
 from kd.studies.measure import summarise
 from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, runs_of
-from kd.studies.report import arms_table, in_short, rule_of_verdicts, study_provenance, study_table, verdicts
+from kd.studies.report import (
+    arms_table,
+    in_short,
+    rule_of_verdicts,
+    runs_table,
+    study_provenance,
+    study_table,
+    verdicts,
+)
 from kd.studies.runs import StudyError
 from kd.studies.words import arm_name
 from tests.test_study import TINY, write_run
@@ -81,6 +89,22 @@ def test_table_gives_every_arm_its_mean_and_spread(summary):
         assert ("±" in line) == (len(arm.runs) > 1)
     assert "x86_64" in study_provenance(found) or "an abacus" in study_provenance(found)
     assert "`python -m train.study tiny`" in study_provenance(found)
+
+
+@pytest.mark.parametrize(
+    ("more", "epochs", "commit"),
+    [
+        ({"commit": "0123abc", "epochs_before": 11}, "11 of an earlier run, 40", "0123abc"),
+        ({"commit": None}, "40", "not recorded"),
+    ],
+)
+def test_every_run_is_listed_with_its_seed_epochs_accuracy_machine_and_commit(summary, more, epochs, commit):
+    found, _ = summary
+    teacher = found.arms[0]
+    (run,) = teacher.runs
+    listed = runs_table(replace(found, arms=(replace(teacher, runs=(run | more,)), *found.arms[1:]))).splitlines()[2:]
+    assert listed[0] == f"| teacher | 0 | {epochs} | {run['accuracy']:.2%} | {run['machine']} | {commit} |"
+    assert [line.split(" | ")[1] for line in listed] == ["0", "0", "1", "2", "0", "1", "2"]
 
 
 def test_sentences_say_verdict_interval_and_both_tests(summary):
@@ -245,6 +269,7 @@ def test_a_document_gets_a_section_for_a_study_that_it_lacks_and_the_rest_of_it_
     text = path.read_text()
     section = text.split("<!-- study tiny -->\n")[1].split("<!-- end of study tiny -->")[0]
     assert section.startswith(study_table(summary[0]))
+    assert f"<details><summary>Every run</summary>\n\n{runs_table(summary[0])}\n\n</details>" in section
     assert "![Agreement with the teacher](../figures/tiny-agreement.svg)" in section
     assert text.startswith("by hand\n\n## Does it run?\n\n<!-- study tiny -->\n")
     assert text.endswith("<!-- end of study tiny -->\n\n## Short runs\n\nby hand too\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kd.checkpoint import write_atomically
 from kd.studies.ledger import MeasuredStudy
-from kd.studies.report import is_short, study_table
+from kd.studies.report import is_short, runs_table, study_table
 
 SHORT_RUNS, LAST = "## Short runs\n", "## Measured and replaced\n"  # headings before which new studies go
 
@@ -36,12 +36,13 @@ def write_studies(path: Path, studies: Iterable[MeasuredStudy], figures: Path) -
 
 
 def section_of(study: MeasuredStudy, figures: str) -> str:
-    """A study as the documentation shows it: its tables and sentences, then its figures."""
+    """A study as the documentation shows it: its tables and sentences, every run, its figures."""
     # Here, because it brings Plotly with it: a machine that trains need not have that.
     from kd.studies.figures import drawings_of
 
     links = [f"\n![{each.title}]({figures}/{study.study}-{each.name}.svg)\n" for each in drawings_of(study)]
-    return study_table(study) + "".join(links)
+    runs = f"\n<details><summary>Every run</summary>\n\n{runs_table(study)}\n\n</details>\n"
+    return study_table(study) + runs + "".join(links)
 
 
 def write_section(path: Path, name: str, text: str) -> None:

@@ -64,6 +64,20 @@ def arms_table(study: MeasuredStudy) -> str:
     return markdown_table(headings, rows)
 
 
+def runs_table(study: MeasuredStudy) -> str:
+    """Every run by itself, and what it came from, as a Markdown table."""
+    metric = "accuracy" if study.measured_on == "test" else "validation_accuracy"
+    heading, form, _ = _COLUMNS[metric]
+    rows = []
+    for arm in study.carried_out:
+        for run in arm.runs:
+            before = run.get("epochs_before")
+            epochs = f"{before} of an earlier run, {run['epochs_done']}" if before else str(run["epochs_done"])
+            commit = run.get("commit") or "not recorded"
+            rows.append([arm_name(arm), str(run["seed"]), epochs, form.format(run[metric]), run["machine"], commit])
+    return markdown_table(["arm", "seed", "epochs", heading, "machine", "commit"], rows)
+
+
 def verdicts(study: MeasuredStudy) -> list[str]:
     """Each comparison as a sentence."""
     sentences = []
