@@ -40,12 +40,18 @@ def findings(page):
 
 
 @pytest.mark.parametrize("setting", PHONE_AND_SLOW_THREE)
-def test_axe_finds_nothing_serious(visit, setting):
+def test_axe_finds_nothing_serious_on_the_stage(visit, setting):
     page = visit("?ghost=on", **SETTINGS[setting])
     choose_example(page, CLASSES.index("horse"))
     assert findings(page) == []
     upload(page, EXAMPLES / "ship.png")
     assert findings(page) == [], "a visitor's photo"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_axe_finds_nothing_serious_in_the_other_tabs(visit, setting):
+    page = visit(**SETTINGS[setting])
     for tab, selector in TABS.items():
         page.get_by_role("tab", name=tab).click()
         page.locator(selector).first.wait_for()

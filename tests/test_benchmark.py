@@ -85,7 +85,7 @@ def test_plain_loss_is_the_cross_entropy_until_there_is_a_teacher():
     ("recipe", "extra"),
     [
         (RECIPES["original"]["student"], {"RandomRotation", "ColorJitter"}),
-        (RECIPES["strong"]["student"], {"RandomErasing"}),
+        (RECIPES["strong"]["student"], {"RandomErasing", "ColorJitter"}),
         (Recipe(crop_scale=0.6, saturation=0.2, blur=0.5), {"RandomResizedCrop", "ColorJitter", "RandomApply"}),
     ],
     ids=["original", "strong", "for photos"],

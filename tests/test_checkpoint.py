@@ -221,7 +221,7 @@ def forget_the_architecture(folder):
 
 
 def name_an_unknown_architecture(folder):
-    change_config(folder, architecture="vgg16")
+    change_config(folder, architecture="vgg61")
 
 
 def name_the_wrong_architecture(folder):

@@ -297,6 +297,7 @@ def test_strong_recipe_trains_a_resnet50(few_images, tmp_path):
     assert models.count_parameters(network) == 23_528_522
 
 
+@pytest.mark.slow
 def test_strong_recipe_distils_a_teacher_into_a_student(few_images, teacher, tmp_path):
     arguments = "--recipe strong --epochs 1 --batch-size 64 --device cpu --record --teacher-logits".split()
     folders = [tmp_path / "logits", "--teacher", teacher, "--data-dir", few_images, "--output-dir", tmp_path]

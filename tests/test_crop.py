@@ -92,6 +92,7 @@ def test_the_button_shows_the_whole_photo_and_again_the_square(visit, trio, wide
     assert_answered(page, trio, photo, CENTRE)
 
 
+@pytest.mark.slow
 def test_the_square_follows_the_finger_on_a_phone(visit, trio, wide):
     photo, path = wide
     page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)

@@ -191,6 +191,7 @@ def test_the_teacher_comes_after_the_students_and_a_bar_tells_how_much_is_there(
     page.wait_for_selector("#networks progress", state="hidden")
 
 
+@pytest.mark.slow
 def test_what_has_come_once_is_not_fetched_again(served, visit_site, server_logits):
     page = visit_site()
     upload(page, EXAMPLES / "cat.png")
@@ -585,6 +586,7 @@ def test_a_file_that_is_no_photo_gets_a_sentence_and_the_examples_go_on(visit_si
     assert apart(page, server_logits(EXAMPLES / "cat.png")) < 0.05
 
 
+@pytest.mark.slow
 def test_while_the_teacher_does_not_come_the_students_predict_and_another_try_brings_it(
     served, visit_site, server_logits
 ):
@@ -607,6 +609,7 @@ def test_while_the_teacher_does_not_come_the_students_predict_and_another_try_br
     assert apart(page, expected) < 0.05
 
 
+@pytest.mark.slow
 def test_an_example_that_is_chosen_overtakes_a_photo_that_waits(served, visit_site):
     served.withheld = "teacher"
     page = visit_site()

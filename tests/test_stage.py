@@ -51,6 +51,7 @@ def test_rows_are_seen_in_the_teachers_order_or_by_class_and_stay_in_class_order
     assert table(page)["classes"] == list(CLASSES)
 
 
+@pytest.mark.slow
 def test_a_row_lies_under_the_row_before_without_gap_or_overlap(visit):
     for width in (1280, 390):
         page = visit(viewport={"width": width, "height": 900})
