@@ -10,7 +10,7 @@ from kd.studies.findings import accuracy_by_epochs, epochs_for, epochs_sentences
 from tests import studies
 
 
-def taught_and_alone(alone, distilled, seeds=3):
+def epochs_study(alone, distilled, seeds=3):
     arms = [
         studies.measured(arm, [accuracy + 0.01 * seed for seed in range(seeds)], epochs)
         for arm, schedules in ((STUDENT, alone), (DISTILLED, distilled))
@@ -29,24 +29,24 @@ def test_epochs_lie_on_a_line_over_their_logarithm_between_two_schedules():
 
 
 def test_sentence_tells_each_schedule_with_its_spread_over_the_seeds():
-    (told,) = epochs_sentences(taught_and_alone({4: 0.70, 8: 0.80, 24: 0.90}, {4: 0.80, 8: 0.90, 24: 0.95}))
+    (told,) = epochs_sentences(epochs_study({4: 0.70, 8: 0.80, 24: 0.90}, {4: 0.80, 8: 0.90, 24: 0.95}))
     assert "4 epochs with the teacher give 81.0%: 8.0 ± 0.0 (3 seeds)" in told
     assert "8 epochs with the teacher give 91.0%: 24.0 ± 0.0 (3 seeds)" in told
     assert "24 epochs with the teacher give 96.0%: more than the 24 that were tried" in told
 
 
 def test_one_seed_is_told_as_such():
-    (told,) = epochs_sentences(taught_and_alone({4: 0.70, 8: 0.80}, {4: 0.75, 8: 0.9}, seeds=1))
+    (told,) = epochs_sentences(epochs_study({4: 0.70, 8: 0.80}, {4: 0.75, 8: 0.9}, seeds=1))
     assert ": 5.7, with one seed" in told
 
 
 def test_study_with_one_schedule_has_no_such_sentence():
-    study = taught_and_alone({24: 0.90}, {24: 0.95})
+    study = epochs_study({24: 0.90}, {24: 0.95})
     assert accuracy_by_epochs(study) == {} and epochs_sentences(study) == []
 
 
 def test_figure_has_a_curve_a_role_with_the_spread_over_the_seeds():
-    study = taught_and_alone({4: 0.70, 8: 0.80}, {4: 0.80, 8: 0.90})
+    study = epochs_study({4: 0.70, 8: 0.80}, {4: 0.80, 8: 0.90})
     (drawing,) = drawings_of(study)
     alone, distilled = drawing.figure(study).data
     assert (list(alone.x), list(alone.y)) == ([4, 8], pytest.approx([0.71, 0.81]))
