@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.cifar10 import IMAGE_SIZE, NORMALISATIONS
+from kd.cifar10 import IMAGE_SIZE
 from kd.dataset import COPY, Normalisation, normalise
 from kd.recipe import Recipe
 
@@ -112,14 +112,14 @@ def _uniform_numbers(index: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     return numbers
 
 
-def augment(images: Tensor, drawn: Draw, recipe: Recipe, normalisation: Normalisation | None = None) -> Tensor:
+def augment(images: Tensor, drawn: Draw, recipe: Recipe, normalisation: Normalisation) -> Tensor:
     """Turn a batch of raw images into the networks' input.
 
     Args:
         images: uint8, (N, 3, H, W).
         drawn: parameters for these N images.
         recipe: says how strong each transform is; one of strength 0 is skipped.
-        normalisation: None for the constants that the recipe names.
+        normalisation: what the recipe names, of these data (`Recipe.constants`).
 
     Returns:
         float32, (N, 3, H, W), normalised, in channels_last memory format.
@@ -141,7 +141,7 @@ def augment(images: Tensor, drawn: Draw, recipe: Recipe, normalisation: Normalis
         images = adjust_saturation(images, drawn.saturation)
     if recipe.blur:
         images = blur(images, drawn.sigma)
-    images = normalise(images, normalisation or NORMALISATIONS[recipe.normalisation])
+    images = normalise(images, normalisation)
     if recipe.cutout:
         images = cutout(images, recipe.cutout, drawn.cutout_y, drawn.cutout_x)
     return images.contiguous(memory_format=torch.channels_last)

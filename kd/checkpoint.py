@@ -148,17 +148,6 @@ def _lock(folder: Path, wait: bool = True) -> Iterator[None]:
         os.close(file)
 
 
-def finish_save(folder: Path) -> None:
-    """Put a checkpoint that has been written completely into its place, if `save` was interrupted before it could.
-
-    Raises:
-        OSError: the folder is not writable.
-    """
-    if (folder / COMPLETE).is_dir():
-        with _lock(folder):
-            _put_in_place(folder)
-
-
 def _put_in_place(folder: Path) -> None:
     """Move a complete checkpoint, if there is one, over an older one; for the holder of the folder's lock."""
     complete = folder / COMPLETE
@@ -225,14 +214,16 @@ def _network(folder: Path, config: dict) -> nn.Module:
 
 
 def load_config(folder: str | Path) -> dict:
-    """Read and check config.json alone.
+    """Read and check config.json alone, having finished a `save` that was interrupted.
 
     Raises:
         CheckpointError: it is missing, damaged or foreign.
     """
     folder = Path(folder)
     try:
-        finish_save(folder)
+        if (folder / COMPLETE).is_dir():  # `save` was interrupted before it could put it into its place
+            with _lock(folder):
+                _put_in_place(folder)
         config = _parsed((folder / CONFIG).read_text("utf-8"))
     except FileNotFoundError as error:
         what = f"{folder} is missing {CONFIG}" if folder.is_dir() else f"{folder} does not exist"

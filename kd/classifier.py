@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from huggingface_hub import ModelCard, ModelHubMixin
+from huggingface_hub import ModelHubMixin
 from torch import nn
 
 from kd import checkpoint
@@ -80,10 +80,6 @@ class Classifier(TrainedNetwork, ModelHubMixin):
             checkpoint.write_json(save_directory / RESULTS, results)
         if not (save_directory / CARD).exists():
             model_card(config, results).save(save_directory / CARD)
-
-    def generate_model_card(self, *arguments, **options) -> ModelCard:
-        """The card that `save_pretrained` writes, made from config.json and results.json."""
-        return model_card(self.config, self.results)
 
 
 def _measured(folder: Path, config: dict) -> dict | None:

@@ -28,7 +28,7 @@ def corrupted(images: Tensor) -> Iterator[tuple[str, Tensor]]:
         images: uint8, (N, 3, H, W), RGB.
 
     Yields:
-        The name (noise, blur, jpeg, contrast) and the damaged images, uint8, shaped like the argument.
+        The name (noise, blur, contrast, jpeg) and the damaged images, uint8, shaped like the argument.
     """
     pixels = images.cpu().float() / 255
     noise = np.random.default_rng(CORRUPTION_SEED).normal(0, NOISE, pixels.shape).astype(np.float32)

@@ -23,14 +23,9 @@ def picture_in_a_folder(data_dir: Path) -> Path | None:
     return next((path for path in inside if path.suffix.lower() in PICTURE_SUFFIXES), None)
 
 
-def is_cifar10(data_dir: str | Path) -> bool:
-    """Whether `--data-dir` names CIFAR-10, or an empty place to download it to."""
-    return not is_folder_of_pictures(data_dir) and str(data_dir) != DIGITS
-
-
 def recipe_defaults(data_dir: str | Path) -> dict[str, object]:
     """The fields of a recipe whose default goes by the data: all but CIFAR-10 is normalised by its own constants."""
-    return {} if is_cifar10(data_dir) else {"normalisation": OWN}
+    return {"normalisation": OWN} if is_folder_of_pictures(data_dir) or str(data_dir) == DIGITS else {}
 
 
 def open_data(data_dir: str | Path, image_size: int, strict: bool = False) -> DataSet:

@@ -1,7 +1,6 @@
 """What is measured of a network: accuracy, likelihood, calibration, agreement with the teacher, energy, latency.
 
-Logits come from a network or a checkpoint; all metrics but the latency are pure functions of logits or probabilities
-and labels, and return plain floats.
+Logits come from a network or a checkpoint; all metrics but the latency are pure functions of logits and labels.
 """
 
 import statistics

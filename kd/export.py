@@ -49,8 +49,8 @@ def require_packages(*more: str) -> None:
     missing = [name for name in (*PACKAGES, *more) if find_spec(name) is None]
     if missing:
         raise ExportError(
-            f"ONNX needs {', '.join(missing)}: install the extra `export` with pip install '.[export]'; of one network "
-            "--format pt2 needs PyTorch alone"
+            f"ONNX and --site need {', '.join(missing)}: install the extra `export` with pip install '.[export]'; of "
+            "one network --format pt2 needs PyTorch alone"
         )
 
 
@@ -175,13 +175,12 @@ def _unfolded(folded: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return (own, factor) if np.allclose(own * factor, folded, rtol=1e-5, atol=0) else (folded, None)
 
 
-def quantised(model: "ModelProto", images: Tensor, hidden: bool | None = None) -> "ModelProto":
+def quantised(model: "ModelProto", images: Tensor) -> "ModelProto":
     """The model in int8: static quantisation by ONNX Runtime, weights by channel.
 
     Args:
         model: as `to_onnx` returns it.
         images: uint8, (N, 3, 32, 32), what the ranges of the activations are calibrated on.
-        hidden: without a progress bar; None to show one on a terminal alone.
 
     Raises:
         ExportError: ONNX Runtime cannot quantise it.
@@ -194,7 +193,7 @@ def quantised(model: "ModelProto", images: Tensor, hidden: bool | None = None) -
         """The images, batch by batch, as ONNX Runtime asks for them."""
 
         def __init__(self) -> None:
-            bar = tqdm(images.split(_at_once(images)), desc="calibrating", leave=False, disable=hidden)
+            bar = tqdm(images.split(_at_once(images)), desc="calibrating", leave=False, disable=None)
             self.batches: Iterator[Tensor] = iter(bar)
 
         def get_next(self) -> dict | None:
@@ -247,23 +246,16 @@ def onnx_network(model: "ModelProto | bytes", threads: int = 0) -> Callable[[Ten
 
 
 @torch.inference_mode()
-def network_logits(
-    network: Callable[[Tensor], Tensor], images: Tensor, title: str, hidden: bool | None = None
-) -> Tensor:
+def network_logits(network: Callable[[Tensor], Tensor], images: Tensor, title: str) -> Tensor:
     """The logits of many images, float32 (N, 10).
 
     Args:
         network: in any form: images, float (N, 3, 32, 32) in [0, 1], to logits.
         images: uint8, (N, 3, 32, 32).
-        title: what the progress bar says.
-        hidden: without it; None to show it on a terminal alone.
+        title: what the progress bar says, on a terminal.
     """
-    with tqdm(total=len(images), desc=title, unit="img", leave=False, disable=hidden) as bar:
-        logits = []
-        for batch in images.split(_at_once(images)):
-            logits.append(network(batch.float() / 255))
-            bar.update(len(batch))
-    return torch.cat(logits)
+    bar = tqdm(images.split(_at_once(images)), desc=title, leave=False, disable=None)
+    return torch.cat([network(batch.float() / 255) for batch in bar])
 
 
 def _at_once(images: Tensor) -> int:

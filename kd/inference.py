@@ -168,30 +168,17 @@ class Trio:
         """A crop of a photo, shrunk to the networks' size (see `to_network_size`)."""
         return to_network_size(photo, crop, self.image_size)
 
-    def classify(self, photo: Image.Image, temperature: float, crop: Crop | None = CENTRE) -> dict:
-        """Classify a photo: what the endpoint `/classify` returns.
+    def classify_all(self, images: Sequence[Image.Image], temperature: float) -> list[dict]:
+        """Classify many images: for each what the endpoint `/classify` returns, in their order.
 
         Args:
-            photo: RGB, any size.
+            images: RGB, 32 x 32 (see `network_input`).
             temperature: T, in the range of `kd.losses.check_temperature`.
-            crop: the part of the photo that the networks are shown (see `to_network_size`).
 
         Returns:
             {"classes": [10 names], "temperature": T, "models": {role: {"logits": [10],
             "probabilities": [10] at T = 1, "softened": [10] at T, "label": str,
             "confidence": float, "milliseconds": float}}}
-
-        Raises:
-            ValueError: a temperature out of range.
-        """
-        return self.classify_all([self.network_input(photo, crop)], temperature)[0]
-
-    def classify_all(self, images: Sequence[Image.Image], temperature: float) -> list[dict]:
-        """Classify many images: for each the dict that `classify` returns, in their order.
-
-        Args:
-            images: RGB, 32 x 32.
-            temperature: as of `classify`.
 
         Raises:
             ValueError: a temperature out of range.
@@ -237,14 +224,14 @@ def _warner(folder: Path, measured: dict, teacher: TrainedNetwork) -> Warner | N
         return warner
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         _log.warning(
-            "%s has a damaged out_of_class (%s: %s): write it anew with python -m train.evaluate --checkpoints %s "
-            "--warning", folder / RESULTS, type(error).__name__, error, folder,
+            "%s has a damaged out_of_class (%s: %s): write it anew with python -m train.evaluate --checkpoints %s",
+            folder / RESULTS, type(error).__name__, error, folder,
         )  # fmt: skip
         return None
 
 
 def _described(timed: TimedLogits, temperature: float, classes: Sequence[str]) -> dict:
-    """One network's part of what `Trio.classify` returns."""
+    """One network's part of what `Trio.classify_all` returns."""
     logits = torch.tensor(timed.logits, dtype=torch.float64)
     probabilities = logits.softmax(0).tolist()
     best = max(range(len(classes)), key=probabilities.__getitem__)

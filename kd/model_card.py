@@ -40,13 +40,9 @@ With the package `kd` of the project Dark Knowledge (`pip install .` in its fold
 
 ```python
 from kd.classifier import Classifier
-from kd.photo import read_photo, to_network_size
-from torchvision.transforms.functional import to_tensor
 
 network = Classifier.from_pretrained("OWNER/NAME")  # this repository, or a folder
-image = to_network_size(read_photo("cat.png"), image_size=network.image_size)
-logits = network(to_tensor(image)[None])[0]
-print(network.config["classes"][logits.argmax()])
+print(network.classify("cat.png"))
 ```
 
 config.json names the sha256 of every weight file, and reading verifies them. No code of this repository is executed.

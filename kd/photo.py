@@ -61,7 +61,7 @@ def read_photo(path: str | Path, trusted: bool = False) -> Image.Image:
     decoded at a reduced scale, and whatever else is large is shrunk.
 
     Args:
-        trusted: whether it is one's own: then it may be of any format and size that Pillow reads.
+        trusted: whether it is one's own: then it may be of any format that Pillow reads, up to 240 megapixels.
 
     Returns:
         A Pillow image, mode RGB, at most `ENOUGH` pixels.

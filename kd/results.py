@@ -5,7 +5,7 @@ import logging
 from numbers import Real
 from pathlib import Path
 
-from kd.checkpoint import CheckpointError, epochs_before, weight_bytes
+from kd.checkpoint import CheckpointError, digest, epochs_before, weight_bytes
 from kd.dataset import data_name
 from kd.models import ROLE_NAMES, architecture_name
 from kd.recipe import RECIPES
@@ -83,8 +83,9 @@ def network_results(results: dict, config: dict) -> dict | None:
     """
     model = results["models"].get(config["role"], {})
     same = all(model.get(key) == config[key] for key in ("architecture", "recipe", "seed", "epochs_done"))
-    if not same or model.get("bytes") != weight_bytes(config):
-        return None
+    weights = digest(config)
+    if not same or model.get("bytes") != weight_bytes(config) or model.get("weights", weights) != weights:
+        return None  # older results are without the digest
     return {**results, "models": {config["role"]: model}}
 
 

@@ -1,5 +1,6 @@
 """What is kept from a network in training: most of the labels, or all images of a class."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -46,10 +47,10 @@ def keep_labels(training: LabelledImages, fraction: float, keep_unlabelled: bool
         labels = torch.full_like(training.labels, UNLABELLED)
         labels[known] = training.labels[known]
         return replace(training, labels=labels)
-    copies = round(len(training) / len(known))
-    repeated = training[known.repeat(copies)]
+    copies = math.ceil(len(training) / len(known))
+    repeated = training[known.repeat(copies)[: len(training)]]
     # Each copy gets a view of its own, as the same image would in another epoch.
-    return replace(repeated, index=repeated.index + COPY * torch.arange(copies).repeat_interleave(len(known)))
+    return replace(repeated, index=repeated.index + COPY * (torch.arange(len(training)) // len(known)))
 
 
 def omit_class(images: LabelledImages, class_name: str) -> LabelledImages:

@@ -180,12 +180,12 @@ def train_epoch(
         sums += torch.stack([*(term.detach() * len(images) for term in loss), right, labelled])
         images_done += len(images)
         if progress.due():
-            progress.show(images_done * processes.count, *finite(sums, images_done, epoch)[[0, 3]].tolist())
+            progress.show(images_done * processes.count, *means_of(sums, images_done, epoch)[[0, 3]].tolist())
 
     if processes.count > 1:
         distributed.all_reduce(sums)
         images_done *= processes.count
-    total, hard, soft, accuracy = finite(sums, images_done, epoch).tolist()
+    total, hard, soft, accuracy = means_of(sums, images_done, epoch).tolist()
     seconds = time.perf_counter() - started
     return {
         "epoch": epoch + 1,
@@ -261,10 +261,11 @@ def validate(network: nn.Module, validation: LabelledImages, recipe: Recipe, epo
         TrainingError: the loss is not finite.
     """
     logits = evaluation.predict(network, validation.images, recipe.constants(validation), precision=precision)
-    metrics = evaluation.measure(logits, validation.labels.cpu(), validation.classes)
-    if not math.isfinite(metrics["nll"]):
-        raise diverged("validation loss", metrics["nll"], epoch)
-    return {"validation_accuracy": metrics["accuracy"], "validation_loss": metrics["nll"]}
+    labels = validation.labels.cpu()
+    loss = evaluation.negative_log_likelihood(logits, labels)
+    if not math.isfinite(loss):
+        raise diverged("validation loss", loss, epoch)
+    return {"validation_accuracy": evaluation.accuracy(logits, labels), "validation_loss": loss}
 
 
 # The optimisers and their schedule
@@ -455,7 +456,7 @@ def check_batch_size(recipe: Recipe, images: int, processes: Processes) -> None:
         raise TrainingError(f"--batch-size {recipe.batch_size} leaves one image a process: batch norm needs two")
 
 
-def finite(sums: Tensor, images: int, epoch: int) -> Tensor:
+def means_of(sums: Tensor, images: int, epoch: int) -> Tensor:
     """Loss, hard, soft and accuracy of an epoch so far; raises TrainingError where the loss has blown up."""
     *losses, right, labelled = sums.cpu().double()
     means = torch.stack([*(loss / images for loss in losses), right / labelled.clamp(min=1)])

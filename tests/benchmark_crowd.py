@@ -1,10 +1,9 @@
 """Measure a crowd at the page: python -m tests.benchmark_crowd --part crowd
 
-speed: for 1, 10 and 50 visitors who upload without a pause, answers a second and the waiting time of an answer
-(median, p95, p99; upload included).
-crowd: the same for 90 visitors at once, half of them from one address, who look at each photo up to 30 seconds, and
-more who are abusive, each in another way (`ABUSES`) and at an address of their own. Every honest photo has to be
-answered, 95 of 100 within 5 seconds, in less than 1.5 GB of memory, and whoever is refused has to get a sentence.
+crowd: the waiting time of an answer (median, p95, p99; upload included) for 90 visitors at once, half of them from one
+address, who look at each photo up to 30 seconds, and more who are abusive, each in another way (`ABUSES`) and at an
+address of their own. Every honest photo has to be answered, 95 of 100 within 5 seconds, in less than 1.5 GB of memory,
+and whoever is refused has to get a sentence.
 hurry: the same with half the time; without a limit.
 growth: the server's memory after 100 and after 2,000 uploads, which may grow by 3 % at most.
 
@@ -27,7 +26,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
-from itertools import repeat
 
 import httpx
 import torch
@@ -45,8 +43,6 @@ from train.document import write_section
 from train.options import add_document
 
 CROWD = ROOT / "checkpoints" / "crowd.json"
-CROWDS = (1, 10, 50)
-ANSWERS = 200  # of each crowd, shared out among its visitors
 FIRST, LAST = 100, 2000  # uploads after which memory is read
 GROWTH = 0.03
 SIDE = 640  # pixels; an ordinary photo from the web
@@ -101,34 +97,11 @@ def crowd_text(found: dict) -> str:
             f"{growth['first_bytes'] / 1e6:,.0f} to {growth['last_bytes'] / 1e6:,.0f} MB, "
             f"{growth['last_bytes'] / growth['first_bytes'] - 1:+.1%} ({growth['machine']}, `--part growth`)."
         )
-    if speed := found.get("speed"):
-        for size, measured in speed["crowds"].items():
-            said.append(
-                f"{size} at once without a pause: {measured['each_second']:.1f} answers a second, half within "
-                f"{measured['median_ms']:,.0f} ms, 95 of 100 within {measured['p95_ms']:,.0f} ms."
-            )
     return textwrap.fill(" ".join(said), 120) + "\n`python -m tests.benchmark_crowd`\n"
 
 
 def report(what: str, figure: str) -> None:
     print(f"  {what:32} {figure}")
-
-
-def measure_speed() -> dict:
-    with serve() as (address, _):
-        return {"crowds": {str(size): measure_one(address, size) for size in CROWDS}}
-
-
-def measure_one(address: str, size: int) -> dict:
-    """Let `size` visitors upload one photo after the other, all at once."""
-    visitors = [Visitor(address) for _ in range(size)]
-    visitors[0].show(visitors[0].upload(photo(0)))
-    started = time.perf_counter()
-    with ThreadPoolExecutor(size) as pool:
-        waits = [wait for waits in pool.map(upload_again, visitors, repeat(ANSWERS // size)) for wait in waits]
-    found = {"each_second": len(waits) / (time.perf_counter() - started), **describe(waits)}
-    report(f"{size} at once", str(found))
-    return found
 
 
 def describe(waits: list[float]) -> dict[str, float]:
@@ -242,18 +215,15 @@ def largest(form: str, pixels: int = MAX_PIXELS, **options) -> bytes:
     return content.getvalue()
 
 
-def upload_and_show(content: bytes):
-    return lambda visitor: lambda: visitor.show(visitor.upload(content))
+def upload_and_show(visitor: Visitor, form: str, pixels: int = MAX_PIXELS, **options):
+    content = largest(form, pixels, **options)
+    return lambda: visitor.show(visitor.upload(content))
 
 
-def name_again_and_again(content: bytes, ask: str):
+def name_again_and_again(visitor: Visitor, ask: str):
     """One upload, named as often as a list may be long."""
-
-    def prepare(visitor: Visitor):
-        files = [visitor.upload(content)] * MAX_IMAGES
-        return lambda: getattr(visitor, ask)(files)
-
-    return prepare
+    files = [visitor.upload(largest("PNG"))] * MAX_IMAGES
+    return lambda: getattr(visitor, ask)(files)
 
 
 def many_large(visitor: Visitor):
@@ -278,19 +248,15 @@ def fill_the_queue(visitor: Visitor):
     return lambda: visitor.join(event, [upload])
 
 
-def ask_as_somebody_new(content: bytes):
+def ask_as_somebody_new(visitor: Visitor, form: str, pixels: int = MAX_PIXELS, **options):
     """Ask without waiting for any answer, under a new session each time."""
+    upload, event = visitor.upload(largest(form, pixels, **options)), visitor.event("image", "input")
 
-    def prepare(visitor: Visitor):
-        upload, event = visitor.upload(content), visitor.event("image", "input")
+    def ask() -> None:
+        visitor.session = random.randbytes(8).hex()
+        visitor.join(event, [upload])
 
-        def ask() -> None:
-            visitor.session = random.randbytes(8).hex()
-            visitor.join(event, [upload])
-
-        return ask
-
-    return prepare
+    return ask
 
 
 def name_files_without_end(visitor: Visitor):
@@ -345,17 +311,17 @@ def open_streams(visitor: Visitor):
 
 
 ABUSES = [
-    upload_and_show(largest("PNG", 40_000_000)),
+    partial(upload_and_show, form="PNG", pixels=40_000_000),
     open_streams,
-    upload_and_show(largest("WEBP", method=0)),
-    name_again_and_again(largest("PNG"), "show_many"),
-    name_again_and_again(largest("PNG"), "classify"),
+    partial(upload_and_show, form="WEBP", method=0),
+    partial(name_again_and_again, ask="show_many"),
+    partial(name_again_and_again, ask="classify"),
     many_large,
     upload_noise,
     name_an_address,
     fill_the_queue,
-    ask_as_somebody_new(largest("PNG")),
-    ask_as_somebody_new(largest("WEBP", ENOUGH, method=0)),  # just not large
+    partial(ask_as_somebody_new, form="PNG"),
+    partial(ask_as_somebody_new, form="WEBP", pixels=ENOUGH, method=0),  # just not large
     name_files_without_end,
     fetch_no_answer,
     upload_no_file,
@@ -391,7 +357,7 @@ def photo(number: int) -> bytes:
 
 
 PARTS = {
-    "speed": measure_speed, "crowd": measure_crowd, "hurry": partial(measure_crowd, HURRY), "growth": measure_growth,
+    "crowd": measure_crowd, "hurry": partial(measure_crowd, HURRY), "growth": measure_growth,
 }  # fmt: skip
 
 if __name__ == "__main__":

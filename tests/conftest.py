@@ -161,11 +161,14 @@ def networks(tmp_path_factory, make_network, subset):
     for study in (ROOT / "checkpoints" / "studies").glob("omitted-class*.json"):
         shutil.copyfile(study, checkpoints / "studies" / study.name)
     results = json.loads((checkpoints / "results.json").read_text())
-    config = checkpoint.load_config(checkpoints / "teacher")
-    results["models"]["teacher"]["bytes"] = checkpoint.weight_bytes(config)
+    for role in ROLES:
+        config = checkpoint.load_config(checkpoints / role)
+        own = {"bytes": checkpoint.weight_bytes(config), "weights": checkpoint.digest(config)}
+        results["models"][role] |= own
+    normalisation = checkpoint.normalisation_of(config)
     network = make_network(0)  # the teacher's again
     network[-1].weight.data *= 30
-    looked = responses(network.eval(), subset[1].images, checkpoint.normalisation_of(config))
+    looked = responses(network.eval(), subset[1].images, normalisation)
     results["out_of_class"] |= Warner.fit(looked, subset[1].labels).to_json()
     checkpoint.write_json(checkpoints / "results.json", results)
     return checkpoints
@@ -192,7 +195,8 @@ class Watched:
     Attributes:
         root: its own copy of the project, of what a Space gets and nothing else.
         log: all that it has said.
-        cache: Gradio's cache.
+        cache: the folder that the host names for Gradio's cache.
+        letter: a file of the host's in it.
         elsewhere: the home folder and the folder for temporary files, which belong to it alone.
     """
 
@@ -201,6 +205,7 @@ class Watched:
     root: Path
     log: Path
     cache: Path
+    letter: Path
     elsewhere: Path
 
 
@@ -211,9 +216,13 @@ def watched(tmp_path_factory):
     log, cache, elsewhere = folder / "log", folder / "cache", folder / "elsewhere"
     root = copy_space(folder / "space")
     elsewhere.mkdir()
+    cache.mkdir()
+    letter = cache / "letter.txt"
+    letter.touch()
+    os.utime(letter, (0, 0))  # older than any upload may be
     settings = {"GRADIO_TEMP_DIR": str(cache), "TMPDIR": str(elsewhere), "HOME": str(elsewhere)}
     with serve(log=log, root=root, **settings) as (address, process):
-        yield Watched(address, process, root, log, cache, elsewhere)
+        yield Watched(address, process, root, log, cache, letter, elsewhere)
 
 
 @pytest.fixture(scope="session")

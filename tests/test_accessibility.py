@@ -138,7 +138,15 @@ def test_everything_fits_the_width_and_nothing_is_cut_off(visit, setting):
     width = SETTINGS[setting]["viewport"]["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.locator("#all-numbers").check()
-    parts = (".answer", "section", "button", "select", "#soft-targets-table :is(th, td)", "#pulls :is(th, td)")
+    parts = (
+        ".answer",
+        "#temperature-slider",
+        "section",
+        "button",
+        "select",
+        "#soft-targets-table :is(th, td)",
+        "#pulls :is(th, td)",
+    )
     assert page.evaluate(MISFITS, [parts, width]) == []
 
 

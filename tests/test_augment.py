@@ -25,6 +25,7 @@ from kd.dataset import COPY
 from kd.recipe import Recipe
 from kd.training import batches
 
+SEED_PROJECTS = NORMALISATIONS["seed-project"]
 PLAIN = Recipe(crop_padding=0, flip=0, rotation=0, brightness=0, contrast=0, cutout=0)
 FULL = Recipe(
     normalisation="seed-project",
@@ -173,33 +174,33 @@ def test_augment_chains_the_transforms_like_torchvisions_pipeline(images):
     def pipeline(image, y, x, flip, angle, brightness, contrast, cut_y, cut_x):
         image = rotate_one(crop_and_flip_one(image, y, x, flip) / 255, angle)
         image = functional.adjust_contrast(functional.adjust_brightness(image, brightness), contrast)
-        image = functional.normalize(image, *NORMALISATIONS["seed-project"])
+        image = functional.normalize(image, *SEED_PROJECTS)
         image[:, max(cut_y - 4, 0) : cut_y + 4, max(cut_x - 4, 0) : cut_x + 4] = 0
         return image
 
     names = ("offset_y", "offset_x", "flip", "angle", "brightness", "contrast", "cutout_y", "cutout_x")
     parameters = [getattr(drawn, name) for name in names]
     expected = one_by_one(pipeline, images, *parameters)
-    torch.testing.assert_close(augment(images, drawn, recipe), expected, rtol=0, atol=5e-5)
+    torch.testing.assert_close(augment(images, drawn, recipe, SEED_PROJECTS), expected, rtol=0, atol=5e-5)
 
 
 def test_augment_without_any_strength_only_normalises(images):
     mean, std = (np.array(values).reshape(3, 1, 1) for values in NORMALISATIONS["cifar10"])
     expected = (images.numpy() / 255 - mean) / std
-    ours = augment(images, draw_many(PLAIN, count=40), PLAIN)
+    ours = augment(images, draw_many(PLAIN, count=40), PLAIN, NORMALISATIONS["cifar10"])
     np.testing.assert_allclose(ours.numpy(), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("recipe", [PLAIN, FULL], ids=["plain", "full"])
 def test_augmented_images_are_float32_in_channels_last(images, recipe):
-    ours = augment(images, draw_many(recipe, count=40), recipe)
+    ours = augment(images, draw_many(recipe, count=40), recipe, SEED_PROJECTS)
     assert ours.dtype == torch.float32
     assert ours.shape == images.shape
     assert ours.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_copies_of_one_image_come_out_different(images):
-    copies = augment(images[:1].expand(40, -1, -1, -1), draw_many(FULL, count=40), FULL)
+    copies = augment(images[:1].expand(40, -1, -1, -1), draw_many(FULL, count=40), FULL, SEED_PROJECTS)
     assert len(copies.flatten(1).unique(dim=0)) == 40
 
 

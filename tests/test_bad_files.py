@@ -10,12 +10,9 @@ import sys
 import time
 import zlib
 
-import gradio as gr
 import pytest
 from PIL import Image
 
-from kd.demo.page import show_upload
-from kd.inference import Trio
 from kd.photo import ENOUGH, FORMATS, MAX_PIXELS, PhotoError, read_photo
 from tests.serving import ROOT, resident_bytes
 from tests.test_photos import gradient, png_that_claims
@@ -203,24 +200,6 @@ def test_a_bomb_is_refused_by_its_header(tmp_path, name):
     path.write_bytes(bombs()[name])
     with pytest.raises(PhotoError, match="not an image" if name in ("ico", "tiff") else "million pixels"):
         read_photo(path)
-
-
-def test_the_page_answers_100_bad_files_with_sentences_and_the_next_good_one_with_an_answer(
-    checkpoints, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    trio, path, answered = Trio(checkpoints), tmp_path / "upload.png", 0
-    for number in range(0, MUTANTS, 5):
-        path.write_bytes(mutant(number))
-        try:
-            shown = show_upload(trio, {"path": str(path)})
-            assert len(shown["models"]["teacher"]["logits"]) == 10
-            answered += 1
-        except gr.Error as error:
-            assert SENTENCE.match(error.message) and not error.print_exception
-    assert 4 < answered < MUTANTS / 5
-    path.write_bytes(WHOLE["PNG"])
-    assert show_upload(trio, {"path": str(path)})["models"]
 
 
 # Reads each file in a process of its own, forked from one that has imported all it needs; prints the bytes of memory

@@ -304,6 +304,7 @@ def test_damage_starts_no_download(tmp_path, monkeypatch):
 # Importing
 
 
+@pytest.mark.slow
 def test_importing_the_library_loads_neither_gradio_nor_data():
     core = [f"kd.{path.stem}" for path in (ROOT / "kd").glob("[a-z]*.py")]
     assert "kd.training" in core and "kd.cifar10" in core

@@ -248,18 +248,22 @@ def test_another_role_in_the_same_folder_is_refused(student):
 def test_restart_replaces_another_run(student, tmp_path, few_images):
     folder = tmp_path / "student"
     shutil.copytree(student, folder)
+    (folder / "thesis.txt").write_text("three years of work")
     arguments = [*SEED_RUN, "--output-dir", str(folder), "--data-dir", str(few_images), "--epochs", "1"]
+    before = contents(folder)
+    with pytest.raises(SystemExit, match="--batch-size 512 is more than the"):  # before anything is lost
+        train.run.main("student", [*arguments, "--restart", "--batch-size", "512"])
+    assert contents(folder) == before
     train.run.main("student", [*arguments, "--restart"])
+    assert (folder / "thesis.txt").exists()
     network, config = checkpoint.load(folder)
     assert (config["epochs_done"], config["data"]["images"]) == (1, 100)
     assert len(checkpoint.read_history(folder)) == 1
 
 
-def test_restart_removes_nothing_that_is_not_the_runs_own(tmp_path, few_images):
-    (tmp_path / "thesis.txt").write_text("three years of work")
-    arguments = [*SEED_RUN, "--output-dir", str(tmp_path), "--data-dir", str(few_images), "--epochs", "1"]
-    train.run.main("student", [*arguments, "--restart"])
-    assert (tmp_path / "thesis.txt").exists()
+def test_on_a_machine_without_git_no_commit_is_noted(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert train.run.commit() is None
 
 
 def test_unfinished_run_without_its_state_is_refused(student, tmp_path):

@@ -74,16 +74,23 @@ def scripts():
 
     A script that a sentence names without arguments is asked for its help: which it needs is not said there.
     """
-    found = []
+    where: dict[tuple, list[str]] = {}
     for command in commands():
         for module, arguments in script(command):
-            found.append(pytest.param(module, arguments, id=command.id))
+            where.setdefault((module, *arguments), []).append(command.id)
     for command in inline_commands():
         for module, arguments in script(command):
             # As people are told it: any study, and further options.
             told = ["main" if word == "NAME" else word for word in arguments if word != "..."]
-            found.append(pytest.param(module, told or ["--help"], id=command.id))
-    return found
+            where.setdefault((module, *(told or ["--help"])), []).append(command.id)
+    return [pytest.param(module, arguments, id=", ".join(ids)) for (module, *arguments), ids in where.items()]
+
+
+def trains(module, arguments):
+    """Whether a command trains a network or carries a study out."""
+    return (module == "train.study" and arguments[0] in STUDIES) or (
+        module in ROLE_OF_SCRIPT and arguments != ["--help"]
+    )
 
 
 def script(command):
@@ -152,17 +159,18 @@ def test_the_command_of_each_study_is_shown_by_itself_or_as_one_of_its_time():
     shown = re.findall(r"^(By earlier code, in names of today: )?`(python -m train\.study .+)`$", text, re.M)
     studies = read_studies(ROOT / "checkpoints").values()
     assert {command: bool(mark) for mark, command in shown} == {
-        study.command: not all(run.get("commit") for arm in study.carried_out for run in arm.runs) for study in studies
+        study.command: not all("commit" in run for arm in study.carried_out for run in arm.runs) for study in studies
     }
 
 
-@pytest.mark.parametrize(("module", "arguments"), scripts())
+@pytest.mark.parametrize(("module", "arguments"), [command for command in scripts() if trains(*command.values)])
 def test_every_command_that_trains_has_a_recipe_and_every_study_runs(module, arguments):
-    if module == "train.study" and arguments[0] in STUDIES:
+    if module == "train.study":
         options = make_parser().parse_args(arguments)
         options.teacher = ROOT / "checkpoints" / "teacher"  # the command's own lies where it was trained
         assert planned(STUDIES[options.study], options)
-    elif (role := ROLE_OF_SCRIPT.get(module)) and arguments != ["--help"]:
+    else:
+        role = ROLE_OF_SCRIPT[module]
         options = make_run_parser(role).parse_args(arguments)
         assert chosen_recipe(options, role).architecture(role)
 

@@ -829,7 +829,7 @@ CRAFTED = [
     *({"crop": {"number": odd}} for odd in ODD if odd not in (None, 3, -1) or odd is True),
     *({"data": odd} for odd in ODD if odd != []),
     *({"fn_index": odd} for odd in (*ODD, 10**6) if odd != 3),
-    *({"session_hash": odd} for odd in ODD if odd not in ("x", "\ud800", "a\0b")),
+    *({"session_hash": odd} for odd in ODD if odd != "x"),
     *({"trigger_id": odd} for odd in ODD if odd is True or odd not in (None, 3, -1)),
 ]
 

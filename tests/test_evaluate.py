@@ -31,7 +31,8 @@ def assert_complete(printed, folder):
     assert warning["omitted_class"] is None or warning["omitted_class"]["class"] == "frog"
 
 
-def test_evaluate_prints_one_json_object_and_then_writes_none(checkpoints, data_dir, capsys):
+def test_evaluate_prints_one_json_object_and_then_writes_none(checkpoints, data_dir, capsys, monkeypatch):
+    monkeypatch.setattr("train.out_of_class.EACH", 4)  # strange images of each kind
     (checkpoints / RESULTS).unlink()
     before = sorted(checkpoints.rglob("*"))
     evaluate.main(["--checkpoints", str(checkpoints), "--data-dir", str(data_dir), "--json"])

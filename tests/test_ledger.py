@@ -131,13 +131,14 @@ def resumed(tmp_path, data_dir):
     return study, runs, as_json(made_study(*arms))
 
 
+@pytest.mark.usefixtures("tiny")
 def test_a_ledgers_runs_are_recognised_with_their_digests_and_right_answers(resumed, data_dir, tmp_path):
     study, runs, content = resumed
     ledger = from_json(content)
     assert to_measure(runs, study, ledger) == []
     found = recorded(runs[-1], runs, study, ledger)
     assert (found["weights"], found["taught_by"], found["right"]) == ("distilled 1", "teacher 0", "/w==")
-    check_nothing_is_lost(runs, ledger, tmp_path)
+    check_nothing_is_lost(runs, study, ledger, tmp_path)
     (tmp_path / "nowhere").mkdir()
     again = summarise("made", study, runs, data_dir, torch.device("cpu"), command="python", ledger=ledger)
     assert [arm.runs for arm in again.arms] == [tuple(arm["runs"]) for arm in content["arms"]]
@@ -149,7 +150,7 @@ def test_a_ledgers_run_of_a_setting_that_is_gone_is_not_taken_for_another_and_no
     ledger = from_json(content)
     assert recorded(runs[1], runs, study, ledger) is None
     with pytest.raises(StudyError, match="student alone, seed 0 first of 2"):
-        check_nothing_is_lost(runs, ledger, tmp_path)
+        check_nothing_is_lost(runs, study, ledger, tmp_path)
 
 
 def test_a_teacher_of_fewer_labels_is_not_taken_for_the_full_one(resumed):
@@ -180,6 +181,7 @@ def test_no_other_students_bias_is_taken(student, change):
     assert study_of(student | {"data": {}}, read_studies(ROOT / "checkpoints")) is None
 
 
+@pytest.mark.usefixtures("tiny")
 def test_a_finished_run_of_a_study_is_written_down_as_what_it_is(tmp_path, data_dir):
     study = Study("?", (STUDENT,), recipe="original", seeds=1)
     runs = planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))

@@ -15,7 +15,7 @@ FIRST_PICTURE_BYTES = 350_000
 
 @pytest.fixture
 def received(visit):
-    """Opens the page anew and counts what it receives: (page, list of (URL, bytes on the wire))."""
+    """Opens the page anew and counts what it receives: (page, list of (URL, bytes on the wire), URLs asked for)."""
     page = visit()
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
@@ -28,18 +28,19 @@ def received(visit):
     )
     page.reload()
     page.wait_for_selector("#soft-targets-table tbody tr")
-    yield page, finished
+    yield page, finished, urls
     session.detach()
 
 
-def test_the_first_picture_takes_less_than_350_kb_and_plotly_comes_with_the_results(received):
-    page, finished = received
-    page.wait_for_timeout(1500)  # whatever would follow by itself has its chance
+def test_the_first_picture_takes_less_than_350_kb_and_plotly_comes_with_the_results_and_all_from_here(received, server):
+    page, finished, urls = received
+    page.wait_for_load_state("networkidle")  # whatever would follow by itself has its chance
     assert 100_000 < sum(size for _, size in finished) < FIRST_PICTURE_BYTES
     assert not any("Plotly" in url for url, _ in finished)
     page.get_by_role("tab", name="Results").click()
     page.wait_for_selector(".claim .js-plotly-plot .main-svg", state="attached")
     assert any("Plotly" in url for url, _ in finished)
+    assert [url for url in urls.values() if not url.startswith((server, "data:", "blob:"))] == []
 
 
 def test_an_example_and_its_drag_need_no_request(visit, classify):

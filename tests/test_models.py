@@ -90,10 +90,9 @@ def test_baseline_and_distilled_student_are_one_architecture_and_the_teacher_ano
     assert ARCHITECTURE_OF_ROLE == {"teacher": "resnet50", "student": "mobilenet_v2", "distilled": "mobilenet_v2"}
 
 
-@pytest.mark.parametrize(("architecture", "full", "early"), [("resnet50", 1298, 325), ("mobilenet_v2", 88, 24.5)])
-def test_early_stride_saves_most_multiplications_and_has_no_weights(architecture, full, early):
-    millions = [count_macs(architecture, "cifar", early=early) / 1e6 for early in (False, True)]
-    assert millions == [pytest.approx(full, abs=1), pytest.approx(early, abs=1)]
+@pytest.mark.parametrize(("architecture", "millions"), [("resnet50", 325), ("mobilenet_v2", 24.5)])
+def test_early_stride_saves_most_multiplications_and_has_no_weights(architecture, millions):
+    assert count_macs(architecture, "cifar", early=True) / 1e6 == pytest.approx(millions, abs=1)
     network, image = build(architecture, "cifar").eval(), torch.randn(1, 3, 32, 32)
     before, names = network(image), list(network.state_dict())
     assert downsample_early(network, True)
@@ -102,7 +101,8 @@ def test_early_stride_saves_most_multiplications_and_has_no_weights(architecture
     assert torch.equal(network(image), before)
 
 
-@pytest.mark.parametrize("architecture", ["mobilenet_v2", pytest.param("resnet50", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["mobilenet_v2", "resnet50"])
 def test_compiled_network_follows_the_early_stride(architecture):
     torch.manual_seed(0)
     network, image = build(architecture, "cifar").eval(), torch.randn(1, 3, 32, 32)

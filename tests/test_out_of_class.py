@@ -166,3 +166,9 @@ def test_the_margins_around_a_whole_photo_are_not_judged(trio, monkeypatch):
     show(trio, photo, None)
     show(trio, photo)
     assert [image.getcolors() for image in judged] == [[(32 * 32, (255, 0, 0))]] * 2
+
+
+def test_no_example_is_warned_of_whatever_the_warner_says(trio, monkeypatch):
+    monkeypatch.setattr(trio, "fits_no_class", lambda *_: True)
+    photo = Image.new("RGB", (32, 32), "red")
+    assert show(trio, photo)["warning"] and show(trio, photo, example="cat")["warning"] is None

@@ -117,12 +117,6 @@ def test_a_teacher_begins_with_the_weights_of_a_file_and_with_a_last_layer_of_it
         train_run("teacher", [*small_step, "--data-dir", str(pictures), "--restart", *pickled])
 
 
-def test_a_weight_for_a_teacher_that_is_not_there_is_refused(networks, pictures, tmp_path):
-    taught = ["--teacher", str(networks / "teacher"), "--teacher-weight", "1", "--teacher-weight", "2"]
-    with pytest.raises(SystemExit, match="a --teacher-weight over 0 for each --teacher"):
-        train_run("distilled", [*QUICK, "--data-dir", str(pictures), *taught, "--output-dir", str(tmp_path)])
-
-
 def test_a_student_of_another_size_is_told_at_once_and_refused_beside_its_teacher(networks, pictures, tmp_path, capsys):
     taught = ["--teacher", str(networks / "teacher"), "--teacher-logits", str(tmp_path / "logits")]
     smaller = [*QUICK, "--data-dir", str(pictures), "--epochs", "1", "--image-size", "16"]

@@ -5,7 +5,6 @@ import random
 import re
 
 import pytest
-import torch
 from PIL import Image
 
 from kd import checkpoint
@@ -13,10 +12,9 @@ from kd.cifar10 import CLASSES
 from kd.demo.examples import first_example
 from kd.demo.stage_view import warning
 from kd.models import ROLES
-from kd.out_of_class import floats_as_text
 from kd.results import read_results, results_rows
-from tests.browser import EXAMPLES, PATIENCE, choose_example, drag, example_shown, settle, share, softmax, table, upload
-from tests.serving import ROOT, serve
+from tests.browser import EXAMPLES, choose_example, drag, example_shown, settle, share, softmax, table, upload
+from tests.serving import ROOT
 
 LAPTOPS, PHONE = [(1366, 657), (1280, 720)], (390, 844)
 LAPTOPS_AND_PHONE = [LAPTOPS[0], pytest.param(*LAPTOPS[1], marks=pytest.mark.slow), PHONE]
@@ -94,11 +92,11 @@ def test_the_first_example_is_a_certainty_with_the_most_to_show_or_the_surest_th
 
     logits = [sure_of(k, 1.0) for k in range(10)]
     logits[7] = sure_of(7, 4.0)  # under 95 %, as all others
-    assert first_example(logits, 4.0) == 7
+    assert first_example(logits, 4.0, range(10)) == 7
     logits[2], logits[5] = sure_of(2, 9.0), sure_of(5, 6.0)  # both certain; the fifth doubts more when it is warm
-    assert first_example(logits, 4.0) == 5
+    assert first_example(logits, 4.0, range(10)) == 5
     logits[8] = sure_of(3, 6.0)  # certain, but of another class
-    assert first_example(logits, 4.0) == 5
+    assert first_example(logits, 4.0, range(10)) == 5
 
 
 def test_dragging_softens_the_table_to_the_softmax_computed_here_without_any_request(visit, classify):
@@ -199,19 +197,12 @@ def test_a_bad_file_gets_a_sentence_that_stays_in_place_of_the_old_answer_until_
     assert page.locator("#image img").count() == 0 or not page.locator("#image img").is_visible(), "a torn picture"
     assert problem.is_visible() and problem.get_attribute("role") == "alert"
     assert page.locator("#stage .hint").is_visible()
+    choose_example(page, 0)
+    page.locator("#image input[type=file]").set_input_files(bad)  # the same again gets the same again
+    problem.get_by_text("This file is not an image that can be read").wait_for()
     upload(page, EXAMPLES / "truck.png")
     assert page.locator("#answers").is_visible() and not problem.is_visible()
     assert page.evaluate("window.broken") is None
-
-
-def test_a_photo_that_is_removed_takes_its_answers_with_it(visit):
-    page = visit()
-    upload(page, EXAMPLES / "ship.png")
-    page.locator("#image").get_by_role("button", name="Remove Image").click()
-    page.wait_for_selector("#answers", state="hidden")
-    assert page.locator("#stage .hint").is_visible()
-    choose_example(page, 2)
-    assert page.locator("#answers").is_visible()
 
 
 def hold_questions(page):
@@ -261,13 +252,8 @@ def test_a_photo_that_is_removed_while_another_one_is_answered_leaves_an_empty_s
     page.wait_for_selector("#answers", state="hidden")
     let_go()
     assert not page.locator("#answers").is_visible() and page.locator("#stage .hint").is_visible()
-
-
-def test_an_example_is_answered_by_one_click(visit, classify):
-    page = visit()
-    choose_example(page, CLASSES.index("horse"))
-    expected = classify(EXAMPLES / "horse.png")["models"]
-    assert page.locator("#answers .label").all_inner_texts() == [expected[role]["label"] for role in ROLES]
+    choose_example(page, 2)
+    assert page.locator("#answers").is_visible()
 
 
 def test_a_photo_from_the_clipboard_or_webcam_can_be_chosen(visit):
@@ -340,39 +326,28 @@ def test_a_phone_shows_all_tabs_in_one_row_and_opens_each_by_a_touch(visit):
         assert tab.get_attribute("aria-selected") == "true"
 
 
-def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, tmp_path):
-    noise = Image.frombytes("RGB", (32, 32), random.Random(0).randbytes(32 * 32 * 3))
-    noise.save(tmp_path / "strange.png")
-    for photo, strange in ((noise, True), (Image.open(EXAMPLES / "ship.png").convert("RGB"), False)):
-        assert trio.fits_no_class(trio.timed_logits([photo])[0]["teacher"].logits, photo) == strange
+@pytest.fixture
+def strange(tmp_path):
+    """A file of noise, which the shipped networks are warned of."""
+    Image.frombytes("RGB", (32, 32), random.Random(0).randbytes(32 * 32 * 3)).save(tmp_path / "strange.png")
+    return tmp_path / "strange.png"
+
+
+def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, strange):
+    for path, warned in ((strange, True), (EXAMPLES / "ship.png", False)):
+        photo = Image.open(path).convert("RGB")
+        assert trio.fits_no_class(trio.timed_logits([photo])[0]["teacher"].logits, photo) == warned
     page = visit()
-    upload(page, tmp_path / "strange.png")
+    upload(page, strange)
     assert page.locator("#out-of-class").inner_text().startswith(warning(trio.out_of_class)["sentence"])
     upload(page, EXAMPLES / "ship.png")
     page.locator("#out-of-class").wait_for(state="hidden")
 
 
-@pytest.fixture(scope="module")
-def warning_server(tmp_path_factory):
-    """The page with the shipped networks, and a warning that every photo sets off."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    for path in (ROOT / "checkpoints").iterdir():
-        (folder / path.name).symlink_to(path)
-    results = read_results(ROOT / "checkpoints")
-    results["out_of_class"] |= {"means": floats_as_text(torch.eye(10)), "cosine_below": 1.1}
-    (folder / "results.json").unlink()
-    checkpoint.write_json(folder / "results.json", results)
-    with serve(folder) as (address, _):
-        yield address
-
-
 @pytest.mark.parametrize(("width", "height"), LAPTOPS_AND_PHONE)
-def test_the_warning_is_of_photos_alone_and_moves_nothing_out_of_the_first_view(browser, warning_server, width, height):
-    page = browser.new_page(viewport={"width": width, "height": height})
-    page.goto(warning_server)
-    page.wait_for_selector("#soft-targets-table tbody tr")
-    assert page.locator("#out-of-class").inner_text() == "", "an example shows what its name says"
-    upload(page, EXAMPLES / "bird.png")
+def test_the_warning_moves_nothing_out_of_the_first_view(visit, strange, width, height):
+    page = visit(viewport={"width": width, "height": height})
+    upload(page, strange)
     for temperature in (1, 4, 20):
         set_temperature(page, temperature)
         assert page.evaluate("window.scrollY") == 0
@@ -388,7 +363,6 @@ def test_the_warning_is_of_photos_alone_and_moves_nothing_out_of_the_first_view(
     assert page.get_by_text(said["rates"]).is_visible()
     remove = page.locator("#image").get_by_role("button", name="Remove Image").locator("svg, *").last
     assert remove.evaluate("(icon) => getComputedStyle(icon).color") not in ("transparent", "rgba(0, 0, 0, 0)")
-    page.close()
 
 
 def test_on_a_phone_a_touch_makes_ones_own_photo_large_enough_to_crop_and_moves_nothing(visit):
@@ -400,26 +374,6 @@ def test_on_a_phone_a_touch_makes_ones_own_photo_large_enough_to_crop_and_moves_
     assert page.locator("#soft-targets").bounding_box() == chart
     page.locator("#soft-targets").tap(position={"x": 300, "y": 200})
     assert page.locator("#photo").bounding_box() == small
-
-
-def test_a_phone_shows_everything_without_scrolling_sideways(visit):
-    page = visit(viewport={"width": 390, "height": 844}, has_touch=True)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    for selector in ("#answers .answer", "#temperature-slider", "#soft-targets-table"):
-        for box in [item.bounding_box() for item in page.locator(selector).all()]:
-            assert box["x"] >= 0 and box["x"] + box["width"] <= 390
-
-
-def test_no_other_host_is_contacted(browser, server):
-    page = browser.new_page()
-    urls = []
-    page.on("request", lambda request: urls.append(request.url))
-    page.set_default_timeout(PATIENCE)
-    page.goto(server)
-    page.wait_for_selector("#soft-targets-table tbody tr")
-    assert len(urls) > 5
-    assert [url for url in urls if not url.startswith((server, "data:", "blob:"))] == []
-    page.close()
 
 
 def test_the_temperature_and_the_answer_survive_a_look_at_the_results(visit):

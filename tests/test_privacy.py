@@ -76,6 +76,10 @@ def test_a_photo_that_is_gone_gets_a_sentence_and_no_line_in_the_log(watched):
     assert watched.log.read_bytes()[said:] == b""
 
 
+def test_files_of_the_host_in_the_folder_that_it_names_are_not_swept(watched):
+    assert watched.letter.exists()
+
+
 def test_nothing_is_written_outside_gradios_cache(watched):
     before = files_in(watched.root, watched.elsewhere)
     assert before

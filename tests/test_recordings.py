@@ -111,6 +111,13 @@ def test_a_recording_of_another_network_is_not_shown_for_this_one(folder, shown_
     assert "does not fit the network beside it" in recorded.missing[0]
 
 
+def test_of_other_classes_nobody_is_told_to_record_what_would_not_be_shown(tmp_path, shown_examples):
+    others = [example | {"classes": CLASSES[::-1]} for example in shown_examples]
+    recorded = read_recorded(tmp_path, others)
+    assert recorded.views == {"map": {}, "replay": None}
+    assert "train.record" not in "".join(recorded.missing)
+
+
 # The map
 
 
@@ -370,6 +377,7 @@ def test_axe_finds_nothing_serious_in_the_open_views_and_they_fit_the_width(visi
     page.wait_for_function("document.querySelectorAll('#map-pair option').length === 46")
     page.locator("#map-pair").select_option(index=1)
     page.locator("#map-numbers > summary").click()
+    assert page.locator("#map-table").is_visible()
     assert findings(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
     assert page.locator("#replay figcaption").evaluate("(caption) => caption.scrollWidth <= caption.clientWidth")

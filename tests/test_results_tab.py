@@ -13,9 +13,11 @@ import gradio as gr
 import pytest
 from plotly.graph_objects import Figure
 
+from kd.checkpoint import load_config
 from kd.demo import results_tab
 from kd.demo.page import what_to_expect
 from kd.demo.results_tab import NO_RESULTS, ResultsTab
+from kd.models import ROLES
 from kd.results import load_results, read_results, results_table
 from kd.studies.figures import drawings_of
 from kd.studies.ledger import as_json, read_studies, write_study
@@ -24,6 +26,7 @@ from tests.serving import ROOT
 from tests.test_findings import make_few_labels
 
 SHIPPED = ROOT / "checkpoints"
+CONFIGS = {role: load_config(SHIPPED / role) for role in ROLES}
 REPLACED = "cannot be shown here: it is damaged, or of another version of this program"
 
 
@@ -210,7 +213,7 @@ def test_results_that_cannot_be_read_cost_their_table_and_the_page_goes_without(
     assert f"`results.json` {REPLACED}" in texts and "results.json cannot be" in log
     assert study_table(read_studies(SHIPPED)["main"]) in texts and figures > 1
     assert read_results(checkpoints) is None
-    assert "are all that the networks see" in what_to_expect(checkpoints)
+    assert "are all that the networks see" in what_to_expect(checkpoints, CONFIGS)
 
 
 def test_results_of_a_preset_that_is_gone_are_shown(checkpoints, shown):
@@ -227,7 +230,13 @@ def test_results_of_a_preset_that_is_gone_are_shown(checkpoints, shown):
 
 def test_results_of_one_network_alone_tell_nobody_what_to_expect_of_three(checkpoints):
     edit(checkpoints / "results.json", lambda results: results | {"models": {"teacher": results["models"]["teacher"]}})
-    assert "teacher is right" not in what_to_expect(checkpoints)
+    assert "teacher is right" not in what_to_expect(checkpoints, CONFIGS)
+
+
+def test_results_of_another_network_tell_nobody_what_to_expect_of_this_one(checkpoints):
+    assert "teacher is right" in what_to_expect(checkpoints, CONFIGS)
+    trained_anew = CONFIGS | {"student": CONFIGS["student"] | {"epochs_done": 3}}
+    assert "teacher is right" not in what_to_expect(checkpoints, trained_anew)
 
 
 def test_a_history_whose_lines_lack_keys_is_shown_as_far_as_it_goes(checkpoints, shown):

@@ -51,9 +51,9 @@ def test_a_runtime_of_another_checksum_is_refused(npm, tmp_path):
 
 def test_where_the_runtime_cannot_be_had_a_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SystemExit, match="npm is needed"):
-        kd.site.runtime.main([str(tmp_path / "runtime")])
+    with pytest.raises(RuntimeFetchError, match="npm is needed"):
+        fetch_runtime(tmp_path / "runtime")
     (tmp_path / "npm").write_text("#!/bin/sh\necho no connection >&2\nexit 1\n")
     (tmp_path / "npm").chmod(0o755)
-    with pytest.raises(SystemExit, match="could not be fetched by npm: connect and try again. no connection"):
-        kd.site.runtime.main([str(tmp_path / "runtime")])
+    with pytest.raises(RuntimeFetchError, match="could not be fetched by npm: connect and try again. no connection"):
+        fetch_runtime(tmp_path / "runtime")

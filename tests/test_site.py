@@ -76,7 +76,7 @@ def write_site(networks, tiny, runtime):
 
 @pytest.fixture(scope="module")
 def site(write_site, tmp_path_factory):
-    """The folder that the command writes, with networks of several parts."""
+    """The folder that the command writes, with a runtime of several parts."""
     folder = tmp_path_factory.mktemp("site") / "dark-knowledge"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kd.site.build.MAX_SHARD_BYTES", 1_500_000)
@@ -110,10 +110,12 @@ def visit_site(browser, served):
     """Opens the site in a browser that has not seen it; fails the test if a script failed."""
     contexts, errors = [], []
 
-    def open_page(query="", **settings):
+    def open_page(query="", worker=False, **settings):
         # The page's policy forbids eval, by which this waits for conditions.
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, "bypass_csp": True} | settings)
         contexts.append(context)
+        if not worker:  # which would fetch all of it once more; the page goes on without
+            context.add_init_script("navigator.serviceWorker.register = () => Promise.reject(new Error('not here'))")
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -144,7 +146,7 @@ def apart(page, expected):
 def test_a_browser_that_gets_no_network_shows_the_examples_at_any_temperature(served, visit_site, server_logits):
     served.withheld = "/networks/"
     page = visit_site()
-    for name in CLASSES[:3]:
+    for name in CLASSES[:2]:
         choose_example(page, CLASSES.index(name))
         expected = server_logits(EXAMPLES / f"{name}.png")
         for share in (0.05, 0.5, 0.95):
@@ -173,7 +175,7 @@ def test_photos_of_all_kinds_get_the_servers_logits_and_warning(visit_site, serv
 
 def test_the_teacher_comes_after_the_students_and_a_bar_tells_how_much_is_there(visit_site):
     held = []
-    page = visit_site(service_workers="block")  # through which no request could be held up
+    page = visit_site()
     page.route("**/networks/teacher-*", lambda route: held.append(route))
     asked = []
     page.on("request", lambda request: asked.append(request.url.rpartition("/")[2].partition("-")[0]))
@@ -193,7 +195,7 @@ def test_the_teacher_comes_after_the_students_and_a_bar_tells_how_much_is_there(
 
 @pytest.mark.slow
 def test_what_has_come_once_is_not_fetched_again(served, visit_site, server_logits):
-    page = visit_site()
+    page = visit_site(worker=True)
     upload(page, EXAMPLES / "cat.png")
     served.withheld = "/networks/"
     page.reload()
@@ -331,7 +333,7 @@ def test_where_the_control_does_not_ship_the_game_is_the_students_alone(browser,
         del card["logits"]["control"]
     (folder / "index.html").write_text(before + json.dumps(data).replace("<", "\\u003c") + after, "utf-8")
     server = FileServer(folder)
-    page = browser.new_page(bypass_csp=True, service_workers="block")
+    page = browser.new_page(bypass_csp=True)
     page.set_default_timeout(PATIENCE)
     page.goto(server.address)
     page.get_by_role("tab", name=TAB).click()
@@ -390,12 +392,6 @@ def test_a_square_that_was_overtaken_keeps_no_later_one_from_being_answered(visi
     upload(page, EXAMPLES / "cat.png")
     page.locator("#crop").focus()
     answered_anew(page, lambda: page.keyboard.press("+"))
-
-
-def test_a_link_shows_its_example_at_its_temperature(visit_site):
-    page = visit_site("?example=truck&T=3.50")
-    assert example_shown(page) == "truck"
-    assert table(page)["temperature"] == pytest.approx(3.5)
 
 
 def paste(page, kind, content):
@@ -475,7 +471,7 @@ def test_a_photo_that_is_removed_while_another_one_comes_leaves_an_empty_stage(v
     indirect=True,
 )
 def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_site, site, request):
-    page, isolated = visit_site(bypass_csp=False), "several" in request.node.callspec.id
+    page, isolated = visit_site(worker=True, bypass_csp=False), "several" in request.node.callspec.id
     assert page.evaluate("crossOriginIsolated") == isolated
     requests = []
     page.context.on("request", lambda request: requests.append(request))
@@ -538,7 +534,7 @@ def wait_until_kept(page, networks, *others):
 def test_after_the_first_visit_all_of_it_works_without_a_connection(
     served, visit_site, server_logits, game_predictions
 ):
-    page = visit_site()
+    page = visit_site(worker=True)
     upload(page, EXAMPLES / "cat.png")
     wait_until_kept(page, [*ROLES, FOLDER, CONTROL_FOLDER], "figures/recorded-")
     served.stop()
@@ -561,7 +557,7 @@ def test_after_the_first_visit_all_of_it_works_without_a_connection(
 
 @pytest.mark.slow
 def test_a_host_that_answers_with_errors_does_not_hide_the_page_that_is_kept(served, visit_site, server_logits):
-    page = visit_site()
+    page = visit_site(worker=True)
     upload(page, EXAMPLES / "cat.png")
     wait_until_kept(page, ROLES)
     served.withheld = "/"
@@ -625,7 +621,7 @@ def test_an_example_that_is_chosen_overtakes_a_photo_that_waits(served, visit_si
 @pytest.mark.slow
 def test_a_browser_that_is_too_old_gets_a_sentence_and_the_examples(visit_site, site):
     script = "WebAssembly.validate = () => false;\n" + (site / "networks.js").read_text("utf-8")
-    page = visit_site(service_workers="block")
+    page = visit_site()
     page.route("**/networks.js", lambda route: route.fulfill(body=script, content_type="text/javascript"))
     page.reload()
     page.get_by_text("Please use a newer browser").wait_for()
@@ -728,15 +724,68 @@ def test_the_footer_tells_the_training_as_the_results_do(site, networks):
     assert re.sub("<[^>]*>", "", footer).count(trained.replace("`", "")) == 1
 
 
-def test_without_the_runtime_the_command_says_the_way_out(networks, tiny, tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("kd.site.build.fetch_runtime", fetch_runtime)
-    with pytest.raises(SystemExit, match="install Node.js"):
-        main(["--site", str(tmp_path / "site"), "--checkpoints", str(networks)])
-
-
 @pytest.mark.parametrize("arguments", [[], ["checkpoints/student"], ["checkpoints/student", "--site", "site"]])
 def test_the_command_wants_one_network_and_its_output_or_a_site(arguments, capsys):
     with pytest.raises(SystemExit):
         main(arguments)
     assert "--site" in capsys.readouterr().err
+
+
+# The worker
+
+
+@pytest.fixture
+def messages(site):
+    """What the worker is told of the runtime, and of the student."""
+    page = (site / "index.html").read_text("utf-8")
+    data = json.loads(re.search(r'<script id="site" type="application/json">(.*)</script>', page)[1])
+    return {"runtime": data["runtime"]}, {"load": "student", **data["networks"]["student"]}
+
+
+@pytest.fixture
+def worker(visit_site):
+    """Starts the worker afresh and tells it things; returns what it tells until so many questions are done."""
+    page = visit_site()
+
+    def talk(messages, questions):
+        return page.evaluate(
+            """([messages, questions]) => new Promise((done) => {
+                globalThis.worker?.terminate();
+                globalThis.worker = new Worker("networks.js", { type: "module" });
+                const told = [];
+                worker.onmessage = ({ data }) => {
+                    told.push(data);
+                    if (told.filter((each) => each.asked !== undefined || each.failed).length === questions) done(told);
+                };
+                for (const each of messages) worker.postMessage(each);
+            })""",
+            [messages, questions],
+        )
+
+    return talk
+
+
+def test_progress_is_told_and_a_question_that_waits_is_answered_when_the_network_is_there(messages, worker):
+    runtime, load = messages
+    told = worker([runtime, {"ask": 7, "pixels": [0] * 3072}, load], 1)
+    received = [each["received"] for each in told if each.get("loading") == "student"]
+    assert received == sorted(received) and received[-1] == load["bytes"]
+    assert told[-2] == {"ready": "student"}
+    assert (told[-1]["asked"], told[-1]["role"], len(told[-1]["logits"])) == (7, "student", 10)
+    assert told[-1]["milliseconds"] > 0
+
+
+def test_a_network_that_fails_gets_a_sentence_and_the_others_go_on(messages, worker, site):
+    runtime, load = messages
+    asked = [
+        runtime,
+        {"load": "teacher", "parts": ["nowhere"], "bytes": 10},
+        {"load": "distilled", "parts": ["site.css"], "bytes": (site / "site.css").stat().st_size},
+        load,
+        {"ask": 1, "pixels": [0] * 3072},
+    ]
+    told = worker(asked, 3)
+    problems = {each["failed"]: each["problem"] for each in told if "failed" in each}
+    assert problems.keys() == {"teacher", "distilled"}
+    assert "check the connection" in problems["teacher"] and "damaged" in problems["distilled"]
+    assert told[-1]["role"] == "student" and "asked" in told[-1]

@@ -185,33 +185,6 @@ def load_of(runtime, folder):
     return load
 
 
-@pytest.fixture(scope="module")
-def student(load_of):
-    return load_of("student")
-
-
-@pytest.fixture
-def worker(page):
-    """Starts the worker afresh and tells it things; returns what it tells until so many questions are done."""
-
-    def talk(messages, questions):
-        return page.evaluate(
-            """([messages, questions]) => new Promise((done) => {
-                globalThis.worker?.terminate();
-                globalThis.worker = new Worker("networks.js", { type: "module" });
-                const told = [];
-                worker.onmessage = ({ data }) => {
-                    told.push(data);
-                    if (told.filter((each) => each.asked !== undefined || each.failed).length === questions) done(told);
-                };
-                for (const each of messages) worker.postMessage(each);
-            })""",
-            [messages, questions],
-        )
-
-    return talk
-
-
 @pytest.mark.parametrize(
     ("role", "pictures"),
     [pytest.param(role, 50, marks=pytest.mark.slow) for role in ROLES],
@@ -241,29 +214,3 @@ def test_the_same_photo_gives_the_same_logits_in_the_browser(load_of, page, shru
     expected = classifier(pixels_of([to_network_size(read_photo(path)) for path in paths]))
     apart = (torch.tensor(logits) - expected).abs().amax(1).tolist()
     assert {path.name: far for path, far in zip(paths, apart, strict=True) if far > 0.05} == {}
-
-
-def test_progress_is_told_and_a_question_that_waits_is_answered_when_the_network_is_there(student, worker):
-    load = student
-    told = worker([{"ask": 7, "pixels": [0] * 3072}, load], 1)
-    received = [each["received"] for each in told if "loading" in each]
-    assert received == sorted(received) and received[-1] == load["bytes"]
-    assert told[-2] == {"ready": "student"}
-    assert (told[-1]["asked"], told[-1]["role"], len(told[-1]["logits"])) == (7, "student", 10)
-    assert told[-1]["milliseconds"] > 0
-
-
-def test_a_network_that_fails_gets_a_sentence_and_the_others_go_on(student, worker, folder):
-    load = student
-    (folder / "damaged").write_bytes(b"no network" * 100)
-    messages = [
-        {"load": "teacher", "parts": ["nowhere"], "bytes": 10},
-        {"load": "distilled", "parts": ["damaged"], "bytes": 1000},
-        load,
-        {"ask": 1, "pixels": [0] * 3072},
-    ]
-    told = worker(messages, 3)
-    problems = {each["failed"]: each["problem"] for each in told if "failed" in each}
-    assert problems.keys() == {"teacher", "distilled"}
-    assert "check the connection" in problems["teacher"] and "damaged" in problems["distilled"]
-    assert told[-1]["role"] == "student" and "asked" in told[-1]

@@ -82,6 +82,7 @@ def test_the_sentence_says_what_the_numbers_say_at_each_temperature(visit, class
                 assert ("out of the question" in headline) == (p["teacher"][last] < 0.01)
             else:
                 assert CLASSES[first] in headline
+                assert headline.startswith("The teacher wavers") == (p["teacher"][first] < 0.9)
                 numbers = [share(text) for text in re.findall(r"[\d.]+%", headline.replace("\xa0", " "))]
                 assert any(number == pytest.approx(p["teacher"][first], abs=1e-3) for number in numbers), headline
             if "dark knowledge" in more:
@@ -135,6 +136,7 @@ def test_the_previous_photo_stands_behind_the_present_one_at_the_same_temperatur
     page.get_by_label("Previous photo").check()
     assert page.get_by_text("No photo came before this one").is_visible()
     choose_example(page, CLASSES.index("horse"))
+    choose_example(page, CLASSES.index("horse"))  # which makes it no predecessor of its own
     assert not page.get_by_text("No photo came before this one").is_visible()
     page.locator("#temperature-number").fill("3")
     settle(page)
@@ -312,7 +314,9 @@ def test_without_t_squared_the_teachers_pull_shrinks_by_it_and_the_labels_stays(
     page = visit("?T=5")
     look_at_pulls(page)
     label, teacher = pulls_shown(page)
+    assert page.locator("#pulls .square").is_visible()
     page.get_by_label("Without").check()
+    assert not page.locator("#pulls .square").is_visible()
     label_without, teacher_without = pulls_shown(page)
     assert label_without == label
     assert teacher_without == pytest.approx([pull / 25 for pull in teacher], abs=1e-3)

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -153,6 +154,8 @@ def test_arms_can_be_left_out_but_not_a_teacher_that_is_needed(options):
 def test_teacher_that_is_there_already_is_not_trained(options, tmp_path, monkeypatch):
     run = planned(TINY, options())[0]
     write_run(run)
+    config = checkpoint.load_config(run.folder)
+    checkpoint.write_json(run.folder / "config.json", config | {"epochs_done": 3})  # stopped early, and good enough
     run.folder.rename(tmp_path / "mine")
     runs = planned(TINY, options("--teacher", tmp_path / "mine", "--epochs", 1))
     assert runs[0].folder == tmp_path / "mine" and is_finished(runs[0])
@@ -354,6 +357,55 @@ def test_runs_of_another_recipe_or_another_teacher_are_not_taken_from_the_ledger
     write_run(runs[0], seed=99)
     again = {run.title for run in to_measure(runs, TINY, ledger)}
     assert again >= {f"distilled, seed {seed}" for seed in range(3)} and "student alone, seed 0" not in again
+
+
+def test_another_teacher_does_not_take_the_place_of_measured_runs(measured, monkeypatch):
+    arguments, runs, path = measured
+    before, started = path.read_bytes(), pretend(monkeypatch, lambda run: "")
+    write_run(runs[0], seed=99)
+    with pytest.raises(SystemExit, match="arms or teachers, teacher, seed 0 first of 3"):
+        main(arguments)
+    assert path.read_bytes() == before and started == []
+
+
+def test_each_network_is_asked_for_its_logits_once(measured, monkeypatch):
+    arguments, runs, path = measured
+    path.unlink()
+    for run in (runs[2], runs[3]):
+        shutil.rmtree(run.folder)
+    asked = []
+
+    def logits(folder, images, device):
+        asked.append(folder)
+        return torch.eye(10)[images.labels]
+
+    def behaviour(run):
+        write_run(run)
+        return ""
+
+    monkeypatch.setattr(evaluation, "checkpoint_logits", logits)
+    pretend(monkeypatch, behaviour)
+    main(arguments)
+    assert sorted(asked) == sorted(run.folder for run in runs)
+
+
+def test_a_study_on_validation_images_measures_nothing_before_its_teacher(options, tmp_path, data_dir, monkeypatch):
+    study = replace(TINY, seeds=1, measured_on="validation")
+    monkeypatch.setitem(STUDIES, "main", study)
+    teacher, student, distilled = planned(study, options())
+
+    def behaviour(run):
+        write_run(run)
+        if run.arm.role != "teacher":
+            return ""
+        away = run.folder.rename(tmp_path / "not there yet")
+        return f"import os, time; time.sleep(1); os.rename({str(away)!r}, {str(run.folder)!r})"
+
+    started = pretend(monkeypatch, behaviour)
+    main(["main", "--runs-dir", str(tmp_path / "runs"), "--data-dir", str(data_dir), "--device", "cpu",
+          "--output-dir", str(tmp_path), "--jobs", "2"])  # fmt: skip
+    assert started == [teacher.title, student.title, distilled.title]
+    assert [len(arm.runs) for arm in read_study(tmp_path / "main.json").arms] == [1, 1, 1]
 
 
 def test_afresh_measures_what_the_ledger_holds_anew(measured, monkeypatch):

@@ -10,7 +10,7 @@ from torch import nn
 
 import train.run
 from kd.cifar10 import CLASSES, NORMALISATIONS
-from kd.dataset import LabelledImages, normalise
+from kd.dataset import COPY, LabelledImages, normalise
 from kd.losses import UNLABELLED, distillation_loss, hard_loss
 from kd.recipe import Recipe
 from kd.subsets import keep_labels, labelled_positions, omit_class
@@ -76,6 +76,15 @@ def test_dropping_repeats_what_is_left_so_that_an_epoch_keeps_its_length(subset)
     known = labelled_positions(training.labels, 0.2)
     distinct, counts = torch.unique(few.images.flatten(1), dim=0, return_counts=True)
     assert len(distinct) == len(known) and counts.tolist() == [5] * len(known)
+
+
+@pytest.mark.parametrize("fraction", [0.3, 0.45, 0.7])
+def test_an_epoch_keeps_its_length_at_any_share_and_no_copy_has_the_view_of_another(subset, fraction):
+    training = subset[0]
+    few = keep_labels(training, fraction)
+    known = labelled_positions(training.labels, fraction)
+    assert len(few) == len(training) == len(few.index.unique())
+    assert set((few.index % COPY).tolist()) == set(training.index[known].tolist())
 
 
 def test_keeping_leaves_every_image_in_its_place_and_hides_the_other_labels(subset):

@@ -96,10 +96,9 @@ def test_baseline_distilled_student_and_teacher_see_the_identical_images(run, ma
     assert not same(baseline, distilled)
 
 
-@pytest.mark.parametrize("loss", ["kd", "logit-mse", "dkd", "dist", "standardised-kd"])
-def test_student_distilled_with_soft_weight_0_is_the_baseline_bit_for_bit(run, whole, teacher, loss):
+def test_student_distilled_with_soft_weight_0_is_the_baseline_bit_for_bit(run, whole, teacher):
     baseline, history = whole()
-    distilled, other = run(RECIPE.changed(soft_weight=0.0, loss=loss), folder="distilled", teacher=teacher)
+    distilled, other = run(RECIPE.changed(soft_weight=0.0), folder="distilled", teacher=teacher)
     assert same(baseline, distilled)
     assert [epoch["loss"] for epoch in history] == [epoch["loss"] for epoch in other]
 
@@ -297,8 +296,10 @@ def interrupt_at_step(network, last):
     return network
 
 
-@pytest.mark.parametrize(("distilled", "optimizer"), [(False, "nesterov"), (True, "nesterov"), (False, "muon")])
-@pytest.mark.parametrize("epochs", [1, 2, "one and a half"])
+@pytest.mark.parametrize(
+    ("epochs", "distilled", "optimizer"),
+    [(2, False, "nesterov"), (1.5, False, "nesterov"), (1.5, True, "nesterov"), (1.5, False, "muon")],
+)
 def test_interrupted_run_ends_like_an_uninterrupted_one(
     run, whole, make_network, tmp_path, teacher, epochs, distilled, optimizer
 ):
@@ -306,7 +307,7 @@ def test_interrupted_run_ends_like_an_uninterrupted_one(
     options = {"teacher": teacher if distilled else None}
     expected, history = whole(recipe, **options)
     with pytest.raises(KeyboardInterrupt):
-        if epochs == "one and a half":
+        if epochs == 1.5:
             run(recipe, interrupt_at_step(make_network(), 7 + 4), **options)
         else:
             run(recipe, export=interrupt_after(epochs), **options)

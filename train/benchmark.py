@@ -12,7 +12,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -80,17 +80,16 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
     """
     matmul_precision = chosen_precision("auto", device, "resnet50", "cifar")
     peak = matmul_operations_per_second(device, matmul_precision)
+    settings = recipe_defaults(options.data_dir) | {"batch_size": min(512, len(training))}
+    recipes = {role: recipe.changed(**settings) for role, recipe in RECIPES[options.recipe].items()}
     roles = {}
     for role in models.ROLES:
-        recipe = RECIPES[options.recipe][role].changed(
-            **recipe_defaults(options.data_dir) | {"batch_size": min(512, len(training))}
-        )
         loops = {
-            "ours": our_loop(role, training, recipe, device, compiled=False),
-            "plain": plain_loop(role, training, recipe, device, options.workers),
+            "ours": our_loop(role, training, recipes, device, compiled=False),
+            "plain": plain_loop(role, training, recipes, device, options.workers),
         }
         if not options.eager:
-            loops["compiled"] = our_loop(role, training, recipe, device, compiled=True)
+            loops["compiled"] = our_loop(role, training, recipes, device, compiled=True)
         speeds: dict[str, list[float]] = {name: [] for name in loops}
         memory = dict.fromkeys(loops)
         for _ in range(options.rounds):
@@ -104,7 +103,7 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
         roles[role] = {
             "images_per_second": medians,
             "ratio": round(best / medians["plain"], 2),
-            "share_of_matmul": round(best * operations_an_image(role, recipe) / peak, 4),
+            "share_of_matmul": round(best * operations_an_image(role, recipes) / peak, 4),
             "peak_bytes": memory,
         }
     return {
@@ -121,15 +120,16 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
 
 
 def our_loop(
-    role: str, training: LabelledImages, recipe: Recipe, device: torch.device, compiled: bool
+    role: str, training: LabelledImages, recipes: Mapping[str, Recipe], device: torch.device, compiled: bool
 ) -> Iterator[float]:
     """Images a second of one epoch of the project's loop, again and again, after a warm-up."""
-    training = training.to(device)
+    training, recipe = training.to(device), recipes[role]
     network = build(role, recipe, training, device).to(memory_format=torch.channels_last)
     teacher = None
     if role == "distilled":
-        network_of_teacher = build("teacher", recipe, training, device).to(memory_format=torch.channels_last)
-        precision_of_teacher = chosen_precision(recipe.precision, device, recipe.architecture("teacher"), recipe.stem)
+        its = recipes["teacher"]
+        network_of_teacher = build("teacher", its, training, device).to(memory_format=torch.channels_last)
+        precision_of_teacher = chosen_precision(its.precision, device, its.architecture("teacher"), its.stem)
         teacher = FrozenTeacher(network_of_teacher, precision_of_teacher, len(training.classes))
     optimizers = make_optimizers(network, recipe, device)
     precision = chosen_precision(recipe.precision, device, recipe.architecture(role), recipe.stem)
@@ -150,11 +150,12 @@ def our_loop(
 
 
 def plain_loop(
-    role: str, training: LabelledImages, recipe: Recipe, device: torch.device, workers: int
+    role: str, training: LabelledImages, recipes: Mapping[str, Recipe], device: torch.device, workers: int
 ) -> Iterator[float]:
     """Images a second of one epoch of the loop that most projects write, again and again, after a warm-up."""
+    recipe = recipes[role]
     network = build(role, recipe, training, device).train()
-    teacher = build("teacher", recipe, training, device).eval() if role == "distilled" else None
+    teacher = build("teacher", recipes["teacher"], training, device).eval() if role == "distilled" else None
     optimizer = torch.optim.SGD(network.parameters(), lr=recipe.learning_rate, momentum=0.9, nesterov=True)
 
     def epoch(images: LabelledImages) -> float:
@@ -225,10 +226,11 @@ def build(role: str, recipe: Recipe, images: LabelledImages, device: torch.devic
     return models.build(recipe.architecture(role), recipe.stem, classes, recipe.dropout).to(device)
 
 
-def operations_an_image(role: str, recipe: Recipe) -> float:
+def operations_an_image(role: str, recipes: Mapping[str, Recipe]) -> float:
     """Floating-point operations to train on one image; a multiply-accumulate is two."""
 
     def macs(of: str) -> int:
+        recipe = recipes[of]
         return models.count_macs(recipe.architecture(of), recipe.stem, image_size=recipe.image_size)
 
     return 2 * (FORWARD_AND_BACKWARD * macs(role) + (macs("teacher") if role == "distilled" else 0))

@@ -2,7 +2,6 @@
 
 python -m train.evaluate                     a table for people
 python -m train.evaluate --json              one JSON object for programs; results.json stays
-python -m train.evaluate --warning           measures the page's warning alone anew; all else in results.json stays
 python -m train.evaluate --document README.md  puts the table between that file's markers too
 """
 
@@ -16,12 +15,12 @@ import torchvision
 
 from kd import checkpoint, cifar10, evaluation, models
 from kd.checkpoint import CheckpointError
-from kd.data_dir import is_cifar10, open_data
+from kd.data_dir import open_data
 from kd.dataset import DataError, LabelledImages
 from kd.device import DeviceError, machine, process_device
 from kd.memory import keep_freed_memory
 from kd.out_of_class import responses
-from kd.results import RESULTS, network_results, read_results, results_section
+from kd.results import RESULTS, results_section
 from train.document import write_section
 from train.options import add_checkpoints, add_data_dir, add_device, add_document
 from train.out_of_class import measure_omitted_class, measure_warning
@@ -37,10 +36,6 @@ def main(arguments: list[str] | None = None) -> None:
         action="store_true",
         help="print one JSON object instead of the table, and leave results.json as it is",
     )
-    parser.add_argument(
-        "--warning", action="store_true",
-        help="measure the page's warning of photos outside the classes alone; all else in results.json stays",
-    )  # fmt: skip
     add_document(parser)
     options = parser.parse_args(arguments)
     if options.json and options.document:
@@ -52,10 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
         data = open_data(options.data_dir, image_size)
         _, validation = data.split()
         test = data.test()
-        if options.warning and not is_cifar10(options.data_dir):
-            parser.error("the warning is measured for CIFAR-10 alone: leave out --warning")
-        measure = evaluate_warning if options.warning else evaluate
-        results = measure(options.checkpoints, test, validation, device)
+        results = evaluate(options.checkpoints, test, validation, device)
         if not options.json:
             checkpoint.write_json(options.checkpoints / RESULTS, results)
         if options.document:
@@ -75,8 +67,8 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
     Returns:
         The content of results.json: data, machine, versions, out_of_class (`train.out_of_class`), and for each role
         in "models" accuracy, ece and per_class_accuracy (0 to 1), nll (nats), agreement with the
-        teacher (0 to 1), parameters, macs (of one image), bytes (of the weight files), latency_ms (one
-        core, batch 1), and how it was trained.
+        teacher (0 to 1), parameters, macs (of one image), bytes (of the weight files), weights (their digest),
+        latency_ms (one core, batch 1), and how it was trained.
     """
     results: dict[str, dict] = {}
     teacher_logits = out_of_class = None
@@ -115,6 +107,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
                 image_size=checkpoint.image_size_of(config),
             ),
             "bytes": checkpoint.weight_bytes(config),
+            "weights": checkpoint.digest(config),
             "latency_ms": latency,
             "architecture": config["architecture"],
             "epochs_done": config["epochs_done"],
@@ -133,29 +126,6 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
         "latency_runs": evaluation.LATENCY_RUNS,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
     }
-
-
-def evaluate_warning(checkpoints: Path, test: LabelledImages, validation: LabelledImages, device: torch.device) -> dict:
-    """The results in `checkpoints` with "out_of_class" measured anew.
-
-    Raises:
-        CheckpointError: there are no results of this teacher yet.
-    """
-    network, config = checkpoint.load(checkpoints / "teacher")
-    results = read_results(checkpoints)
-    if not results or not network_results(results, config):
-        raise CheckpointError(f"{checkpoints / RESULTS} has no results of this teacher: leave --warning out once")
-    network.to(device, memory_format=torch.channels_last)
-    normalisation = checkpoint.normalisation_of(config)
-    warning = measure_warning(
-        network,
-        normalisation,
-        validation.to(device).images,
-        validation.labels,
-        responses(network, test.to(device).images, normalisation),
-        measure_omitted_class(checkpoints, validation, test, device),
-    )
-    return results | {"out_of_class": warning}
 
 
 if __name__ == "__main__":

@@ -57,11 +57,12 @@ def halve(source: Path, target: Path, data_dir: Path) -> dict:
         "validation_accuracy_float32": full,
         "validation_accuracy_float16": half,
     }
-    checkpoint.save(network, config | {"precision": precision}, target, half=fits)
-    (target / RECORDING).unlink(missing_ok=True)  # another network's
-    for name in (checkpoint.HISTORY, RECORDING):
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (checkpoint.HISTORY, RECORDING):  # before the checkpoint, which says that all is there
+        (target / name).unlink(missing_ok=True)  # another network's
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
+    checkpoint.save(network, config | {"precision": precision}, target, half=fits)
     return precision
 
 

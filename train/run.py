@@ -19,15 +19,15 @@ import torchvision
 from kd import checkpoint, models
 from kd.checkpoint import STATE, CheckpointError
 from kd.data_dir import open_data, recipe_defaults
-from kd.dataset import DataError, DataSet, LabelledImages, Normalisation, example_positions
-from kd.device import DeviceError, chosen_precision, machine, process_device, wait_for_all
+from kd.dataset import DataError, DataSet, LabelledImages, example_positions
+from kd.device import DeviceError, Processes, chosen_precision, machine, process_device, wait_for_all
 from kd.hub import read_weights
 from kd.memory import keep_freed_memory
 from kd.models import ARCHITECTURES, NetworkError
 from kd.recipe import RECIPES, Recipe, RecipeError, as_config, from_config
 from kd.recording import RECORDING, Recorder, recorded_images
 from kd.subsets import keep_labels, labelled_positions, omit_class
-from kd.training import TrainingError, train
+from kd.training import TrainingError, check_batch_size, train
 from train.options import add_compile, add_data_dir, add_device, add_output_dir, add_recipe, add_recipe_option
 from train.teachers import check_fits, description_of, logits_dirs, read_teacher, together
 
@@ -47,7 +47,8 @@ def main(role: str, arguments: list[str] | None = None) -> None:
     except torch.OutOfMemoryError:
         sys.exit(f"{parser.prog}: a step does not fit into the GPU's memory: give a smaller --batch-size")
     except KeyboardInterrupt:
-        sys.exit(f"{parser.prog}: interrupted; the same command goes on from the last finished epoch")
+        again = "the same command without --restart" if options.restart else "the same command"
+        sys.exit(f"{parser.prog}: interrupted; {again} goes on from the last finished epoch")
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
@@ -83,11 +84,11 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     network = models.build(architecture, recipe.stem, len(data.classes), recipe.dropout).to(device)
     started_from = None
     if role == "teacher" and options.start_from:
-        started_from = start_from(options.start_from, network, recipe)
+        started_from = begin_with_checkpoint(options.start_from, network, recipe)
     elif role == "teacher" and options.weights:
-        started_from = start_with(options.weights, network)
+        started_from = begin_with_weights(options.weights, network)
     described = [each.description for each in taught_by]
-    config = describe(role, options.recipe, recipe, network, device, data.classes, recipe.constants(training)) | {
+    config = describe(role, options.recipe, recipe, network, training) | {
         "teacher": description_of(described, options) if described else None,
         "started_from": started_from,
         "data": {**training.description, **withheld},
@@ -105,6 +106,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     if teacher:
         teacher.to(device, memory_format=torch.channels_last)
 
+    check_batch_size(recipe, len(training), Processes.current())  # before anything is removed
     if options.restart and first:
         remove_run(options.output_dir)
     wait_for_all()  # all processes look into the folder before the first one writes to it
@@ -201,18 +203,10 @@ def withhold(
     return training, validation, said
 
 
-def describe(
-    role: str,
-    recipe_name: str,
-    recipe: Recipe,
-    network: torch.nn.Module,
-    device: torch.device,
-    classes: tuple[str, ...],
-    normalisation: Normalisation,
-) -> dict:
+def describe(role: str, recipe_name: str, recipe: Recipe, network: torch.nn.Module, training: LabelledImages) -> dict:
     """What config.json says of a network and of how it is trained, before the first epoch."""
-    mean, std = normalisation
-    architecture = recipe.architecture(role)
+    architecture, classes = recipe.architecture(role), training.classes
+    mean, std = recipe.constants(training)
     return {
         "role": role,
         "architecture": architecture,
@@ -225,17 +219,20 @@ def describe(
         "recipe": as_config(recipe_name, recipe),
         "seed": recipe.seed,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
-        "machine": machine(device),
+        "machine": machine(next(network.parameters()).device),
         "commit": commit(),
     }
 
 
 def commit() -> str | None:
     """The commit that the code is at; None outside a clone, marked where tracked files differ from it."""
-    found = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"],
-        cwd=Path(__file__).parent, capture_output=True, text=True,
-    )  # fmt: skip
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"],
+            cwd=Path(__file__).parent, capture_output=True, text=True,
+        )  # fmt: skip
+    except OSError:  # a machine without git
+        return None
     return found.stdout.strip() or None
 
 
@@ -273,7 +270,7 @@ def remove_run(folder: Path) -> None:
             path.unlink()
 
 
-def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
+def begin_with_checkpoint(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
     """Give a network the weights of a checkpoint; returns what config.json says of that one.
 
     Only a teacher may begin like this: students that are compared begin with the weights of their seed.
@@ -298,8 +295,8 @@ def start_from(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
     }
 
 
-def start_with(where: str, network: torch.nn.Module) -> dict:
-    """Give a network the weights that a file, a folder or a repository holds; as `start_from`.
+def begin_with_weights(where: str, network: torch.nn.Module) -> dict:
+    """Give a network the weights that a file, a folder or a repository holds; as `begin_with_checkpoint`.
 
     Its last layer begins anew where it is of another number of classes.
 

@@ -1,9 +1,10 @@
 """Carry out a study: train all its runs, measure them once, and write what came out.
 
-python -m train.study main                                    five seeds of the recipe `strong`
-python -m train.study main --recipe original --seeds 3 --jobs 2   the same on a CPU, two runs side by side
-python -m train.study main --document docs/studies.md         writes its section of that file too
-python -m train.study --document docs/studies.md              writes all sections, and carries nothing out
+python -m train.study main --output-dir runs/studies      five seeds of the recipe `strong`
+python -m train.study main --output-dir runs/studies --recipe original --seeds 3 --jobs 2   two runs side by side
+python -m train.study --document docs/studies.md          writes down all that is measured, and carries nothing out
+
+What is measured lies in checkpoints/studies, and is not trained again; another --output-dir begins anew.
 
 Every run is a command of its own (`train.teacher`, `train.student`, `train.distill`) with a folder of its own, which
 studies share: what is finished is not trained again, and what was cut off goes on from its last epoch.
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
+from torch import Tensor
 from tqdm import tqdm
 
 from kd.checkpoint import CheckpointError, read_history
@@ -87,28 +89,30 @@ def main(arguments: list[str] | None = None) -> None:
         runs = planned(study, options)
         data = open_data(options.data_dir, image_size_of(runs))
         digest = data.split()[0].description["sha256"]
-        # A teacher that is given may have been trained on whatever it was.
-        runs = [run if run.folder == options.teacher else replace(run, data=digest) for run in runs]
+        runs = [replace(run, data=digest) for run in runs]
         if options.ship:
             check_shipping(runs)
         path = options.output_dir / f"{options.study}.json"
         ledger = read_study(path) if path.exists() and not options.afresh else None
         check_same_data(ledger, data, path)
-        check_nothing_is_lost(runs, ledger, path)
+        check_nothing_is_lost(runs, study, ledger, path)
         command = "python -m train.study " + shlex.join(sys.argv[1:] if arguments is None else arguments)
         missing = to_measure(runs, study, ledger)
         print(f"{len(runs)} runs, {len(runs) - len(missing)} of them in {path}", flush=True)
+        looked: dict[tuple[Path, str], Tensor] = {}
 
         def measure() -> None:
             """Write down what is done: should the machine be lost, the file is enough to go on with."""
             nonlocal ledger
             ended = [run for run in runs if run not in missing or is_finished(run)]
             # What is measured beside a teacher waits for it: a run that stands in the file is not looked at again.
-            folders = {run.folder for run in ended} | {options.teacher}
+            folders = {run.folder for run in ended}
             done = [run for run in ended if teacher_of(run, runs) in (None, *folders)]
+            if not done:
+                return
             ledger = summarise(
                 options.study, study, done, options.data_dir, device,
-                command=command, cifar10h=options.cifar10h, ledger=ledger,
+                command=command, cifar10h=options.cifar10h, ledger=ledger, looked=looked,
             )  # fmt: skip
             write_study(ledger, path)
             if options.ship:

@@ -4,11 +4,10 @@ import os
 import tempfile
 from pathlib import Path
 
-# Uploads lie in a folder of this page alone, which it sweeps.
-os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()).resolve() / "gradio" / "dark-knowledge"))
-# Gradio reads these when it is imported: no call home, and no Node process for server-side rendering.
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("GRADIO_SSR_MODE", "False")
+# Uploads lie in a folder of this page alone, which it sweeps: the one that a host names may hold other files.
+_place = os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio"
+os.environ["GRADIO_TEMP_DIR"] = str(Path(_place).resolve() / "dark-knowledge")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no call home, whoever makes Blocks
 
 from kd.demo.page import build_page, launch  # noqa: E402
 

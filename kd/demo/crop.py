@@ -50,8 +50,3 @@ def _square(asked: dict) -> Crop:
         if type(value) not in (int, float) or abs(value) > 1:
             raise ValueError(f"{name} is no number between 0 and 1")
     return Crop(**values)
-
-
-def crop_value(crop: Crop | None) -> dict | None:
-    """The crop as the stage takes it."""
-    return {"across": crop.across, "down": crop.down, "side": crop.side} if crop else None

@@ -40,8 +40,8 @@ API = "/gradio_api/"
 # The parts of Gradio's API that its front end and its clients use of this page; `run` is for what needs no queue.
 # Not `cancel`: it forgets a thread that still waits for its turn, and so lets anybody have any number of them.
 ROUTES = {
-    "app_id", "call", "custom_component", "heartbeat", "info", "login_check", "openapi.json", "queue",
-    "reset", "run", "startup-events", "theme.css", "upload", "upload_progress", "user",
+    "app_id", "call", "custom_component", "heartbeat", "info", "queue", "run", "startup-events", "theme.css",
+    "upload", "upload_progress", "user",
 }  # fmt: skip
 MAX_ADDRESS = 2000  # characters of a request's path and query; the longest that the page needs is that of a file
 # Bytes that one address may upload at once, a hundred ordinary photos, and then each second. A class of thirty fits in.
@@ -61,7 +61,6 @@ NO_FILE = "Each part of an upload has to be a file."
 FAILED = "The page could not answer this. Please try again."
 FULL = "Too many visitors are here at once. Please try again in a few seconds."
 FULL_FOR_ONE = "Too much is asked for from your address at once. Please try again in a few seconds."
-OTHER_FORM = b'{"detail": "This message has another form than the page can read."}'
 
 # What is served beside Gradio's own, by its address: as text what a browser would store instead of showing it.
 FILES = {"/preview.png": PREVIEW, f"/{RECORDED.name}": RECORDED}
@@ -190,7 +189,7 @@ class Door:
             if queued:
                 await self.check_queue(address)
             with held(self.joining, address) if queued else nullcontext():
-                await self.app(scope, replay(content, receive), with_sentence(send))
+                await self.app(scope, replay(content, receive), send)
 
     async def check_queue(self, address: str) -> None:
         """Refuse one who has as many places in the queue as an address may have."""
@@ -312,22 +311,3 @@ class SendWithHeaders:
             self.begun = True
             MutableHeaders(scope=message).update(HEADERS)
         await self.send(message)
-
-
-def with_sentence(send: Send) -> Send:
-    """A `send` that puts a sentence in the place of what a validator lists about a message of another form."""
-    refused = False
-
-    async def sent(message: Message) -> None:
-        nonlocal refused
-        if message["type"] == "http.response.start" and message["status"] == 422:
-            refused = True
-            headers = MutableHeaders(scope=message)
-            headers["content-length"], headers["content-type"] = str(len(OTHER_FORM)), "application/json"
-        if refused and message["type"] == "http.response.body":
-            if message.get("more_body", False):
-                return
-            message = message | {"body": OTHER_FORM}
-        await send(message)
-
-    return sent

@@ -14,6 +14,7 @@ from kd.checkpoint import CheckpointError
 from kd.dataset import EXAMPLES_FOLDER
 from kd.losses import soft_targets
 from kd.recording import RECORDED_PICTURES
+from kd.studies.human_labels import entropy
 
 FOLDER = Path(__file__).parent / "examples"
 RECORDED = FOLDER / RECORDED_PICTURES
@@ -46,7 +47,7 @@ def read_examples(checkpoints: Path, classes: Sequence[str]) -> list[tuple[str, 
     return [(name, found[name]) for name in classes if name in found]
 
 
-def first_example(teacher_logits: list[list[float]], temperature: float, labels: Sequence[int] | None = None) -> int:
+def first_example(teacher_logits: list[list[float]], temperature: float, labels: Sequence[int]) -> int:
     """Which example the page opens with: a certainty that has much to show when it is warmed up.
 
     Of the examples whose true class the teacher gives at least `CERTAIN`, the one whose soft targets have the largest
@@ -55,14 +56,12 @@ def first_example(teacher_logits: list[list[float]], temperature: float, labels:
     Args:
         teacher_logits: of each example, in class order.
         temperature: at which the student was taught.
-        labels: the positions of their classes; None where every class has its example.
+        labels: the positions of their classes.
     """
     logits = torch.tensor(teacher_logits)
-    rows = torch.arange(len(logits))
-    sure = logits.softmax(dim=1)[rows, rows if labels is None else torch.tensor(labels)]
-    targets = soft_targets(logits, temperature)
-    entropy = -(targets * targets.log()).sum(dim=1)
-    return int((entropy.where(sure >= CERTAIN, -1) if (sure >= CERTAIN).any() else sure).argmax())
+    sure = logits.softmax(dim=1)[torch.arange(len(logits)), torch.tensor(labels)]
+    doubt = entropy(soft_targets(logits, temperature))
+    return int((doubt.where(sure >= CERTAIN, -1) if (sure >= CERTAIN).any() else sure).argmax())
 
 
 def game_pictures(name: str, folder: Path = FOLDER) -> tuple[str, list[Path]]:

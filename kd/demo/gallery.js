@@ -13,17 +13,13 @@ function predictionCell(role, { label, confidence }, known) {
 }
 
 function buildRow({ name, label, file: path, picture, predictions, differ, fits_no_class, problem }, roles) {
-  const file = make("th", { scope: "row" });
-  if (problem) file.textContent = name;
-  else {
-    const open = make("button", { type: "button", className: "open", title: "Open on the stage", textContent: name });
-    open.addEventListener("click", () => { announcePhoto(path); trigger("open", { file: path }); openTab(props.stage_tab); });
-    file.append(open);
-  }
   if (problem) {
-    return make("tr", { className: "problem" }, make("td"), file,
+    return make("tr", { className: "problem" }, make("td"), make("th", { scope: "row", textContent: name }),
       make("td", { colSpan: roles.length, textContent: problem }));
   }
+  const open = make("button", { type: "button", className: "open", title: "Open on the stage", textContent: name });
+  open.addEventListener("click", () => { announcePhoto(path); trigger("open", { file: path }); openTab(props.stage_tab); });
+  const file = make("th", { scope: "row" }, open);
   if (fits_no_class) file.append(make("span", { className: "none", textContent: "may be none of the ten" }));
   return make("tr", { className: differ ? "differs" : "agrees" }, make("td", {}, make("img", { src: picture, alt: "" })),
     file, ...roles.map((role) => predictionCell(role, predictions[role], label)));

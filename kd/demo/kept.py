@@ -1,7 +1,8 @@
 """What Gradio would keep of its visitors for good: results that nobody fetches, and how far uploads have come.
 
-Gradio has no public way to see who waits (`/queue/status` tells a number alone), nor to forget. So this, and nothing
-else, reads and changes what Gradio 6.31 keeps in private; tests ask the real page and fail where it is kept elsewhere.
+Gradio has no public way to see who waits (`/queue/status` tells a number alone), nor to forget. So this reads and
+changes what Gradio 6.31 keeps in private, as visitor.py and door.py do once each; tests ask the real page and fail
+where it is kept elsewhere.
 """
 
 import asyncio

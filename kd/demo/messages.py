@@ -13,6 +13,7 @@ MAX_VALUES = 2000  # in it, a file being one; the page sends a list of as many f
 MAX_COMMAS = 20_000  # in its text, ten for each value: a million bytes of JSON's smallest parts take .1 s to be read
 MAX_NAME = 1000  # characters of a file's name, with folders
 TOO_MANY_VALUES = "This message holds too much."
+FIELDS = ("fn_index", "session_hash", "trigger_id", "event_data", "data")  # what front end and clients send
 MAX_SESSION = 100  # characters of the name that a browser gives itself; Gradio's front end takes eleven
 
 
@@ -25,7 +26,7 @@ class RefusalError(Exception):
 
 
 async def checked_message(receive: Receive, route: str, page: gr.Blocks) -> bytes:
-    """The content of a message, written anew, so that Gradio reads what was checked: without foreign files."""
+    """The content of a message, written anew, so that Gradio reads what was checked alone, and no foreign files."""
     content = await read_message(receive)
     if not content and not route.startswith(("queue/join", "run/", "call/")):
         return content
@@ -38,8 +39,10 @@ async def checked_message(receive: Receive, route: str, page: gr.Blocks) -> byte
     message = only_uploads(message)
     if route.startswith(("queue/join", "run/")):
         check_form(message, page)
+        message = {field: message.get(field) for field in FIELDS}
     elif route.startswith("call/"):
         check_call(message, route, page)
+        message = {"data": message["data"]}
     return json.dumps(message).encode()
 
 
@@ -65,7 +68,7 @@ def check_form(message: object, page: gr.Blocks) -> None:
     event = page.fns.get(number) if type(number) is int else None
     if event is None or event.fn is None:
         raise RefusalError(400, "This message asks for nothing that the page has.")
-    if not isinstance(session, str) or not 0 < len(session) <= MAX_SESSION:
+    if not isinstance(session, str) or not session.isprintable() or not 0 < len(session) <= MAX_SESSION:
         raise RefusalError(400, "This message names no session.")
     if type(message.get("trigger_id")) not in (int, type(None)):
         raise RefusalError(400, "This message names no component.")

@@ -1,7 +1,9 @@
 """The page: layout and events. The stage, its first tab, is in stage_view.py and stage/."""
 
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial, wraps
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from PIL import Image
 from kd import checkpoint, cifar10
 from kd.colours import stylesheet
 from kd.dataset import MAX_EXAMPLES
-from kd.demo.crop import crop_value, question
+from kd.demo.crop import question
 from kd.demo.crowd import PHOTOS, QUEUE, SESSIONS, THREADS, cores
 from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
@@ -29,7 +31,7 @@ from kd.inference import Trio
 from kd.memory import return_freed_memory
 from kd.models import ROLE_NAMES, ROLES, architecture_name
 from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo
-from kd.results import amount, read_results
+from kd.results import amount, network_results, read_results
 
 HERE = Path(__file__).parent
 
@@ -108,22 +110,22 @@ def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, 
     game = {}
     if omitted:
         game = {"omitted_class": omitted.name, "game_tab": TAB, "earlier_teacher": omitted.earlier_teacher}
-    note = what_to_expect(trio.folder, trio.image_size)
+    note = what_to_expect(trio.folder, trio.configs)
     return stage_view(examples, trio.image_size, first, taught_at, note, recorded, **game), recorded
 
 
-def what_to_expect(checkpoints: Path, image_size: int = 32) -> str:
+def what_to_expect(checkpoints: Path, configs: dict[str, dict]) -> str:
     """The sentences under the photo: what the networks see, and how often they are right, where it was measured."""
-    results = read_results(checkpoints)
-    size = f"{image_size} × {image_size} pixels are all that the networks see."
-    if not results or not results["models"].keys() >= set(ROLES):
+    results, side = read_results(checkpoints), checkpoint.image_size_of(configs["teacher"])
+    size = f"{side} × {side} pixels are all that the networks see."
+    if not results or not all(network_results(results, config) for config in configs.values()):
         return size
     data = results["data"]["name"]
     of_data, source = ("CIFAR-10's test images", " (Krizhevsky, 2009)")
     if data != cifar10.NAME:
         of_data, source = f"the test images of {data}", ""
     accuracy = {role: results["models"][role]["accuracy"] for role in ROLES}
-    classes = len(results["models"]["teacher"].get("per_class_accuracy", ()))
+    classes = len(configs["teacher"]["classes"])
     of_each = "one of each class" if classes <= MAX_EXAMPLES else f"of {MAX_EXAMPLES} classes one each"
     return (
         f"{size} On {of_data} the teacher is right {accuracy['teacher']:.1%} of the time, the student "
@@ -183,7 +185,7 @@ def show(
         with_photo: whether the stage needs the photo itself; it has it when it asks for another part.
     """
     network_input = trio.network_input(photo, crop)
-    shown = trio.classify(network_input, temperature=1.0)
+    (shown,) = trio.classify_all([network_input], temperature=1.0)
     # Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
     # An example shows what its name says.
     middle = network_input if crop else trio.network_input(photo)
@@ -203,7 +205,7 @@ def show(
         "photo": preview_url(photo) if file and with_photo else None,
         "width": photo.width,
         "height": photo.height,
-        "crop": crop_value(crop),
+        "crop": asdict(crop) if crop else None,
         "picture": picture_url(network_input),
         "warning": warning(trio.out_of_class) if strange else None,
         "soft_weight": trio.configs["distilled"]["recipe"]["soft_weight"],
@@ -248,6 +250,7 @@ def or_problem(handler: Callable) -> Callable:
         try:
             return handler(*inputs)
         except gr.Error as error:
-            return {"problem": error.message}
+            # Gradio tells the stage of a value only if it is unlike the last one.
+            return {"problem": error.message, "at": time.time()}
 
     return handler_or_problem

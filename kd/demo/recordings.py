@@ -54,11 +54,13 @@ def read_recorded(checkpoints: Path, examples: list[dict]) -> Recorded:
     if len(classes) > MAX_EXAMPLES:
         missing.append("Map and replay are left out: they are for ten classes at most")
         return Recorded({"map": {}, "replay": None}, missing, None)
-    for role in ROLES:
+    has_map = tuple(classes) == CLASSES  # its sentences are of animals and vehicles
+    for role in ROLES if has_map else STUDENTS:
         folder = checkpoints / role
         recording = read_recording(folder / RECORDING)
         if recording is None or not _is_whole(recording, len(classes)):
-            missing.append(f"The map of classes lacks the {role}: python -m train.record {folder}")
+            if has_map:  # what the replay lacks is said below
+                missing.append(f"The map of classes lacks the {role}: python -m train.record {folder}")
         elif _apart(recording, [example["models"][role]["logits"] for example in examples]) > ANOTHER:
             missing.append(
                 f"{folder / RECORDING} does not fit the network beside it: it was recorded of another one, or on other "
@@ -72,7 +74,7 @@ def read_recorded(checkpoints: Path, examples: list[dict]) -> Recorded:
             f"There is no replay of the training: it wants the same {LEAST_MOMENTS} moments or more of both students, "
             "as python -m train.student --record and python -m train.distill --record store them"
         )
-    if tuple(classes) != CLASSES:  # the map's sentences are of animals and vehicles
+    if not has_map:
         missing.append("The map of classes is left out: it is CIFAR-10's")
         return Recorded({"map": {}, "replay": replay}, missing, None)
     last = {role: _last_moment(recording) for role, recording in found.items()}

@@ -124,14 +124,14 @@ class ResultsTab:
         """The epochs of a run that tell their accuracies; where others do not, the page says so."""
         file = f"{role}/{checkpoint.HISTORY}"
         history = self.attempt(file, lambda: checkpoint.read_history(self.checkpoints / role))
-        told = [epoch for epoch in history or [] if all(isinstance(epoch.get(key), Real) for key in CURVE_KEYS)]
+        complete = [epoch for epoch in history or [] if all(isinstance(epoch.get(key), Real) for key in CURVE_KEYS)]
         if history is None:
             gr.Markdown(sentence(file))
-        elif len(told) < len(history):
-            untold = f"{len(history) - len(told)} of {len(history)} epochs do not tell how they went"
+        elif len(complete) < len(history):
+            untold = f"{len(history) - len(complete)} of {len(history)} epochs do not tell how they went"
             _log.warning("%s: %s", file, untold)
             gr.Markdown(f"{ROLE_NAMES[role]}: {untold}.")
-        return told
+        return complete
 
     def attempt(self, what: str, make: Callable[[], Made]) -> Made | None:
         """What `make` returned at the first call, made again where a file is another one since.
@@ -153,8 +153,8 @@ def attempt(what: str, make: Callable[[], Made]) -> Made | None:
 
 
 def content_of(checkpoints: Path) -> str:
-    """By what the files hold that the tab shows, a name for it."""
-    digest = hashlib.sha256(str(checkpoints).encode())
+    """A digest of all files that the tab shows."""
+    digest = hashlib.sha256()
     histories = [checkpoints / role / checkpoint.HISTORY for role in ROLES]
     for path in (checkpoints / RESULTS, *study_files(checkpoints / STUDIES_FOLDER), *histories):
         try:

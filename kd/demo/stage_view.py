@@ -51,7 +51,7 @@ def stage_view(
     game_tab: str | None = None,
     earlier_teacher: bool = False,
 ) -> gr.HTML:
-    """The component, around what is built within it; triggers `crop` (file, whole, across, down, side), `example` and
+    """The component, around what is built within it; triggers `crop` (as `kd.demo.crop` reads it), `example` and
     `recordings`.
 
     Args:
@@ -79,8 +79,8 @@ def stage_view(
         classes=examples[0]["classes"],
         image_size=image_size,
         min_side=Crop.MIN_SIDE,
-        min_temperature=SLIDER_MIN,
-        max_temperature=SLIDER_MAX,
+        min_temperature=min(SLIDER_MIN, taught_at),
+        max_temperature=max(SLIDER_MAX, taught_at),
         start_temperature=SLIDER_START,
         taught_at=taught_at,
         note=note,

@@ -10,7 +10,7 @@ from kd.demo.crowd import MAX_IMAGES
 from kd.demo.documents import link
 from kd.inference import Trio
 from kd.models import architecture_name
-from kd.results import amount, read_results
+from kd.results import amount, network_results, read_results
 
 PROJECT = Path(__file__).resolve().parents[2]
 LISTED = 20  # classes that are named
@@ -79,7 +79,8 @@ def facts(trio: Trio, checkpoints: Path) -> str:
     end = "CIFAR-10's. Code and weights are" if ours else "these. The code is"
     count = "ten" if len(trio.classes) == 10 else len(trio.classes)
     known = ", ".join(trio.classes[:LISTED]) + (" and others" if len(trio.classes) > LISTED else "")
-    if results and (model := results["models"].get("distilled")):
+    if results and network_results(results, config):
+        model = results["models"]["distilled"]
         weighs += f", {in_words(model['macs'])} multiply-accumulates an image, {amount(model['bytes'])}B on disk"
         measured = (
             f" It has {model['accuracy']:.1%} of {of_data} right and takes {model['latency_ms']:.1f} ms "

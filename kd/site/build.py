@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import gradio as gr
 import torch
 from markdown_it import MarkdownIt
 from PIL import Image
@@ -42,13 +42,7 @@ from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, MeasuredStudy, rea
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
 from kd.studies.report import study_table
 
-if TYPE_CHECKING:
-    import gradio as gr
-
 HERE = Path(__file__).parent
-SCRIPTS = (
-    "site.js", "tabs.js", "component.js", "asking.js", "photo.js", "shrink.js", "warning.js", "own.js", "networks.js",
-)  # fmt: skip
 PAGE, GAME, SERVICE_WORKER, RECORDINGS = "index.html", "game.html", "service-worker.js", "recordings.json"
 README = "README.md"
 NETWORKS, RUNTIME, FIGURES = "networks", "runtime", "figures"  # folders; all of these are written anew each time
@@ -193,7 +187,7 @@ def browser_warner(trio: Trio) -> dict:
     }  # fmt: skip
 
 
-def write_component(folder: Path, name: str, component: "gr.HTML", later: str = "") -> dict:
+def write_component(folder: Path, name: str, component: gr.HTML, later: str = "") -> dict:
     """Write a component's script, with what would come later, and its rules; returns its props, without a value."""
     # As Gradio calls the script and confines the rules.
     script = f"export default function (element, trigger, props, watch) {{\n{component.js_on_load}{later}\n}}\n"
@@ -202,7 +196,7 @@ def write_component(folder: Path, name: str, component: "gr.HTML", later: str = 
     return component.props | {"value": None}
 
 
-def write_page(folder: Path, stage: "gr.HTML", game: "gr.HTML | None", data: dict, results: str, trained: str) -> None:
+def write_page(folder: Path, stage: gr.HTML, game: gr.HTML | None, data: dict, results: str, trained: str) -> None:
     """Write the page's own files: all but what is large."""
     above, below = stage.html_template.split("@children")
     # No text of the JSON may end the element that holds it.
@@ -216,8 +210,9 @@ def write_page(folder: Path, stage: "gr.HTML", game: "gr.HTML | None", data: dic
         },
     )  # fmt: skip
     write(folder / PAGE, page)
-    for name in SCRIPTS:
-        write(folder / name, (HERE / name).read_text("utf-8"))
+    for path in HERE.glob("*.js"):
+        if path.name != SERVICE_WORKER:  # which comes last, and knows what there is
+            write(folder / path.name, path.read_text("utf-8"))
     write(folder / "mathematics.js", script("mathematics") + "export { logSoftmax, percent };\n")  # as the stage's
     write(folder / "site.css", stylesheet() + (HERE / "site.css").read_text("utf-8"))
     write(folder / "claims.css", (PAGE_FOLDER / "claims.css").read_text("utf-8"))
@@ -233,7 +228,7 @@ def source_of(data: str | None) -> str:
     return f"They are pictures of {data or 'other data'}, which the networks were trained for."
 
 
-def game_section(game: "gr.HTML") -> str:
+def game_section(game: gr.HTML) -> str:
     """The tab of the game, with a place for pictures of one's own."""
     above, below = game.html_template.split("@children")
     return filled(GAME, {"game tab": TAB, "game: above": above, "game: below": below})

@@ -1,17 +1,13 @@
 """ONNX Runtime Web, which runs the networks in a visitor's browser: fetched by npm, verified, served from the folder.
 
-python -m kd.site.runtime DIR
-
 One exact version and its checksum stand here, so that what a visitor's browser runs is known, and never comes from
 another host. MIT licence, as the first lines of its scripts say.
 """
 
-import argparse
 import base64
 import hashlib
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -31,18 +27,6 @@ PATIENCE = 600  # seconds for 33 MB
 
 class RuntimeFetchError(RuntimeError):
     """The runtime cannot be had; the message says why, and the way out."""
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Fetch the runtime into the folder that the command names; exit with a sentence if it cannot be had."""
-    parser = argparse.ArgumentParser(prog="python -m kd.site.runtime", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder for its files")
-    options = parser.parse_args(arguments)
-    try:
-        fetch_runtime(options.folder)
-    except (RuntimeFetchError, OSError) as error:
-        sys.exit(f"{parser.prog}: {error}")
-    print(f"{options.folder}: {PACKAGE} {VERSION}, {', '.join(FILES.values())}")
 
 
 def fetch_runtime(folder: Path) -> None:
@@ -74,7 +58,3 @@ def fetch_runtime(folder: Path) -> None:
             for packed, name in FILES.items():
                 content = package.extractfile(f"package/dist/{packed}").read()
                 write_atomically(folder / name, lambda path, content=content: path.write_bytes(content))
-
-
-if __name__ == "__main__":
-    main()

@@ -23,7 +23,7 @@ export function tabsOf(list, panels) {
 
   list.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key], at = tabs.indexOf(event.target);
-    if (!by || at < 0) return;
+    if (!by || at < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
     const next = tabs[(at + by + tabs.length) % tabs.length];
     next.focus();
     next.click();

@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from kd.recipe import Recipe
 from kd.significance import Verdict, judged, paired_difference
 from kd.studies.declared import caution_of
 from kd.studies.findings import TOLD_SHARE, human_labels_judged
 from kd.studies.ledger import MeasuredStudy
-from kd.studies.omitted_class import runs_of
+from kd.studies.omitted_class import runs_of, told_temperature
 from kd.studies.report import is_short
 from kd.studies.words import interval, share
 
@@ -127,15 +126,14 @@ def teaching_replaces_labels(study: MeasuredStudy) -> Claim | None:
 def omitted_class_is_known(study: MeasuredStudy) -> Claim | None:
     """Whether a student recognises a class that was omitted from its training, better than its control.
 
-    Told of the study's first class, at the recipes' own T or the only T that was run, as in `omitted_class_sentence`.
+    Told of the study's first class, at `told_temperature`.
     """
     runs = runs_of(study)
-    temperatures = {run.temperature for run in runs if run.temperature is not None}
-    temperature = next(iter(temperatures)) if len(temperatures) == 1 else Recipe.temperature
     name = runs[0].arm.omitted_class if runs else None
     of_class = [run for run in runs if run.arm.omitted_class == name]
     taught, control = (
-        {run.seed: run.after["omitted"] for run in of_class if run.temperature == each} for each in (temperature, None)
+        {run.seed: run.after["omitted"] for run in of_class if run.temperature == each}
+        for each in (told_temperature(of_class), None)
     )
     seeds = sorted(taught.keys() & control.keys())
     if not seeds:
@@ -145,8 +143,8 @@ def omitted_class_is_known(study: MeasuredStudy) -> Claim | None:
     ours, theirs = (statistics.fmean(each[seed] for seed in seeds) for each in (taught, control))
     return _claim(
         found,
-        f"A student knows a class that no image of its training showed: it recognises {ours:.1%} of the {name} images "
-        f"in the test set, once its bias is corrected; its control, a student alone, {theirs:.1%}"
+        f"A student knows a class that no image of its training showed: it recognises {ours:.1%} of the test "
+        f"images of the class {name}, once its bias is corrected; its control, a student alone, {theirs:.1%}"
         f"{_measured(found)}. {caution_of(study.study)}".rstrip(),
         study,
     )

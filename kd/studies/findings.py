@@ -4,10 +4,9 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from kd.recipe import Recipe
 from kd.significance import Verdict, judged, paired_difference
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
-from kd.studies.omitted_class import OmittedClassRun, runs_of
+from kd.studies.omitted_class import OmittedClassRun, runs_of, told_temperature
 from kd.studies.words import arm_name, interval, setting, share, way_of_teaching
 from kd.tables import markdown_table
 
@@ -128,40 +127,36 @@ def selection_sentences(study: MeasuredStudy) -> list[str]:
 def omitted_class_table(runs: list[OmittedClassRun]) -> str:
     """A row a run: its accuracy on the omitted class and on the nine others, before and after the correction."""
     headings = (
-        "omitted class", "taught by", "accuracy on it, before", "after correction", "on the others, before", "after",
-        "bias",
+        "omitted class", "taught by", "seed", "accuracy on it, before", "after correction",
+        "on the others, before", "after", "bias",
     )  # fmt: skip
     rows = []
     for run in runs:
         before, after = run.before, run.after
         taught = "nobody (student alone)" if run.temperature is None else f"the teacher, T = {run.temperature:g}"
         shares = (before["omitted"], after["omitted"], before["others"], after["others"])
-        rows.append([run.arm.omitted_class, taught, *(f"{each:.1%}" for each in shares), f"{run.bias:+.2f}"])
+        accuracies = (f"{each:.1%}" for each in shares)
+        rows.append([run.arm.omitted_class, taught, str(run.seed), *accuracies, f"{run.bias:+.2f}"])
     return markdown_table(headings, rows, names=2)
 
 
-def omitted_class_sentence(study: MeasuredStudy, omitted: str | None = None) -> str:
+def omitted_class_sentence(study: MeasuredStudy) -> str:
     """What students know of the classes that were omitted from their training, next to their controls.
 
-    Every class is told, with the student distilled at the recipes' own T, or at the only T that was run: the test
-    images may not choose.
-
-    Args:
-        omitted: the class to tell of; None for all.
+    Every class is told, with the mean over the seeds of the student distilled at `told_temperature`.
     """
     told, runs = [], runs_of(study)
     for name in dict.fromkeys(run.arm.omitted_class for run in runs):
-        by_temperature = {run.temperature: run for run in runs if run.arm.omitted_class == name}
-        alone = by_temperature.pop(None, None)
-        temperature = next(iter(by_temperature)) if len(by_temperature) == 1 else Recipe.temperature
-        if temperature not in by_temperature or omitted not in (None, name):
+        of_class = [run for run in runs if run.arm.omitted_class == name]
+        temperature = told_temperature(of_class)
+        taught, alone = ([run for run in of_class if run.temperature == each] for each in (temperature, None))
+        if not taught:
             continue
-        control = f"; a student alone {alone.after['omitted']:.1%}" if alone else ""
-        run = by_temperature[temperature]
-        told.append(
-            f"{run.after['omitted']:.1%} of the {name} images at T = {temperature:g} "
-            f"({run.before['omitted']:.1%} before{control})"
-        )
+        before = statistics.fmean(run.before["omitted"] for run in taught)
+        after = statistics.fmean(run.after["omitted"] for run in taught)
+        control = f"; a student alone {statistics.fmean(run.after['omitted'] for run in alone):.1%}" if alone else ""
+        seeds = f", mean of {len(taught)} seeds" if len(taught) > 1 else ""
+        told.append(f"{after:.1%} of the class {name} at T = {temperature:g} ({before:.1%} before{control}{seeds})")
     rule = (
         "Bias correction: the omitted class's logit is raised until, on the validation images of the nine others, the "
         "student predicts that class as often as its teacher does."

@@ -43,8 +43,8 @@ def analyse(
 
     Returns:
         temperatures; people_entropy (mean, nats); temperature_from ("validation"); for each arm in "arms" its position
-        and the means over its runs: cross_entropy and kl at each temperature, its fitted temperature, kl_at_temperature
-        and rank_correlation; "inherited" (see `inheritance`).
+        and the means over its runs: kl at each temperature, its fitted temperature, kl_at_temperature and
+        rank_correlation; "inherited" (see `inheritance`).
 
     Raises:
         DataError: the counts are missing or damaged.
@@ -54,14 +54,14 @@ def analyse(
     measured: dict[int, list[dict]] = {}
     for run in runs:
         logits = logits_of_run[run.folder]
-        crosses = [cross_entropy(people, logits, temperature) for temperature in TEMPERATURES]
+        kl = [cross_entropy(people, logits, t) - people_entropy.mean().item() for t in TEMPERATURES]
         fitted = fitted_temperature(validation_logits[run.folder], validation_labels)
         measured.setdefault(arms.index(run.arm), []).append(
             {
                 "seed": run.recipe.seed,
-                "cross_entropy": crosses,
+                "kl": kl,
                 "temperature": fitted,
-                "kl_at_temperature": crosses[TEMPERATURES.index(fitted)] - people_entropy.mean().item(),
+                "kl_at_temperature": kl[TEMPERATURES.index(fitted)],
                 "rank_correlation": rank_correlation(doubts(logits), people_entropy),
             }
         )
@@ -70,7 +70,7 @@ def analyse(
         "temperatures": list(TEMPERATURES),
         "temperature_from": "validation",
         "people_entropy": people_entropy.mean().item(),
-        "arms": [{"arm": arm} | mean_of(own, people_entropy.mean().item()) for arm, own in measured.items()],
+        "arms": [{"arm": arm} | mean_of(own) for arm, own in measured.items()],
         "inherited": inheritance(runs, logits_of_run, labels),
     }
 
@@ -84,13 +84,11 @@ def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
     return min(TEMPERATURES, key=lambda t: evaluation.negative_log_likelihood(logits.double() / t, labels))
 
 
-def mean_of(measured: list[dict], people_entropy: float) -> dict:
+def mean_of(measured: list[dict]) -> dict:
     """The runs of an arm, and the means over them."""
-    curve = [statistics.fmean(values) for values in zip(*(run["cross_entropy"] for run in measured), strict=True)]
     single = ("temperature", "kl_at_temperature", "rank_correlation")
     return {
-        "cross_entropy": curve,
-        "kl": [value - people_entropy for value in curve],
+        "kl": [statistics.fmean(values) for values in zip(*(run["kl"] for run in measured), strict=True)],
         **{key: statistics.fmean(run[key] for run in measured) for key in single},
         "runs": [{key: run[key] for key in ("seed", *single)} for run in measured],
     }
@@ -104,7 +102,7 @@ def inheritance(runs: list[Run], logits_of_run: dict[Path, Tensor], labels: Tens
     other's, with a paired t-test over the seeds. None where the study lacks one of the three.
     """
     by_role = {(run.arm.role, run.recipe.seed): run for run in runs}
-    teacher = by_role.get(("teacher", 0))
+    teacher = next((run for run in runs if run.arm.role == "teacher"), None)
     seeds = [seed for role, seed in by_role if role == "distilled" and ("student", seed) in by_role]
     if not teacher or not seeds:
         return None

@@ -113,16 +113,14 @@ def as_json(study: MeasuredStudy) -> dict:
     content = {"schema": SCHEMA} | {entry.name: getattr(study, entry.name) for entry in fields(MeasuredStudy)}
     arms = [
         {entry.name: getattr(arm, entry.name) for entry in fields(MeasuredArm) if entry.name != "seeds"}
-        | {key: position(getattr(arm, key), study.arms) for key in ("teacher", "baseline")}
+        | {
+            key: None if (other := getattr(arm, key)) is None else study.arms.index(other)
+            for key in ("teacher", "baseline")
+        }
         | {"runs": list(arm.runs)}
         for arm in study.arms
     ]
     return content | {"arms": arms, "comparisons": list(study.comparisons)}
-
-
-def position(arm: Arm | None, arms: tuple[Arm, ...]) -> int | None:
-    """Where an arm stands among a study's; None for none."""
-    return None if arm is None else next(number for number, other in enumerate(arms) if other is arm)
 
 
 def from_json(content: dict) -> MeasuredStudy:

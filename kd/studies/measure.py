@@ -14,13 +14,13 @@ from torch import Tensor
 from kd import checkpoint, evaluation, models
 from kd.corruptions import corrupted
 from kd.data_dir import open_data
-from kd.dataset import DataSet
+from kd.dataset import DataSet, LabelledImages
 from kd.device import machine
 from kd.recipe import RecipeError, as_config, from_config
 from kd.significance import mcnemar, paired_difference
 from kd.studies import human_labels, omitted_class
 from kd.studies.declared import CORRUPTIONS, HUMAN_LABELS, Arm, Study
-from kd.studies.ledger import MeasuredArm, MeasuredStudy, position
+from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.runs import Run, StudyError, image_size_of, teacher_of
 from kd.studies.words import arm_name
 
@@ -37,6 +37,7 @@ def summarise(
     command: str,
     cifar10h: Path | None = None,
     ledger: MeasuredStudy | None = None,
+    looked: dict[tuple[Path, str], Tensor] | None = None,
 ) -> MeasuredStudy:
     """Measure every run that the ledger lacks, and compare the arms.
 
@@ -49,6 +50,7 @@ def summarise(
         command: what carries the study out.
         cifar10h: CIFAR-10H's counts, for a study that asks for them.
         ledger: what the study's JSON holds so far.
+        looked: logits by a run's folder and "test" or "validation"; what is missing is added, for the next call.
 
     Raises:
         CheckpointError: a run is missing or damaged.
@@ -63,14 +65,15 @@ def summarise(
     data_set = open_data(data_dir, image_size_of(runs))
     test = data_set.test() if on_test else None
     validation = data_set.split()[1] if on_validation else None
-    test_logits = (
-        {run.folder: evaluation.checkpoint_logits(run.folder, test, device) for run in asked_runs} if test else {}
-    )
-    validation_logits = (
-        {run.folder: evaluation.checkpoint_logits(run.folder, validation, device) for run in asked_runs}
-        if validation
-        else {}
-    )
+    looked = {} if looked is None else looked
+
+    def logits_of(part: str, images: LabelledImages | None) -> dict[Path, Tensor]:
+        for run in asked_runs if images else ():
+            if (run.folder, part) not in looked:
+                looked[run.folder, part] = evaluation.checkpoint_logits(run.folder, images, device)
+        return {folder: logits for (folder, of_part), logits in looked.items() if of_part == part}
+
+    test_logits, validation_logits = logits_of("test", test), logits_of("validation", validation)
 
     def measured(run: Run) -> dict:
         found, teacher = describe_run(run), teacher_of(run, runs)
@@ -121,18 +124,25 @@ def to_measure(runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> l
     return [run for run in runs if run.folder in needed]
 
 
-def check_nothing_is_lost(runs: list[Run], ledger: MeasuredStudy | None, path: Path) -> None:
+def check_nothing_is_lost(runs: list[Run], study: Study, ledger: MeasuredStudy | None, path: Path) -> None:
     """Raise StudyError if the ledger holds runs that this command does not ask for: writing would drop them."""
+    kept = [recorded(run, runs, study, ledger) for run in runs]
+
+    def stays(arm: MeasuredArm, found: dict) -> bool:
+        if study.analysis == HUMAN_LABELS:  # which measures all anew
+            return any(arm.trains_like(run.arm) and same_recipe(arm, found, run) for run in runs)
+        return any(found is each for each in kept)
+
     dropped = [
         f"{arm_name(arm)}, seed {found['seed']}"
         for arm in (ledger.arms if ledger else ())
         for found in arm.runs
-        if not any(arm.trains_like(run.arm) and same_recipe(arm, found, run) for run in runs)
+        if not stays(arm, found)
     ]
     if dropped:
         raise StudyError(
-            f"{path} holds runs of other settings, seeds or arms, {dropped[0]} first of {len(dropped)}: ask for them "
-            "too (what is measured costs nothing), choose another --output-dir, or replace them with --afresh"
+            f"{path} holds runs of other settings, seeds, arms or teachers, {dropped[0]} first of {len(dropped)}: ask "
+            "for them too (what is measured costs nothing), choose another --output-dir, or replace them with --afresh"
         )
 
 
@@ -161,9 +171,16 @@ def recorded(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy | No
     for arm in ledger.arms:
         for found in arm.runs if arm.trains_like(run.arm) else ():
             taught_alike = "weights" in found and found["taught_by"] == teachers_digest(run, runs, study, ledger)
-            if taught_alike and same_recipe(arm, found, run):
+            if taught_alike and same_recipe(arm, found, run) and not is_another_teacher(run, found):
                 return found
     return None
+
+
+def is_another_teacher(run: Run, found: dict) -> bool:
+    """Whether a teacher's folder holds other weights than the ledger names: its students have learnt from these."""
+    if run.arm.role != "teacher" or not (run.folder / checkpoint.CONFIG).exists():
+        return False
+    return found["weights"] != checkpoint.digest(checkpoint.load_config(run.folder))
 
 
 def same_recipe(arm: MeasuredArm, found: dict, run: Run) -> bool:
@@ -281,8 +298,9 @@ def compare(measured_on: str, arms: Sequence[MeasuredArm]) -> list[dict]:
         if not pairs:
             continue
         difference = paired_difference(*zip(*((one[metric], other[metric]) for one, other in pairs), strict=True))
-        baseline = position(arm.baseline, arms)
-        comparisons.append({"arm": place, "baseline": baseline, "metric": metric, **difference._asdict()})
+        comparisons.append(
+            {"arm": place, "baseline": arms.index(arm.baseline), "metric": metric, **difference._asdict()}
+        )
         if measured_on == "test":
             comparisons[-1]["by_image"] = [
                 {"seed": one["seed"], **by_image(bits_of_text(one["right"]), bits_of_text(other["right"]))}

@@ -4,7 +4,7 @@ A student from whom a class is omitted learns from the soft targets what its ima
 class is rare. Adding a constant to that class's logit, the bias, corrects the second and leaves the first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES
-from kd.recipe import RecipeError, from_config
+from kd.recipe import Recipe, RecipeError, from_config
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 
 FOLDER = "omitted-class"  # of the student that ships, beside teacher/, student/ and distilled/
@@ -129,6 +129,15 @@ def runs_of(study: MeasuredStudy) -> list[OmittedClassRun]:
         for run in arm.runs
         if arm.omitted_class and "omitted_class" in run
     ]
+
+
+def told_temperature(runs: Iterable[OmittedClassRun]) -> float:
+    """The T whose students are told of: the only one that was run, else the recipes' own.
+
+    The test images may not choose it.
+    """
+    tried = {run.temperature for run in runs} - {None}
+    return tried.pop() if len(tried) == 1 else Recipe.temperature
 
 
 class Found(NamedTuple):

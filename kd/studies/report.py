@@ -118,7 +118,7 @@ def rule_of_verdicts(study: MeasuredStudy) -> str:
 def study_provenance(study: MeasuredStudy) -> str:
     """By which recipes, for how long, on which machine and data; then the command, in a paragraph of its own.
 
-    Where runs do not say their commit, options may have been others: today's code need not know the command.
+    Runs without the field `commit` are of a program that need not have had today's options.
     """
     trained_alike: dict[tuple[str, str], list[MeasuredArm]] = {}
     for arm in study.carried_out:
@@ -148,7 +148,7 @@ def study_provenance(study: MeasuredStudy) -> str:
     left_out = len(study.arms) - len(study.carried_out)
     not_run = f" {left_out} of the study's {len(study.arms)} arms have not been run." if left_out else ""
     spread = "; mean ± standard deviation over the seeds" if any(len(arm.runs) > 1 for arm in study.arms) else ""
-    dated = all(run.get("commit") for arm in study.carried_out for run in arm.runs)
+    dated = all("commit" in run for arm in study.carried_out for run in arm.runs)
     command = f"{'' if dated else EARLIER}`{study.command}`"
     return f"{' '.join(sentences)} {measured}{spread}.{not_run}\n\n{command}"
 

@@ -24,6 +24,7 @@ class Run:
         folder: of its checkpoint; it follows from all that the run depends on.
         teacher: the folder of its teacher's checkpoint.
         data: the sha256 of the training set's pixels; None where any will do.
+        given: a checkpoint from elsewhere, to be taken as it is.
     """
 
     arm: Arm
@@ -32,6 +33,7 @@ class Run:
     folder: Path
     teacher: Path | None = None
     data: str | None = None
+    given: bool = False
 
     @property
     def title(self) -> str:
@@ -71,7 +73,7 @@ def plan(
     runs: list[Run] = []
     for arm in study.arms if arms is None else arms:
         if arm.is_plain_teacher and teacher:
-            runs.append(Run(arm, *from_config(checkpoint.load_config(teacher)["recipe"]), teacher))
+            runs.append(Run(arm, *from_config(checkpoint.load_config(teacher)["recipe"]), teacher, given=True))
             continue
         folder_of_teacher = next((run.folder for run in runs if run.arm == arm.teacher), None)
         given = settings | ({"precision": teacher_precision} if arm.role == "teacher" and teacher_precision else {})
@@ -112,7 +114,7 @@ def unique(runs: list[Run]) -> list[Run]:
 
 def image_size_of(runs: list[Run]) -> int:
     """The side of the images that all runs see, pixels; raises StudyError where they differ."""
-    sizes = {run.recipe.image_size for run in runs} or {Recipe.image_size}
+    sizes = {run.recipe.image_size for run in runs}
     if len(sizes) > 1:
         raise StudyError(
             f"the runs see images of {' and '.join(map(str, sorted(sizes)))} pixels, and are measured side by side on "
@@ -127,6 +129,8 @@ def is_finished(run: Run) -> bool:
     Raises:
         StudyError: it holds a run of other data.
     """
+    if run.given:
+        return True
     if (run.folder / checkpoint.CONFIG).exists() and not _same_data(checkpoint.load_config(run.folder), run):
         raise StudyError(f"{run.folder} holds a run of other data: name another folder with --runs-dir")
     return holds(run.folder, run)

@@ -5,7 +5,7 @@
 const { classes, omitted, measured } = props, OMITTED = classes.indexOf(omitted);
 const NETWORKS = ["student", "control"];
 const $ = (selector) => element.querySelector(selector);
-const one = (/^[aeiou]/.test(omitted) ? "an " : "a ") + omitted;
+const one = article(omitted);
 const many = omitted === "deer" ? omitted : `${omitted}s`;
 const signed = (bias) => (bias < 0 ? "−" : "+") + Math.abs(bias).toFixed(2);
 
@@ -130,10 +130,6 @@ watch("value", drawOwn);
 if (props.cards) begin();
 else {
   watch("cards", () => props.cards && !cards.length && begin());
-  const inSight = new IntersectionObserver((entries) => {
-    if (!entries.at(-1).isIntersecting) return;
-    inSight.disconnect();
-    trigger("cards");
-  });
-  inSight.observe(element);
+  // Each time it comes into sight, until they are there: an answer may have been lost.
+  new IntersectionObserver((entries) => { if (entries.at(-1).isIntersecting && !cards.length) trigger("cards"); }).observe(element);
 }

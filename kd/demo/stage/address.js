@@ -58,7 +58,7 @@ function buildAddress(stage) {
   }
 
   window.addEventListener("popstate", follow);
-  if (source.first?.file) photos.set(source.first.file, source.first); // the component came back with it
+  if (props.value?.file) photos.set(props.value.file, props.value); // the component came back with it
   follow();
   stage.writeAddress = write;
   stage.views.push({ settle: write });

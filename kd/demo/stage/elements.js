@@ -8,6 +8,9 @@ function make(tag, properties = {}, ...children) {
   return node;
 }
 
+// The key that was pressed; nothing with Ctrl, Alt or Meta, as which it is the browser's.
+const plainKey = ({ key, ctrlKey, altKey, metaKey }) => (ctrlKey || altKey || metaKey ? "" : key);
+
 function svgNode(tag, attributes = {}, ...children) {
   const node = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);

@@ -12,7 +12,7 @@ function buildExamples(stage) {
       stage.settleLater();
     });
     button.addEventListener("keydown", (event) => {
-      const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+      const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[plainKey(event)];
       if (!by) return;
       const next = buttons[(position + by + buttons.length) % buttons.length];
       for (const each of buttons) each.tabIndex = each === next ? 0 : -1;

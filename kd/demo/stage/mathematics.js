@@ -47,6 +47,8 @@ function rankCorrelation(a, b) {
   return 1 - (6 * squares) / (n * (n * n - 1));
 }
 
+const article = (noun) => (/^[aeiou]/.test(noun) ? "an " : "a ") + noun;
+
 // A small number as a word: "nine" others of ten.
 const inWords = (n) => ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"][n] ?? String(n);
 const othersShare = (n) => (n === 1 ? "The other one has" : `The other ${inWords(n)} share`);

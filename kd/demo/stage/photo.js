@@ -1,11 +1,12 @@
 // ---- the photo with the square that the networks see -----------------------------------------------
 
 const KEY_STEP = 0.05, KEY_ZOOM = 1.15; // a key press moves the square by this share of its way, or zooms by this factor
+const CENTRE = { across: 0.5, down: 0.5, side: 1 }; // as in kd/photo.py
 
 function buildPhoto(stage) {
   const { $, props } = stage, panel = $("#photo"), whole = $("#photo .whole"), square = $("#crop"), picture = $("#crop img");
-  const wholeButton = $("#whole-photo"), side32 = props.image_size;
-  const canvas = make("canvas", { width: side32, height: side32 });
+  const wholeButton = $("#whole-photo"), inputSide = props.image_size;
+  const canvas = make("canvas", { width: inputSide, height: inputSide });
   let file = null; // of the photo shown; null for an example
   let crop = null; // {across, down, side}, as in kd/photo.py; null is the whole photo with margins
   const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
@@ -35,9 +36,9 @@ function buildPhoto(stage) {
     const { x, y, side, left, top } = places(), scale = Math.max(whole.naturalWidth, whole.naturalHeight);
     const context = canvas.getContext("2d");
     context.imageSmoothingQuality = "high";
-    context.fillRect(0, 0, side32, side32);
-    const [w, h] = [whole.naturalWidth / scale / side * side32, whole.naturalHeight / scale / side * side32];
-    context.drawImage(whole, (left - x) / side * side32, (top - y) / side * side32, w, h);
+    context.fillRect(0, 0, inputSide, inputSide);
+    const [w, h] = [whole.naturalWidth / scale / side * inputSide, whole.naturalHeight / scale / side * inputSide];
+    context.drawImage(whole, (left - x) / side * inputSide, (top - y) / side * inputSide, w, h);
     picture.src = canvas.toDataURL();
   }
 
@@ -45,7 +46,7 @@ function buildPhoto(stage) {
     crop = to;
     place();
     preview();
-    stage.source.crop({ file: stage.value.file, whole: crop === null, ...(crop ?? { across: 0.5, down: 0.5, side: 1 }) });
+    stage.source.crop({ file: stage.value.file, whole: crop === null, ...crop });
   }
 
   // The crop whose square has this place and side in the panel.
@@ -58,7 +59,7 @@ function buildPhoto(stage) {
 
   // Around the square's centre; out of the largest square comes the whole photo.
   function zoom(factor) {
-    if (!crop) { if (factor < 1) setCrop({ across: 0.5, down: 0.5, side: 1 }); return; }
+    if (!crop) { if (factor < 1) setCrop(CENTRE); return; }
     if (factor > 1 && crop.side === 1) { if (stage.value.width !== stage.value.height) setCrop(null); return; }
     const { x, y, side } = places(), larger = side * factor;
     setCrop(cropAt(x + (side - larger) / 2, y + (side - larger) / 2, larger));
@@ -91,7 +92,7 @@ function buildPhoto(stage) {
     else if (crop) setCrop(cropAt(at.x + dx, at.y + dy, at.side));
   });
   for (const end of ["pointerup", "pointercancel"]) {
-    square.addEventListener(end, (event) => pointers.delete(event.pointerId));
+    square.addEventListener(end, () => pointers.clear()); // the finger that is left of two moves nothing
   }
   panel.addEventListener("dragstart", (event) => event.preventDefault()); // the browser's own dragging of pictures
   panel.addEventListener("wheel", (event) => { // with Ctrl, as a pinch on a touchpad also arrives: plain scrolling scrolls
@@ -101,18 +102,18 @@ function buildPhoto(stage) {
   }, { passive: false });
   square.addEventListener("keydown", (event) => {
     if (!movable()) return;
-    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const key = plainKey(event), move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
     if (move && crop) {
       setCrop({ ...crop, across: clamp(crop.across + KEY_STEP * move[0], 0, 1), down: clamp(crop.down + KEY_STEP * move[1], 0, 1) });
-    } else if (event.key === "+" || event.key === "=") zoom(1 / KEY_ZOOM);
-    else if (event.key === "-") zoom(KEY_ZOOM);
+    } else if (key === "+" || key === "=") zoom(1 / KEY_ZOOM);
+    else if (key === "-") zoom(KEY_ZOOM);
     else if (!move) return;
     event.preventDefault();
   });
   document.addEventListener("pointerdown", ({ target }) => { if (!panel.contains(target)) setLarge(false); });
   panel.addEventListener("keydown", ({ key }) => { if (key === "Escape") setLarge(false); });
   panel.addEventListener("focusout", ({ relatedTarget }) => { if (relatedTarget && !panel.contains(relatedTarget)) setLarge(false); });
-  wholeButton.addEventListener("click", () => setCrop(crop ? null : { across: 0.5, down: 0.5, side: 1 }));
+  wholeButton.addEventListener("click", () => setCrop(crop ? null : CENTRE));
 
   $("#photo-note").textContent = props.note;
 
@@ -136,7 +137,7 @@ function buildPhoto(stage) {
   stage.views.push({
     show(value) {
       stage.element.classList.remove("camera");
-      setLarge(false);
+      if (value?.file !== file) setLarge(false); // not by the answer to a square that is being moved
       $("#out-of-class").replaceChildren(...(value?.warning ? [value.warning.sentence, " ", howSure] : []));
       if (!value?.models) return;
       const moving = value.file && value.file === file && stage.source.waiting; // a newer square is being asked for
@@ -146,7 +147,7 @@ function buildPhoto(stage) {
         picture.src = value.picture;
       }
       whole.src = value.photo ?? value.picture;
-      picture.alt = value.example ? `${article(value.example)} at ${side32} x ${side32} pixels` : `The square at ${side32} x ${side32} pixels`;
+      picture.alt = value.example ? `${article(value.example)} at ${inputSide} x ${inputSide} pixels` : `The square at ${inputSide} x ${inputSide} pixels`;
       square.tabIndex = value.file ? 0 : -1;
       square.setAttribute("aria-label", value.file ? "The square that the networks see: arrow keys move it, plus and minus zoom it" : "What the networks see");
       panel.classList.toggle("own", Boolean(value.file));

@@ -1,7 +1,6 @@
 // ---- the three predictions: label, certainty at T = 1, right or wrong where the true class is known ------
 
-// What each network is; of what is in braces a phone has no room.
-const KINDS = { teacher: "large network", student: "small, from labels", distilled: "small, from {the }teacher" };
+const KINDS = { teacher: "large network", student: "small, from labels", distilled: "small, from teacher" };
 
 function buildPredictions(stage) {
   stage.views.push({
@@ -14,7 +13,7 @@ function buildPredictions(stage) {
         const card = make("li", { className: `answer ${role}${value.example && !right ? " wrong" : ""}` },
           make("span", { className: `mark ${role}`, ariaHidden: "true" }),
           make("span", { className: "who" }, make("span", { className: "name", textContent: name }), " ",
-            make("small", {}, ...KINDS[role].split(/[{}]/).map((text, n) => (n % 2 ? make("span", { className: "wide", textContent: text }) : text)))),
+            make("small", { textContent: KINDS[role] })),
           make("span", { className: "confidence" }, percent(confidence), make("small", {}, " at ", make("i", { textContent: "T" }), " = 1")),
           make("strong", {}, make("span", { className: "label", textContent: label }), verdict, spoken));
         card.dataset.model = role;

@@ -98,7 +98,7 @@ function buildPulls(stage) {
   $("#start-again").addEventListener("click", () => stage.value?.models && startAgain());
   studentSelect.addEventListener("change", () => stage.value?.models && startAgain());
   for (const control of [labelSelect, plainSwitch]) control.addEventListener("change", draw);
-  new IntersectionObserver(([{ isIntersecting }]) => { inSight = isIntersecting; draw(); }).observe(section);
+  new IntersectionObserver((entries) => { inSight = entries.at(-1).isIntersecting; draw(); }).observe(section);
 
   stage.views.push({
     draw,

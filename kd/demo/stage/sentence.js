@@ -1,7 +1,5 @@
 // ---- the sentence above the chart: what is seen at this temperature, in plain words ------------------
 
-const article = (noun) => (/^[aeiou]/.test(noun) ? "an " : "a ") + noun;
-
 // The sentence and the tour judge by these two, of the teacher's probabilities at T.
 
 // Whether the order is lost to the eye, and no longer taught at: the likeliest class has not even twice its share of ten
@@ -23,16 +21,16 @@ function sentenceOf({ T, logP, order, props, value: { classes } }) {
     return ["Too hot: ", "all melts together", `, from ${percent(p(first))} for ${classes[first]} to ${percent(p(last))} for ${classes[last]}.`,
       `The others hold ${percent(others)}.`, near];
   }
+  if (T < 1.005 && doubtsAloud(p(first))) {
+    return ["The teacher wavers: ", `${classes[first]} ${percent(p(first))}`, `, ${classes[second]} ${percent(p(second))}.`,
+      "", `${othersShare(order.length - 1)} ${percent(others)}: here it doubts aloud. Drag the temperature to hear more.`];
+  }
   if (T < 0.995) {
     return ["Cooled down, only the answer is left: ", classes[first], `, ${percent(p(first))}.`,
       "", `${othersShare(order.length - 1)} ${percent(others)}. Drag the other way to see what the teacher holds back.`];
   }
   const hidden = `What it thinks of the other ${inWords(order.length - 1)} hides in the last ${percent(others)}.`;
   if (T < 1.005) {
-    if (doubtsAloud(p(first))) {
-      const wavers = ["The teacher wavers: ", `${classes[first]} ${percent(p(first))}`, `, ${classes[second]} ${percent(p(second))}.`];
-      return [...wavers, "", `${othersShare(order.length - 1)} ${percent(others)}: here it doubts aloud. Drag the temperature to hear more.`];
-    }
     return ["The teacher is ", `${percent(p(first))} sure`, `: ${classes[first]}.`, "", `${hidden} Drag the temperature to warm it up.`];
   }
   if (others < 0.01) {

@@ -3,7 +3,7 @@
 const PATIENCE_SECONDS = 20; // with what was recorded
 
 // A page without a server gives the same component its values by itself: kd/site/site.js.
-function gradioSource(props, trigger, watch) {
+function sourceOf(props, trigger, watch) {
   // One question at a time, numbered; of those that wait, the last one counts. A value may be announced twice.
   let asked = 0, received = 0, next = null;
   // The file of the photo that the visitor has brought; null when it was removed, or an example or nothing is wanted.
@@ -14,9 +14,7 @@ function gradioSource(props, trigger, watch) {
   return {
     // What is shown of every example, in class order: values, see `receive`.
     examples: props.examples,
-    // The value that the page came with.
-    first: props.value ?? props.examples[props.first_example],
-    // Ask for the value of another part of a photo: {file, whole, across, down, side}.
+    // Ask for the value of another part of a photo: {file, whole} and, of a square, {across, down, side}.
     crop(question) {
       if (asked > received) next = question;
       else trigger("crop", { ...question, number: ++asked });
@@ -30,16 +28,6 @@ function gradioSource(props, trigger, watch) {
       if (!wanted) return;
       wanted = null;
       trigger("example");
-    },
-    // Show the tab of the omitted class, and its first control as soon as it is there.
-    openGame() {
-      openTab(props.game_tab);
-      const look = (frames) => {
-        const first = document.querySelector("#bet input");
-        if (first) first.focus();
-        else if (frames) requestAnimationFrame(() => look(frames - 1));
-      };
-      look(600);
     },
     // What was recorded of the networks, as kd/demo/recordings.py describes it; asked for when it is first wanted.
     recordings() {

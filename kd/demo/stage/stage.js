@@ -8,7 +8,7 @@ const SETTLE_MILLISECONDS = 500;
 
 const stage = {
   element, props,
-  source: gradioSource(props, trigger, watch),
+  source: sourceOf(props, trigger, watch),
   classes: props.classes,
   names: Object.fromEntries(ROLES.map((role) => [role, props.examples[0].models[role].name])), // of the networks
   T: props.start_temperature,
@@ -30,7 +30,7 @@ const stage = {
   $: (selector) => element.querySelector(selector),
 
   show(value) {
-    const same = value?.file && value.file === stage.value?.file;
+    const same = value?.file === stage.value?.file && value?.example === stage.value?.example;
     if (stage.value?.models && !same) stage.previous = stage.value;
     stage.value = value;
     element.classList.toggle("empty", !value?.models);

@@ -19,8 +19,8 @@ function buildTemperature(stage) {
     Object.assign(slider, { min: Math.log2(MIN_T), max: Math.ceil(Math.log2(MAX_T) * 100) / 100, step: 0.01 });
     slider.addEventListener("input", () => { pause(); set(2 ** slider.valueAsNumber, slider); });
     slider.addEventListener("keydown", (event) => {
-      const to = byKey(event.key);
-      if (to === null || event.ctrlKey || event.altKey || event.metaKey) return;
+      const to = byKey(plainKey(event));
+      if (to === null) return;
       event.preventDefault();
       pause();
       set(to);

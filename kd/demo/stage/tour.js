@@ -38,6 +38,17 @@ function tourSteps({ props, classes, source }) {
   return steps;
 }
 
+// Show the tab of the omitted class, and its first control as soon as it is there.
+function openGame(tab) {
+  openTab(tab);
+  const look = (frames) => {
+    const first = document.querySelector("#bet input");
+    if (first) first.focus();
+    else if (frames) requestAnimationFrame(() => look(frames - 1));
+  };
+  look(600);
+}
+
 function buildTour(stage) {
   const { $, element } = stage, card = $("#tour"), begin = $("#begin-tour"), text = $("#tour-text"), steps = tourSteps(stage);
   const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)"), logP = new Float64Array(stage.classes.length);
@@ -99,7 +110,7 @@ function buildTour(stage) {
     if (step < steps.length) { visit(step + 1); return; }
     const { leadsOn } = steps[step - 1];
     end();
-    if (leadsOn) stage.source.openGame();
+    if (leadsOn) openGame(stage.props.game_tab);
   }
 
   begin.addEventListener("click", () => { visit(1); card.focus(); });
@@ -108,8 +119,8 @@ function buildTour(stage) {
   $("#tour-end").addEventListener("click", end);
 
   document.addEventListener("keydown", (event) => {
-    const { key, target } = event;
-    if (!step || event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey || !card.checkVisibility()) return;
+    const key = plainKey(event), { target } = event;
+    if (!step || event.defaultPrevented || !card.checkVisibility()) return;
     if (key === "Escape") { if (!$("#word").matches(":popover-open")) end(); return; }
     if (target.closest?.("input, select, textarea, [role=tab], #crop")) return; // which have another use for arrows
     if (key === "ArrowRight" && step < steps.length) visit(step + 1);
@@ -132,7 +143,7 @@ function buildTour(stage) {
 
   // The hand goes first: it ends a glide, and the tour waits where it is.
   for (const sign of ["pointerdown", "keydown", "input"]) {
-    element.addEventListener(sign, ({ target }) => { if (target.closest("#temperature, #lower-slider")) stop(); });
+    element.addEventListener(sign, ({ target }) => { if (target.closest("#temperature, #lower-slider, .temperature")) stop(); });
   }
 
   stage.tour = { get step() { return step; }, has: (n) => n - 1 in steps, go };
