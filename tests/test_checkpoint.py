@@ -9,7 +9,6 @@ import os
 import pickle
 import random
 import shutil
-import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -628,70 +627,6 @@ def test_a_really_full_disk_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-# Saves a checkpoint over an older one in a process of its own, which is killed before its n-th step on the disk, for
-# each n; prints after each which of the two was found.
-KILLED = """
-import os, shutil, sys
-from pathlib import Path
-import torch
-from torch import nn
-from kd import checkpoint, models
-from tests.test_checkpoint import DESCRIPTION
-
-def network(value):
-    net = nn.Sequential(nn.Linear(40, 40), nn.Linear(40, 40))
-    with torch.no_grad():
-        [parameter.fill_(value) for parameter in net.parameters()]
-    return net
-
-STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod"}
-
-def kill_before(step):
-    count = 0
-    def hook(event, arguments):
-        nonlocal count
-        if event in STEPS and (event != "open" or isinstance(arguments[2], int) and arguments[2] & 3):
-            count += 1
-            if count == step:
-                os._exit(9)
-    sys.addaudithook(hook)
-
-models.build = lambda *_: network(0)
-os.fsync = lambda _: None  # a lost process loses nothing that it has written
-checkpoint.MAX_SHARD_BYTES = 4000
-torch.set_num_threads(1)
-folder, step, killed = Path(sys.argv[1]), 0, True
-checkpoint.save(network(1), DESCRIPTION | {"seed": 1}, folder.parent / "older")
-while killed:
-    step += 1
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(folder.parent / "older", folder)
-    if not os.fork():
-        kill_before(step)
-        checkpoint.save(network(2), DESCRIPTION | {"seed": 2}, folder)
-        os._exit(0)
-    killed = os.waitstatus_to_exitcode(os.wait()[1]) != 0
-    found, config = checkpoint.load(folder)
-    value = found[0].weight[0, 0].item()
-    assert all((parameter == value).all() for parameter in found.parameters()), step
-    assert config["seed"] == value, step
-    print(int(value))
-    checkpoint.save(network(3), DESCRIPTION | {"seed": 3}, folder)  # and the next save is not in its way
-    assert checkpoint.load(folder)[1]["seed"] == 3
-    assert sorted(path.name for path in folder.iterdir()) == sorted([checkpoint.CONFIG, *config["weights"]]), step
-"""
-
-
-def test_a_save_that_is_killed_at_any_step_leaves_the_old_checkpoint_or_the_new_one(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, tmp_path / "student"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    found = done.stdout.split()
-    assert found == sorted(found) and set(found) == {"1", "2"}  # first the old one, from some step on the new one
-    assert len(found) > 10 and found.count("2") > 5
-
-
 def test_a_complete_checkpoint_that_was_not_put_into_place_is_found(folder, tiny):
     complete = folder / COMPLETE
     complete.mkdir()
@@ -710,6 +645,55 @@ def filled(network, value):
         for parameter in network.parameters():
             parameter.fill_(value)
     return network, DESCRIPTION | {"seed": value}
+
+
+STEPS = {
+    "open",
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.chmod",
+}  # on the disk, as Python's audit has them
+
+
+def save_until(step, folder, network):
+    """Save the network filled with 2; before this step on the disk, from 1, the process ends, if there are as many."""
+    count = 0
+
+    def end(event, arguments):
+        nonlocal count
+        if event in STEPS and (event != "open" or (isinstance(arguments[2], int) and arguments[2] & 3)):
+            count += 1
+            if count == step:
+                os._exit(9)
+
+    torch.set_num_threads(1)
+    sys.addaudithook(end)
+    checkpoint.save(*filled(network, 2), folder)
+    os._exit(0)
+
+
+def test_a_save_that_is_killed_at_any_step_leaves_the_old_checkpoint_or_the_new_one(tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # a lost process loses nothing that it has written
+    older, folder, forked = tmp_path / "older", tmp_path / "student", multiprocessing.get_context("fork")
+    checkpoint.save(*filled(tiny, 1), older)
+    found, exitcode = [], None
+    while exitcode != 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(older, folder)
+        saving = forked.Process(target=save_until, args=(len(found) + 1, folder, tiny))
+        saving.start()
+        saving.join()
+        exitcode = saving.exitcode
+        network, config = checkpoint.load(folder)
+        assert all((parameter == config["seed"]).all() for parameter in network.parameters()), len(found)
+        found.append(config["seed"])
+        checkpoint.save(*filled(tiny, 3), folder)  # and the next save is not in its way
+        assert checkpoint.load(folder)[1]["seed"] == 3
+        assert sorted(path.name for path in folder.iterdir()) == sorted([CONFIG, *config["weights"]]), len(found)
+    assert found == sorted(found) and set(found) == {1, 2}  # first the old one, from some step on the new one
+    assert len(found) > 10 and found.count(2) > 5
 
 
 def test_a_save_that_another_one_overtakes_is_whole_and_the_last_one_stays(folder, make_network, monkeypatch):
