@@ -174,6 +174,12 @@ def networks(tmp_path_factory, make_network, subset):
     return checkpoints
 
 
+@pytest.fixture(scope="module")
+def tiny_trio(networks, tiny):
+    """These networks as a server would have them."""
+    return Trio(networks)
+
+
 @pytest.fixture
 def copied(tmp_path):
     """A copy of the shipped checkpoints, to be damaged."""

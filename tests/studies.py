@@ -1,8 +1,8 @@
 """Studies made by hand, for tests of what is said and drawn of them."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
-from kd.studies.declared import Arm
+from kd.studies.declared import LOSS_SETTINGS, Arm
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 
 # Of 100 predictions 40 are 55 % sure and 60 are 95 % sure.
@@ -40,6 +40,13 @@ def measured(arm, accuracies=(0.5,), epochs=24, sd=0.01, recipe=(), before=()):
     } | ({"agreement": spread} if arm.role != "teacher" else {})
     recipe = RECIPE | {"epochs": epochs} | dict(arm.changes) | dict(recipe)
     return MeasuredArm(**values, architecture="resnet50", macs=6_000_000, recipe=recipe, runs=runs, mean=metrics)
+
+
+def trial(declared, accuracy, loss="kd", **change):
+    """An arm that tries a value of a field of the recipe, with its validation accuracy, or None if it was not run."""
+    ((field, _),) = change.items()
+    changes = (LOSS_SETTINGS[loss] if loss != "kd" else {}) | change
+    return measured(replace(declared, changes=changes, varies=field), (accuracy + 0.01,) if accuracy else ())
 
 
 def made_study(*arms, comparisons=(), measured_on="test", **more):

@@ -1,6 +1,7 @@
 """docs/architecture.md names every module of the library, and imports point down the layers that it draws."""
 
 import ast
+import functools
 import graphlib
 import re
 
@@ -33,6 +34,7 @@ def line_of(module, layers):
     return found[0]
 
 
+@functools.cache
 def imports(module, source):
     """The modules of this project that a module imports anywhere, in functions too."""
     found = set()

@@ -30,7 +30,6 @@ from kd.demo.crowd import (
     open_many_files,
 )  # fmt: skip
 from kd.demo.uploads import read_upload
-from kd.inference import Trio
 from tests import benchmark_crowd
 from tests.benchmark_crowd import CROWD, GROWTH, LAST, P95, crowd_text
 from tests.serving import ROOT
@@ -38,11 +37,6 @@ from tests.visitors import Visitor, photo_bytes
 
 VISITORS = 50
 OVERTAKEN = 16  # places that a visitor may lose: threads start at once, and answers cross on their way
-
-
-@pytest.fixture(scope="module")
-def tiny_trio(networks, tiny):
-    return Trio(networks)
 
 
 @pytest.fixture(scope="module")

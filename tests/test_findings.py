@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kd.colours import ROLE_COLOURS
-from kd.studies.declared import DISTILLED, LOSS_SETTINGS, STUDENT, TEACHER, Arm
+from kd.studies.declared import DISTILLED, STUDENT, TEACHER, Arm
 from kd.studies.figures import (
     accuracy_over_labels,
     calibration_over_labels,
@@ -13,7 +13,7 @@ from kd.studies.figures import (
     omitted_class_recognised,
 )
 from kd.studies.findings import findings, omitted_class_sentence
-from tests.studies import made_study, measured
+from tests.studies import made_study, measured, trial
 
 
 def make_omitted_class():
@@ -213,11 +213,6 @@ def test_figure_of_calibration_has_the_same_lines():
 
 
 def test_choice_on_the_validation_images_is_told_for_each_student_and_field():
-    def trial(declared, accuracy, loss="kd", **change):
-        ((field, _),) = change.items()
-        changes = (LOSS_SETTINGS[loss] if loss != "kd" else {}) | change
-        return measured(replace(declared, changes=changes, varies=field), (accuracy + 0.01,) if accuracy else ())
-
     arms = [
         measured(TEACHER, (0.9,)), trial(STUDENT, 0.61, weight_decay=1e-4), trial(STUDENT, 0.6, weight_decay=5e-4),
         trial(STUDENT, 0.5, learning_rate=0.1), trial(DISTILLED, 0.7, temperature=2.0),

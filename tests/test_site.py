@@ -18,7 +18,6 @@ from kd.cifar10 import CLASSES
 from kd.demo.examples import game_pictures
 from kd.demo.omitted_class import TAB, read_omitted_class
 from kd.demo.stage_view import warning
-from kd.inference import Trio
 from kd.models import ROLES
 from kd.photo import CENTRE, Crop, read_photo, to_network_size
 from kd.results import training_sentences
@@ -45,12 +44,6 @@ from tests.test_recordings import drawn, opened, shown_at
 from train.export import main
 
 OMITTED = checkpoint.load_config(ROOT / "checkpoints" / FOLDER)["data"]["omitted_class"]
-
-
-@pytest.fixture(scope="module")
-def tiny_trio(networks, tiny):
-    """These networks as the server would have them."""
-    return Trio(networks)
 
 
 @pytest.fixture(scope="module")
