@@ -260,14 +260,15 @@ def test_finished_runs_are_not_started_again_and_the_others_go_seed_by_seed(opti
     assert started == ["student alone, seed 1", "distilled, seed 1", "student alone, seed 2", "distilled, seed 2"]
 
 
-def test_run_of_another_recipe_or_of_another_teacher_does_not_count_as_finished(options):
+def test_run_of_another_recipe_does_not_count_as_finished_and_one_of_another_teacher_is_in_the_way(options):
     runs = planned(TINY, options())
     teacher, distilled = runs[0], runs[4]
     write_run(teacher)
     write_run(distilled)
     assert is_finished(distilled)
     write_run(teacher, seed=5)  # a teacher of other weights took its place
-    assert not is_finished(distilled)
+    with pytest.raises(StudyError, match="holds a run of another teacher: name another folder with --runs-dir"):
+        is_finished(distilled)
     config = checkpoint.load_config(teacher.folder)
     for change in ({"epochs_done": 39}, {"recipe": config["recipe"] | {"weight_decay": 0.1}}):
         checkpoint.write_json(teacher.folder / "config.json", config | change)

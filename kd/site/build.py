@@ -86,8 +86,8 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
             shutil.copyfile(Path(place) / name, folder / RUNTIME / name)
         web_assembly = (Path(place) / WEB_ASSEMBLY).read_bytes()
     # A quarter of its size, and no matter whether the file server compresses.
-    data = {"runtime": store(gzip.compress(web_assembly, mtime=0), RUNTIME, folder), "networks": {}}
-    yield f"{folder / RUNTIME}: ONNX Runtime Web, {data['runtime']['bytes'] / 1e6:.1f} MB"
+    compressed = store(gzip.compress(web_assembly, mtime=0), RUNTIME, folder)
+    yield f"{folder / RUNTIME}: ONNX Runtime Web, {compressed['bytes'] / 1e6:.1f} MB"
 
     pictures = None
     if recorded.pictures:  # by its content's checksum, so that a browser keeps it, once it has asked for it
@@ -95,27 +95,35 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         (folder / FIGURES).mkdir(exist_ok=True)
         shutil.copyfile(RECORDED, folder / pictures)
     write(folder / RECORDINGS, json.dumps(recorded.views, separators=(",", ":")))
-    data["props"] = write_component(folder, "stage", stage, later_script()) | {"pictures": pictures}
-    for role in ROLES:
-        data["networks"][role] = store(models[trio.folder / role], role, folder)
-    data |= {"warner": None, "warning": None, "game": None}
-    if trio.warner:
-        data |= {"warner": browser_warner(trio), "warning": warning(trio.out_of_class)}
-    if omitted:
-        stored = {name: store(models[each], each.name, folder) for name, each in in_game.items()}
-        data["game"] = {"props": write_component(folder, "game", game), "networks": stored}
+    of_game = {name: store(models[each], each.name, folder) for name, each in in_game.items()}
+    data = {
+        "runtime": compressed,
+        "networks": {role: store(models[trio.folder / role], role, folder) for role in ROLES},
+        "props": write_component(folder, "stage", stage, later_script()) | {"pictures": pictures},
+        "warner": browser_warner(trio) if trio.warner else None,
+        "warning": warning(trio.out_of_class) if trio.warner else None,
+        "game": {"props": write_component(folder, "game", game), "networks": of_game} if game else None,
+    }
     write_page(folder, stage, game, data, results_html(trio.folder, folder), training_sentences(trio.configs))
     write(folder / README, filled(README, {"source": source_of(trio.configs["teacher"]["data"].get("name"))}))
-    names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
-    names = [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]  # of git
-    networks = [*data["networks"].values(), *(data["game"]["networks"].values() if omitted else ())]
-    kept = [part for stored in (data["runtime"], *networks) for part in stored["parts"]]
-    kept += [pictures] if pictures else []
+    stored = [compressed, *data["networks"].values(), *of_game.values()]
+    kept = [part for each in stored for part in each["parts"]] + ([pictures] if pictures else [])
+    size = write_service_worker(folder, kept)
+    yield f"{folder}: {size / 1e6:.1f} MB; any file server serves it: python -m http.server --directory {folder}"
+
+
+def write_service_worker(folder: Path, kept: list[str]) -> int:
+    """Write, last of all, what keeps the page in the browser, with the names of all files; returns their bytes.
+
+    Args:
+        kept: those whose name tells their content, which are fetched when they are asked for.
+    """
+    paths = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = [path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts)]  # of git
     files = ["./", *(name for name in names if name not in (*kept, SERVICE_WORKER, README))]
     lists = f"{OWN}{json.dumps(files)};\nconst KEPT = {json.dumps(kept)};\n\n"
     write(folder / SERVICE_WORKER, lists + (HERE / SERVICE_WORKER).read_text("utf-8"))
-    size = sum((folder / name).stat().st_size for name in names)
-    yield f"{folder}: {size / 1e6:.1f} MB; any file server serves it: python -m http.server --directory {folder}"
+    return sum((folder / name).stat().st_size for name in names)
 
 
 def check_room(folder: Path) -> None:

@@ -5,9 +5,9 @@
 // Returns a function that changes one of the props, and tells the component.
 export function component(build, element, props, trigger = () => {}) {
   const watching = []; // who wants to know when a prop changes
-  build(element, trigger, props, (names, callback) => watching.push({ names: [names].flat(), callback }));
-  return (name, value) => {
-    props[name] = value;
-    for (const { names, callback } of watching) if (names.includes(name)) callback();
+  build(element, trigger, props, (name, callback) => watching.push({ name, callback }));
+  return (changed, value) => {
+    props[changed] = value;
+    for (const { name, callback } of watching) if (name === changed) callback();
   };
 }

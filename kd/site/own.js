@@ -15,7 +15,7 @@ const COMING = "Your picture is being answered. The networks come with the first
 // Returns {bring(file)}.
 export function gameOf(element, { props, networks }, runtime) {
   const $ = (selector) => element.querySelector(selector), told = $("#game-image p");
-  const set = component(game, element, props), both = networksOf(runtime, networks, [Object.keys(networks)], follow);
+  const set = component(game, element, props), inGame = networksOf(runtime, networks, [Object.keys(networks)], follow);
   let brought = 0; // a picture overtakes the one before it
 
   function show(value) {
@@ -25,9 +25,9 @@ export function gameOf(element, { props, networks }, runtime) {
   }
 
   function follow() {
-    if (both.problem && both.timed) { // nothing more comes of what was asked; the next picture tries again
-      both.forget();
-      show({ problem: both.problem });
+    if (inGame.problem && inGame.timed) { // nothing more comes of what was asked; the next picture tries again
+      inGame.forget();
+      show({ problem: inGame.problem });
     }
   }
 
@@ -38,8 +38,8 @@ export function gameOf(element, { props, networks }, runtime) {
     try {
       const networkInput = toNetworkSize(await readPhoto(file));
       if (number !== brought) return;
-      if (!both.started || both.problem) both.start();
-      const timed = await both.ask(networkInput.data);
+      if (!inGame.started || inGame.problem) inGame.start();
+      const timed = await inGame.ask(networkInput.data);
       if (!timed) return; // overtaken, or told above why there are none
       const logits = Object.fromEntries(Object.entries(timed).map(([name, { logits: own }]) => [name, own]));
       show({ picture: pictureOf(networkInput), logits });
@@ -56,7 +56,7 @@ export function gameOf(element, { props, networks }, runtime) {
   $("#game-image .choose").addEventListener("click", () => input.click());
   $("#game-image .remove").addEventListener("click", () => {
     brought += 1;
-    both.forget();
+    inGame.forget();
     show(null);
     $("#game-image .choose").focus();
   });

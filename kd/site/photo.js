@@ -6,7 +6,7 @@ import { reduce } from "./shrink.js";
 export const MAX_FILE_BYTES = 25_000_000; // as in kd/photo.py
 // Width times height. The server takes fewer, but of a JPEG more, which it can decode at a reduced scale; a browser
 // decodes all of it, in four bytes a pixel.
-export const MAX_PIXELS = 40_000_000;
+const MAX_PIXELS = 40_000_000;
 const ENOUGH = 4_000_000; // pixels, as in kd/photo.py: a larger photo is shrunk as soon as it is decoded
 const GROUND = "white"; // what transparent pixels show
 

@@ -115,10 +115,12 @@ function round(x) {
   return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
 }
 
+export const CENTRE = { across: 0.5, down: 0.5, side: 1 }; // as in kd/photo.py
+
 // The network input of a photo: SIZE x SIZE pixels in RGB, as `resize` returns them.
 //
 // crop: {across, down, side} as of `Crop` in kd/photo.py; null for the whole photo with black margins.
-export function toNetworkSize(photo, crop = { across: 0.5, down: 0.5, side: 1 }) {
+export function toNetworkSize(photo, crop = CENTRE) {
   if (crop) {
     const side = crop.side * Math.min(photo.width, photo.height);
     const left = (photo.width - side) * crop.across, top = (photo.height - side) * crop.down;

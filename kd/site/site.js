@@ -5,7 +5,7 @@ import { networksOf } from "./asking.js";
 import { component } from "./component.js";
 import { logSoftmax, percent } from "./mathematics.js";
 import { pictureOf, readPhoto, sentenceOf } from "./photo.js";
-import { toNetworkSize } from "./shrink.js";
+import { CENTRE, toNetworkSize } from "./shrink.js";
 import stage from "./stage.js";
 import { tabsOf } from "./tabs.js";
 import { warnerOf } from "./warning.js";
@@ -19,7 +19,7 @@ const CONTROL_MILLISECONDS = 3000; // to wait for the service worker, without wh
 
 const $ = (selector) => document.querySelector(selector);
 const { props, runtime, networks, warner, warning, game } = JSON.parse($("#site").textContent);
-const [example] = props.examples, roles = Object.keys(example.models);
+const [anyExample] = props.examples, roles = Object.keys(anyExample.models);
 const warns = warnerOf(warner);
 const three = networksOf(runtime, networks, [["student", "distilled"], ["teacher"]], follow); // the large one last
 const element = $("#stage"), input = $("#image input"), video = $("#image video");
@@ -76,7 +76,7 @@ async function bring(file) {
     $("#arriving img").src = preview;
     if (!three.started) three.start();
     if (!three.ready) show(null); // what is there meanwhile is shown in the stage's place
-    const shown = ask(photo, { across: 0.5, down: 0.5, side: 1 });
+    const shown = ask(photo, CENTRE);
     showNetworks();
     const value = await shown;
     if (value) show({ ...value, file: name, photo: preview });
@@ -102,9 +102,9 @@ async function showCrop({ file, whole, across, down, side, number }) {
 async function ask(photo, crop) {
   const networkInput = toNetworkSize(photo, crop), timed = await three.ask(networkInput.data);
   if (!timed) return null;
-  const { classes, soft_weight } = example;
+  const { classes, soft_weight } = anyExample;
   return {
-    classes, soft_weight, crop, temperature: 1, example: null, width: photo.width, height: photo.height,
+    classes, soft_weight, crop, example: null, width: photo.width, height: photo.height,
     models: Object.fromEntries(roles.map((role) => [role, described(role, timed[role])])),
     picture: pictureOf(networkInput),
     // Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
@@ -113,9 +113,9 @@ async function ask(photo, crop) {
 }
 
 function described(role, { logits, milliseconds }) {
-  const { name, architecture, parameters, size } = example.models[role];
+  const { name, architecture, parameters, size } = anyExample.models[role];
   const probabilities = logSoftmax(logits, 1, []).map(Math.exp), confidence = Math.max(...probabilities);
-  const label = example.classes[probabilities.indexOf(confidence)];
+  const label = anyExample.classes[probabilities.indexOf(confidence)];
   return { name, architecture, parameters, size, logits, label, confidence, milliseconds };
 }
 

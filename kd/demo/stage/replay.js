@@ -8,7 +8,7 @@ function buildReplay(stage, { epochs, students }) {
   const slider = $("#replay-slider"), play = $("#replay-play"), table = $("#replay-table"), view = $("#replay");
   const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
   const stored = Object.fromEntries(STUDENTS.map((role) => [role, signedBytes(students[role].logits)]));
-  const examples = source.examples.slice(0, K);
+  const examples = source.examples;
   let moment = last, example = Math.max(0, examples.findIndex((value) => value.example === stage.value?.example));
 
   const logitsOf = (role, of) => Array.from(stored[role].subarray((moment * K + of) * K, (moment * K + of + 1) * K), (z) => z * students[role].scales[moment]);
@@ -98,8 +98,8 @@ function buildReplay(stage, { epochs, students }) {
     table.dataset.temperature = stage.T;
     label.data = momentText(epochs[moment]);
     slider.setAttribute("aria-valuetext", label.data);
-    const truth = example, [alone, distilled] = STUDENTS.map((role) => totalVariation(logP.teacher, logP[role]));
-    sentence.data = `${label.data}, at T = ${stage.T.toFixed(2)}, ${classes[truth]} gets ${percent(Math.exp(logP.student[truth]))} from the student alone and ${percent(Math.exp(logP.distilled[truth]))} from the distilled student; the teacher gives it ${percent(Math.exp(logP.teacher[truth]))}. ${nearness(alone, distilled)} Of the ${inWords(classes.length)} examples the one is right on ${right.student}, the other on ${right.distilled}.`;
+    const [alone, distilled] = STUDENTS.map((role) => totalVariation(logP.teacher, logP[role]));
+    sentence.data = `${label.data}, at T = ${stage.T.toFixed(2)}, ${classes[example]} gets ${percent(Math.exp(logP.student[example]))} from the student alone and ${percent(Math.exp(logP.distilled[example]))} from the distilled student; the teacher gives it ${percent(Math.exp(logP.teacher[example]))}. ${nearness(alone, distilled)} Of the ${inWords(classes.length)} examples the one is right on ${right.student}, the other on ${right.distilled}.`;
   });
 
   function choose(k) {
