@@ -28,7 +28,7 @@ CHECKPOINTS = ROOT / "checkpoints"
 README, STUDIES = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/studies.md"))
 
 # Right answers among the 100 test images of tests/data, as measured when the networks were shipped.
-RIGHT_OF_100 = {"teacher": 93, "student": 88, "distilled": 90}
+RIGHT_OF_100 = {"teacher": 93, "student": 84, "distilled": 89}
 
 
 @pytest.fixture(scope="module")
