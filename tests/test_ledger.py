@@ -144,6 +144,12 @@ def test_a_ledgers_runs_are_recognised_with_their_digests_and_right_answers(resu
     assert [arm.runs for arm in again.arms] == [tuple(arm["runs"]) for arm in content["arms"]]
 
 
+def test_arms_of_one_recipe_share_a_run_and_none_of_them_counts_as_dropped(resumed, tmp_path):
+    study, runs, content = resumed
+    twin = json.loads(json.dumps(content["arms"][1])) | {"changes": {"soft_weight": 0.9}, "varies": "soft_weight"}
+    check_nothing_is_lost(runs, study, from_json(content | {"arms": [*content["arms"], twin]}), tmp_path)
+
+
 def test_a_ledgers_run_of_a_setting_that_is_gone_is_not_taken_for_another_and_not_dropped_either(resumed, tmp_path):
     study, runs, content = resumed
     content["arms"][1]["recipe"]["ema"] = 0.99

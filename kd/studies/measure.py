@@ -131,7 +131,7 @@ def check_nothing_is_lost(runs: list[Run], study: Study, ledger: MeasuredStudy |
     def stays(arm: MeasuredArm, found: dict) -> bool:
         if study.analysis == HUMAN_LABELS:  # which measures all anew
             return any(arm.trains_like(run.arm) and same_recipe(arm, found, run) for run in runs)
-        return any(found is each for each in kept)
+        return found in kept  # arms of equal recipes share a run
 
     dropped = [
         f"{arm_name(arm)}, seed {found['seed']}"
