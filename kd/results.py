@@ -83,9 +83,9 @@ def network_results(results: dict, config: dict) -> dict | None:
     """
     model = results["models"].get(config["role"], {})
     same = all(model.get(key) == config[key] for key in ("architecture", "recipe", "seed", "epochs_done"))
-    weights = digest(config)
+    weights = digest(config)  # results from before it was stored go by the size
     if not same or model.get("bytes") != weight_bytes(config) or model.get("weights", weights) != weights:
-        return None  # older results are without the digest
+        return None
     return {**results, "models": {config["role"]: model}}
 
 

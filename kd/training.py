@@ -124,7 +124,7 @@ def train(
         except OSError as error:
             raise TrainingError(
                 f"epoch {epoch + 1} could not be written to {output_dir} ({error}). What was saved before is kept: "
-                "make room and give the same command again to go on."
+                "make room and give the same command again (without --restart) to go on."
             ) from error
     if processes.rank == 0:
         (output_dir / STATE).unlink(missing_ok=True)

@@ -23,6 +23,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
@@ -132,18 +133,19 @@ def measure_crowd(look: float = LOOK) -> dict:
             while not over.wait(0.1):
                 most[0] = max(most[0], resident_bytes(process.pid))
 
-        def abuse(number: int) -> None:
-            again = ABUSES[number](Visitor(address, f"198.51.100.{number}"))  # RFC 5737, as below
+        def abuse(again: Callable) -> None:
             while not over.is_set():
                 said_to_abusers[what_is_said(again)] += 1
 
         def visit(number: int) -> list[float]:
             return look_at_photos(visitors[number], number, look, said_to_honest)
 
+        abusive = (Visitor(address, f"198.51.100.{number}") for number in range(len(ABUSES)))  # RFC 5737, as below
+        prepared = [prepare(visitor) for prepare, visitor in zip(ABUSES, abusive, strict=True)]
         started = time.perf_counter()
         with ThreadPoolExecutor(HONEST + len(ABUSES) + 1) as pool:
             pool.submit(watch)
-            abusers = [pool.submit(abuse, number) for number in range(len(ABUSES))]
+            abusers = [pool.submit(abuse, again) for again in prepared]
             waits = [wait for waits in pool.map(visit, range(HONEST)) for wait in waits]
             over.set()
             for abuser in abusers:

@@ -87,3 +87,21 @@ def drag(page, *shares, steps=10):
     for share in shares:
         page.mouse.move(box["x"] + box["width"] * share, middle, steps=steps)
     page.mouse.up()
+
+
+def hold_questions(page):
+    """Hold the page's questions to the server back; returns what lets them go, and waits for their answers."""
+    questions, holds = [], True
+    page.route("**/queue/join*", lambda question: questions.append(question) if holds else question.continue_())
+
+    def let_go():
+        nonlocal holds
+        while not questions:
+            page.wait_for_timeout(20)
+        holds = False
+        assert len(questions) == 1
+        with page.expect_response("**/queue/join*"):
+            questions[0].continue_()
+        page.wait_for_timeout(600)  # an answer takes a third of that
+
+    return let_go

@@ -108,6 +108,7 @@ def measure(folder, roles=ROLES):
         measured[role] = {
             "accuracy": 0.8125 - position / 64, "nll": 0.5, "ece": 0.0625, "agreement": 0.75, "parameters": 10,
             "macs": 20, "latency_ms": 1.0, "bytes": checkpoint.weight_bytes(config),
+            "weights": checkpoint.digest(config),
         }  # fmt: skip
         measured[role] |= {key: config[key] for key in same}
     data = {"name": "CIFAR-10", "part": "test", "images": 100}
@@ -163,9 +164,8 @@ def networks(tmp_path_factory, make_network, subset):
     results = json.loads((checkpoints / "results.json").read_text())
     for role in ROLES:
         config = checkpoint.load_config(checkpoints / role)
-        own = {"bytes": checkpoint.weight_bytes(config), "weights": checkpoint.digest(config)}
-        results["models"][role] |= own
-    normalisation = checkpoint.normalisation_of(config)
+        results["models"][role] |= {"bytes": checkpoint.weight_bytes(config), "weights": checkpoint.digest(config)}
+    normalisation = checkpoint.normalisation_of(checkpoint.load_config(checkpoints / "teacher"))
     network = make_network(0)  # the teacher's again
     network[-1].weight.data *= 30
     looked = responses(network.eval(), subset[1].images, normalisation)

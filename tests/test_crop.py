@@ -5,7 +5,7 @@ from PIL import Image
 
 from kd.demo.pictures import picture_url
 from kd.photo import CENTRE, Crop, to_network_size
-from tests.browser import EXAMPLES, settle, softmax, table, upload
+from tests.browser import EXAMPLES, hold_questions, settle, softmax, table, upload
 
 
 @pytest.fixture
@@ -111,8 +111,9 @@ def fingers(visit, wide):
 def test_the_square_follows_the_finger_on_a_phone_while_answers_come(fingers, trio, wide):
     page, x, y, touch = fingers
     touch("touchStart", (x, y))
+    let_go = hold_questions(page)
     touch("touchMove", (x + 40, y))
-    page.wait_for_timeout(1000)  # the answer to this place comes in the middle of the drag
+    let_go()  # the answer to this place comes in the middle of the drag
     assert page.locator("#photo.large").is_visible()
     touch("touchMove", (x + 180, y))
     touch("touchEnd")

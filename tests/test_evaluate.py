@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from kd import checkpoint
 from kd.models import ROLES
 from kd.results import RESULTS, results_rows
 from kd.strange_images import KINDS
@@ -23,6 +24,7 @@ def assert_complete(printed, folder):
         assert sum(model["per_class_accuracy"].values()) / 10 == pytest.approx(model["accuracy"])
         stored = sum(path.stat().st_size for path in (folder / role).glob("model*"))
         assert model["bytes"] == stored
+        assert model["weights"] == checkpoint.digest(checkpoint.load_config(folder / role))
     assert printed["models"]["teacher"]["agreement"] == 1
     warning = printed["out_of_class"]  # from the carried validation images, not from the test images
     assert warning["validation_images"] == 50

@@ -108,17 +108,27 @@ def test_figure_of_the_omitted_class_has_a_bar_before_and_after_for_each_arm():
 
 def test_the_bar_and_the_sentence_of_an_arm_with_several_seeds_tell_the_mean_of_its_runs():
     found = make_omitted_class()
-    taught = found.arms[2]
-    other = taught.runs[0] | {"seed": 1, "omitted_class": {"bias": 3.0, "before": {"omitted": 0.03, "others": 0.8},
-                                                           "after": {"omitted": 0.5, "others": 0.7}}}  # fmt: skip
-    arms = [replace(arm, runs=(*arm.runs, other)) if arm is taught else arm for arm in found.arms]
-    found = replace(found, arms=tuple(arms))
+    _, alone, taught, *_ = found.arms
+
+    def more(arm, *afters):
+        runs = [
+            arm.runs[0] | {"seed": seed, "omitted_class": {"bias": 3.0, "before": {"omitted": 0.03, "others": 0.8},
+                                                           "after": {"omitted": after, "others": 0.7}}}
+            for seed, after in enumerate(afters, start=1)
+        ]  # fmt: skip
+        return replace(arm, runs=(*arm.runs, *runs))
+
+    longer = {id(taught): more(taught, 0.5), id(alone): more(alone, 0.15)}
+    found = replace(found, arms=tuple(longer.get(id(arm), arm) for arm in found.arms))
     before, after = omitted_class_recognised(found).data
     assert (before.y[1], after.y[1]) == (pytest.approx(0.02), pytest.approx(0.6))
     assert len(after.y) == 5
     sentence, table = findings(found)
-    told = "60.0% of the class frog at T = 4 (2.0% before; a student alone 5.0%, mean of 2 seeds)"
+    told = "60.0% of the class frog at T = 4 (2.0% before; a student alone 10.0%, mean of 2 seeds)"
     assert told in sentence
+    further = more(taught, 0.5, 0.9)  # the control's third seed is still to be run
+    under_way = replace(found, arms=tuple(further if arm is longer[id(taught)] else arm for arm in found.arms))
+    assert told in findings(under_way)[0]
     assert "| frog | the teacher, T = 4 | 1 | 3.0% | 50.0% |" in table
 
 

@@ -1,8 +1,10 @@
 """`python -m train.halve`."""
 
+import pytest
 import torch
 
 from kd import checkpoint, models
+from kd.recording import RECORDING
 from tests.commands import refusal
 from tests.conftest import describe
 from train import halve
@@ -12,10 +14,31 @@ def test_halve_stores_half_the_bytes_and_says_what_it_compared(tmp_path, data_di
     full, half = tmp_path / "full", tmp_path / "half"
     torch.manual_seed(0)
     checkpoint.save(models.build("convnet-32", "imagenet"), describe() | {"architecture": "convnet-32"}, full)
+    half.mkdir()
+    for name in (checkpoint.HISTORY, RECORDING):
+        (half / name).write_text("of another network")
     halve.main([str(full), str(half), "--data-dir", str(data_dir)])
+    assert not (half / checkpoint.HISTORY).exists() and not (half / RECORDING).exists()
     assert "float16; validation accuracy" in capsys.readouterr().out
     stored = checkpoint.load_config(half)
     assert stored["precision"]["weights"] == "float16"
     assert stored["precision"]["validation_accuracy_float16"] == stored["precision"]["validation_accuracy_float32"]
     assert checkpoint.weight_bytes(stored) < 0.55 * checkpoint.weight_bytes(checkpoint.load_config(full))
     assert refusal(halve.main, [str(half), str(half)]) == 2
+
+
+def test_the_checkpoint_comes_last_so_that_where_it_is_all_is_there(tmp_path, data_dir, monkeypatch):
+    full, half = tmp_path / "full", tmp_path / "half"
+    checkpoint.save(models.build("convnet-4", "imagenet"), describe() | {"architecture": "convnet-4"}, full)
+    (full / RECORDING).write_bytes(b"moments")
+    save = checkpoint.save
+
+    def cut_off(network, config, folder, **options):
+        if folder == half:
+            assert (half / RECORDING).read_bytes() == b"moments"
+            raise KeyboardInterrupt
+        save(network, config, folder, **options)
+
+    monkeypatch.setattr(checkpoint, "save", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        halve.halve(full, half, data_dir)

@@ -13,7 +13,18 @@ from kd.demo.examples import first_example
 from kd.demo.stage_view import warning
 from kd.models import ROLES
 from kd.results import read_results, results_rows
-from tests.browser import EXAMPLES, choose_example, drag, example_shown, settle, share, softmax, table, upload
+from tests.browser import (
+    EXAMPLES,
+    choose_example,
+    drag,
+    example_shown,
+    hold_questions,
+    settle,
+    share,
+    softmax,
+    table,
+    upload,
+)
 from tests.serving import ROOT
 
 LAPTOPS, PHONE = [(1366, 657), (1280, 720)], (390, 844)
@@ -95,6 +106,8 @@ def test_the_first_example_is_a_certainty_with_the_most_to_show_or_the_surest_th
     assert first_example(logits, 4.0, range(10)) == 7
     logits[2], logits[5] = sure_of(2, 9.0), sure_of(5, 6.0)  # both certain; the fifth doubts more when it is warm
     assert first_example(logits, 4.0, range(10)) == 5
+    cold = [[200.0, *[0.0] * 9], [*[0.0] * 9, 8.0]]  # the first one's other soft targets are 0 in float32
+    assert first_example(cold, 0.5, [0, 9]) == 1
     logits[8] = sure_of(3, 6.0)  # certain, but of another class
     assert first_example(logits, 4.0, range(10)) == 5
 
@@ -205,22 +218,6 @@ def test_a_bad_file_gets_a_sentence_that_stays_in_place_of_the_old_answer_until_
     assert page.evaluate("window.broken") is None
 
 
-def hold_questions(page):
-    """Hold the page's questions to the server back; returns what lets them go, and waits for their answers."""
-    questions, holds = [], True
-    page.route("**/queue/join*", lambda question: questions.append(question) if holds else question.continue_())
-
-    def let_go():
-        nonlocal holds
-        holds = False
-        assert len(questions) == 1
-        with page.expect_response("**/queue/join*"):
-            questions[0].continue_()
-        page.wait_for_timeout(600)  # an answer takes a third of that
-
-    return let_go
-
-
 @pytest.mark.parametrize("meanwhile", ["removed", "an example"])
 def test_the_answer_to_a_photo_that_was_removed_or_left_meanwhile_does_not_appear(visit, meanwhile):
     page = visit()
@@ -328,7 +325,7 @@ def test_a_phone_shows_all_tabs_in_one_row_and_opens_each_by_a_touch(visit):
 
 @pytest.fixture
 def strange(tmp_path):
-    """A file of noise, which the shipped networks are warned of."""
+    """A file of noise, of which the page warns with the shipped networks."""
     Image.frombytes("RGB", (32, 32), random.Random(0).randbytes(32 * 32 * 3)).save(tmp_path / "strange.png")
     return tmp_path / "strange.png"
 

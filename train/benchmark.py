@@ -127,9 +127,11 @@ def our_loop(
     network = build(role, recipe, training, device).to(memory_format=torch.channels_last)
     teacher = None
     if role == "distilled":
-        its = recipes["teacher"]
-        network_of_teacher = build("teacher", its, training, device).to(memory_format=torch.channels_last)
-        precision_of_teacher = chosen_precision(its.precision, device, its.architecture("teacher"), its.stem)
+        teachers = recipes["teacher"]
+        network_of_teacher = build("teacher", teachers, training, device).to(memory_format=torch.channels_last)
+        precision_of_teacher = chosen_precision(
+            teachers.precision, device, teachers.architecture("teacher"), teachers.stem
+        )
         teacher = FrozenTeacher(network_of_teacher, precision_of_teacher, len(training.classes))
     optimizers = make_optimizers(network, recipe, device)
     precision = chosen_precision(recipe.precision, device, recipe.architecture(role), recipe.stem)

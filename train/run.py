@@ -319,7 +319,7 @@ def make_parser(role: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {models.SCRIPT_OF_ROLE[role]}",
         description=f"Train the {role} network. Options that are not given come from the recipe.",
-        epilog="An interrupted run given the same command goes on from its last finished epoch.",
+        epilog="An interrupted run given the same command (without --restart) goes on from its last finished epoch.",
     )
     add_recipe(parser)
     if role == "distilled":

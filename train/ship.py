@@ -27,7 +27,8 @@ def shipped_as(arm: Arm) -> str:
 def ship(runs: list[Run], checkpoints: Path, data_dir: Path) -> None:
     """Store those of `SHIPPED_SEED` that are finished as the checkpoints of their roles, with their recordings.
 
-    What lies there already stays as it is. Weights are float16 where accuracy allows (`train.halve`).
+    What lies there already stays as it is, and a teacher that was given is no run of the study. Weights are float16
+    where accuracy allows (`train.halve`).
 
     Args:
         checkpoints: the folder of those that ship.
@@ -35,7 +36,7 @@ def ship(runs: list[Run], checkpoints: Path, data_dir: Path) -> None:
     """
     for run in runs:
         folder = checkpoints / shipped_as(run.arm)
-        if run.recipe.seed != SHIPPED_SEED or run.folder == folder or holds(folder, run) or not is_finished(run):
+        if run.given or run.recipe.seed != SHIPPED_SEED or holds(folder, run) or not is_finished(run):
             continue
         precision = halve(run.folder, folder, data_dir)
         print(f"{folder}: {run.title}, {precision['weights']}", flush=True)

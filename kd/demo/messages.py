@@ -26,7 +26,7 @@ class RefusalError(Exception):
 
 
 async def checked_message(receive: Receive, route: str, page: gr.Blocks) -> bytes:
-    """The content of a message, written anew, so that Gradio reads what was checked alone, and no foreign files."""
+    """The content of a message, written anew: so Gradio reads nothing but what was checked, and no foreign files."""
     content = await read_message(receive)
     if not content and not route.startswith(("queue/join", "run/", "call/")):
         return content

@@ -64,7 +64,7 @@ def read_recorded(checkpoints: Path, examples: list[dict]) -> Recorded:
         elif _apart(recording, [example["models"][role]["logits"] for example in examples]) > ANOTHER:
             missing.append(
                 f"{folder / RECORDING} does not fit the network beside it: it was recorded of another one, or on other "
-                f"images than the page's examples. Delete it, and python -m train.record {folder}"
+                "images than the page's examples. Delete it" + (f", and python -m train.record {folder}" * has_map)
             )
         else:
             found[role] = recording

@@ -143,13 +143,16 @@ def omitted_class_table(runs: list[OmittedClassRun]) -> str:
 def omitted_class_sentence(study: MeasuredStudy) -> str:
     """What students know of the classes that were omitted from their training, next to their controls.
 
-    Every class is told, with the mean over the seeds of the student distilled at `told_temperature`.
+    Every class is told, with the mean over the seeds of the student distilled at `told_temperature` and of its control.
     """
     told, runs = [], runs_of(study)
     for name in dict.fromkeys(run.arm.omitted_class for run in runs):
         of_class = [run for run in runs if run.arm.omitted_class == name]
         temperature = told_temperature(of_class)
         taught, alone = ([run for run in of_class if run.temperature == each] for each in (temperature, None))
+        if alone:  # the study may be under way: the two are compared over the seeds that both have
+            both = {run.seed for run in taught} & {run.seed for run in alone}
+            taught, alone = ([run for run in each if run.seed in both] for each in (taught, alone))
         if not taught:
             continue
         before = statistics.fmean(run.before["omitted"] for run in taught)

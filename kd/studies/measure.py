@@ -129,7 +129,7 @@ def check_nothing_is_lost(runs: list[Run], study: Study, ledger: MeasuredStudy |
     kept = [recorded(run, runs, study, ledger) for run in runs]
 
     def stays(arm: MeasuredArm, found: dict) -> bool:
-        if study.analysis == HUMAN_LABELS:  # which measures all anew
+        if study.analysis == HUMAN_LABELS:  # it reads no ledger: what is asked for again is measured anew
             return any(arm.trains_like(run.arm) and same_recipe(arm, found, run) for run in runs)
         return found in kept  # arms of equal recipes share a run
 
@@ -177,7 +177,7 @@ def recorded(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy | No
 
 
 def is_another_teacher(run: Run, found: dict) -> bool:
-    """Whether a teacher's folder holds other weights than the ledger names: its students have learnt from these."""
+    """Whether a teacher's folder holds other weights now than those that the ledger's runs were measured with."""
     if run.arm.role != "teacher" or not (run.folder / checkpoint.CONFIG).exists():
         return False
     return found["weights"] != checkpoint.digest(checkpoint.load_config(run.folder))

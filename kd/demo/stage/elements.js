@@ -8,7 +8,7 @@ function make(tag, properties = {}, ...children) {
   return node;
 }
 
-// The key that was pressed; nothing with Ctrl, Alt or Meta, as which it is the browser's.
+// The key that was pressed; nothing with Ctrl, Alt or Meta: those are the browser's.
 const plainKey = ({ key, ctrlKey, altKey, metaKey }) => (ctrlKey || altKey || metaKey ? "" : key);
 
 function svgNode(tag, attributes = {}, ...children) {
