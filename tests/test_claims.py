@@ -68,7 +68,7 @@ def test_a_claim_is_shown_only_where_the_difference_is_more_than_chance(studies,
 
 
 def test_a_class_that_was_omitted_is_told_with_its_control_and_as_one_seed(studies):
-    (claim,) = claims({"omitted-class-longer": studies["omitted-class-longer"]})
+    (claim,) = claims({"omitted-class": studies["omitted-class"]})
     runs = [(arm, run) for arm in claim.study.arms for run in arm.runs if "omitted_class" in run]
     told = {arm.role: f"{run['omitted_class']['after']['omitted']:.1%}" for arm, run in runs}
     assert claim.verdict == Shown.ONE_SEED

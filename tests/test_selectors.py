@@ -20,11 +20,11 @@ def test_every_arm_has_a_selector_of_its_own_that_means_it(study):
     ("study", "selectors", "names"),
     [
         (
-            "omitted-class",
+            "ten-omitted-classes",
             ["omitted_class=frog", "role=teacher"],
             ["teacher", "no frog, student alone", *(f"no frog, T = {t}" for t in (1, 4, 8, 20))],
         ),
-        ("omitted-class", ["role=teacher", "omitted_class=frog,temperature=8"], ["teacher", "no frog, T = 8"]),
+        ("ten-omitted-classes", ["role=teacher", "omitted_class=frog,temperature=8"], ["teacher", "no frog, T = 8"]),
         (
             "few-labels",
             ["role=teacher,label_fraction=1", "label_fraction=.04,keep_unlabelled=true,teacher.label_fraction=1"],
@@ -62,4 +62,4 @@ def test_arms_are_those_of_which_all_of_a_selector_is_so_in_the_studys_order(stu
 )
 def test_a_selector_that_cannot_be_is_refused_with_what_there_is(selector, refusal):
     with pytest.raises(StudyError, match=refusal):
-        chosen(STUDIES["omitted-class-longer"], [selector])
+        chosen(STUDIES["omitted-class"], [selector])

@@ -492,7 +492,7 @@ def test_no_request_carries_anything_and_none_could_go_elsewhere(served, visit_s
 
 
 def test_a_damaged_results_file_costs_the_page_its_own_part_and_a_sentence(tmp_path, caplog):
-    for name in ("results.json", "studies/main.json", "studies/omitted-class-longer.json", "studies/seed-project.json"):
+    for name in ("results.json", "studies/main.json", "studies/omitted-class.json", "studies/seed-project.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / "checkpoints" / name, tmp_path / name)
     (tmp_path / "results.json").write_text("[")

@@ -172,7 +172,7 @@ _CLAIMS: dict[str, Callable[[MeasuredStudy], Claim | None]] = {
     "digits": teaching_helps,
     "epochs": teaching_saves_epochs,
     "few-labels": teaching_replaces_labels,
-    "omitted-class-longer": omitted_class_is_known,
+    "omitted-class": omitted_class_is_known,
     "digits-omitted-class": omitted_class_is_known,
     "human-doubt": doubts_are_inherited,
 }

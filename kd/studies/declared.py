@@ -225,11 +225,11 @@ STUDIES = {
         seeds=3,
     ),
     "few-labels": Study("How much do soft targets help where labels are scarce?", tuple(few_labels()), seeds=3),
-    "omitted-class": Study(
-        "What does a student know of a class that was omitted from its training?", tuple(omitted_class())
+    "ten-omitted-classes": Study(
+        "Which classes does a student know though they were omitted from its training?", tuple(omitted_class())
     ),
-    "omitted-class-longer": Study(
-        "Does a longer run teach more of an omitted class?",
+    "omitted-class": Study(
+        "What does a student know of a class that was omitted from its training?",
         tuple(omitted_class(("frog",))),
         caution="Class and T did best of twelve in shorter runs, which were measured on the same images.",
     ),
