@@ -222,7 +222,7 @@ def _warner(folder: Path, measured: dict, teacher: TrainedNetwork) -> Warner | N
         if len(warner.means) != (classes := len(teacher.config["classes"])):
             raise ValueError(f"means of {len(warner.means)} classes do not go with {classes}")
         return warner
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except Exception as error:  # what a damaged file may lead to has no end; nothing of it stops the page
         _log.warning(
             "%s has a damaged out_of_class (%s: %s): write it anew with python -m train.evaluate --checkpoints %s",
             folder / RESULTS, type(error).__name__, error, folder,

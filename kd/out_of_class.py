@@ -129,6 +129,8 @@ class Warner:
         if len(precision) != len(centre) ** 2:
             raise ValueError(f"a precision of {len(precision)} values does not go with a centre of {len(centre)}")
         classes = math.isqrt(len(means))
+        if len(means) != classes**2:
+            raise ValueError(f"means of {len(means)} values are not as many as of logits for each class")
         return cls(
             float(stored["cosine_below"]),
             float(stored["distance_above"]),

@@ -10,7 +10,7 @@ import pytest
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
 from kd.data_dir import open_data
-from kd.demo.omitted_class import game_cards, game_view, read_omitted_class
+from kd.demo.omitted_class import cards_of, game_view, read_omitted_class
 from kd.demo.page import stage_of
 from kd.demo.pictures import picture_url
 from kd.demo.recordings import read_recorded
@@ -102,7 +102,7 @@ def test_the_page_shows_the_digits_with_what_it_has_of_them(experiment):
 def test_the_games_cards_are_digits_of_its_students_omitted_class(experiment):
     folder, _ = experiment
     omitted = read_omitted_class(folder)
-    game = game_view(omitted, folder, game_cards(omitted, folder)).props
+    game = game_view(omitted, cards_of(omitted, omitted.pictures)).props
     assert (game["omitted"], game["classes"]) == ("three", list(CLASSES))
     shown = [picture_url(read_photo(folder / "examples" / f"three-{number}.png")) for number in range(1, 7)]
     assert [card["picture"] for card in game["cards"]] == shown

@@ -9,8 +9,8 @@ from PIL import Image
 
 from kd import checkpoint
 from kd.cifar10 import CLASSES, read_split, read_test_set
-from kd.dataset import drawn_order, example_positions
-from kd.demo.examples import game_pictures
+from kd.dataset import EXAMPLES_FOLDER, drawn_order, example_positions
+from kd.demo.examples import game_pictures, read_examples
 from kd.studies.omitted_class import FOLDER
 from tests.browser import EXAMPLES
 from tests.serving import ROOT
@@ -78,7 +78,7 @@ def test_the_games_pictures_are_six_of_the_shipped_students_omitted_class():
     chosen, pictures = game_pictures(name)
     assert chosen == choose_examples.GAME_CHOSEN
     assert len(pictures) == choose_examples.IN_GAME == 6
-    assert all(np.asarray(Image.open(picture)).shape == (32, 32, 3) for picture in pictures)
+    assert all(np.asarray(picture).shape == (32, 32, 3) for picture in pictures)
     with pytest.raises(checkpoint.CheckpointError, match="--omitted-class truck"):
         game_pictures("truck")
 
@@ -87,3 +87,22 @@ def test_examples_without_a_game_say_how_to_choose_its_pictures(tmp_path):
     (tmp_path / "examples.json").write_text('{"examples": []}')
     with pytest.raises(checkpoint.CheckpointError, match="the game's pictures are of the class none.*--omitted-class"):
         game_pictures("frog", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "game",
+    ["7", '["frog"]', '{"label": "frog"}', '{"label": "frog", "chosen": "", "pictures": [{"file": "gone.png"}]}'],
+)
+def test_a_damaged_list_of_the_games_pictures_is_named_with_the_way_out(tmp_path, game):
+    (tmp_path / "examples.json").write_text(f'{{"examples": [], "game": {game}}}')
+    with pytest.raises(
+        checkpoint.CheckpointError, match="the game's pictures in .* cannot be read.*--omitted-class frog"
+    ):
+        game_pictures("frog", tmp_path)
+
+
+def test_an_example_that_is_gone_is_named_with_the_way_out(tmp_path):
+    (tmp_path / EXAMPLES_FOLDER).mkdir()
+    (tmp_path / EXAMPLES_FOLDER / "examples.json").write_text('{"examples": [{"label": "cat", "file": "gone.png"}]}')
+    with pytest.raises(checkpoint.CheckpointError, match="cannot be read .*gone.png.*train.choose_examples"):
+        read_examples(tmp_path, CLASSES)

@@ -1,6 +1,7 @@
 """The game of the omitted class: what is measured of it, and the cards in real Chromium."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -12,7 +13,7 @@ from kd.checkpoint import CheckpointError
 from kd.cifar10 import CLASSES
 from kd.classifier import Classifier
 from kd.demo.examples import game_pictures
-from kd.demo.omitted_class import TAB, cards_of, game_view, read_omitted_class
+from kd.demo.omitted_class import TAB, cards_of, game_view, read_game, read_omitted_class
 from kd.photo import read_photo, to_network_size
 from kd.studies.ledger import STUDIES_FOLDER, read_studies
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, runs_of, study_of
@@ -39,8 +40,8 @@ def found(student):
     return study_of(student.config, read_studies(CHECKPOINTS))
 
 
-def logits_of(student, path):
-    pixels = torch.from_numpy(np.array(to_network_size(read_photo(path)))).permute(2, 0, 1)[None].float() / 255
+def logits_of(student, photo):
+    pixels = torch.from_numpy(np.array(to_network_size(photo))).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         return student(pixels)[0]
 
@@ -74,7 +75,7 @@ def test_both_networks_are_asked_where_the_control_ships_and_the_student_alone_w
     picture = to_network_size(read_photo(EXAMPLES / "ship.png"))
     (both,) = cards_of(read_omitted_class(with_control), [picture])
     assert both["logits"].keys() == {"student", "control"}
-    assert both["logits"]["control"] == pytest.approx(logits_of(student, EXAMPLES / "ship.png").tolist(), abs=1e-4)
+    assert both["logits"]["control"] == pytest.approx(logits_of(student, picture).tolist(), abs=1e-4)
     (alone,) = cards_of(read_omitted_class(CHECKPOINTS), [picture])
     ships = (CHECKPOINTS / CONTROL_FOLDER).is_dir()
     assert alone["logits"].keys() == ({"student", "control"} if ships else {"student"})
@@ -98,7 +99,27 @@ def test_a_student_is_said_to_have_had_an_earlier_teacher_where_another_one_lies
         told = config | {"teacher": config["teacher"] | {"weights": weights}}
         (folder / "config.json").write_text(json.dumps(told))
         omitted = read_omitted_class(with_control)
-        assert omitted.earlier_teacher == earlier == game_view(omitted, CHECKPOINTS).props["earlier_teacher"]
+        assert omitted.earlier_teacher == earlier == game_view(omitted).props["earlier_teacher"]
+
+
+def without_study(folder):
+    (folder / STUDIES_FOLDER).unlink()
+
+
+def without_pictures(folder):
+    (folder / "examples").mkdir()
+    (folder / "examples" / "examples.json").write_text('{"examples": [], "game": ["frog"]}')
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [(without_study, "no study that can be read has measured"), (without_pictures, "pictures in .* cannot be read")],
+)
+def test_a_game_that_cannot_be_played_is_left_out_and_log_and_tab_say_why(with_control, caplog, damage, reason):
+    damage(with_control)
+    omitted, sentence = read_game(with_control)
+    assert omitted is None and re.search(reason, sentence) and caplog.messages == [sentence]
+    assert "python -m train." in sentence
 
 
 @pytest.fixture
@@ -170,7 +191,7 @@ def test_the_correction_behind_how_is_the_studys_and_can_be_taken_away(game, stu
 def test_a_visitors_picture_is_answered_and_a_bad_file_gets_a_sentence_in_its_place(game, student, tmp_path):
     game.locator("#game-image input[type=file]").set_input_files(EXAMPLES / "ship.png")
     game.wait_for_selector("#own-answer img", timeout=PATIENCE)
-    logits = logits_of(student, EXAMPLES / "ship.png")
+    logits = logits_of(student, read_photo(EXAMPLES / "ship.png"))
     assert game.locator("#own-answer b").first.inner_text() == CLASSES[logits.argmax()]
     game.locator("#game-image").get_by_role("button", name="Remove").click()
     game.wait_for_selector("#own-answer img", state="detached")

@@ -85,7 +85,9 @@ def test_a_replay_wants_the_same_moments_of_both_students(folder, shown_examples
     assert recorded.missing == []
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut off", "too few images", "numbers without images"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "cut off", "too few images", "numbers without images", "whole numbers", "no number"]
+)
 def test_without_a_recording_that_can_be_used_the_log_says_which_command_makes_it(folder, shown_examples, damage):
     path = folder / "student" / RECORDING
     found = read_recording(path)
@@ -95,6 +97,10 @@ def test_without_a_recording_that_can_be_used_the_log_says_which_command_makes_i
         path.write_bytes(path.read_bytes()[:900])
     elif damage == "numbers without images":
         save_file(found | {"logits": torch.zeros(3, dtype=torch.int8)}, path)
+    elif damage == "whole numbers":
+        save_file(found | {"scale": found["scale"].to(torch.int8)}, path)
+    elif damage == "no number":
+        save_file(found | {"scale": found["scale"] * torch.nan}, path)
     else:
         write_recording(
             [{name: tensor[0][:12] if name == "logits" else tensor[0] for name, tensor in found.items()}], path
@@ -390,4 +396,5 @@ def test_without_recordings_there_is_no_shell_of_the_views(folder, shown_example
     assert 'id="map"' in shell() and 'id="replay"' in shell()
     for role in ROLES:
         (folder / role / RECORDING).unlink()
-    assert "recordings" not in shell() and 'id="map"' not in shell() and 'id="replay"' not in shell()
+    assert 'id="recordings"' not in shell() and 'id="map"' not in shell() and 'id="replay"' not in shell()
+    assert "No recording of these networks gives a map of the classes or a replay of the training." in shell()

@@ -16,7 +16,7 @@ from plotly.graph_objects import Figure
 from kd.checkpoint import load_config
 from kd.demo import results_tab
 from kd.demo.page import what_to_expect
-from kd.demo.results_tab import NO_RESULTS, ResultsTab
+from kd.demo.results_tab import NO_RESULTS, NO_STUDIES, ResultsTab
 from kd.models import ROLES
 from kd.results import load_results, read_results, results_table
 from kd.studies.figures import drawings_of
@@ -181,11 +181,14 @@ def test_a_study_of_a_retired_name_preset_and_field_is_shown_like_any_other(chec
     assert "recipe `seed`" in texts
 
 
-def test_missing_results_and_studies_are_no_damage(checkpoints, shown):
+def test_what_is_missing_is_told_with_the_command_that_makes_it(checkpoints, shown):
     (checkpoints / "results.json").unlink()
     shutil.rmtree(checkpoints / "studies")
+    (checkpoints / "student" / "history.jsonl").unlink()
     texts, figures, log = shown()
-    assert NO_RESULTS in texts and figures == 1 and log == ""
+    for said in (NO_RESULTS, NO_STUDIES, "Student alone: no curve, as there is no `student/history.jsonl`"):
+        assert said in texts and said in log
+    assert figures == 1
 
 
 @pytest.mark.parametrize(
@@ -246,8 +249,8 @@ def test_a_history_whose_lines_lack_keys_is_shown_as_far_as_it_goes(checkpoints,
     lines = path.read_text().splitlines()
     path.write_text("\n".join(['{"epoch": 1, "loss": 2.0}', '{"epoch": 2, "accuracy": null}', *lines[2:]]))
     texts, figures, log = shown()
-    said = f"2 of {len(lines)} epochs do not tell how they went"
-    assert f"Student alone: {said}." in texts and f"student/history.jsonl: {said}" in log
+    said = f"Student alone: 2 of {len(lines)} epochs in `student/history.jsonl` do not tell how they went."
+    assert said in texts and said in log
     assert figures == shown()[1]
 
 

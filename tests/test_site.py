@@ -79,11 +79,11 @@ def site(write_site, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def game_predictions(networks, tiny):
-    """What the server's game would say of an image file: each network's most probable class."""
+    """What the server's game would say of a photo: each network's most probable class."""
     omitted = read_omitted_class(networks)
 
-    def predictions(path):
-        image = to_network_size(read_photo(path))
+    def predictions(photo):
+        image = to_network_size(photo)
         timed = {name: network.timed_logits([image])[0] for name, network in omitted.networks.items()}
         return {name: CLASSES[int(np.argmax(of_image.logits))] for name, of_image in timed.items()}
 
@@ -297,7 +297,7 @@ def test_both_networks_of_the_game_answer_a_visitors_picture_in_the_browser(visi
     picture((300, 200)).save(tmp_path / "photo.jpg")
     for path in (EXAMPLES / "ship.png", tmp_path / "photo.jpg", EXAMPLES / "frog.png"):
         bring_to_game(page, path)
-        assert said_of_own(page) == game_predictions(path)
+        assert said_of_own(page) == game_predictions(read_photo(path))
     page.get_by_role("button", name="Remove the picture").click()
     assert page.locator("#own-answer").inner_text() == ""
     (tmp_path / "bad.png").write_text("no image")
@@ -306,7 +306,7 @@ def test_both_networks_of_the_game_answer_a_visitors_picture_in_the_browser(visi
     assert page.locator("#own-answer img").count() == 0
     content = base64.b64encode((EXAMPLES / "cat.png").read_bytes()).decode()
     paste(page, "paste", content)  # goes to the tab that is open
-    assert said_of_own(page) == game_predictions(EXAMPLES / "cat.png")
+    assert said_of_own(page) == game_predictions(read_photo(EXAMPLES / "cat.png"))
     assert page.locator("#game").is_visible()
 
 
@@ -347,7 +347,7 @@ def test_a_network_of_the_game_that_does_not_come_gets_a_sentence_and_the_next_p
     page.locator("#own-answer", has_text="check the connection and try again").wait_for()
     served.withheld = None
     bring_to_game(page, EXAMPLES / "ship.png")
-    assert said_of_own(page) == game_predictions(EXAMPLES / "ship.png")
+    assert said_of_own(page) == game_predictions(read_photo(EXAMPLES / "ship.png"))
 
 
 def test_another_square_of_a_photo_is_answered_as_on_the_server(visit_site, server_logits, tmp_path):
@@ -542,7 +542,7 @@ def test_after_the_first_visit_all_of_it_works_without_a_connection(
     page.wait_for_function("document.querySelector('#map-line .waiting').textContent === ''")
     page.get_by_role("tab", name=TAB).click()
     bring_to_game(page, EXAMPLES / "ship.png")
-    assert said_of_own(page) == game_predictions(EXAMPLES / "ship.png")
+    assert said_of_own(page) == game_predictions(read_photo(EXAMPLES / "ship.png"))
     page.get_by_role("tab", name="Results").click()
     page.locator("#results img").first.scroll_into_view_if_needed()  # which makes it load
     page.wait_for_function("document.querySelector('#results img').naturalWidth > 0")

@@ -11,7 +11,7 @@ from PIL import Image
 from kd import checkpoint
 from kd.inference import Trio
 from kd.models import ROLES
-from kd.out_of_class import responses
+from kd.out_of_class import floats_as_text, responses
 from kd.results import RESULTS
 from kd.strange_images import strange_images
 
@@ -59,7 +59,16 @@ def test_results_of_an_older_form_warn_nobody(with_warning, older):
 
 @pytest.mark.parametrize(
     "damage",
-    [{"centre": "?"}, {"precision": ""}, {"cosine_below": None}, {"means": ""}, {"detected": []}, {"precision": 3}],
+    [
+        {"centre": "?"},
+        {"precision": ""},
+        {"cosine_below": None},
+        {"means": ""},
+        {"detected": []},
+        {"precision": 3},
+        {"means": floats_as_text(torch.ones(99))},
+        {"cosine_below": 10**400},
+    ],  # fmt: skip
     ids=str,
 )
 def test_a_damaged_warning_is_named_with_the_command_that_measures_it(with_warning, damage, caplog):

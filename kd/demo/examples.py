@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from kd.checkpoint import CheckpointError
 from kd.dataset import EXAMPLES_FOLDER
 from kd.losses import soft_targets
+from kd.photo import PhotoError, read_photo
 from kd.recording import RECORDED_PICTURES
 from kd.studies.human_labels import entropy
 
@@ -26,11 +28,11 @@ def folder_of(checkpoints: Path) -> Path:
     return checkpoints / EXAMPLES_FOLDER if (checkpoints / EXAMPLES_FOLDER / "examples.json").is_file() else FOLDER
 
 
-def read_examples(checkpoints: Path, classes: Sequence[str]) -> list[tuple[str, Path]]:
-    """The true class and the file of each example, in class order.
+def read_examples(checkpoints: Path, classes: Sequence[str]) -> list[tuple[str, Image.Image]]:
+    """The true class and the picture of each example, in class order.
 
     Raises:
-        CheckpointError: there are none of these classes.
+        CheckpointError: there are none of these classes, or a picture is missing or damaged.
     """
     folder = folder_of(checkpoints)
     way_out = (
@@ -39,7 +41,7 @@ def read_examples(checkpoints: Path, classes: Sequence[str]) -> list[tuple[str, 
     )
     try:
         listed = json.loads((folder / "examples.json").read_text("utf-8"))["examples"]
-        found = {example["label"]: folder / Path(example["file"]).name for example in listed}
+        found = {example["label"]: _picture(folder, example) for example in listed}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{folder / 'examples.json'} cannot be read ({error}): {way_out}") from error
     if not found or not found.keys() <= set(classes):
@@ -64,20 +66,34 @@ def first_example(teacher_logits: list[list[float]], temperature: float, labels:
     return int((doubt.where(sure >= CERTAIN, -1) if (sure >= CERTAIN).any() else sure).argmax())
 
 
-def game_pictures(name: str, folder: Path = FOLDER) -> tuple[str, list[Path]]:
-    """By which rule the pictures of the game were chosen, and where they lie.
+def game_pictures(name: str, folder: Path = FOLDER) -> tuple[str, list[Image.Image]]:
+    """By which rule the pictures of the game were chosen, and these.
 
     Args:
         name: the omitted class.
         folder: see `folder_of`.
 
     Raises:
-        CheckpointError: there are no pictures of that class.
+        CheckpointError: there are no pictures of that class, or one is missing or damaged.
     """
-    game = json.loads((folder / "examples.json").read_text("utf-8")).get("game") or {"label": "none"}
-    if game["label"] != name:
+    way_out = f"choose others with python -m train.choose_examples --omitted-class {name}"
+    try:
+        game = json.loads((folder / "examples.json").read_text("utf-8")).get("game") or {"label": "none"}
+        label = game["label"]
+        found = label == name and [_picture(folder, picture) for picture in game["pictures"]]
+        chosen = game["chosen"] if found else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"the game's pictures in {folder} cannot be read ({error}): {way_out}") from error
+    if not found:
         raise CheckpointError(
-            f"the student's omitted class is {name}, but the game's pictures are of the class "
-            f"{game['label']}: choose others with python -m train.choose_examples --omitted-class {name}"
+            f"the student's omitted class is {name}, but the game's pictures are of the class {label}: {way_out}"
         )
-    return game["chosen"], [folder / Path(picture["file"]).name for picture in game["pictures"]]
+    return chosen, found
+
+
+def _picture(folder: Path, listed: dict) -> Image.Image:
+    path = folder / Path(listed["file"]).name
+    try:
+        return read_photo(path)
+    except PhotoError as error:
+        raise ValueError(f"{path.name}: {error}") from error

@@ -5,6 +5,7 @@ tab is first opened; bets, cards and the correction of the bias need no server. 
 picture is `build_game` here, and elsewhere kd/site/own.js.
 """
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,13 +22,14 @@ from kd.demo.pictures import picture_url
 from kd.demo.stage_view import script, style
 from kd.demo.uploads import NOTHING_CAME, read_upload
 from kd.inference import pixels_of
-from kd.photo import PhotoError, read_photo, to_network_size
+from kd.photo import PhotoError, to_network_size
 from kd.studies.declared import caution_of
 from kd.studies.ledger import read_studies
 from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, omitted_class_of, study_of
 
 GAME = Path(__file__).parent / "game"
 TAB, TAB_ID = "A class it never saw", "omitted-class"  # the one for visitors
+_log = logging.getLogger(__name__)
 
 
 class OmittedClass(NamedTuple):
@@ -35,12 +37,16 @@ class OmittedClass(NamedTuple):
 
     Attributes:
         name: the class.
+        chosen: by which rule the game's pictures were chosen.
+        pictures: these, RGB, of the networks' size; none was in any training.
         student, control: the networks; the control may not ship.
         found: what a study measured of both; the control may not have been run.
         earlier_teacher: whether another teacher than the one beside it taught the student.
     """
 
     name: str
+    chosen: str
+    pictures: list[Image.Image]
     student: Classifier
     control: Classifier | None
     found: Found
@@ -52,11 +58,29 @@ class OmittedClass(NamedTuple):
         return {"student": self.student} | ({"control": self.control} if self.control else {})
 
 
-def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
-    """What the folder holds of a student with an omitted class; None where none ships, or no study has measured it.
+class NoGameError(Exception):
+    """Why there is no game about a student that ships, and the way out: in sentences."""
+
+
+def read_game(checkpoints: Path) -> tuple[OmittedClass | None, str | None]:
+    """What the game is played with; or why it is left out, which the log says too. Neither where no student ships.
 
     Raises:
         CheckpointError: a network is damaged, or the control was shown the class.
+    """
+    try:
+        return read_omitted_class(checkpoints), None
+    except NoGameError as reason:
+        _log.warning(reason)
+        return None, str(reason)
+
+
+def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
+    """What the folder holds of a student with an omitted class; None where none ships.
+
+    Raises:
+        CheckpointError: a network is damaged, or the control was shown the class.
+        NoGameError: no study has measured the student, or there are no pictures of the class.
     """
     name = omitted_class_of(checkpoints)
     if name is None:
@@ -64,7 +88,15 @@ def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
     student = Classifier.from_pretrained(checkpoints / FOLDER)
     found = study_of(student.config, read_studies(checkpoints))
     if found is None:
-        return None
+        raise NoGameError(
+            f"The game of the class {name} is left out: no study that can be read has measured the student in "
+            f"{FOLDER}/. python -m train.study omitted-class measures one."
+        )
+    try:
+        chosen, pictures = game_pictures(name, folder_of(checkpoints))
+    except CheckpointError as error:
+        raise NoGameError(f"The game of the class {name} is left out: {error}.") from error
+    pictures = [to_network_size(picture, image_size=student.image_size) for picture in pictures]
     control = None
     if (checkpoints / CONTROL_FOLDER).is_dir():
         control = Classifier.from_pretrained(checkpoints / CONTROL_FOLDER)
@@ -75,7 +107,7 @@ def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
             )
     taught_by = student.config.get("teacher") or {}
     earlier_teacher = taught_by.get("weights") != checkpoint.load_config(checkpoints / "teacher")["weights"]
-    return OmittedClass(name, student, control, found, earlier_teacher)
+    return OmittedClass(name, chosen, pictures, student, control, found, earlier_teacher)
 
 
 def measured(run: OmittedClassRun | None, network: Classifier | None) -> dict | None:
@@ -87,11 +119,11 @@ def measured(run: OmittedClassRun | None, network: Classifier | None) -> dict | 
     return {"before": run.before["omitted"], "after": run.after["omitted"], "bias": bias}
 
 
-def build_game(omitted: OmittedClass, checkpoints: Path) -> None:
+def build_game(omitted: OmittedClass) -> None:
     """The tab: the six cards, and a place for one's own pictures."""
-    cards = game_cards(omitted, checkpoints)
+    cards = cards_of(omitted, omitted.pictures)
     with gr.Tab(TAB, elem_id=TAB_ID):
-        with game_view(omitted, checkpoints) as view:
+        with game_view(omitted) as view:
             image = gr.Image(
                 type="filepath", sources=["upload", "clipboard"], height=200, label="Your own picture",
                 elem_id="game-image",
@@ -109,20 +141,11 @@ def build_game(omitted: OmittedClass, checkpoints: Path) -> None:
         image.clear(None, None, view, js="() => null", show_progress="hidden", api_visibility="private")
 
 
-def game_cards(omitted: OmittedClass, checkpoints: Path) -> list[dict]:
-    """What the six cards show."""
-    _, pictures = game_pictures(omitted.name, folder_of(checkpoints))
-    return cards_of(
-        omitted, [to_network_size(read_photo(picture), image_size=omitted.student.image_size) for picture in pictures]
-    )
-
-
-def game_view(omitted: OmittedClass, checkpoints: Path, cards: list[dict] | None = None) -> gr.HTML:
+def game_view(omitted: OmittedClass, cards: list[dict] | None = None) -> gr.HTML:
     """The component around a place for one's own pictures; triggers `cards` when it is first seen without any.
 
     It is the page's, and that of the page without a server (`kd.site`).
     """
-    chosen, _ = game_pictures(omitted.name, folder_of(checkpoints))
     return gr.HTML(
         None,
         html_template=(GAME / "game.html").read_text("utf-8"),
@@ -136,7 +159,7 @@ def game_view(omitted: OmittedClass, checkpoints: Path, cards: list[dict] | None
             "student": measured(omitted.found.run, omitted.student),
             "control": measured(omitted.found.control, omitted.control),
         },
-        chosen=chosen,
+        chosen=omitted.chosen,
         caution=caution_of(omitted.found.study.study),
         cards=cards,
         earlier_teacher=omitted.earlier_teacher,

@@ -20,7 +20,7 @@ from kd.demo.door import behind_door
 from kd.demo.endpoint import DESCRIPTION, endpoint
 from kd.demo.examples import first_example, read_examples
 from kd.demo.gallery import build_gallery
-from kd.demo.omitted_class import TAB, OmittedClass, build_game, read_omitted_class
+from kd.demo.omitted_class import TAB, TAB_ID, OmittedClass, build_game, read_game
 from kd.demo.pictures import picture_url, preview_url
 from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
@@ -59,7 +59,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     sys.setswitchinterval(SWITCH_SECONDS)
     return_freed_memory()
     trio = Trio(checkpoints)
-    omitted = read_omitted_class(Path(checkpoints))
+    omitted, no_game = read_game(Path(checkpoints))
     with gr.Blocks(
         title="Dark Knowledge", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, CACHE_SECONDS)
     ) as page:
@@ -76,7 +76,10 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
                         elem_id="image",
                     )
             if omitted:
-                build_game(omitted, Path(checkpoints))
+                build_game(omitted)
+            elif no_game:
+                with gr.Tab(TAB, elem_id=TAB_ID):
+                    gr.Markdown(no_game)
             with gr.Tab("Many images"):
                 gallery = build_gallery(trio, STAGE_TAB)
             build_results(Path(checkpoints))
@@ -97,7 +100,7 @@ def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, 
     It is the page's, and that of the page without a server (`kd.site`).
     """
     chosen = read_examples(trio.folder, trio.classes)
-    examples = [show(trio, read_photo(path), example=name) for name, path in chosen]
+    examples = [show(trio, picture, example=name) for name, picture in chosen]
     taught_at = trio.configs["distilled"]["recipe"]["temperature"]
     recorded = read_recorded(trio.folder, examples)
     for sentence in recorded.missing:
@@ -111,6 +114,8 @@ def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, 
     if omitted:
         game = {"omitted_class": omitted.name, "game_tab": TAB, "earlier_teacher": omitted.earlier_teacher}
     note = what_to_expect(trio.folder, trio.configs)
+    if trio.warner is None:
+        note += " No photo is warned of, whatever it shows: what that takes has not been measured of these networks."
     return stage_view(examples, trio.image_size, first, taught_at, note, recorded, **game), recorded
 
 

@@ -88,10 +88,13 @@ def _is_whole(recording: dict[str, Tensor], classes: int) -> bool:
     if recording["logits"].dim() < 2:
         return False
     moments, images, *logits = recording["logits"].shape
+    numbers = [recording[name] for name in ("scale", "epoch", "accuracy")]  # no accuracy within an epoch: NaN
     return (
         recording["logits"].dtype == torch.int8 and logits == [classes] and moments > 0
         and images > classes and images % classes == 0
-        and all(recording[name].shape == (moments,) for name in ("scale", "epoch", "accuracy"))
+        and all(number.shape == (moments,) and number.is_floating_point() for number in numbers)
+        and not any(number.isinf().any() for number in numbers)
+        and not any(recording[name].isnan().any() for name in ("scale", "epoch"))
     )  # fmt: skip
 
 

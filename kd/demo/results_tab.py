@@ -32,6 +32,7 @@ from kd.studies.report import study_table
 FIGURE_HEIGHT = 280  # pixels, of the figure beside a claim
 LAID_OUT_ANEW = "() => { requestAnimationFrame(() => window.dispatchEvent(new Event('resize'))); return []; }"
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
+NO_STUDIES = "No study has been carried out with these checkpoints yet: `python -m train.study main` is the first."
 
 Made = TypeVar("Made")
 _log = logging.getLogger(__name__)
@@ -69,10 +70,10 @@ class ResultsTab:
             with folded("All that was measured of the three networks, and how they were trained"):
                 scrollable(table, elem_id="results")
                 gr.Markdown(how)
-        studies = {
-            path: self.attempt(path.name, lambda path=path: read_study(path))
-            for path in study_files(self.checkpoints / STUDIES_FOLDER)
-        }
+        files = study_files(self.checkpoints / STUDIES_FOLDER)
+        studies = {path: self.attempt(path.name, lambda path=path: read_study(path)) for path in files}
+        if not files:
+            tell(NO_STUDIES)
         read = {path.stem: study for path, study in studies.items() if study}
         found, others = self.attempt("the claims", lambda: told(read)) or ([], list(read.values()))
         for claim in found:
@@ -127,10 +128,10 @@ class ResultsTab:
         complete = [epoch for epoch in history or [] if all(isinstance(epoch.get(key), Real) for key in CURVE_KEYS)]
         if history is None:
             gr.Markdown(sentence(file))
-        elif len(complete) < len(history):
-            untold = f"{len(history) - len(complete)} of {len(history)} epochs do not tell how they went"
-            _log.warning("%s: %s", file, untold)
-            gr.Markdown(f"{ROLE_NAMES[role]}: {untold}.")
+        elif not history:
+            tell(f"{ROLE_NAMES[role]}: no curve, as there is no `{file}`, which its training writes.")
+        elif untold := len(history) - len(complete):
+            tell(f"{ROLE_NAMES[role]}: {untold} of {len(history)} epochs in `{file}` do not tell how they went.")
         return complete
 
     def attempt(self, what: str, make: Callable[[], Made]) -> Made | None:
@@ -152,6 +153,12 @@ def attempt(what: str, make: Callable[[], Made]) -> Made | None:
         return None
 
 
+def tell(what_is_missing: str) -> None:
+    """Say it on the page and in the log."""
+    _log.warning(what_is_missing)
+    gr.Markdown(what_is_missing)
+
+
 def content_of(checkpoints: Path) -> str:
     """A digest of all files that the tab shows."""
     digest = hashlib.sha256()
@@ -170,6 +177,7 @@ def results_texts(checkpoints: Path) -> tuple[str, str | None, str | None]:
     nothing else where none has been measured."""
     results = load_results(checkpoints)
     if not results:
+        _log.warning(NO_RESULTS)
         return NO_RESULTS, None, None
     return how_often_right(results), results_table(results), results_provenance(results)
 

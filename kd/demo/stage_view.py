@@ -22,6 +22,7 @@ SCRIPTS = (
 # What the views over recordings need besides; it comes with what was recorded.
 LATER_SCRIPTS = ("confusion", "confused", "places", "map", "replay")
 STYLES = ("stage", "tour", "recordings")
+VIEWS = {"map": "a map of the classes", "replay": "a replay of the training"}  # over recordings
 SLIDER_MIN, SLIDER_MAX, SLIDER_START = 0.5, 20.0, 1.0  # temperatures; kd.losses allows more
 
 
@@ -69,6 +70,8 @@ def stage_view(
     views = [name for name, view in recorded.views.items() if view]
     folded = "".join((STAGE / f"{name}.html").read_text("utf-8") for name in views)
     section = f'<section id="recordings" aria-label="Recordings of the networks">\n{folded}</section>' if views else ""
+    if left_out := [VIEWS[name] for name, view in recorded.views.items() if not view]:
+        section += f'\n<p class="explanation">No recording of these networks gives {" or ".join(left_out)}.</p>'
     return gr.HTML(
         None,
         html_template=(STAGE / "stage.html").read_text("utf-8").replace("<!-- recordings -->", section),

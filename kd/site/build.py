@@ -18,14 +18,13 @@ from pathlib import Path
 import gradio as gr
 import torch
 from markdown_it import MarkdownIt
-from PIL import Image
 
 from kd import checkpoint, export
 from kd.checkpoint import MAX_SHARD_BYTES, write_atomically
 from kd.cifar10 import IMAGE_SIZE, NAME
 from kd.colours import stylesheet
 from kd.demo.examples import RECORDED, read_examples
-from kd.demo.omitted_class import TAB, OmittedClass, game_cards, game_view, read_omitted_class
+from kd.demo.omitted_class import TAB, OmittedClass, cards_of, game_view, read_game
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
 from kd.demo.results_tab import attempt, chip, how_often_right, sentence
@@ -70,9 +69,11 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         raise ExportError(
             f"the page without a server shrinks photos to {IMAGE_SIZE} x {IMAGE_SIZE}, not {trio.image_size}"
         )
-    omitted = read_omitted_class(trio.folder)
+    omitted, no_game = read_game(trio.folder)
+    if no_game:
+        yield no_game
     stage, recorded = stage_of(trio, omitted)
-    game = game_view(omitted, trio.folder, game_cards(omitted, trio.folder)) if omitted else None
+    game = game_view(omitted, cards_of(omitted, omitted.pictures)) if omitted else None
     in_game = game_checkpoints(omitted, trio.folder) if omitted else {}
     with tempfile.TemporaryDirectory() as place:
         fetch_runtime(Path(place))
@@ -175,7 +176,7 @@ def exported(checkpoint_folder: Path) -> tuple[bytes, float]:
     classifier = TrainedNetwork(*checkpoint.load(checkpoint_folder))  # the page's own have their norms fused
     content = export.with_float16_weights(export.to_onnx(classifier), classifier).SerializeToString()
     examples = read_examples(checkpoint_folder.parent, classifier.config["classes"])
-    images = pixels_of([Image.open(path).convert("RGB") for _, path in examples])
+    images = pixels_of([picture for _, picture in examples])
     apart = (export.onnx_network(content)(images) - classifier(images)).abs().max().item()
     if not apart <= MAX_APART:  # true for NaN as well
         raise ExportError(f"{checkpoint_folder} cannot be exported in half precision: logits change by {apart:.2g}")
