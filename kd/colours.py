@@ -1,4 +1,4 @@
-"""The networks' colours, stated here and nowhere else: styles have them as CSS variables, figures by role."""
+"""The colours that mean something, stated here and nowhere else: styles have them as CSS variables, figures by role."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,9 @@ COLOURS = {
     "distilled": Colour("#14866d", "#3cc2a0"),
     "bad": Colour("#b42318", "#ff8a7a"),  # a wrong prediction, an error
     "quiet": Colour("#566070", "#a8b0bd"),  # secondary text, in a contrast of at least 4.5 to the ground
-    "control": Colour("#7b8494", "#7b8494"),  # borders of controls, in a contrast of at least 3
+    "border": Colour("#7b8494", "#7b8494"),  # of what can be pressed or filled in, in a contrast of at least 3
+    "good": Colour("#0f6b5c", "#5fd0bb"),  # what is shown to be so
+    "chosen": Colour("#10705b", "#10705b"),  # the ground of what is pressed or ticked, under white
 }
 ROLE_COLOURS = {role: COLOURS[role].light for role in ROLES}
 

@@ -22,22 +22,22 @@ CONTRAST = 0.4  # factor
 
 
 def corrupted(images: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Each kind of damage with all images under it.
+    """Each corruption with all images under it.
 
     Args:
         images: uint8, (N, 3, H, W), RGB.
 
     Yields:
-        The name (noise, blur, contrast, jpeg) and the damaged images, uint8, shaped like the argument.
+        The name (noise, blur, contrast, jpeg) and the corrupted images, uint8, shaped like the argument.
     """
     pixels = images.cpu().float() / 255
     noise = np.random.default_rng(CORRUPTION_SEED).normal(0, NOISE, pixels.shape).astype(np.float32)
-    damaged = {
+    found = {
         "noise": pixels + torch.from_numpy(noise),
         "blur": blur(pixels, torch.full((len(pixels),), BLUR), radius=3),
         "contrast": adjust_contrast(pixels, torch.full((len(pixels),), CONTRAST)),
     }
-    for name, changed in damaged.items():
+    for name, changed in found.items():
         yield name, (changed.clamp(0, 1) * 255).round().to(torch.uint8).to(images.device)
     yield "jpeg", torch.stack([_through_jpeg(image) for image in images.cpu()]).to(images.device)
 

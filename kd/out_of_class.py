@@ -174,7 +174,7 @@ def compared(
     validation: Responses,
     labels: Tensor,
     strange: Mapping[str, Responses],
-    damaged: Mapping[str, Responses],
+    corrupted: Mapping[str, Responses],
     share: float = SHARE,
 ) -> dict[str, dict[str, float]]:
     """How the warning and others like it would do, at the same share of validation images that are warned of.
@@ -182,13 +182,13 @@ def compared(
     Args:
         validation: what the thresholds are set by; labels: of these images, int64, (N,).
         strange: images that show no class, by kind.
-        damaged: images of the classes as bad photos show them, by damage.
+        corrupted: images of the classes as bad photos show them, by corruption.
 
     Returns:
         By the scores that may warn, each of an equal part of `share`: "detected", the mean over the kinds of strange
-        images, and "damaged", over the damages, of the share that is warned of. Besides those of the warning these are
-        the energy (`kd.evaluation.energy_score`), also as a share of the features' norm, the largest probability
-        (Hendrycks & Gimpel 2017, arXiv 1610.02136), and the cosine with a class's mean features.
+        images, and "corrupted", over the corruptions, of the share that is warned of. Besides those of the warning
+        these are the energy (`kd.evaluation.energy_score`), also as a share of the features' norm, the largest
+        probability (Hendrycks & Gimpel 2017, arXiv 1610.02136), and the cosine with a class's mean features.
     """
     centre, inverse_covariance = fit_distance(validation.contrasts)
     means_of_logits, means_of_features = (
@@ -213,7 +213,7 @@ def compared(
 
         found[" or ".join(names)] = {
             "detected": _mean(map(warned_of, strange.values())),
-            "damaged": _mean(map(warned_of, damaged.values())),
+            "corrupted": _mean(map(warned_of, corrupted.values())),
         }
     return found
 

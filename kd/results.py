@@ -92,9 +92,9 @@ def network_results(results: dict, config: dict) -> dict | None:
 def warning_rates(out_of_class: dict) -> str:
     """How often the page's warning is right and wrong, in a sentence, from what results.json has as "out_of_class"."""
     false, omitted = out_of_class["false_alarms"], out_of_class["omitted_class"]
-    detected, damaged = out_of_class["detected"].values(), out_of_class["false_alarms_damaged"].values()
+    detected, corrupted = out_of_class["detected"].values(), out_of_class["false_alarms_corrupted"].values()
     said = (
-        f"It comes for nothing with {false:.0%} of test images, and with up to {max(damaged):.0%} of blurred, "
+        f"It comes for nothing with {false:.0%} of test images, and with up to {max(corrupted):.0%} of blurred, "
         f"noisy, pale or compressed ones; it catches {100 * min(detected):.0f}–{max(detected):.0%} of noise, patterns "
         "and text."
     )

@@ -56,6 +56,15 @@ DAMAGE = {
     "a mean without its spread": lambda content: json.dumps(
         content | {"arms": [arm | {"mean": arm["mean"] | {"nll": {"mean": 0.5, "n": 3}}} for arm in content["arms"]]}
     ),
+    "an arm of no network": lambda content: json.dumps(
+        content | {"arms": [arm | {"architecture": None} for arm in content["arms"]]}
+    ),
+    "a published accuracy in words": lambda content: json.dumps(
+        content | {"arms": [arm | {"published_accuracy": "high"} for arm in content["arms"]]}
+    ),
+    "doubts inherited by nobody": lambda _: json.dumps(
+        (people := as_json(make_human_labels())) | {"human_labels": people["human_labels"] | {"inherited": {"n": 3}}}
+    ),
     "a later version": lambda content: json.dumps(content | {"schema": SCHEMA + 1}),
 }
 

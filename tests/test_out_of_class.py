@@ -141,7 +141,7 @@ def test_scores_are_compared_at_the_same_share_of_false_alarms():
     validation, labels = looked(2000), labels_of(2000)
     photos, far = {"photos": looked(2000, seed=3)}, {"far": looked(100, mean=9.0)}
     found = compared(validation, labels, far | photos, photos)
-    assert all(rate["damaged"] == pytest.approx(0.05, abs=0.025) for rate in found.values())
+    assert all(rate["corrupted"] == pytest.approx(0.05, abs=0.025) for rate in found.values())
     assert found["first layer"]["detected"] == pytest.approx(0.525, abs=0.02)
     assert found["energy"]["detected"] < 0.2 < found["energy or first layer"]["detected"]
     no_class = {"none": validation._replace(logits=-torch.ones(2000, 10))}
@@ -152,7 +152,7 @@ def test_scores_are_compared_at_the_same_share_of_false_alarms():
 
 def test_the_sentence_names_the_rates_and_the_omitted_class():
     measured = {"false_alarms": 0.051, "omitted_class": {"class": "frog", "detected": 0.2}}
-    measured |= {"detected": {"noise": 0.66, "text": 0.97}, "false_alarms_damaged": {"blur": 0.41, "jpeg": 0.09}}
+    measured |= {"detected": {"noise": 0.66, "text": 0.97}, "false_alarms_corrupted": {"blur": 0.41, "jpeg": 0.09}}
     said = warning_rates(measured)
     assert "5% of test images" in said and "66–97% of noise" in said and "catches 20%" in said
     assert "up to 41% of blurred" in said

@@ -12,7 +12,7 @@ from kd.out_of_class import Responses, Warner, compared, rates, responses
 from kd.strange_images import DEVELOPMENT_SEED, EACH, TEST_SEED, strange_images
 from kd.studies.omitted_class import FOLDER, omitted_class_of
 
-DAMAGED = 1000  # validation images, at most, that are damaged to see whether bad photos are warned of
+CORRUPTED = 1000  # validation images, at most, that are corrupted to see whether bad photos are warned of
 
 
 def measure_warning(
@@ -46,7 +46,7 @@ def measure_warning(
         }
         for seed in (DEVELOPMENT_SEED, TEST_SEED)
     )
-    damaged = {kind: responses(network, bad, normalisation) for kind, bad in corrupted(images[:DAMAGED])}
+    bad = {kind: responses(network, changed, normalisation) for kind, changed in corrupted(images[:CORRUPTED])}
     return {
         "scores": "cosine of the teacher's logits with a class's mean, and distance of its first layer's contrasts",
         **warner.to_json(),
@@ -54,8 +54,8 @@ def measure_warning(
         "validation_warned": warner.share(on_validation),
         **rates(warner, on_test, test),
         "images_of_a_kind": each,
-        "false_alarms_damaged": {kind: warner.share(looked) for kind, looked in damaged.items()},
-        "compared": compared(on_validation, labels, development, damaged),
+        "false_alarms_corrupted": {kind: warner.share(looked) for kind, looked in bad.items()},
+        "compared": compared(on_validation, labels, development, bad),
         "omitted_class": omitted_class,
     }
 

@@ -148,8 +148,10 @@ def from_json(content: dict) -> MeasuredStudy:
         _check(people, {"temperatures": list, "people_entropy": Real, "temperature_from": str}, "human_labels")
         told = {"kl": list, "temperature": Real, "kl_at_temperature": Real, "rank_correlation": Real}
         for found in people["arms"]:
-            _check(found, told, "an arm of human_labels")
+            _check(found, told | {"runs": list}, "an arm of human_labels")
             _at(found["arm"], arms)
+        if inherited := people.get("inherited"):
+            _check(inherited, {"rank_correlation": dict, "n": int, "mean": Real}, "inherited")
     return MeasuredStudy(
         **{key: content[key] for key in kinds},
         measured_on=content["measured_on"],
@@ -162,7 +164,7 @@ def from_json(content: dict) -> MeasuredStudy:
 def _arm(stored: dict, before: list[MeasuredArm], metric: str) -> MeasuredArm:
     """An arm, whose teacher and baseline are among those before it."""
     kinds = {"role": str, "label_fraction": Real, "keep_unlabelled": bool, "changes": dict, "label": str, "runs": list,
-             "recipe": dict, "mean": dict}  # fmt: skip
+             "recipe": dict, "mean": dict, "published_accuracy": Real | None}  # fmt: skip
     _check(stored, kinds, "an arm")
     if stored["role"] not in ROLES:
         raise ValueError(f"an arm has the unknown role {stored['role']!r}")
@@ -175,6 +177,7 @@ def _arm(stored: dict, before: list[MeasuredArm], metric: str) -> MeasuredArm:
             for accuracies in (found["before"], found["after"]):
                 _check(accuracies, {"omitted": Real, "others": Real}, "omitted_class")
     if stored["runs"]:
+        _check(stored, {"architecture": str, "macs": int}, "an arm")
         _check(stored["recipe"], {"name": str, "stem": str, "temperature": Real}, "a recipe")
         for name in {metric} | stored["mean"].keys():
             _check(stored["mean"].get(name, {}), {"mean": Real, "n": int, "sd": Real | None}, f"the mean {name}")

@@ -203,7 +203,7 @@ def teachers_digest(run: Run, runs: list[Run], study: Study, ledger: MeasuredStu
 
 
 def measure_corrupted(run: Run, data_dir: Path, device: torch.device) -> dict:
-    """A run's accuracy on the damaged validation images: corrupted_accuracy, and corruptions, by kind of damage."""
+    """A run's accuracy on the corrupted validation images: corrupted_accuracy, and corruptions, by kind."""
     validation = open_data(data_dir, run.recipe.image_size).split()[1]
     by_kind = {
         name: evaluation.accuracy(

@@ -14,7 +14,7 @@ from kd.tables import markdown_table
 _COLUMNS = {
     "accuracy": ("test accuracy", "{:.2%}", 100),
     "validation_accuracy": ("validation accuracy", "{:.2%}", 100),
-    "corrupted_accuracy": ("damaged validation images", "{:.2%}", 100),
+    "corrupted_accuracy": ("corrupted validation images", "{:.2%}", 100),
     "nll": ("NLL (nats)", "{:.3f}", 1),
     "ece": ("calibration error", "{:.2%}", 100),
     "agreement": ("agrees with teacher", "{:.2%}", 100),
