@@ -10,6 +10,7 @@ from kd.demo.results_tab import chip
 from kd.recipe import RECIPES
 from kd.studies.claims import _CLAIMS, Claim, Shown, claims
 from kd.studies.declared import STUDIES
+from kd.studies.figures import drawings_of
 from kd.studies.ledger import read_studies
 from kd.studies.report import SHORT_RUNS_OF
 from tests.serving import ROOT
@@ -32,7 +33,7 @@ def mean_accuracy(study, role):
 
 
 def test_every_claim_is_of_a_study_that_is_declared_and_short_runs_are_of_a_preset_that_there_is():
-    assert _CLAIMS.keys() <= STUDIES.keys()
+    assert {study for study, *_ in _CLAIMS} <= STUDIES.keys()
     assert SHORT_RUNS_OF in RECIPES
 
 
@@ -61,10 +62,58 @@ def test_the_first_claim_tells_both_students_mean_accuracies(studies):
     ],
 )
 def test_a_claim_is_shown_only_where_the_difference_is_more_than_chance(studies, difference, verdict):
-    (claim,) = claims({"main": compared(studies["main"], **difference)})
+    claim = claims({"main": compared(studies["main"], **difference)})[0]
     assert claim.verdict == verdict
     assert f"{difference['mean'] * 100:+.1f} points" in claim.sentence
     assert ("one seed" in claim.sentence) == (verdict == Shown.ONE_SEED)
+
+
+def of_runs(study, metric, alone, distilled):
+    """The study with other values of a metric, seed by seed."""
+    told = {"student": alone, "distilled": distilled}
+    arms = [
+        replace(arm, runs=tuple(run | {metric: value} for run, value in zip(arm.runs, told[arm.role], strict=False)))
+        if arm.role in told
+        else arm
+        for arm in study.arms
+    ]
+    return replace(study, arms=tuple(arms))
+
+
+@pytest.mark.parametrize(
+    ("metric", "alone", "distilled", "verdict", "points"),
+    [
+        ("agreement", [0.80, 0.81], [0.90, 0.912], Shown.SHOWN, "+10.1 points"),
+        ("agreement", [0.90, 0.91], [0.80, 0.811], Shown.WORSE, "-9.9 points"),
+        ("agreement", [0.80, 0.81], [0.80, 0.912], Shown.NOT_SHOWN, "+5.1 points"),
+        ("ece", [0.04, 0.05], [0.01, 0.0201], Shown.SHOWN, "-3.0 points"),
+        ("ece", [0.01, 0.02], [0.04, 0.0501], Shown.WORSE, "+3.0 points"),
+    ],
+)
+def test_agreement_and_calibration_are_judged_by_the_runs_that_were_compared(
+    studies, metric, alone, distilled, verdict, points
+):
+    changed = of_runs(of_runs(studies["main"], "agreement", [0.8, 0.8], [0.8, 0.9]), "ece", [0.1, 0.1], [0.1, 0.2])
+    found = {claim.figure: claim for claim in claims({"main": of_runs(changed, metric, alone, distilled)})}
+    claim = found["agreement" if metric == "agreement" else "calibration"]
+    assert claim.verdict == verdict and points in claim.sentence
+    assert f"{statistics.fmean(distilled):.1%}" in claim.sentence and f"{statistics.fmean(alone):.1%}" in claim.sentence
+
+
+def test_two_judgements_of_the_same_runs_are_corrected_for_one_another(studies):
+    barely = ([0.80, 0.80], [0.802, 0.8022])  # p = .03 alone
+    unsure = of_runs(studies["main"], "ece", [0.1, 0.1], [0.1, 0.2])
+    weak = of_runs(of_runs(studies["main"], "ece", [0.1, 0.1], [0.08, 0.0803]), "agreement", *barely)
+    verdicts = [
+        {claim.figure: claim.verdict for claim in claims({"main": study})}["agreement"]
+        for study in (of_runs(unsure, "agreement", *barely), weak)
+    ]
+    assert verdicts == [Shown.NOT_SHOWN, Shown.SHOWN]
+
+
+def test_the_figure_of_every_claim_is_one_of_its_study(studies):
+    for claim in claims(studies):
+        assert claim.figure in {drawing.name for drawing in drawings_of(claim.study)}
 
 
 def test_a_class_that_was_omitted_is_told_with_its_control_and_as_one_seed(studies):

@@ -76,8 +76,8 @@ class ResultsTab:
             tell(NO_STUDIES)
         read = {path.stem: study for path, study in studies.items() if study}
         found, others = self.attempt("the claims", lambda: told(read)) or ([], list(read.values()))
-        for claim in found:
-            self.show_claim(claim)
+        for of_study in found:
+            self.show_claims(of_study)
         for path in [path for path, study in studies.items() if study is None]:
             gr.Markdown(sentence(path.name))
         for study in others:
@@ -87,16 +87,19 @@ class ResultsTab:
             curves = self.attempt("the training curves", lambda: plotted(training_curves(histories)))
             gr.Plot(curves, show_label=False, elem_id="training-curves")
 
-    def show_claim(self, claim: Claim) -> None:
-        """A claim with its verdict and its figure side by side, and the study's tables folded below the sentence."""
-        study, drawn = claim.study, self.drawings(claim.study)
-        with gr.Row(elem_classes="claim"):
-            with gr.Column(min_width=320):
-                gr.HTML(f"<p>{chip(claim)}</p>")
-                self.show_details(study, "Details", drawn[1:])
-            with gr.Column(min_width=320):
-                for drawing in drawn[:1]:
-                    self.show_figure(study, drawing, FIGURE_HEIGHT)
+    def show_claims(self, claims: list[Claim]) -> None:
+        """A study's claims, each beside the figure that shows it; table and other figures folded below the first."""
+        study, shown = claims[0].study, {claim.figure for claim in claims}
+        drawn = self.drawings(study)
+        for claim in claims:
+            with gr.Row(elem_classes="claim"):
+                with gr.Column(min_width=320):
+                    gr.HTML(f"<p>{chip(claim)}</p>")
+                    if claim is claims[0]:
+                        self.show_details(study, "Details", [each for each in drawn if each.name not in shown])
+                with gr.Column(min_width=320):
+                    for drawing in [each for each in drawn if each.name == claim.figure]:
+                        self.show_figure(study, drawing, FIGURE_HEIGHT)
 
     def show_details(self, study: MeasuredStudy, title: str, drawn: list[Drawing] | None = None) -> None:
         """A study's table with the verdicts and the figures that its measurements allow, folded."""

@@ -279,10 +279,10 @@ def results_html(checkpoints: Path, folder: Path) -> str:
         rates = f"<p>{escape(how_often_right(results))}</p>"
         return f"<h2>Results</h2>\n{rates}\n<details>{summary}\n{table}</details>"
 
-    def of_claim(claim: Claim) -> str:
-        drawn = drawings_of(claim.study)
-        first = "\n".join(image_of(claim.study, drawing) for drawing in drawn[:1])
-        return f"<p>{chip(claim)}</p>\n{first}\n{details(claim.study, 'Details', drawn[1:])}"
+    def of_claims(claims: list[Claim]) -> str:
+        study, figures = claims[0].study, {drawing.name: drawing for drawing in drawings_of(claims[0].study)}
+        told = [f"<p>{chip(claim)}</p>\n{image_of(study, figures.pop(claim.figure))}" for claim in claims]
+        return "\n".join([*told, details(study, "Details", list(figures.values()))])
 
     def of_study(study: MeasuredStudy) -> str:
         return details(study, study.question, drawings_of(study))
@@ -290,7 +290,7 @@ def results_html(checkpoints: Path, folder: Path) -> str:
     studies = read_studies(checkpoints)
     found, others = told(studies)
     makers = {RESULTS: networks}
-    makers |= {f"{claim.study.study}.json": partial(of_claim, claim) for claim in found}
+    makers |= {f"{claims[0].study.study}.json": partial(of_claims, claims) for claims in found}
     makers |= {f"{study.study}.json": partial(of_study, study) for study in others}
     parts = {file: attempt(file, make) for file, make in makers.items()}
     parts |= {file.name: None for file in study_files(checkpoints / STUDIES_FOLDER) if file.stem not in studies}

@@ -7,6 +7,7 @@ import logging
 import statistics
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from itertools import groupby
 from typing import NamedTuple
 
 from kd.significance import Verdict, judged, paired_difference
@@ -46,20 +47,22 @@ class Claim(NamedTuple):
         verdict: whether.
         sentence: what was to be shown, and what was measured.
         study: the study that measured it.
+        figure: the name of the one that shows it (`kd.studies.figures.drawings_of`).
     """
 
     verdict: Shown
     sentence: str
     study: MeasuredStudy
+    figure: str = ""
 
 
 def claims(studies: Mapping[str, MeasuredStudy]) -> list[Claim]:
-    """The claims of the studies that have been carried out with runs long enough to be shown, in a fixed order.
+    """The claims of the studies that have been carried out with runs long enough to be shown, study by study.
 
     A study whose file lacks what its claim is made of has none, and the log says why.
     """
     found = []
-    for name, make in _CLAIMS.items():
+    for name, figure, make in _CLAIMS:
         study = studies.get(name)
         try:
             claim = make(study) if study and not is_short(study) else None
@@ -67,15 +70,15 @@ def claims(studies: Mapping[str, MeasuredStudy]) -> list[Claim]:
             _log.warning("%s.json makes no claim: %r", name, error)
             continue
         if claim:
-            found.append(claim)
+            found.append(claim._replace(figure=figure))
     return found
 
 
-def told(studies: Mapping[str, MeasuredStudy]) -> tuple[list[Claim], list[MeasuredStudy]]:
-    """What a page shows of the studies: their claims, and the others whose runs are long enough."""
-    found = claims(studies)
-    claimed = {claim.study.study for claim in found}
-    return found, [study for study in studies.values() if study.study not in claimed and not is_short(study)]
+def told(studies: Mapping[str, MeasuredStudy]) -> tuple[list[list[Claim]], list[MeasuredStudy]]:
+    """What a page shows of the studies: the claims of each, and the others whose runs are long enough."""
+    by_study = [list(of_study) for _, of_study in groupby(claims(studies), key=lambda claim: claim.study.study)]
+    claimed = {of_study[0].study.study for of_study in by_study}
+    return by_study, [study for study in studies.values() if study.study not in claimed and not is_short(study)]
 
 
 def teaching_helps(study: MeasuredStudy) -> Claim | None:
@@ -89,6 +92,26 @@ def teaching_helps(study: MeasuredStudy) -> Claim | None:
             study,
         )
     return None
+
+
+def teaching_brings_nearer(study: MeasuredStudy) -> Claim | None:
+    """Whether the distilled student predicts what its teacher predicts more often than the student alone."""
+    return _beside_accuracy(
+        study,
+        "agreement",
+        "A student that learns from soft targets takes over its teacher's predictions, wrong ones too: it agrees with "
+        "it on {ours:.1%} of the test images, the student alone on {theirs:.1%}{measured}.",
+    )
+
+
+def teaching_calibrates(study: MeasuredStudy) -> Claim | None:
+    """Whether the distilled student's certainty is nearer to how often it is right than that of the student alone."""
+    return _beside_accuracy(
+        study,
+        "ece",
+        "A student that learns from soft targets knows better how sure to be: its calibration error is {ours:.1%}, "
+        "that of the student alone {theirs:.1%}{measured}.",
+    )
 
 
 def teaching_saves_epochs(study: MeasuredStudy) -> Claim | None:
@@ -166,21 +189,44 @@ def doubts_are_inherited(study: MeasuredStudy) -> Claim | None:
     )
 
 
-# In the order in which they are told.
-_CLAIMS: dict[str, Callable[[MeasuredStudy], Claim | None]] = {
-    "main": teaching_helps,
-    "digits": teaching_helps,
-    "epochs": teaching_saves_epochs,
-    "few-labels": teaching_replaces_labels,
-    "omitted-class": omitted_class_is_known,
-    "digits-omitted-class": omitted_class_is_known,
-    "human-doubt": doubts_are_inherited,
-}
+# In the order in which they are told: the study, the name of the figure that shows it, and what makes it.
+_CLAIMS: tuple[tuple[str, str, Callable[[MeasuredStudy], Claim | None]], ...] = (
+    ("main", "accuracy", teaching_helps),
+    ("main", "agreement", teaching_brings_nearer),
+    ("main", "calibration", teaching_calibrates),
+    ("digits", "accuracy", teaching_helps),
+    ("epochs", "accuracy", teaching_saves_epochs),
+    ("few-labels", "accuracy", teaching_replaces_labels),
+    ("omitted-class", "recognised", omitted_class_is_known),
+    ("digits-omitted-class", "recognised", omitted_class_is_known),
+    ("human-doubt", "inherited", doubts_are_inherited),
+)
+# What else is asked of the runs that were compared in accuracy, the question that a study was declared for: judged
+# apart from it, and corrected for one another. Of the second less is better.
+_BESIDE_ACCURACY = {"agreement": 1, "ece": -1}
 
 
 def _claim(found: Mapping, sentence: str, study: MeasuredStudy) -> Claim:
     """The claim with the verdict of a difference that `judged` has judged."""
     return Claim(_SHOWN[found["verdict"]], sentence, study)
+
+
+def _beside_accuracy(study: MeasuredStudy, metric: str, sentence: str) -> Claim | None:
+    """A claim of the study's first comparison about one of `_BESIDE_ACCURACY`; the sentence has places for numbers."""
+    for compared in study.comparisons[:1]:
+        arms = [{run["seed"]: run for run in study.arms[compared[key]].runs} for key in ("arm", "baseline")]
+        seeds = sorted(arms[0].keys() & arms[1].keys())
+        differences = [
+            paired_difference(*([sign * arm[seed][name] for seed in seeds] for arm in arms))._asdict()
+            for name, sign in _BESIDE_ACCURACY.items()
+        ]
+        found = dict(zip(_BESIDE_ACCURACY, judged(differences, margin=None), strict=True))[metric]
+        ours, theirs = (statistics.fmean(arm[seed][metric] for seed in seeds) for arm in arms)
+        told = found
+        if _BESIDE_ACCURACY[metric] < 0 and found["n"] > 1:
+            told = found | {"mean": -found["mean"], "low": -found["high"], "high": -found["low"]}
+        return _claim(found, sentence.format(ours=ours, theirs=theirs, measured=_measured(told)), study)
+    return None
 
 
 def _accuracies(found: Mapping, study: MeasuredStudy) -> list[float]:
