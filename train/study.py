@@ -149,9 +149,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("study", nargs="?", choices=STUDIES, metavar="NAME", help=questions)
     add_recipe(parser, default=None)
     add_seeds(parser)
-    parser.add_argument("--teacher-precision", metavar="NAME",
-                        help="what the teachers it trains compute in: on a CPU ResNet-50 is faster in bfloat16, "
-                        "MobileNetV2 is not (the recipe's)")  # fmt: skip
     parser.add_argument("--arms", nargs="+", metavar="FIELD=VALUE,...",
                         help="only the arms of which all of this is so, like role=teacher or "
                         "omitted_class=frog,temperature=8: role, label_fraction, keep_unlabelled, omitted_class, "
@@ -196,7 +193,6 @@ def planned(study: Study, options: argparse.Namespace) -> list[Run]:
         recipe_name=options.recipe,
         seeds=options.seeds,
         settings=recipe_defaults(options.data_dir) | given,
-        teacher_precision=options.teacher_precision,
         arms=chosen(study, options.arms) if options.arms else None,
         teacher=options.teacher,
     )

@@ -29,7 +29,7 @@ from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
 from kd.studies.report import study_table
 
-FIGURE_HEIGHT = 280  # pixels, of the figure beside a claim
+FIGURE_HEIGHT, LEGEND_HEIGHT = 280, 80  # pixels, of the figure beside a claim, and more where a legend is below it
 LAID_OUT_ANEW = "() => { requestAnimationFrame(() => window.dispatchEvent(new Event('resize'))); return []; }"
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
 NO_STUDIES = "No study has been carried out with these checkpoints yet: `python -m train.study main` is the first."
@@ -209,8 +209,16 @@ def chip(claim: Claim) -> str:
 
 
 def plotted(figure: Figure, height: int | None = None) -> PlotData:
-    """A figure, of this height in pixels or its own, as `gr.Plot` sends it: written once and not at each opening."""
-    figure = figure.update_layout(height=height) if height else figure
+    """A figure as `gr.Plot` sends it, written once and not at each opening.
+
+    Args:
+        height: pixels, without a legend below; its own where none is given.
+    """
+    if height:
+        legend = figure.layout.legend.y
+        height += LEGEND_HEIGHT if legend else 0
+        # As many pixels below the axis as before, whose title it would cover.
+        figure.update_layout(height=height, legend_y=legend and legend * figure.layout.height / height)
     return PlotData(type="plotly", plot=figure.to_json())
 
 

@@ -84,8 +84,7 @@ def summarise(
                 run.arm.omitted_class, test_logits[run.folder], test.labels,
                 validation_logits[run.folder], validation_logits[teacher], validation.labels, test.classes,
             )  # fmt: skip
-            bias = {omitted_class.BIAS: found["omitted_class"]["bias"]}
-            checkpoint.write_json(run.folder / checkpoint.CONFIG, checkpoint.load_config(run.folder) | bias)
+            keep_bias(run, found["omitted_class"]["bias"])
         if study.analysis == CORRUPTIONS:
             found |= measure_corrupted(run, data_dir, device)
         return found
@@ -200,6 +199,12 @@ def teachers_digest(run: Run, runs: list[Run], study: Study, ledger: MeasuredStu
     (teacher,) = [other for other in runs if other.folder == run.teacher and other.arm == run.arm.teacher]
     found = recorded(teacher, runs, study, ledger)
     return found["weights"] if found else "not there yet"
+
+
+def keep_bias(run: Run, bias: float) -> None:
+    """Write the bias of a student with an omitted class into its own config.json, with which it ships."""
+    config = checkpoint.load_config(run.folder)
+    checkpoint.write_json(run.folder / checkpoint.CONFIG, config | {omitted_class.BIAS: bias})
 
 
 def measure_corrupted(run: Run, data_dir: Path, device: torch.device) -> dict:

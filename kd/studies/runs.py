@@ -51,7 +51,6 @@ def plan(
     recipe_name: str | None = None,
     seeds: int | None = None,
     settings: Mapping[str, object] | None = None,
-    teacher_precision: str | None = None,
     arms: Collection[Arm] | None = None,
     teacher: Path | None = None,
 ) -> list[Run]:
@@ -61,7 +60,6 @@ def plan(
         runs_dir: folder of the runs' checkpoints.
         recipe_name, seeds: in place of the study's own.
         settings: fields of the recipe that all arms set otherwise, where their own changes do not say more.
-        teacher_precision: what the teachers that it trains compute in.
         arms: those of the study's to run, none without its teacher; None for all.
         teacher: the checkpoint of the plain teacher, which is then not trained.
 
@@ -76,9 +74,8 @@ def plan(
             runs.append(Run(arm, *from_config(checkpoint.load_config(teacher)["recipe"]), teacher, given=True))
             continue
         folder_of_teacher = next((run.folder for run in runs if run.arm == arm.teacher), None)
-        given = settings | ({"precision": teacher_precision} if arm.role == "teacher" and teacher_precision else {})
         for seed in range(arm.seeds or seeds or study.seeds):
-            recipe = RECIPES[preset][arm.role].changed(**given | arm.changes, seed=seed)
+            recipe = RECIPES[preset][arm.role].changed(**settings | arm.changes, seed=seed)
             folder = runs_dir / folder_name(arm, preset, recipe, folder_of_teacher)
             runs.append(Run(arm, preset, recipe, folder, folder_of_teacher))
     return runs
