@@ -26,7 +26,7 @@ def measured(arm, accuracies=(0.5,), epochs=24, sd=0.01, recipe=(), before=()):
     runs = tuple(
         {
             "seed": seed, "epochs_done": epochs, "trained_on": 450, "machine": "an abacus", "accuracy": accuracy,
-            "validation_accuracy": accuracy - 0.01,
+            "validation_accuracy": accuracy - 0.01, "ece": accuracy / 10,
             "reliability": RELIABILITY | {"right": [0.0, 20.0, 50.0 + seed]},
         }
         for seed, accuracy in enumerate(accuracies)

@@ -95,7 +95,7 @@ def test_agreement_and_calibration_are_judged_by_the_runs_that_were_compared(
 ):
     changed = of_runs(of_runs(studies["main"], "agreement", [0.8, 0.8], [0.8, 0.9]), "ece", [0.1, 0.1], [0.1, 0.2])
     found = {claim.figure: claim for claim in claims({"main": of_runs(changed, metric, alone, distilled)})}
-    claim = found["agreement" if metric == "agreement" else "calibration"]
+    claim = found["agreement" if metric == "agreement" else "calibration-error"]
     assert claim.verdict == verdict and points in claim.sentence
     assert f"{statistics.fmean(distilled):.1%}" in claim.sentence and f"{statistics.fmean(alone):.1%}" in claim.sentence
 

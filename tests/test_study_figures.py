@@ -11,6 +11,7 @@ from kd.studies.figures import (
     accuracy_against_work,
     accuracy_of_arms,
     agreement_with_teacher,
+    calibration_of_arms,
     drawings_of,
     reliability_diagram,
     rounded,
@@ -51,6 +52,12 @@ def test_accuracy_is_that_of_what_the_study_is_measured_on(study):
     figure = accuracy_of_arms(replace(study, measured_on="validation"))
     assert list(figure.data[2].x) == [0.76, 0.78]
     assert figure.layout.xaxis.title.text == "validation accuracy"
+
+
+def test_calibration_errors_are_drawn_in_the_same_way(study):
+    figure = calibration_of_arms(study)
+    assert list(figure.data[2].x) == pytest.approx([0.077, 0.079]) and list(figure.data[3].x) == pytest.approx([0.078])
+    assert figure.layout.xaxis.title.text == "calibration error"
 
 
 def test_reliability_pools_the_seeds_and_leaves_out_empty_intervals(study):
@@ -98,10 +105,15 @@ def test_every_study_gets_the_figures_that_its_measurements_allow(study):
     assert names(make_omitted_class()) == ["recognised"]
     assert names(make_human_labels()) == ["inherited", "doubt"]
     assert names(make_few_labels()) == ["accuracy", "calibration"]
-    assert names(study) == ["accuracy", "calibration", "agreement", "work"]
+    assert names(study) == ["accuracy", "calibration-error", "calibration", "agreement", "work"]
     assert names(replace(study, measured_on="validation")) == ["accuracy"]
     another = measured(replace(DISTILLED, label="another way"), [0.7])
-    assert names(replace(study, arms=(*study.arms, another))) == ["accuracy", "calibration", "agreement"]
+    assert names(replace(study, arms=(*study.arms, another))) == [
+        "accuracy",
+        "calibration-error",
+        "calibration",
+        "agreement",
+    ]
 
 
 def test_every_figure_says_how_the_students_were_trained(study):

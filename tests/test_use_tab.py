@@ -31,7 +31,7 @@ def shown(browser, server):
 @pytest.fixture
 def elsewhere(tmp_path):
     """A folder with nothing but a visitor's photo."""
-    with Image.open(EXAMPLES / "frog.png") as picture:
+    with Image.open(EXAMPLES / "ship.png") as picture:
         picture.resize((200, 200)).save(tmp_path / "photo.jpg")
     return tmp_path
 
@@ -50,7 +50,7 @@ def test_the_code_in_the_tab_names_this_page(shown, server):
 
 
 def test_the_code_for_a_program_of_ones_own_runs(shown, monkeypatch):
-    expected = Classifier.from_pretrained(ROOT / "checkpoints" / "distilled").classify(EXAMPLES / "frog.png")
+    expected = Classifier.from_pretrained(ROOT / "checkpoints" / "distilled").classify(EXAMPLES / "ship.png")
     assert run_python(shown[0], ROOT, monkeypatch) == str(expected)
 
 

@@ -29,7 +29,7 @@ from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
 from kd.studies.report import study_table
 
-FIGURE_HEIGHT, LEGEND_HEIGHT = 280, 80  # pixels, of the figure beside a claim, and more where a legend is below it
+FIGURE_HEIGHT, LEGEND_HEIGHT = 190, 60  # pixels, of the figure beside a claim, and more where a legend is below it
 LAID_OUT_ANEW = "() => { requestAnimationFrame(() => window.dispatchEvent(new Event('resize'))); return []; }"
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
 NO_STUDIES = "No study has been carried out with these checkpoints yet: `python -m train.study main` is the first."
@@ -86,6 +86,7 @@ class ResultsTab:
             histories = {role: self.history_of(role) for role in ROLES}
             curves = self.attempt("the training curves", lambda: plotted(training_curves(histories)))
             gr.Plot(curves, show_label=False, elem_id="training-curves")
+        gr.Markdown(f"How all of this was measured, and what else: {document('studies.md')}.")
 
     def show_claims(self, claims: list[Claim]) -> None:
         """A study's claims, each beside the figure that shows it; table and other figures folded below the first."""

@@ -50,7 +50,7 @@ def code(checkpoints: Path, knows_cifar10: bool) -> str:
     inside = checkpoints.resolve().is_relative_to(PROJECT)
     where = "" if inside else ", with this page's networks in <code>FOLDER</code>"
     distilled = f"{checkpoints.resolve().relative_to(PROJECT).as_posix() if inside else 'FOLDER'}/distilled"
-    export, picture, data = f"python -m train.export {distilled} --output student", "kd/demo/examples/frog.png", ""
+    export, picture, data = f"python -m train.export {distilled} --output student", "kd/demo/examples/ship.png", ""
     if not knows_cifar10:
         export, picture = f"{export} --data-dir DATA", "photo.jpg"
         data = ", with what it was trained on in <code>DATA</code> (or the word <code>digits</code>),"

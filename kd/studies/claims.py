@@ -193,7 +193,7 @@ def doubts_are_inherited(study: MeasuredStudy) -> Claim | None:
 _CLAIMS: tuple[tuple[str, str, Callable[[MeasuredStudy], Claim | None]], ...] = (
     ("main", "accuracy", teaching_helps),
     ("main", "agreement", teaching_brings_nearer),
-    ("main", "calibration", teaching_calibrates),
+    ("main", "calibration-error", teaching_calibrates),
     ("digits", "accuracy", teaching_helps),
     ("epochs", "accuracy", teaching_saves_epochs),
     ("few-labels", "accuracy", teaching_replaces_labels),

@@ -47,6 +47,9 @@ PUBLISHED = (
 )
 
 
+_TITLES = {"accuracy": "test accuracy", "validation_accuracy": "validation accuracy", "ece": "calibration error"}
+
+
 class Drawing(NamedTuple):
     """A figure that a study's measurements allow: its name in files, its heading on the page, and what draws it."""
 
@@ -87,6 +90,7 @@ def drawings_of(study: MeasuredStudy) -> list[Drawing]:
     if study.measured_on == "validation":
         return drawings
     drawings += [
+        Drawing("calibration-error", "Calibration error: every seed, mean and standard deviation", calibration_of_arms),
         Drawing("calibration", "Calibration: how often it is right when it is that sure", reliability_diagram),
         Drawing("agreement", "Agreement with the teacher", agreement_with_teacher),
     ]
@@ -96,8 +100,18 @@ def drawings_of(study: MeasuredStudy) -> list[Drawing]:
 
 
 def accuracy_of_arms(study: MeasuredStudy) -> go.Figure:
-    """A row an arm: each run's accuracy as a dot, the mean with its standard deviation as a diamond with a bar."""
+    """Each arm's accuracy, as `_of_arms` draws it."""
     metric = "accuracy" if study.measured_on == "test" else "validation_accuracy"
+    return _of_arms(study, metric)
+
+
+def calibration_of_arms(study: MeasuredStudy) -> go.Figure:
+    """Each arm's calibration error on the test images, as `_of_arms` draws it."""
+    return _of_arms(study, "ece")
+
+
+def _of_arms(study: MeasuredStudy, metric: str) -> go.Figure:
+    """A row an arm: each run's value as a dot, the mean with its standard deviation as a diamond with a bar."""
     figure = go.Figure()
     for arm in study.carried_out:
         colour, spread = ROLE_COLOURS[arm.role], arm.mean[metric]
@@ -119,7 +133,7 @@ def accuracy_of_arms(study: MeasuredStudy) -> go.Figure:
         )
     return styled(
         figure,
-        xaxis={"title": "test accuracy" if metric == "accuracy" else "validation accuracy", "tickformat": ".1%"},
+        xaxis={"title": _TITLES[metric], "tickformat": ".1%"},
         yaxis={"autorange": "reversed", "automargin": True},
         showlegend=False,
         height=110 + 50 * len(study.carried_out),

@@ -97,7 +97,7 @@ function startAgain() {
 function begin() {
   cards = props.cards;
   withControl = cards.every(({ logits }) => logits.control);
-  $("#game-story").textContent = `One student was never shown ${one}. It learnt from ${props.earlier_teacher ? "an earlier teacher's" : "the teacher's"} shares for pictures of the ${inWords(classes.length - 1)} other classes, where ${one} is never more than a doubt.` +
+  $("#game-story").textContent = `One student was never shown ${one}. It learnt from ${props.earlier_teacher ? "an earlier teacher's" : "the teacher's"} shares for pictures of the ${inWords(classes.length - 1)} other classes, where ${one} is hardly ever more than a doubt.` +
     (withControl ? ` Its control, a student alone, is the same network and saw the same pictures, but had no teacher.` : "");
   $("#bet legend").textContent = `Here lie ${cards.length} ${many}, face down. How many will it name?`;
   $(".bets").append(...Array.from({ length: cards.length + 1 }, (_, n) => (

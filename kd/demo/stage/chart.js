@@ -4,7 +4,7 @@ const SHOWN = 10; // classes with a row on the screen, the likeliest; the others
 const LOG_DECADES = 4; // of the logarithmic scale: .01 % to 100 %
 // For a projector: the size by which the page measures its texts, so far as the slider stays in the first view.
 const LARGE_TYPE = "clamp(100%, 2.9vh, 125%)";
-const AXES = { linear: ["0", "25", "50", "75", "100%"], log: ["≤ .01", "0.1", "1", "10", "100%"] };
+const AXES = { linear: ["0", "25", "50", "75", "100%"], log: ["≤ 0.01", "0.1", "1", "10", "100%"] };
 
 // How long a bar is, as a share of its room.
 const lengthOf = (p, log) => (log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);

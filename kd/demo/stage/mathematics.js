@@ -59,6 +59,6 @@ const rate = (share) => (share * 100).toFixed(1) + "%";
 // Never "100%" of what is not certain, nor "0%" of what is not impossible.
 function percent(p) {
   if (p > 0.9995) return "> 99.9%";
-  if (p < 0.00005) return "< .01%";
+  if (p < 0.00005) return "< 0.01%";
   return (p * 100).toFixed(p < 0.0995 ? 2 : 1) + "%";
 }

@@ -1,6 +1,6 @@
 // ---- the three predictions: label, certainty at T = 1, right or wrong where the true class is known ------
 
-const KINDS = { teacher: "large network", student: "small, from labels", distilled: "small, by a teacher" };
+const KINDS = { teacher: "large network", student: "small, from labels", distilled: "small, taught" };
 
 function buildPredictions(stage) {
   stage.views.push({

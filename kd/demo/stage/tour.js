@@ -32,7 +32,7 @@ function tourSteps({ props, classes, source }) {
     steps.push({ T: TAUGHT_AT, title: "The class it never saw", students: true, leadsOn: true, caption: ({ p, order: [first] }) => (
       first === omitted
         ? `One student was never shown ${article(classes[omitted])}: what it knows of one are ${whose} shares for other pictures.`
-        : `To this picture the teacher gives ${classes[omitted]} ${percent(p[omitted])}. From such shares alone, ${whose}, one student knows ${article(classes[omitted])}: it was never shown one.`
+        : `To this picture the teacher gives ${classes[omitted]} ${percent(p[omitted])}. From such shares alone, ${whose}, one student learnt what ${article(classes[omitted])} looks like: it was never shown one.`
     ) });
   }
   return steps;
