@@ -231,7 +231,7 @@ STUDIES = {
     "omitted-class": Study(
         "What does a student know of a class that was omitted from its training?",
         tuple(omitted_class(("frog",))),
-        caution="Class and T did best of twelve in shorter runs, which were measured on the same images.",
+        caution="The class did best of three in shorter runs, which were measured on the same images.",
     ),
     "human-doubt": Study("Do the networks doubt like people?", (TEACHER, STUDENT, DISTILLED), analysis=HUMAN_LABELS),
     "selection": Study(
