@@ -30,10 +30,23 @@ def question(asked: object) -> Question:
         gr.Error: it is none; the message is a sentence.
     """
     try:
-        number = asked.get("number")
+        if not isinstance(asked, dict):
+            raise ValueError("nothing was asked")
+        file, whole, number = asked.get("file"), asked.get("whole"), asked.get("number")
+        if not isinstance(file, str):
+            raise ValueError("the photo has no name")
+        if not isinstance(whole, bool):
+            raise ValueError("it is neither the whole photo nor a square of it")
         if type(number) not in (int, type(None)) or abs(number or 0) > MAX_NUMBER:
             raise ValueError("its number is none")
-        whole, values = asked["whole"] is True, [asked.get(name) for name in ("across", "down", "side")]
-        return Question(str(asked["file"]), None if whole else Crop(*values), number)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise gr.Error(f"The crop is wrong ({error}).", print_exception=False) from error
+        return Question(file, None if whole else _square(asked), number)
+    except ValueError as error:
+        raise gr.Error(f"The crop is wrong: {error}.", print_exception=False) from error
+
+
+def _square(asked: dict) -> Crop:
+    values = {name: asked.get(name) for name in ("across", "down", "side")}
+    for name, value in values.items():
+        if type(value) not in (int, float) or abs(value) > 1:
+            raise ValueError(f"{name} is no number between 0 and 1")
+    return Crop(**values)
