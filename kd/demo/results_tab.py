@@ -86,7 +86,7 @@ class ResultsTab:
             histories = {role: self.history_of(role) for role in ROLES}
             curves = self.attempt("the training curves", lambda: plotted(training_curves(histories)))
             gr.Plot(curves, show_label=False, elem_id="training-curves")
-        gr.Markdown(f"How all of this was measured, and what else: {document('studies.md')}.")
+        gr.Markdown(f"How all of this was measured, and what else: {document('studies.md')}.", elem_id="more-results")
 
     def show_claims(self, claims: list[Claim]) -> None:
         """A study's claims, each beside the figure that shows it; table and other figures folded below the first."""
