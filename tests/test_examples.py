@@ -96,7 +96,7 @@ def test_examples_without_a_game_say_how_to_choose_its_pictures(tmp_path):
 def test_a_damaged_list_of_the_games_pictures_is_named_with_the_way_out(tmp_path, game):
     (tmp_path / "examples.json").write_text(f'{{"examples": [], "game": {game}}}')
     with pytest.raises(
-        checkpoint.CheckpointError, match="the game's pictures in .* cannot be read.*--omitted-class frog"
+        checkpoint.CheckpointError, match="the game's pictures in .* cannot be used.*--omitted-class frog"
     ):
         game_pictures("frog", tmp_path)
 

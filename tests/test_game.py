@@ -113,7 +113,7 @@ def without_pictures(folder):
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
-    [(without_study, "no study that can be read has measured"), (without_pictures, "pictures in .* cannot be read")],
+    [(without_study, "no study that can be read has measured"), (without_pictures, "pictures in .* cannot be used")],
 )
 def test_a_game_that_cannot_be_played_is_left_out_and_log_and_tab_say_why(with_control, caplog, damage, reason):
     damage(with_control)

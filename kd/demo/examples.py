@@ -79,16 +79,13 @@ def game_pictures(name: str, folder: Path = FOLDER) -> tuple[str, list[Image.Ima
     way_out = f"choose others with python -m train.choose_examples --omitted-class {name}"
     try:
         game = json.loads((folder / "examples.json").read_text("utf-8")).get("game") or {"label": "none"}
-        label = game["label"]
-        found = label == name and [_picture(folder, picture) for picture in game["pictures"]]
-        chosen = game["chosen"] if found else None
+        if game["label"] != name:
+            raise ValueError(
+                f"the student's omitted class is {name}, but the game's pictures are of the class {game['label']}"
+            )
+        return game["chosen"], [_picture(folder, picture) for picture in game["pictures"]]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"the game's pictures in {folder} cannot be read ({error}): {way_out}") from error
-    if not found:
-        raise CheckpointError(
-            f"the student's omitted class is {name}, but the game's pictures are of the class {label}: {way_out}"
-        )
-    return chosen, found
+        raise CheckpointError(f"the game's pictures in {folder} cannot be used ({error}): {way_out}") from error
 
 
 def _picture(folder: Path, listed: dict) -> Image.Image:

@@ -216,16 +216,15 @@ def _beside_accuracy(study: MeasuredStudy, metric: str, sentence: str) -> Claim 
     for compared in study.comparisons[:1]:
         arms = [{run["seed"]: run for run in study.arms[compared[key]].runs} for key in ("arm", "baseline")]
         seeds = sorted(arms[0].keys() & arms[1].keys())
-        differences = [
-            paired_difference(*([sign * arm[seed][name] for seed in seeds] for arm in arms))._asdict()
-            for name, sign in _BESIDE_ACCURACY.items()
-        ]
-        found = dict(zip(_BESIDE_ACCURACY, judged(differences, margin=None), strict=True))[metric]
+        differences = {
+            name: paired_difference(*([arm[seed][name] for seed in seeds] for arm in arms))._asdict()
+            for name in _BESIDE_ACCURACY
+        }
+        gains = [found | {"mean": _BESIDE_ACCURACY[name] * found["mean"]} for name, found in differences.items()]
+        verdicts = {name: found["verdict"] for name, found in zip(differences, judged(gains, margin=None), strict=True)}
         ours, theirs = (statistics.fmean(arm[seed][metric] for seed in seeds) for arm in arms)
-        told = found
-        if _BESIDE_ACCURACY[metric] < 0 and found["n"] > 1:
-            told = found | {"mean": -found["mean"], "low": -found["high"], "high": -found["low"]}
-        return _claim(found, sentence.format(ours=ours, theirs=theirs, measured=_measured(told)), study)
+        in_words = sentence.format(ours=ours, theirs=theirs, measured=_measured(differences[metric]))
+        return Claim(_SHOWN[verdicts[metric]], in_words, study)
     return None
 
 

@@ -100,17 +100,17 @@ def drawings_of(study: MeasuredStudy) -> list[Drawing]:
 
 
 def accuracy_of_arms(study: MeasuredStudy) -> go.Figure:
-    """Each arm's accuracy, as `_of_arms` draws it."""
+    """Each arm's accuracy, as `_metric_of_arms` draws it."""
     metric = "accuracy" if study.measured_on == "test" else "validation_accuracy"
-    return _of_arms(study, metric)
+    return _metric_of_arms(study, metric)
 
 
 def calibration_of_arms(study: MeasuredStudy) -> go.Figure:
-    """Each arm's calibration error on the test images, as `_of_arms` draws it."""
-    return _of_arms(study, "ece")
+    """Each arm's calibration error on the test images, as `_metric_of_arms` draws it."""
+    return _metric_of_arms(study, "ece")
 
 
-def _of_arms(study: MeasuredStudy, metric: str) -> go.Figure:
+def _metric_of_arms(study: MeasuredStudy, metric: str) -> go.Figure:
     """A row an arm: each run's value as a dot, the mean with its standard deviation as a diamond with a bar."""
     figure = go.Figure()
     for arm in study.carried_out:
