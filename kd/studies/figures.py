@@ -305,7 +305,7 @@ def omitted_class_recognised(study: MeasuredStudy) -> go.Figure:
     return styled(
         figure,
         xaxis={},
-        yaxis={"title": "accuracy on the omitted class", "tickformat": ".0%", "range": [0, 1]},
+        yaxis={"title": "recognised", "tickformat": ".0%", "range": [0, 1]},
         legend=LEGEND_BELOW,
         barmode="group",
     )
