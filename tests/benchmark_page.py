@@ -3,10 +3,11 @@
 For the page on its server, and for the page without one (as `python -m train.export --site` writes it) with one thread
 and with as many as the browser takes where the file server isolates the page, in headless Chromium with an empty cache:
 bytes and seconds to the first picture and to the first answer to a photo; the time from a photo to the answers of all
-three networks, and the networks' own part of it; in a drag of the slider the time from its event to the changed table
-and from the mouse to the frame on the screen, redraws a second, and requests made meanwhile; memory. Of the server,
-besides: seconds from `python app.py`, and the drag once more while twenty others upload. Bytes are those on the wire;
-no delay is added to it.
+three networks, and the networks' own part of it; in a drag of the slider, with the map of classes and the replay open,
+the time from its event to the changed table and from the mouse to the frame on the screen, redraws a second where it
+moves in every frame, and requests made meanwhile; the same of the map's own slider, where the map is in sight; memory.
+Of the server, besides: seconds from `python app.py`, and the drag once more while twenty others upload. Bytes are those
+on the wire; no delay is added to it.
 
 What was measured is kept in `PAGE`; --document FILE also puts it as a table between that file's markers. Wants an idle
 machine, for some minutes.
@@ -15,6 +16,7 @@ machine, for some minutes.
 import argparse
 import re
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -37,17 +39,17 @@ from train.options import add_checkpoints, add_document
 
 PAGE = ROOT / "checkpoints" / "page.json"
 PHOTO = ROOT / "kd" / "demo" / "examples" / "dog.png"
-PHOTOS, MOVES, STEPS, DRAG_SECONDS = 30, 60, 50, 2
+VIEWS = ("#map", "#replay")  # that are folded at first
+PHOTOS, MOVES, DRAG_SECONDS = 30, 60, 2
 OTHERS, PAUSE_SECONDS = 20, 5  # visitors who upload, and how long each looks at an answer
 ISOLATION = {"Cross_Origin_Opener_Policy": "same-origin", "Cross_Origin_Embedder_Policy": "require-corp"}
 FIRST_VISIT_SECONDS = 600  # far more than it takes
 
 WATCH = """() => {
-    const slider = document.querySelector('#temperature-slider');
     window.delays = []; window.frames = []; window.redraws = 0;
     let since = null;
     document.addEventListener('input', (event) => {
-        if (event.target !== slider) return;
+        if (event.target.type !== 'range') return;
         since = performance.now();
         // A task after the next frame's callbacks runs when that frame is on its way to the screen.
         requestAnimationFrame(() => setTimeout(() => window.frames.push(performance.now() - event.timeStamp)));
@@ -59,6 +61,18 @@ WATCH = """() => {
     const table = document.querySelector('#soft-targets-table tbody');
     new MutationObserver(redrawn).observe(table, {subtree: true, attributes: true, attributeFilter: ['data-value']});
 }"""
+
+IN_EVERY_FRAME = """([slider, milliseconds]) => new Promise((done) => {
+    const input = document.querySelector(slider), middle = (+input.min + +input.max) / 2, began = performance.now();
+    window.redraws = 0;
+    requestAnimationFrame(function move() {
+        const since = performance.now() - began;
+        if (since >= milliseconds) return done(1000 * window.redraws / since);
+        input.valueAsNumber = middle + (input.max - middle) * 0.8 * Math.sin(since / 250);
+        input.dispatchEvent(new Event('input', {bubbles: true}));
+        requestAnimationFrame(move);
+    });
+})"""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -121,7 +135,9 @@ def page_table(found: dict) -> str:
         ("from the mouse to the screen, ms", *milliseconds("screen")),
         (f"slider to table while {OTHERS} others upload, ms", *milliseconds("table_among_others")),
         ("redraws a second", *(f"{form['redraws']:.0f}" for form in forms)),
-        ("requests in the drag", *(str(form["requests"]) for form in forms)),
+        ("from the map's slider to the table, ms", *milliseconds("map_table")),
+        ("redraws a second there", *(f"{form['map_redraws']:.0f}" for form in forms)),
+        ("requests in both drags", *(str(form["requests"] + form["map_requests"]) for form in forms)),
         ("memory of the browser's page", *size("browser_bytes")),
         ("memory of the server", *size("server_bytes")),
     ]
@@ -158,17 +174,21 @@ def visit(
     answer(page)
     first_answer = so_far()
     answers, networks = zip(*(answer(page) for _ in range(PHOTOS)), strict=True)
+    for view in VIEWS:
+        page.locator(f"{view} > summary").click()
+        page.wait_for_selector(f"{view} .panel")
     page.evaluate(WATCH)
     found = {
         "first_picture": first_picture,
         "first_answer": first_answer,
         "answer": spread(answers),
         "networks": spread(networks),
-        **drag(page),
+        **drag(page, "#temperature-slider"),
+        **{f"map_{what}": value for what, value in drag(page, "#map-slider").items()},
     }
     if crowd:
         with crowd():
-            found["table_among_others"] = drag(page)["table"]
+            found["table_among_others"] = drag(page, "#temperature-slider")["table"]
     processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
     renderers = [each["id"] for each in processes if each["type"] == "renderer"]
     return found | {"browser_bytes": sum(map(proportional_bytes, renderers))}
@@ -195,13 +215,15 @@ def answer(page: Page) -> tuple[float, float]:
     return elapsed, sum(float(re.search(r"(\d+) ms", text)[1]) for text in costs)
 
 
-def drag(page: Page) -> dict:
-    """Move the slider by hand for its delays, then drag it fast for its redraws."""
+def drag(page: Page, slider: str) -> dict:
+    """Move a slider by the mouse for its delays, then in every frame for its redraws: Playwright's mouse is slower."""
+    page.bring_to_front()
+    page.locator(slider).evaluate("slider => slider.scrollIntoView({block: 'center'})")
+    page.wait_for_timeout(1000)  # what comes into sight is drawn for the first time
     requests = []
     page.on("request", lambda request: requests.append(request.url))
-    page.bring_to_front()
     page.evaluate("window.delays = []; window.frames = []")
-    box = page.locator("#temperature-slider").bounding_box()
+    box = page.locator(slider).bounding_box()
     middle = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, middle)
     page.mouse.down()
@@ -209,14 +231,10 @@ def drag(page: Page) -> dict:
         page.mouse.move(box["x"] + box["width"] * (0.1 + 0.8 * move / MOVES), middle)
         page.wait_for_timeout(30)
     table, screen = (spread(page.evaluate(f"window.{times}")) for times in ("delays", "frames"))
-    page.evaluate("window.redraws = 0")
-    started, moves = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - started) < DRAG_SECONDS:
-        to = 0.9 if moves // STEPS % 2 else 0.1
-        page.mouse.move(box["x"] + box["width"] * to, middle, steps=STEPS)
-        moves += STEPS
     page.mouse.up()
-    redraws = page.evaluate("window.redraws") / elapsed
+    redraws = page.evaluate(IN_EVERY_FRAME, [slider, DRAG_SECONDS * 1000])
+    if requests:
+        print(f"asked for while {slider} was dragged: {', '.join(requests)}", file=sys.stderr)
     return {"table": table, "screen": screen, "redraws": redraws, "requests": len(requests)}
 
 

@@ -75,6 +75,15 @@ def test_the_command_for_other_languages_is_one_that_there_is():
     assert (ROOT / (command.replace(".", "/") + ".py")).is_file()
 
 
+def test_on_a_space_the_code_says_where_the_projects_files_come_from(monkeypatch):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert "git clone" not in code(ROOT / "checkpoints", knows_cifar10=True)
+    monkeypatch.setenv("SPACE_ID", "you/dark-knowledge")
+    assert "<code>git clone https://huggingface.co/spaces/you/dark-knowledge</code>" in code(
+        ROOT / "checkpoints", knows_cifar10=True
+    )
+
+
 def test_the_code_for_networks_of_ones_own_names_them_and_their_data_and_no_path_of_the_host(tmp_path):
     own = code(ROOT / "runs" / "mine", knows_cifar10=False)
     assert "from_pretrained(&quot;runs/mine/distilled&quot;)" in own and "photo.jpg" in own

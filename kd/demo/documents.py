@@ -21,5 +21,10 @@ def url_of(name: str) -> str | None:
     """Where a document can be read; None where it does not ship."""
     if not (DOCS / name).is_file():
         return None
-    space = os.environ.get("SPACE_ID")  # OWNER/NAME, set by the Hub on a Space
-    return f"{f'https://huggingface.co/spaces/{space}/blob/main/' if space else ''}docs/{name}"
+    return f"{f'{space}/blob/main/' if (space := space_address()) else ''}docs/{name}"
+
+
+def space_address() -> str | None:
+    """Where this Space's files can be cloned from; None where the page is no Space."""
+    space = os.environ.get("SPACE_ID")  # OWNER/NAME, set by the Hub
+    return f"https://huggingface.co/spaces/{space}" if space else None

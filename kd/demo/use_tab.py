@@ -7,7 +7,7 @@ import gradio as gr
 
 from kd import cifar10
 from kd.demo.crowd import MAX_IMAGES
-from kd.demo.documents import link
+from kd.demo.documents import link, space_address
 from kd.inference import Trio
 from kd.models import architecture_name
 from kd.results import amount, network_results, read_results
@@ -49,6 +49,7 @@ def code(checkpoints: Path, knows_cifar10: bool) -> str:
     """
     inside = checkpoints.resolve().is_relative_to(PROJECT)
     where = "" if inside else ", with this page's networks in <code>FOLDER</code>"
+    source = f" (<code>git clone {html.escape(space)}</code>)" if (space := space_address()) else ""
     distilled = f"{checkpoints.resolve().relative_to(PROJECT).as_posix() if inside else 'FOLDER'}/distilled"
     export, picture, data = f"python -m train.export {distilled} --output student", "kd/demo/examples/ship.png", ""
     if not knows_cifar10:
@@ -56,7 +57,7 @@ def code(checkpoints: Path, knows_cifar10: bool) -> str:
         data = ", with what it was trained on in <code>DATA</code> (or the word <code>digits</code>),"
     return f"""
 <h3>In Python</h3>
-<p>In a folder with this project's files, after <code>pip install .</code> there{where}:</p>
+<p>In a folder with this project's files{source}, after <code>pip install .</code> there{where}:</p>
 <pre tabindex="0"><code>{html.escape(PYTHON.format(distilled=distilled, picture=picture))}</code></pre>
 <h3>From this page, in Python</h3>
 <p>All three networks answer <code>photo.jpg</code>, a picture of yours, with <code>pip install gradio_client</code>

@@ -109,8 +109,8 @@ def teaching_calibrates(study: MeasuredStudy) -> Claim | None:
     return _beside_accuracy(
         study,
         "ece",
-        "A student that learns from soft targets knows better how sure to be: its calibration error is {ours:.1%}, "
-        "that of the student alone {theirs:.1%}{measured}.",
+        "A student that learns from soft targets knows better how sure to be: its calibration error, how far its "
+        "certainty lies from how often it is right, is {ours:.1%}, that of the student alone {theirs:.1%}{measured}.",
     )
 
 
@@ -182,9 +182,9 @@ def doubts_are_inherited(study: MeasuredStudy) -> Claim | None:
     *_, found = human_labels_judged(study)
     return _claim(
         found,
-        f"A student inherits its teacher's doubts: on images that all three have right, its entropy goes with the "
-        f"teacher's at a rank correlation of {distilled:.2f}, that of the student alone at {alone:.2f}"
-        f"{_measured(found, scale=1, unit='', form='.2f')}.",
+        f"A student inherits its teacher's doubts: on images that all three have right, its entropy, how much it "
+        f"doubts, follows the teacher's at a rank correlation of {distilled:.2f}, that of the student alone at "
+        f"{alone:.2f}{_measured(found, scale=1, unit='', form='.2f')}.",
         study,
     )
 

@@ -357,7 +357,7 @@ def rounded(figure: go.Figure) -> go.Figure:
 def captioned(figure: go.Figure, study: MeasuredStudy) -> go.Figure:
     """The figure with a line above it that says by which recipe, how long and on what the networks were trained."""
     return figure.update_layout(
-        title={"text": in_short(study), "font": {"size": 11}, "x": 0, "xanchor": "left", "y": 1, "yanchor": "top",
+        title={"text": in_short(study), "font": {"size": 12}, "x": 0, "xanchor": "left", "y": 1, "yanchor": "top",
                "pad": {"t": 8, "l": 4}},
         margin=MARGINS | {"t": 50},
     )  # fmt: skip

@@ -10,44 +10,58 @@ function isTooHot(T, taughtAt, largest, classes) {
 }
 const doubtsAloud = (largest) => largest < 0.9;
 
-// What the teacher's distribution says, as [before, stressed, after, of the others, more]: of
-// the last two a phone shows but the last.
-function sentenceOf({ T, logP, order, props, value: { classes } }) {
+// What the teacher's distribution says, as [before, stressed, after, term, of the others, more, over all examples].
+function sentenceOf({ T, logP, order, props, source, value: { classes } }) {
   const p = (k) => Math.exp(logP.teacher[k]), [first, second, third] = order, last = order.at(-1);
   let others = 0;
   for (const k of order) if (k !== first) others += p(k);
-  const near = nearness(totalVariation(logP.teacher, logP.student), totalVariation(logP.teacher, logP.distilled));
+  const near = nearness(totalVariation(logP.teacher, logP.student) / totalVariation(logP.teacher, logP.distilled), source.examples, T);
   if (isTooHot(T, props.taught_at, p(first), order.length)) {
     return ["Too hot: ", "all melts together", `, from ${percent(p(first))} for ${classes[first]} to ${percent(p(last))} for ${classes[last]}.`,
-      `The others hold ${percent(others)}.`, near];
+      "", `The others hold ${percent(others)}.`, ...near];
   }
   if (T < 1.005 && doubtsAloud(p(first))) {
     return ["The teacher wavers: ", `${classes[first]} ${percent(p(first))}`, `, ${classes[second]} ${percent(p(second))}.`,
-      "", `${othersShare(order.length - 1)} ${percent(others)}: here it doubts aloud. Drag the temperature to hear more.`];
+      "", "", `${othersShare(order.length - 1)} ${percent(others)}: here it doubts aloud. Drag the temperature to hear more.`, ""];
   }
   if (T < 0.995) {
     return ["Cooled down, only the answer is left: ", classes[first], `, ${percent(p(first))}.`,
-      "", `${othersShare(order.length - 1)} ${percent(others)}. Drag the other way to see what the teacher holds back.`];
+      "", "", `${othersShare(order.length - 1)} ${percent(others)}. Drag the other way to see what the teacher holds back.`, ""];
   }
   const hidden = `What it thinks of the other ${inWords(order.length - 1)} hides in the last ${percent(others)}.`;
   if (T < 1.005) {
-    return ["The teacher is ", `${percent(p(first))} sure`, `: ${classes[first]}.`, "", `${hidden} Drag the temperature to warm it up.`];
+    return ["The teacher is ", `${percent(p(first))} sure`, `: ${classes[first]}.`, "", "", `${hidden} Drag the temperature to warm it up.`, ""];
   }
   if (others < 0.01) {
-    return ["Still ", `${percent(p(first))} sure`, `: ${classes[first]}.`, "", `${hidden} Drag on to warm it up.`];
+    return ["Still ", `${percent(p(first))} sure`, `: ${classes[first]}.`, "", "", `${hidden} Drag on to warm it up.`, ""];
   }
   const end = p(last) < 0.01 ? `${article(classes[last])} is out of the question` : `${article(classes[last])} comes last`;
   const then = second === last ? "." : third === last ? `; ${end}.` : `, then ${classes[third]}; ${end}.`;
-  return ["Warmed up, its doubts show: next comes ", classes[second], then, `The others hold ${percent(others)}: dark knowledge.`, near];
+  return ["Warmed up, its doubts show: next comes ", classes[second], then, "Dark knowledge", `: the others hold ${percent(others)}.`, ...near];
 }
 
-// Which student is nearer to the teacher, by the total variations of the two; a difference of a seventh is one.
-function nearness(alone, distilled) {
-  const times = alone / distilled;
-  if (times > 1.15) return `The distilled student is ${times < 99 ? times.toFixed(1) : "over 99"} times nearer to the teacher than the student alone.`;
-  if (times < 0.87) return "Here the distilled student is further from the teacher than the student alone.";
-  return "Both students are about equally far from the teacher.";
+const NEARER = 1.15; // times: by less nobody sees it
+
+// Which student is nearer to the teacher, in a sentence; where it is not the distilled one, which is over all examples.
+function nearness(times, examples, T) {
+  if (times > NEARER) return [`Of the students the distilled one is ${times < 99 ? times.toFixed(1) : "over 99"} times nearer to the teacher.`, ""];
+  const here = times * NEARER < 1
+    ? "Here the distilled student is further from the teacher than the other."
+    : "Both students are about equally far from the teacher.";
+  const overall = timesNearer(examples, T);
+  return [here, overall > NEARER ? ` Over all ${inWords(examples.length)} examples the distilled one is ${overall.toFixed(1)} times nearer.` : ""];
 }
+
+// How many times nearer to the teacher the distilled student is on average, by the total variation.
+function timesNearer(examples, T) {
+  const apart = { student: 0, distilled: 0 };
+  for (const { models } of examples) {
+    for (const role of ROLES) logSoftmax(models[role].logits, T, scratch[role]);
+    for (const role of STUDENTS) apart[role] += totalVariation(scratch.teacher, scratch[role]);
+  }
+  return apart.student / apart.distilled;
+}
+const scratch = { teacher: [], student: [], distilled: [] };
 
 function buildSentence(stage) {
   const parts = [...stage.$("#sentence").querySelectorAll("[data-part]")].map((node) => node.appendChild(document.createTextNode("")));
