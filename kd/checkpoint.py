@@ -224,7 +224,7 @@ def load_config(folder: str | Path) -> dict:
         if (folder / COMPLETE).is_dir():  # `save` was interrupted before it could put it into its place
             with _lock(folder):
                 _put_in_place(folder)
-        config = _parsed((folder / CONFIG).read_text("utf-8"))
+        config = parsed((folder / CONFIG).read_text("utf-8"))
     except FileNotFoundError as error:
         what = f"{folder} is missing {CONFIG}" if folder.is_dir() else f"{folder} does not exist"
         raise CheckpointError(f"{what}: {_way_out(folder)}") from error
@@ -242,9 +242,9 @@ def _wrong_fields(config: object) -> list[str]:
         "role": str, "architecture": str, "stem": str, "classes": list, "normalisation": dict,
         "recipe": dict, "seed": int, "epochs_done": int, "data": dict, "machine": str, "weights": dict,
     }  # fmt: skip
+    wrong = lacking(config, kinds)
     if not isinstance(config, dict):
-        return list(kinds)
-    wrong = [key for key, kind in kinds.items() if not isinstance(config.get(key), kind)]
+        return wrong
     if "weights" not in wrong and not all(_is_weight_file(*entry) for entry in config["weights"].items()):
         wrong.append("weights")
     if "classes" not in wrong and not _are_classes(config["classes"], config.get("data")):
@@ -255,13 +255,13 @@ def _wrong_fields(config: object) -> list[str]:
         wrong.append("normalisation")
     if "recipe" not in wrong and not _is_recipe(config["recipe"]):
         wrong.append("recipe")
-    if "data" not in wrong and not _has(config["data"], {"name": str, "trained_on": int}):
+    if "data" not in wrong and lacking(config["data"], {"name": str, "trained_on": int}):
         wrong.append("data")
-    if (before := config.get("started_from")) is not None and not _has(before, {"epochs_done": int}):
+    if (before := config.get("started_from")) is not None and lacking(before, {"epochs_done": int}):
         wrong.append("started_from")
-    if (metrics := config.get("metrics")) is not None and not _has(metrics, dict.fromkeys(METRICS, float)):
+    if (metrics := config.get("metrics")) is not None and lacking(metrics, dict.fromkeys(METRICS, float)):
         wrong.append("metrics")
-    if (teacher := config.get("teacher")) is not None and not _has(teacher, {"weights": dict}):
+    if (teacher := config.get("teacher")) is not None and lacking(teacher, {"weights": dict}):
         wrong.append("teacher")
     bias = config.get("omitted_class_bias", 0.0)
     if not isinstance(bias, float | int) or abs(bias) > LARGEST_BIAS:
@@ -269,7 +269,13 @@ def _wrong_fields(config: object) -> list[str]:
     return wrong
 
 
-def _parsed(text: str) -> object:
+def lacking(entry: object, kinds: dict[str, type]) -> list[str]:
+    """Which of these fields are not there or of another type; all of them where this is no JSON object."""
+    found = entry if isinstance(entry, dict) else {}
+    return [key for key, kind in kinds.items() if key not in found or not isinstance(found[key], kind)]
+
+
+def parsed(text: str) -> object:
     """What a JSON text holds; numbers that are none, which nobody may write on, count as nothing."""
 
     def finite(number: str) -> float | None:
@@ -283,14 +289,9 @@ def _are_seconds(value: object) -> bool:
     return isinstance(value, float | int) and abs(value) < MOST_SECONDS
 
 
-def _has(entry: object, kinds: dict[str, type]) -> bool:
-    """Whether this is a JSON object with such fields."""
-    return isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
-
-
 def _is_weight_file(name: str, entry: object) -> bool:
     """Whether this may be an entry of "weights": no path may leave the folder."""
-    return Path(name).name == name and _has(entry, {"bytes": int, "sha256": str})
+    return Path(name).name == name and not lacking(entry, {"bytes": int, "sha256": str})
 
 
 def _are_classes(stated: list, data: object) -> bool:
@@ -357,7 +358,7 @@ def read_history(folder: str | Path) -> list[dict]:
     """
     path = Path(folder) / HISTORY
     try:
-        epochs = [_parsed(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+        epochs = [parsed(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
         if not all(isinstance(epoch, dict) and _are_seconds(epoch.get("seconds", 0)) for epoch in epochs):
             raise ValueError("a line of it is no JSON object, or its seconds are no number")
         return epochs

@@ -2,7 +2,9 @@
 
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ MAX_REDUCED_PIXELS, MAX_PIXELS = 120_000_000, 16_000_000
 MAX_SCANNED_PIXELS, MAX_HEIC_PIXELS = 52_000_000, 50_000_000
 MAX_SCANS = 64  # of a JPEG of `MAX_PIXELS`, each a pass over the whole image; the usual progressive one has ten
 MAX_SEGMENTS = 1000  # of a JPEG before its first scan; photos have some dozens
+SCAN = 0xDA  # the marker of a scan (ITU-T T.81, table B.1)
 # Steps in which a file is read, to open it and then in all: what has many small parts is read part by part, in Python.
 # Photos take some dozens and, of a PNG, four for each 8 kB.
 MAX_OPENING_STEPS, MAX_STEPS = 5000, 100_000
@@ -125,32 +128,39 @@ def _opened(content: bytes) -> Image.Image:
     return image
 
 
-def _check_segments(content: bytes) -> None:
-    """Refuse a JPEG of so many segments, or with so long a directory, that opening it would take long."""
-    place, notes = 2, 0
-    if content[:2] != b"\xff\xd8":
-        return
-    for _ in range(MAX_SEGMENTS):
-        marker = content[place : place + 2]
-        if marker[:1] != b"\xff" or marker == b"\xff\xda":  # damaged, or all is there that is read before the scans
-            return
-        if marker == b"\xff\xff":  # a byte that fills
-            place += 1
-            continue
-        if marker[1] <= 1 or 0xD0 <= marker[1] <= 0xD9:  # without a length
-            place += 2
+def _segments(content: bytes) -> Iterator[tuple[int, bytes | None]]:
+    """The markers of a JPEG up to its first scan's, each with what it heads: None for one without a length.
+
+    It ends earlier where the file is damaged. A byte that fills counts as a marker without a length.
+    """
+    place = 2
+    while content[place : place + 1] == b"\xff" and place + 1 < len(content):
+        marker = content[place + 1]
+        if marker == 0xFF or marker <= 1 or 0xD0 <= marker <= 0xD9:
+            yield marker, None
+            place += 1 if marker == 0xFF else 2
             continue
         length = int.from_bytes(content[place + 2 : place + 4])
-        segment = content[place + 4 : place + 2 + length]
+        yield marker, content[place + 4 : place + 2 + length]
+        if marker == SCAN:
+            return
+        place += 2 + length
+
+
+def _check_segments(content: bytes) -> None:
+    """Refuse a JPEG of so many segments, or with so long a directory, that opening it would take long."""
+    notes = 0
+    for number, (marker, segment) in enumerate(_segments(content) if content[:2] == b"\xff\xd8" else ()):
+        if marker == SCAN:  # all is there that is read before the scans
+            return
+        segment = segment or b""
         if segment[:6] == b"Exif\0\0":
             notes += 1
             _check_tags(segment[6:])
         if segment[:4] == b"MPF\0":
             _check_tags(segment[4:])
-        if notes > 1:
-            break
-        place += 2 + length
-    raise _in_too_many_parts()
+        if notes > 1 or number >= MAX_SEGMENTS:
+            raise _in_too_many_parts()
 
 
 def _in_too_many_parts() -> PhotoError:
@@ -215,14 +225,11 @@ def _keeps_coefficients(image: Image.Image, content: bytes) -> bool:
     """
     if "progressive" in image.info:
         return True
-    place = 2
-    for _ in range(MAX_SEGMENTS):
-        marker = content[place : place + 2]
-        if marker == b"\xff\xda":
-            return content[place + 4 : place + 5] != bytes([image.layers])
-        if marker[:1] != b"\xff" or marker[1:] in (b"\xff", b"\0", b"\1") or b"\xd0" <= marker[1:] <= b"\xd9":
+    for marker, segment in islice(_segments(content), MAX_SEGMENTS):
+        if segment is None:
             return True
-        place += 2 + int.from_bytes(content[place + 2 : place + 4])
+        if marker == SCAN:
+            return segment[:1] != bytes([image.layers])
     return True
 
 

@@ -1,22 +1,20 @@
 """results.json, which `python -m train.evaluate` writes beside the checkpoints, as people read it."""
 
-import json
 import logging
 from numbers import Real
 from pathlib import Path
 
-from kd.checkpoint import CheckpointError, digest, epochs_before, weight_bytes
+from kd.checkpoint import CheckpointError, digest, epochs_before, lacking, parsed, weight_bytes
 from kd.dataset import data_name
 from kd.models import ROLE_NAMES, architecture_name
 from kd.recipe import RECIPES
 from kd.tables import markdown_table
 
 RESULTS = "results.json"
-
+_NUMBERS = ("accuracy", "nll", "ece", "agreement", "parameters", "macs", "bytes", "latency_ms", "epochs_done", "seed")
+_FIELDS = dict.fromkeys(_NUMBERS, Real) | {"architecture": str}  # of each network
 
 _log = logging.getLogger(__name__)
-
-_NUMBERS = ("accuracy", "nll", "ece", "agreement", "parameters", "macs", "bytes", "latency_ms", "epochs_done", "seed")
 
 
 def read_results(checkpoints: str | Path) -> dict | None:
@@ -41,7 +39,7 @@ def load_results(checkpoints: str | Path) -> dict | None:
     if not path.exists():
         return None
     try:
-        results = json.loads(path.read_text("utf-8"))
+        results = parsed(path.read_text("utf-8"))
         if wrong := _wrong_fields(results):
             raise ValueError(f"it is without a usable {', '.join(wrong)}")
         return results
@@ -51,27 +49,19 @@ def load_results(checkpoints: str | Path) -> dict | None:
         ) from error
 
 
-def _wrong_fields(results: dict) -> list[str]:
+def _wrong_fields(results: object) -> list[str]:
     """The fields that are missing, cannot be true, or name what is not known."""
-    wrong = [key for key in ("models", "data") if not isinstance(results.get(key), dict)]
-    if wrong:
+    if wrong := lacking(results, {"models": dict, "data": dict}):
         return wrong
-    data = results["data"]
-    wrong += [
-        f"data.{key}" for key, kind in {"name": str, "images": int}.items() if not isinstance(data.get(key), kind)
-    ]
+    wrong = [f"data.{key}" for key in lacking(results["data"], {"name": str, "images": int})]
     for role, model in results["models"].items():
-        wrong += [] if role in ROLE_NAMES else [f"role {role}"]
-        wrong += [f"{role}.{key}" for key in _NUMBERS if not _is_number(model.get(key))]
-        each = model.get("per_class_accuracy", {})
-        right = isinstance(each, dict) and all(map(_is_number, each.values()))
-        wrong += [] if right else [f"{role}.per_class_accuracy"]
-        wrong += [] if isinstance(model.get("architecture"), str) else [f"{role}.architecture"]
+        if role not in ROLE_NAMES:
+            wrong.append(f"role {role}")
+        wrong += [f"{role}.{key}" for key in lacking(model, _FIELDS)]
+        of_class = model.get("per_class_accuracy", {})
+        if lacking(of_class, dict.fromkeys(of_class, Real)):
+            wrong.append(f"{role}.per_class_accuracy")
     return wrong
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and abs(value) < 1e300  # neither infinite nor NaN
 
 
 def network_results(results: dict, config: dict) -> dict | None:

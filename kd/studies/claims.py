@@ -14,7 +14,7 @@ from kd.significance import Verdict, judged, paired_difference
 from kd.studies.declared import caution_of
 from kd.studies.findings import TOLD_SHARE, human_labels_judged
 from kd.studies.ledger import MeasuredStudy
-from kd.studies.omitted_class import runs_of, told_temperature
+from kd.studies.omitted_class import told_runs
 from kd.studies.report import is_short
 from kd.studies.words import interval, share
 
@@ -149,21 +149,14 @@ def teaching_replaces_labels(study: MeasuredStudy) -> Claim | None:
 def omitted_class_is_known(study: MeasuredStudy) -> Claim | None:
     """Whether a student recognises a class that was omitted from its training, better than its control.
 
-    Told of the study's first class, at `told_temperature`.
+    Told of the study's first class.
     """
-    runs = runs_of(study)
-    name = runs[0].arm.omitted_class if runs else None
-    of_class = [run for run in runs if run.arm.omitted_class == name]
-    taught, control = (
-        {run.seed: run.after["omitted"] for run in of_class if run.temperature == each}
-        for each in (told_temperature(of_class), None)
-    )
-    seeds = sorted(taught.keys() & control.keys())
-    if not seeds:
+    name, (taught, controls) = next(iter(told_runs(study).items()), ("", ([], [])))
+    if not (taught and controls):
         return None
-    difference = paired_difference([taught[seed] for seed in seeds], [control[seed] for seed in seeds])
-    (found,) = judged([difference._asdict()])
-    ours, theirs = (statistics.fmean(each[seed] for seed in seeds) for each in (taught, control))
+    recognised = [[run.after["omitted"] for run in runs] for runs in (taught, controls)]
+    (found,) = judged([paired_difference(*recognised)._asdict()])
+    ours, theirs = map(statistics.fmean, recognised)
     return _claim(
         found,
         f"A student knows a class that no image of its training showed: it recognises {ours:.1%} of the test "

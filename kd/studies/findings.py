@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from kd.significance import Verdict, judged, paired_difference
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
-from kd.studies.omitted_class import OmittedClassRun, runs_of, told_temperature
+from kd.studies.omitted_class import OmittedClassRun, runs_of, told_runs
 from kd.studies.words import arm_name, interval, setting, share, way_of_teaching
 from kd.tables import markdown_table
 
@@ -145,21 +145,17 @@ def omitted_class_sentence(study: MeasuredStudy) -> str:
 
     Every class is told, with the mean over the seeds of the student distilled at `told_temperature` and of its control.
     """
-    told, runs = [], runs_of(study)
-    for name in dict.fromkeys(run.arm.omitted_class for run in runs):
-        of_class = [run for run in runs if run.arm.omitted_class == name]
-        temperature = told_temperature(of_class)
-        taught, alone = ([run for run in of_class if run.temperature == each] for each in (temperature, None))
-        if alone:  # the study may be under way: the two are compared over the seeds that both have
-            both = {run.seed for run in taught} & {run.seed for run in alone}
-            taught, alone = ([run for run in each if run.seed in both] for each in (taught, alone))
+    told = []
+    for name, (taught, alone) in told_runs(study).items():
         if not taught:
             continue
         before = statistics.fmean(run.before["omitted"] for run in taught)
         after = statistics.fmean(run.after["omitted"] for run in taught)
         control = f"; a student alone {statistics.fmean(run.after['omitted'] for run in alone):.1%}" if alone else ""
         seeds = f", mean of {len(taught)} seeds" if len(taught) > 1 else ""
-        told.append(f"{after:.1%} of the class {name} at T = {temperature:g} ({before:.1%} before{control}{seeds})")
+        told.append(
+            f"{after:.1%} of the class {name} at T = {taught[0].temperature:g} ({before:.1%} before{control}{seeds})"
+        )
     rule = (
         "Bias correction: the omitted class's logit is raised until, on the validation images of the nine others, the "
         "student predicts that class as often as its teacher does."

@@ -193,6 +193,5 @@ def _at(place: int, arms: list[MeasuredArm]) -> MeasuredArm:
 
 
 def _check(found: dict, kinds: dict[str, type], what: str) -> None:
-    wrong = [key for key, kind in kinds.items() if key not in found or not isinstance(found[key], kind)]
-    if wrong:
+    if wrong := checkpoint.lacking(found, kinds):
         raise ValueError(f"{what} is without a usable {', '.join(wrong)}")

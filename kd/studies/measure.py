@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -56,52 +57,38 @@ def summarise(
         CheckpointError: a run is missing or damaged.
         DataError: the test set or the counts are missing or damaged.
     """
-    known = [recorded(run, runs, study, ledger) for run in runs]
-    fresh = [run for run, found in zip(runs, known, strict=True) if not found]
-    asked = {run.folder for run in fresh} | {folder for run in fresh if (folder := teacher_of(run, runs))}
-    asked_runs = [run for run in runs if run.folder in asked]
-    on_test = study.measured_on == "test"
-    on_validation = study.analysis == HUMAN_LABELS or (on_test and any(run.arm.omitted_class for run in fresh))
-    data_set = open_data(data_dir, image_size_of(runs))
-    test = data_set.test() if on_test else None
-    validation = data_set.split()[1] if on_validation else None
+    found = [recorded(run, runs, study, ledger) for run in runs]
+    fresh = [run for run, known in zip(runs, found, strict=True) if not known]
+    asked = to_measure(runs, study, ledger)
     looked = {} if looked is None else looked
+    data_set = open_data(data_dir, image_size_of(runs))
+    test = validation = None
+    if study.measured_on == "test":
+        test = look("test", data_set.test(), asked, device, looked)
+        if study.analysis == HUMAN_LABELS or any(run.arm.omitted_class for run in fresh):
+            validation = look("validation", data_set.split()[1], asked, device, looked)
 
-    def logits_of(part: str, images: LabelledImages | None) -> dict[Path, Tensor]:
-        for run in asked_runs if images else ():
-            if (run.folder, part) not in looked:
-                looked[run.folder, part] = evaluation.checkpoint_logits(run.folder, images, device)
-        return {folder: logits for (folder, of_part), logits in looked.items() if of_part == part}
-
-    test_logits, validation_logits = logits_of("test", test), logits_of("validation", validation)
-
-    def measured(run: Run) -> dict:
-        found, teacher = describe_run(run), teacher_of(run, runs)
-        if test:
-            found |= metrics(test_logits[run.folder], test.labels, test_logits[teacher] if teacher else None)
-        if test and run.arm.omitted_class and teacher:
-            found["omitted_class"] = omitted_class.measure(
-                run.arm.omitted_class, test_logits[run.folder], test.labels,
-                validation_logits[run.folder], validation_logits[teacher], validation.labels, test.classes,
-            )  # fmt: skip
-            keep_bias(run, found["omitted_class"]["bias"])
-        if study.analysis == CORRUPTIONS:
-            found |= measure_corrupted(run, data_dir, device)
-        return found
-
+    for place, run in enumerate(runs):
+        if not found[place]:
+            found[place] = measured(run, teacher_of(run, runs), test, validation)
+            if study.analysis == CORRUPTIONS:
+                found[place] |= measure_corrupted(run, data_dir, device)
+            if "omitted_class" in found[place]:
+                keep_bias(run, found[place]["omitted_class"]["bias"])
     arms: list[MeasuredArm] = []
     for arm in study.arms:
-        own = [(run, found or measured(run)) for run, found in zip(runs, known, strict=True) if run.arm == arm]
+        own = [(run, each) for run, each in zip(runs, found, strict=True) if run.arm == arm]
         arms.append(describe_arm(arm, study.arms, arms, own, len(data_set.classes)))
-    if test:
-        data = test.description
-    else:
-        data = checkpoint.load_config(fresh[0].folder)["data"] if fresh else ledger.data
+
     compared_with_people = None
     if study.analysis == HUMAN_LABELS:
         compared_with_people = human_labels.analyse(
-            study.arms, runs, test_logits, test.labels, validation_logits, validation.labels, cifar10h
+            study.arms, runs, test.logits, test.labels, validation.logits, validation.labels, cifar10h
         )
+    if test:
+        data = test.images.description
+    else:
+        data = checkpoint.load_config(fresh[0].folder)["data"] if fresh else ledger.data
     return MeasuredStudy(
         study=name,
         question=study.question,
@@ -114,6 +101,45 @@ def summarise(
         command=command,
         human_labels=compared_with_people,
     )
+
+
+class Looked(NamedTuple):
+    """Images, and the logits of the runs that were shown them, (N, K), by the run's folder."""
+
+    images: LabelledImages
+    logits: dict[Path, Tensor]
+
+    @property
+    def labels(self) -> Tensor:
+        return self.images.labels
+
+
+def look(
+    part: str, images: LabelledImages, runs: list[Run], device: torch.device, looked: dict[tuple[Path, str], Tensor]
+) -> Looked:
+    """Show the runs' networks the images of a part, each network once: what is missing is added to `looked`."""
+    for run in runs:
+        if (run.folder, part) not in looked:
+            looked[run.folder, part] = evaluation.checkpoint_logits(run.folder, images, device)
+    return Looked(images, {folder: logits for (folder, of_part), logits in looked.items() if of_part == part})
+
+
+def measured(run: Run, teacher: Path | None, test: Looked | None, validation: Looked | None) -> dict:
+    """How a run came about, and its metrics on the test images where the study asks for them.
+
+    Args:
+        teacher: the folder of the network whose predictions its own are compared with (see `teacher_of`).
+        validation: wanted for a student with an omitted class, to find its bias.
+    """
+    found = describe_run(run)
+    if test:
+        found |= metrics(test.logits[run.folder], test.labels, test.logits[teacher] if teacher else None)
+    if test and run.arm.omitted_class and teacher:
+        found["omitted_class"] = omitted_class.measure(
+            run.arm.omitted_class, test.logits[run.folder], test.labels,
+            validation.logits[run.folder], validation.logits[teacher], validation.labels, test.images.classes,
+        )  # fmt: skip
+    return found
 
 
 def to_measure(runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> list[Run]:

@@ -140,6 +140,23 @@ def told_temperature(runs: Iterable[OmittedClassRun]) -> float:
     return tried.pop() if len(tried) == 1 else Recipe.temperature
 
 
+def told_runs(study: MeasuredStudy) -> dict[str, tuple[list[OmittedClassRun], list[OmittedClassRun]]]:
+    """What is told of each omitted class, in the study's order: students distilled at `told_temperature`, and controls.
+
+    Where there are controls, a study that is under way has of both the seeds that both have, in the same order.
+    """
+    told, runs = {}, runs_of(study)
+    for name in dict.fromkeys(run.arm.omitted_class for run in runs):
+        of_class = sorted((run for run in runs if run.arm.omitted_class == name), key=lambda run: run.seed)
+        temperature = told_temperature(of_class)
+        taught, controls = ([run for run in of_class if run.temperature == each] for each in (temperature, None))
+        if controls:
+            both = {run.seed for run in taught} & {run.seed for run in controls}
+            taught, controls = ([run for run in each if run.seed in both] for each in (taught, controls))
+        told[name] = (taught, controls)
+    return told
+
+
 class Found(NamedTuple):
     """What a study found for a student, and for its control.
 
