@@ -16,7 +16,7 @@ COLOURS = {
     "teacher": Colour("#3b6fd4", "#7d9ff0"),
     "student": Colour("#c9741a", "#f0984a"),
     "distilled": Colour("#14866d", "#3cc2a0"),
-    "bad": Colour("#b42318", "#ff8a7a"),  # a wrong prediction, an error
+    "bad": Colour("#b42318", "#ff8a7a"),  # a wrong prediction, an error, a warning
     "quiet": Colour("#566070", "#a8b0bd"),  # secondary text, in a contrast of at least 4.5 to the ground
     "border": Colour("#7b8494", "#7b8494"),  # of what can be pressed or filled in, in a contrast of at least 3
     "good": Colour("#0f6b5c", "#5fd0bb"),  # what is shown to be so
