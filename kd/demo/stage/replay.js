@@ -99,7 +99,7 @@ function buildReplay(stage, { epochs, students }) {
     label.data = momentText(epochs[moment]);
     slider.setAttribute("aria-valuetext", label.data);
     const [alone, distilled] = STUDENTS.map((role) => totalVariation(logP.teacher, logP[role]));
-    sentence.data = `${label.data}, at T = ${stage.T.toFixed(2)}, ${classes[example]} gets ${percent(Math.exp(logP.student[example]))} from the student alone and ${percent(Math.exp(logP.distilled[example]))} from the distilled student; the teacher gives it ${percent(Math.exp(logP.teacher[example]))}. ${nearness(alone, distilled)} Of the ${inWords(classes.length)} examples the one is right on ${right.student}, the other on ${right.distilled}.`;
+    sentence.data = `${label.data}, at T = ${stage.T.toFixed(2)}, ${classes[example]} gets ${percent(Math.exp(logP.student[example]))} from the student alone and ${percent(Math.exp(logP.distilled[example]))} from the distilled student; the teacher gives it ${percent(Math.exp(logP.teacher[example]))}. ${nearness(alone / distilled)} Of the ${inWords(classes.length)} examples the one is right on ${right.student}, the other on ${right.distilled}.`;
   });
 
   function choose(k) {

@@ -15,7 +15,8 @@ function sentenceOf({ T, logP, order, props, source, value: { classes } }) {
   const p = (k) => Math.exp(logP.teacher[k]), [first, second, third] = order, last = order.at(-1);
   let others = 0;
   for (const k of order) if (k !== first) others += p(k);
-  const near = nearness(totalVariation(logP.teacher, logP.student) / totalVariation(logP.teacher, logP.distilled), source.examples, T);
+  const times = totalVariation(logP.teacher, logP.student) / totalVariation(logP.teacher, logP.distilled);
+  const near = [nearness(times), times > NEARER ? "" : nearnessOverAll(source.examples, T)];
   if (isTooHot(T, props.taught_at, p(first), order.length)) {
     return ["Too hot: ", "all melts together", `, from ${percent(p(first))} for ${classes[first]} to ${percent(p(last))} for ${classes[last]}.`,
       "", `The others hold ${percent(others)}.`, ...near];
@@ -42,14 +43,17 @@ function sentenceOf({ T, logP, order, props, source, value: { classes } }) {
 
 const NEARER = 1.15; // times: by less nobody sees it
 
-// Which student is nearer to the teacher, in a sentence; where it is not the distilled one, which is over all examples.
-function nearness(times, examples, T) {
-  if (times > NEARER) return [`Of the students the distilled one is ${times < 99 ? times.toFixed(1) : "over 99"} times nearer to the teacher.`, ""];
-  const here = times * NEARER < 1
-    ? "Here the distilled student is further from the teacher than the other."
-    : "Both students are about equally far from the teacher.";
-  const overall = timesNearer(examples, T);
-  return [here, overall > NEARER ? ` Over all ${inWords(examples.length)} examples the distilled one is ${overall.toFixed(1)} times nearer.` : ""];
+// Which student is nearer to the teacher, in a sentence.
+function nearness(times) {
+  if (times > NEARER) return `Of the students the distilled one is ${times < 99 ? times.toFixed(1) : "over 99"} times nearer to the teacher.`;
+  if (times * NEARER < 1) return "Here the distilled student is further from the teacher than the other.";
+  return "Both students are about equally far from the teacher.";
+}
+
+// The same over all examples, where it is the distilled one.
+function nearnessOverAll(examples, T) {
+  const times = timesNearer(examples, T);
+  return times > NEARER ? ` Over all ${inWords(examples.length)} examples the distilled one is ${times.toFixed(1)} times nearer.` : "";
 }
 
 // How many times nearer to the teacher the distilled student is on average, by the total variation.
