@@ -20,7 +20,7 @@ SCRIPTS = (
     "examples", "pulls", "words", "address", "saving", "connection", "tabs", "tour", "recordings", "stage",
 )  # fmt: skip
 # What the views over recordings need besides; it comes with what was recorded.
-LATER_SCRIPTS = ("confusion", "confused", "places", "map", "replay")
+LATER_SCRIPTS = ("confusion", "confused", "places", "map-line", "map", "replay")
 STYLES = ("stage", "tour", "recordings")
 VIEWS = {"map": "a map of the classes", "replay": "a replay of the training"}  # over recordings
 SLIDER_MIN, SLIDER_MAX, SLIDER_START = 0.5, 20.0, 1.0  # temperatures; kd.losses allows more

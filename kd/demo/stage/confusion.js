@@ -55,6 +55,18 @@ function linesOf(means, pairs, classes, lines) {
   return lines;
 }
 
+// The line that passes nearest to a point, by position; null where none has its edge within `grip`. All are in pixels.
+function nearestLine(px, py, { x, y }, pairs, thicknessOf, grip) {
+  let best = null, least = grip;
+  pairs.forEach(({ i, j }, n) => {
+    const dx = x[j] - x[i], dy = y[j] - y[i];
+    const along = Math.max(0, Math.min(1, ((px - x[i]) * dx + (py - y[i]) * dy) / (dx * dx + dy * dy)));
+    const apart = Math.hypot(px - x[i] - along * dx, py - y[i] - along * dy) - thicknessOf(n) / 2;
+    if (apart < least) [best, least] = [n, apart];
+  });
+  return best;
+}
+
 // What all lines together say: their mean, how much they differ (standard deviation), the thickest and the thinnest (by
 // position), and how many times as thick lines within animals or vehicles are as those between the two.
 function measuresOf(lines, pairs) {
