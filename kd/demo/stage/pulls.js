@@ -10,6 +10,35 @@ function signed(x) {
 
 const PARTS = ["hard", "soft"];
 
+// A class's row: the student's bar, from its end an arrow for each part, and the numbers. `draw` takes the student's p,
+// the pulls and what the longest arrow stands for.
+function pullRow(name) {
+  const bar = make("span", { className: "bar" }), tip = {}, shaft = {}, texts = {};
+  for (const part of PARTS) {
+    shaft[part] = make("span", { className: `shaft ${part}` });
+    tip[part] = make("span", { className: `tip ${part}` });
+    texts[part] = document.createTextNode("");
+  }
+  const arrows = make("span", { className: "arrows" }, shaft.hard, tip.hard, shaft.soft, tip.soft);
+  const row = make("tr", {}, make("th", { scope: "row", textContent: name }),
+    make("td", { className: "chart", ariaHidden: "true" },
+      make("span", { className: "room" }, make("span", { className: "scale" }, bar, arrows))),
+    make("td", { className: "number" }, texts.hard), make("td", { className: "number" }, texts.soft));
+  function draw(p, pull, largest) {
+    bar.style.transform = `scaleX(${p})`;
+    arrows.style.transform = `translateX(${p * 100}cqw)`; // each begins where its bar ends
+    for (const part of PARTS) {
+      const length = Math.max(-1, Math.min(1, pull[part] / largest));
+      shaft[part].style.transform = `scaleX(${length})`;
+      tip[part].style.transform = `translateX(${length * 100}%)`;
+      tip[part].classList.toggle("left", length < 0);
+      tip[part].classList.toggle("none", Math.abs(length) < 0.004);
+      texts[part].data = signed(pull[part]);
+    }
+  }
+  return { row, draw };
+}
+
 function buildPulls(stage) {
   const { $, logP } = stage, section = $("#pulls"), table = $("#pulls-table");
   const labelSelect = $("#label"), studentSelect = $("#pulled"), plainSwitch = $("#without-square");
@@ -21,25 +50,12 @@ function buildPulls(stage) {
   let inSight = false;
 
   labelSelect.replaceChildren(...stage.classes.map((name) => make("option", { textContent: name })));
-  const rows = stage.classes.map((name) => {
-    const bar = make("span", { className: "bar" }), tip = {}, shaft = {}, texts = {};
-    for (const part of PARTS) {
-      shaft[part] = make("span", { className: `shaft ${part}` });
-      tip[part] = make("span", { className: `tip ${part}` });
-      texts[part] = document.createTextNode("");
-    }
-    const arrows = make("span", { className: "arrows" }, shaft.hard, tip.hard, shaft.soft, tip.soft);
-    const row = make("tr", {}, make("th", { scope: "row", textContent: name }),
-      make("td", { className: "chart", ariaHidden: "true" },
-        make("span", { className: "room" }, make("span", { className: "scale" }, bar, arrows))),
-      make("td", { className: "number" }, texts.hard), make("td", { className: "number" }, texts.soft));
-    return { row, bar, arrows, tip, shaft, texts };
-  });
+  const rows = stage.classes.map(pullRow);
   table.tBodies[0].replaceChildren(...rows.map(({ row }) => row));
   if (rows.length > SHOWN) table.createCaption().textContent = `Of ${rows.length} classes the teacher's first ${SHOWN} and the label's are shown.`;
 
   // The descent directions in the logits: y - p for the hard part, T (p_teacher - p_student) at T for the soft part
-  // with its T squared, and 1 / T of the difference without it.
+  // with its T squared, and 1 / T of the difference without it. softP and plainP are then those of these logits.
   function pulls(of = logits, withSquare = !plainSwitch.checked) {
     const { T } = stage, label = labelSelect.selectedIndex, factor = withSquare ? T : 1 / T;
     logSoftmax(of, T, softP);
@@ -61,19 +77,8 @@ function buildPulls(stage) {
     const largest = largestPull();
     longest.data = largest.toFixed(2);
     pulls().forEach((pull, k) => {
-      const { row, bar, arrows, tip, shaft, texts } = rows[k];
-      row.hidden = !stage.places.includes(k) && k !== labelSelect.selectedIndex;
-      if (row.hidden) return;
-      bar.style.transform = `scaleX(${Math.exp(softP[k])})`;
-      arrows.style.transform = `translateX(${Math.exp(softP[k]) * 100}cqw)`; // each begins where its bar ends
-      for (const part of PARTS) {
-        const length = Math.max(-1, Math.min(1, pull[part] / largest));
-        shaft[part].style.transform = `scaleX(${length})`;
-        tip[part].style.transform = `translateX(${length * 100}%)`;
-        tip[part].classList.toggle("left", length < 0);
-        tip[part].classList.toggle("none", Math.abs(length) < 0.004);
-        texts[part].data = signed(pull[part]);
-      }
+      rows[k].row.hidden = !stage.places.includes(k) && k !== labelSelect.selectedIndex;
+      if (!rows[k].row.hidden) rows[k].draw(Math.exp(softP[k]), pull, largest);
     });
     const a = stage.value.soft_weight, { T } = stage; // (1 - a) CE + a T^2 KL, as in kd/losses.py
     const hard = -(1 - a) * plainP[labelSelect.selectedIndex];
