@@ -23,7 +23,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from kd.checkpoint import MAX_CLASSES, write_json
+from kd.checkpoint import MAX_CLASSES, fingerprint, write_json
 from kd.cifar10 import NAME
 from kd.dataset import SPLIT_SEED, DataError, DataSet, LabelledImages, Normalisation, mean_and_spread
 from kd.photo import PhotoError, read_photo, to_network_size
@@ -187,11 +187,11 @@ def _tell(folder: Path, left_out: dict[str, str], strict: bool) -> None:
 def _packed(folder: Path, classes: tuple[str, ...], listing: Listing, image_size: int) -> Path:
     """The folder of the pack, which is made where it is missing."""
     home = _home(folder)
-    note = home / f"{_listing_digest(folder, listing)}.json"
+    note = home / f"{_digest(folder, listing, _size_and_time)[:32]}.json"
     try:
         content = json.loads(note.read_text("utf-8"))["content"]
     except (OSError, ValueError, LookupError, TypeError):
-        content = _content_digest(folder, listing)
+        content = _digest(folder, listing, _sha256, bar=True)
         write_json(note, {"content": content})
     pack = home / f"{content[:16]}-{image_size}"
     there = (pack / "pack.json").is_file()
@@ -236,30 +236,27 @@ def _home(folder: Path) -> Path:
     return home
 
 
-def _listing_digest(folder: Path, listing: Listing) -> str:
-    """Of names, parts, sizes and times: while it is the same, no picture is opened."""
+def _size_and_time(file: Path) -> str:
+    """What tells a picture from a former one without opening it."""
+    state = file.stat()
+    return f"{state.st_size}\0{state.st_mtime_ns}"
+
+
+def _sha256(file: Path) -> str:
+    return fingerprint(file)["sha256"]
+
+
+def _digest(folder: Path, listing: Listing, own: Callable[[Path], str], bar: bool = False) -> str:
+    """Of all pictures' parts, names and labels, of what `own` takes of each file, and of how they are decoded."""
     digest = hashlib.sha256(f"{DECODED_AS}\n".encode())
     for part, files in listing.items():
-        for name, label in files:
+        # None: a bar where a terminal shows it.
+        for name, label in tqdm(files, f"reading {part}", unit="img", leave=False, disable=None if bar else True):
             try:
-                state = (folder / name).stat()
-                own = f"{state.st_size}\0{state.st_mtime_ns}"
+                taken = own(folder / name)
             except OSError as error:  # a link to nowhere; it is named and left out when it is decoded
-                own = str(error.errno)
-            digest.update(f"{part}\0{name}\0{label}\0{own}\n".encode(errors="replace"))
-    return digest.hexdigest()[:32]
-
-
-def _content_digest(folder: Path, listing: Listing) -> str:
-    digest = hashlib.sha256(f"{DECODED_AS}\n".encode())
-    for part, files in listing.items():
-        for name, label in tqdm(files, desc=f"reading {part}", unit="img", leave=False, disable=None):
-            try:
-                with open(folder / name, "rb") as file:
-                    own = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:  # it is named and left out when it is decoded
-                own = str(error.errno)
-            digest.update(f"{part}\0{name}\0{label}\0{own}\n".encode(errors="replace"))
+                taken = str(error.errno)
+            digest.update(f"{part}\0{name}\0{label}\0{taken}\n".encode(errors="replace"))
     return digest.hexdigest()
 
 
