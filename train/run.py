@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,7 +30,7 @@ from kd.recording import RECORDING, Recorder, recorded_images
 from kd.subsets import keep_labels, labelled_positions, omit_class
 from kd.training import TrainingError, check_batch_size, train
 from train.options import add_compile, add_data_dir, add_device, add_output_dir, add_recipe, add_recipe_option
-from train.teachers import check_fits, description_of, logits_dirs, read_teacher, together
+from train.teachers import check_fits, description_of, logits_dirs, read_teacher, tell_other_size, together
 
 
 def main(role: str, arguments: list[str] | None = None) -> None:
@@ -59,10 +60,9 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     device = process_device(options.device)
     first = join_processes(device)
     keep_freed_memory()
-    architecture = recipe.architecture(role)
     if options.network:  # whoever gives the command has named whose code builds it
         models.allow(options.network)
-    precision = chosen_precision(recipe.precision, device, architecture, recipe.stem)
+    precision = chosen_precision(recipe.precision, device, recipe.architecture(role), recipe.stem)
     taught_by = [read_teacher(path, device) for path in options.teacher] if role == "distilled" else []
     options.output_dir.mkdir(parents=True, exist_ok=True)  # if it cannot be written to, better now than in an hour
     data, training, validation = read_data(options, recipe, first)
@@ -70,23 +70,13 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         check_fits(each, data, training, validation)
     teacher = together(taught_by, recipe, recipe.constants(training), options) if taught_by else None
     for each in taught_by if first else ():
-        if each.config and (size := checkpoint.image_size_of(each.config)) != recipe.image_size:
-            print(
-                f"{each.path} takes images of {size} pixels, this student of {recipe.image_size}: it learns so, but "
-                f"the two cannot be evaluated or shown together; --image-size {size} makes them alike",
-                flush=True,
-            )
+        tell_other_size(each, recipe.image_size)
     recorder = make_recorder(data, validation, recipe, options) if options.record else None
     training, validation, withheld = withhold(training, validation, options, recipe)
     training, validation = training.to(device), validation.to(device)
 
-    torch.manual_seed(recipe.seed)  # the initial weights follow from the seed, not from the role
-    network = models.build(architecture, recipe.stem, len(data.classes), recipe.dropout).to(device)
-    started_from = None
-    if role == "teacher" and options.start_from:
-        started_from = begin_with_checkpoint(options.start_from, network, recipe)
-    elif role == "teacher" and options.weights:
-        started_from = begin_with_weights(options.weights, network)
+    network, started_from = begin(role, recipe, len(data.classes), options)
+    network.to(device)
     described = [each.description for each in taught_by]
     config = describe(role, options.recipe, recipe, network, training) | {
         "teacher": description_of(described, options) if described else None,
@@ -94,15 +84,6 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         "data": {**training.description, **withheld},
         "precision": precision,
     }
-
-    def export(network: torch.nn.Module, history: list[dict]) -> None:
-        metrics = {key: history[-1][key] for key in ("loss", "accuracy", "validation_loss", "validation_accuracy")}
-        lines = "".join(json.dumps(epoch) + "\n" for epoch in history)
-        checkpoint.write_atomically(
-            options.output_dir / checkpoint.HISTORY, lambda path: path.write_text(lines, "utf-8")
-        )
-        checkpoint.save(network, {**config, "epochs_done": len(history), "metrics": metrics}, options.output_dir)
-
     if teacher:
         teacher.to(device, memory_format=torch.channels_last)
 
@@ -110,11 +91,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     if options.restart and first:
         remove_run(options.output_dir)
     wait_for_all()  # all processes look into the folder before the first one writes to it
-    if finished(options.output_dir, config):
-        if first:
-            print(
-                f"{options.output_dir} holds this run already, all {recipe.epochs} epochs of it; --restart trains anew"
-            )
+    if finished(options.output_dir, config, first):
         return
     wait_for_all()
     if first:
@@ -130,7 +107,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         precision=precision,
         compiled=options.compile,
         recorder=recorder,
-        export=export,
+        export=partial(write_checkpoint, options.output_dir, config),
     )
     if first:
         print(f"{options.output_dir}: {recipe.epochs} epochs done")
@@ -236,8 +213,16 @@ def commit() -> str | None:
     return found.stdout.strip() or None
 
 
-def finished(folder: Path, config: dict) -> bool:
-    """Whether the output folder holds this very run, finished.
+def write_checkpoint(folder: Path, config: dict, network: torch.nn.Module, history: list[dict]) -> None:
+    """Write a run's checkpoint and history, of all epochs so far."""
+    metrics = {key: history[-1][key] for key in ("loss", "accuracy", "validation_loss", "validation_accuracy")}
+    lines = "".join(json.dumps(epoch) + "\n" for epoch in history)
+    checkpoint.write_atomically(folder / checkpoint.HISTORY, lambda path: path.write_text(lines, "utf-8"))
+    checkpoint.save(network, {**config, "epochs_done": len(history), "metrics": metrics}, folder)
+
+
+def finished(folder: Path, config: dict, first: bool) -> bool:
+    """Whether the output folder holds this very run, finished; the first process says so.
 
     Raises:
         TrainingError: it holds another run, which would be lost, or one that cannot go on.
@@ -260,7 +245,10 @@ def finished(folder: Path, config: dict) -> bool:
         raise TrainingError(
             f"{folder} holds an unfinished run without its {STATE}: give --restart to train from the start"
         )
-    return before["epochs_done"] == config["recipe"]["epochs"]
+    done = before["epochs_done"] == config["recipe"]["epochs"]
+    if done and first:
+        print(f"{folder} holds this run already, all {before['epochs_done']} epochs of it; --restart trains anew")
+    return done
 
 
 def remove_run(folder: Path) -> None:
@@ -270,11 +258,26 @@ def remove_run(folder: Path) -> None:
             path.unlink()
 
 
-def begin_with_checkpoint(folder: Path, network: torch.nn.Module, recipe: Recipe) -> dict:
-    """Give a network the weights of a checkpoint; returns what config.json says of that one.
+def begin(role: str, recipe: Recipe, classes: int, options: argparse.Namespace) -> tuple[torch.nn.Module, dict | None]:
+    """A network with the weights of its seed, or those of --start-from or --weights and what config.json says of them.
 
-    Only a teacher may begin like this: students that are compared begin with the weights of their seed.
+    Only a teacher may begin with given weights: students that are compared begin with those of their seed.
+
+    Raises:
+        CheckpointError: there are no weights there.
+        TrainingError: they are another network's.
     """
+    torch.manual_seed(recipe.seed)  # the initial weights follow from the seed, not from the role
+    network = models.build(recipe.architecture(role), recipe.stem, classes, recipe.dropout)
+    if role == "teacher" and options.start_from:
+        return network, load_checkpoint(network, options.start_from, recipe, classes)
+    if role == "teacher" and options.weights:
+        return network, load_weights(network, options.weights)
+    return network, None
+
+
+def load_checkpoint(network: torch.nn.Module, folder: Path, recipe: Recipe, classes: int) -> dict:
+    """Give a network the weights of a checkpoint of its like; returns what config.json says of that one."""
     trained, config = checkpoint.load(folder)
     architecture = recipe.architecture("teacher")
     if (config["architecture"], config["stem"]) != (architecture, recipe.stem):
@@ -282,28 +285,20 @@ def begin_with_checkpoint(folder: Path, network: torch.nn.Module, recipe: Recipe
             f"--start-from {folder} holds a {config['architecture']} with the stem {config['stem']}, this run trains "
             f"a {architecture} with the stem {recipe.stem}: name another checkpoint, or pass --stem {config['stem']}"
         )
-    try:
-        network.load_state_dict(trained.state_dict())
-    except RuntimeError as error:
+    if (known := len(config["classes"])) != classes:
         raise TrainingError(
-            f"--start-from {folder} knows {len(config['classes'])} classes, and these data have others: give its "
-            f"weights by --weights {folder}, and its last layer begins anew"
-        ) from error
+            f"--start-from {folder} knows {known} classes, and these data have others: give its weights by --weights "
+            f"{folder}, and its last layer begins anew"
+        )
+    network.load_state_dict(trained.state_dict())
     return {
         "epochs_done": checkpoint.epochs_before(config) + config["epochs_done"],
         **{key: config[key] for key in ("recipe", "weights", "machine")},
     }
 
 
-def begin_with_weights(where: str, network: torch.nn.Module) -> dict:
-    """Give a network the weights that a file, a folder or a repository holds; as `begin_with_checkpoint`.
-
-    Its last layer begins anew where it is of another number of classes.
-
-    Raises:
-        CheckpointError: there are no weights there.
-        TrainingError: they are another network's.
-    """
+def load_weights(network: torch.nn.Module, where: str) -> dict:
+    """Give a network the weights of a file, a folder or a repository; a last layer of another size begins anew."""
     tensors, files = read_weights(where)
     try:
         anew = models.load_body(network, tensors)

@@ -65,6 +65,16 @@ def check_fits(each: TaughtBy, data: DataSet, training: LabelledImages, validati
         )
 
 
+def tell_other_size(each: TaughtBy, image_size: int) -> None:
+    """Say what follows where a teacher takes images of another size, pixels, than its student."""
+    if each.config and (size := checkpoint.image_size_of(each.config)) != image_size:
+        print(
+            f"{each.path} takes images of {size} pixels, this student of {image_size}: it learns so, but the two "
+            f"cannot be evaluated or shown together; --image-size {size} makes them alike",
+            flush=True,
+        )
+
+
 def together(
     taught_by: list[TaughtBy], recipe: Recipe, shown: Normalisation, options: argparse.Namespace
 ) -> FrozenTeacher | Teachers | LogitsFile:
