@@ -122,35 +122,46 @@ def study_provenance(study: MeasuredStudy) -> str:
     """
     trained_alike: dict[tuple[str, str], list[MeasuredArm]] = {}
     for arm in study.carried_out:
-        settings = "".join(f", {field.replace('_', ' ')} {value}" for field, value in shared_changes(study, arm))
-        recipe = f"recipe `{arm.recipe['name']}` ({arm.recipe['stem']} stem{settings})"
-        machines = " and ".join(sorted({run["machine"] for run in arm.runs}))
-        seeds = f"seed{'s' * (len(arm.runs) > 1)} {', '.join(str(run['seed']) for run in arm.runs)}"
-        before = arm.runs[0].get("epochs_before")
-        earlier = f"{before} epochs of an earlier run and " if before else ""
-        how = (f"({seeds}): {recipe}, {earlier}{arm.runs[0]['epochs_done']} epochs", machines)
-        trained_alike.setdefault(how, []).append(arm)
-    sentences = []
-    for (how, machines), arms in sorted(trained_alike.items(), key=lambda alike: len(alike[1]) > _NAMED_AT_MOST):
-        names = "; ".join(map(arm_name, arms[:_NAMED_AT_MOST]))
-        if len(arms) > _NAMED_AT_MOST:
-            names = f"{arm_name(arms[0])} and {len(arms) - 1} more arms"
-        numbers = [f"{number:,}" for number in sorted({arm.runs[0]["trained_on"] for arm in arms})]
-        images = " or ".join([", ".join(numbers[:-1]), *numbers[-1:]] if len(numbers) > 1 else numbers)
-        # str.capitalize() would make the T of a temperature small.
-        sentences.append(f"{names[0].upper()}{names[1:]} {how} on {images} images, {machines}.")
-    data = study.data
-    measured = (
-        f"Measured once, after the last epoch, on the {data['images']:,} test images of {data_name(data)}"
-        if study.measured_on == "test"
-        else f"Measured after the last epoch on the {data['validated_on']:,} validation images of {data['name']}"
-    )
+        trained_alike.setdefault(_training(study, arm), []).append(arm)
+    in_order = sorted(trained_alike.items(), key=lambda alike: len(alike[1]) > _NAMED_AT_MOST)
+    trained = " ".join(_told_together(arms, *training) for training, arms in in_order)
     left_out = len(study.arms) - len(study.carried_out)
     not_run = f" {left_out} of the study's {len(study.arms)} arms have not been run." if left_out else ""
-    spread = "; mean ± standard deviation over the seeds" if any(len(arm.runs) > 1 for arm in study.arms) else ""
     dated = all("commit" in run for arm in study.carried_out for run in arm.runs)
-    command = f"{'' if dated else EARLIER}`{study.command}`"
-    return f"{' '.join(sentences)} {measured}{spread}.{not_run}\n\n{command}"
+    return f"{trained} {_measuring(study)}.{not_run}\n\n{'' if dated else EARLIER}`{study.command}`"
+
+
+def _training(study: MeasuredStudy, arm: MeasuredArm) -> tuple[str, str]:
+    """How an arm was trained, and on which machines."""
+    settings = "".join(f", {field.replace('_', ' ')} {value}" for field, value in shared_changes(study, arm))
+    recipe = f"recipe `{arm.recipe['name']}` ({arm.recipe['stem']} stem{settings})"
+    seeds = f"seed{'s' * (len(arm.runs) > 1)} {', '.join(str(run['seed']) for run in arm.runs)}"
+    before = arm.runs[0].get("epochs_before")
+    earlier = f"{before} epochs of an earlier run and " if before else ""
+    machines = " and ".join(sorted({run["machine"] for run in arm.runs}))
+    return f"({seeds}): {recipe}, {earlier}{arm.runs[0]['epochs_done']} epochs", machines
+
+
+def _told_together(arms: list[MeasuredArm], how: str, machines: str) -> str:
+    """The sentence on arms that were trained alike; `how` and `machines` as `_training` returns them."""
+    names = "; ".join(map(arm_name, arms))
+    if len(arms) > _NAMED_AT_MOST:
+        names = f"{arm_name(arms[0])} and {len(arms) - 1} more arms"
+    numbers = [f"{number:,}" for number in sorted({arm.runs[0]["trained_on"] for arm in arms})]
+    images = " or ".join([", ".join(numbers[:-1]), *numbers[-1:]] if len(numbers) > 1 else numbers)
+    # str.capitalize() would make the T of a temperature small.
+    return f"{names[0].upper()}{names[1:]} {how} on {images} images, {machines}."
+
+
+def _measuring(study: MeasuredStudy) -> str:
+    """When and on which images the arms were measured, and what stands beside a mean."""
+    data = study.data
+    spread = "; mean ± standard deviation over the seeds" if any(len(arm.runs) > 1 for arm in study.arms) else ""
+    if study.measured_on == "test":
+        return (
+            f"Measured once, after the last epoch, on the {data['images']:,} test images of {data_name(data)}{spread}"
+        )
+    return f"Measured after the last epoch on the {data['validated_on']:,} validation images of {data['name']}{spread}"
 
 
 def shared_changes(study: MeasuredStudy, arm: MeasuredArm) -> list[tuple[str, object]]:
