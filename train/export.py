@@ -31,8 +31,8 @@ from kd.device import machine
 from kd.export import ExportError
 from kd.inference import TrainedNetwork
 from kd.models import ROLE_NAMES, architecture_name
+from kd.site.runtime import RuntimeFetchError
 from kd.tables import markdown_table
-from train import site
 from train.document import write_section
 from train.options import add_checkpoints, add_data_dir, add_document
 
@@ -45,6 +45,22 @@ Network = Callable[[Tensor], Tensor]  # images, float (N, 3, 32, 32) in [0, 1], 
 
 
 def main(arguments: list[str] | None = None) -> None:
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.site and (options.checkpoints or options.output):
+        parser.error("--site takes all three networks of --checkpoints, and no CHECKPOINT or --output")
+    if not options.site and not (options.checkpoints and options.output):
+        parser.error("name a CHECKPOINT and its --output, or --site")
+    try:
+        if options.site:
+            return write_page(options.site_checkpoints, options.site)
+        record = export_networks(forms_of(options, parser), options)
+    except (CheckpointError, DataError, ExportError, RuntimeFetchError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
+    print(exports_table(record), end="")
+
+
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train.export", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoints", type=Path, nargs="*", metavar="CHECKPOINT", help="folder of a network")
     parser.add_argument("--output", type=Path, metavar="DIR",
@@ -65,48 +81,53 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--site", type=Path, metavar="DIR",
                         help="instead: write the page that needs no server to this folder")  # fmt: skip
     add_checkpoints(parser, dest="site_checkpoints")
-    options = parser.parse_args(arguments)
-    if options.site:
-        if options.checkpoints or options.output:
-            parser.error("--site takes all three networks of --checkpoints, and no CHECKPOINT or --output")
-        site.write(parser.prog, options.site, options.site_checkpoints)
-        return
-    if not (options.checkpoints and options.output):
-        parser.error("name a CHECKPOINT and its --output, or --site")
+    return parser
+
+
+def forms_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list[str]:
+    """The forms that are asked for, keys of `FILES`; ends the command where they contradict each other."""
     formats = options.formats or ["onnx"]
     if "onnx" not in formats and (options.float16 or options.int8):
         parser.error("--float16 and --int8 are for --format onnx")
-    forms = ["float32"] if "onnx" in formats else []
-    forms += [form for form in ("float16", "int8") if getattr(options, form)]
-    forms += ["pt2"] if "pt2" in formats else []
-    try:
-        record = read_record(options.record) if options.record else {}
-        outputs = outputs_of(options.checkpoints, options.output)
-        networks = {folder: TrainedNetwork(*checkpoint.load(folder)) for folder in outputs}
-        if options.int8 and all(network.config["role"] == "teacher" for network in networks.values()):
-            raise ExportError(f"--int8 is for the students, and {options.checkpoints[0]} holds a teacher: leave it out")
-        if "onnx" in formats:
-            export.require_packages()
-        for output in outputs.values():
-            make_writable(output)
-        sizes = {network.image_size for network in networks.values()}
-        data = {size: open_data(options.data_dir, size).split() for size in sizes}
-        for folder, network in networks.items():
-            evaluation.check_data(folder, network.config, data[network.image_size][1])
-        for folder, network in networks.items():
-            own_forms = [form for form in forms if form != "int8" or network.config["role"] != "teacher"]
-            exported = record[folder.resolve().name] = export_all(
-                network, own_forms, *data[network.image_size], outputs[folder]
-            )
-            if options.record:
-                write_json(options.record, record)
-            for name, file in exported["files"].items():
-                print(outputs[folder] / name if file["kept"] else not_kept(file, exported["pytorch"]), flush=True)
-        if options.document:
-            write_section(options.document, "exports", exports_table(record))
-    except (CheckpointError, DataError, ExportError, OSError) as error:
-        sys.exit(f"{parser.prog}: {error}")
-    print(exports_table(record), end="")
+    asked = {"float32": "onnx" in formats, "float16": options.float16, "int8": options.int8, "pt2": "pt2" in formats}
+    return [form for form in FILES if asked[form]]
+
+
+def write_page(checkpoints: Path, folder: Path) -> None:
+    """Write the page that needs no server, and tell the steps; raises what `kd.site.build.write_site` does."""
+    export.require_packages("markdown_it")
+    from kd.site import build  # with Gradio, whose page it is taken from
+
+    for step in build.write_site(checkpoints, folder):
+        print(step, flush=True)
+
+
+def export_networks(forms: list[str], options: argparse.Namespace) -> dict[str, dict]:
+    """Export each network, once nothing is left to refuse; returns their export.json by name, and --record's others."""
+    record = read_record(options.record) if options.record else {}
+    outputs = outputs_of(options.checkpoints, options.output)
+    networks = {folder: TrainedNetwork(*checkpoint.load(folder)) for folder in outputs}
+    if "int8" in forms and all(network.config["role"] == "teacher" for network in networks.values()):
+        raise ExportError(f"--int8 is for the students, and {options.checkpoints[0]} holds a teacher: leave it out")
+    if "float32" in forms:
+        export.require_packages()
+    for output in outputs.values():
+        make_writable(output)
+    sizes = {network.image_size for network in networks.values()}
+    data = {size: open_data(options.data_dir, size).split() for size in sizes}
+    for folder, network in networks.items():
+        evaluation.check_data(folder, network.config, data[network.image_size][1])
+    for folder, network in networks.items():
+        own_forms = [form for form in forms if form != "int8" or network.config["role"] != "teacher"]
+        exported = export_network(network, own_forms, *data[network.image_size], outputs[folder])
+        record[folder.resolve().name] = exported
+        if options.record:
+            write_json(options.record, record)
+        for name, file in exported["files"].items():
+            print(outputs[folder] / name if file["kept"] else not_kept(file, exported["pytorch"]), flush=True)
+    if options.document:
+        write_section(options.document, "exports", exports_table(record))
+    return record
 
 
 def outputs_of(checkpoints: list[Path], output: Path) -> dict[Path, Path]:
@@ -123,7 +144,7 @@ def outputs_of(checkpoints: list[Path], output: Path) -> dict[Path, Path]:
     return outputs
 
 
-def export_all(
+def export_network(
     classifier: TrainedNetwork, forms: list[str], training: LabelledImages, validation: LabelledImages, output: Path
 ) -> dict:
     """Write a network to `output` in several forms, keys of `FILES`, and compare each with the network itself.
@@ -140,43 +161,19 @@ def export_all(
     """
     calibration = training.images[:: max(1, len(training) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
     contents = make(classifier, forms, calibration)
-
-    config = classifier.config
-    classifier.to(memory_format=torch.channels_last)  # as on the page
-    own = export.network_logits(classifier, validation.images, "PyTorch")
-    own_accuracy = evaluation.accuracy(own, validation.labels)
-    files, single = {}, {"PyTorch": classifier}
-    for form, content in contents.items():
-        logits = export.network_logits(exported_network(form, content), validation.images, FILES[form])
-        accuracy = evaluation.accuracy(logits, validation.labels)
-        kept = form != "int8" or round(own_accuracy - accuracy, 6) <= MAX_LOSS
-        files[FILES[form]] = {
-            "format": "pt2" if form == "pt2" else "onnx",
-            "weights": "float32" if form == "pt2" else form,
-            "kept": kept,
-            "bytes": len(content),
-            "accuracy": accuracy,
-            "agreement": evaluation.agreement(logits, own),
-            "largest_difference": (logits - own).abs().max().item(),
-        }
-        single[FILES[form]] = exported_network(form, content, threads=1)
-    latency = evaluation.latencies(single, torch.zeros(1, 3, classifier.image_size, classifier.image_size))
     exported = {
-        **{key: config[key] for key in ("role", "architecture", "stem", "seed", "epochs_done", "weights")},
+        **{key: classifier.config[key] for key in ("role", "architecture", "stem", "seed", "epochs_done", "weights")},
         "data": {**validation.description, "compared_on": len(validation)},
         "calibrated_on": len(calibration) if "int8" in forms else None,
         "machine": machine(torch.device("cpu")),
         "latency_runs": evaluation.LATENCY_RUNS,
         "versions": {name: version(name) for name in ("torch", *(export.PACKAGES if "float32" in forms else ()))},
-        "pytorch": {
-            "bytes": checkpoint.weight_bytes(config), "accuracy": own_accuracy, "latency_ms": latency.pop("PyTorch")
-        },
-        "files": {name: file | {"latency_ms": latency[name]} for name, file in files.items()},
-    }  # fmt: skip
+        **measured(classifier, contents, validation),
+    }
     for name in (EXPORT, *FILES.values()):  # not before now: what fails leaves a former export as it was
         (output / name).unlink(missing_ok=True)
     for form, content in contents.items():
-        if files[FILES[form]]["kept"]:
+        if exported["files"][FILES[form]]["kept"]:
             write_atomically(output / FILES[form], lambda path, content=content: path.write_bytes(content))
     write_json(output / EXPORT, exported)
     return exported
@@ -195,6 +192,33 @@ def make(classifier: TrainedNetwork, forms: list[str], calibration: Tensor) -> d
     if "pt2" in forms:
         contents["pt2"] = export.to_pt2(classifier)
     return contents
+
+
+def measured(classifier: TrainedNetwork, contents: dict[str, bytes], validation: LabelledImages) -> dict:
+    """What a network achieves itself and in each form: "pytorch" and "files" of export.json."""
+    images, labels = validation.images, validation.labels
+    classifier.to(memory_format=torch.channels_last)  # as on the page
+    logits = export.network_logits(classifier, images, "PyTorch")
+    own = {"bytes": checkpoint.weight_bytes(classifier.config), "accuracy": evaluation.accuracy(logits, labels)}
+    files, single = {}, {"PyTorch": classifier}
+    for form, content in contents.items():
+        name = FILES[form]
+        found = export.network_logits(exported_network(form, content), images, name)
+        accuracy = evaluation.accuracy(found, labels)
+        files[name] = {
+            "format": "pt2" if form == "pt2" else "onnx",
+            "weights": "float32" if form == "pt2" else form,
+            "kept": form != "int8" or round(own["accuracy"] - accuracy, 6) <= MAX_LOSS,
+            "bytes": len(content),
+            "accuracy": accuracy,
+            "agreement": evaluation.agreement(found, logits),
+            "largest_difference": (found - logits).abs().max().item(),
+        }
+        single[name] = exported_network(form, content, threads=1)
+    latency = evaluation.latencies(single, torch.zeros(1, 3, classifier.image_size, classifier.image_size))
+    for name, figures in {"PyTorch": own, **files}.items():
+        figures["latency_ms"] = latency[name]
+    return {"pytorch": own, "files": files}
 
 
 def exported_network(form: str, content: bytes, threads: int = 0) -> Network:
