@@ -19,9 +19,10 @@ from gradio.components.plot import PlotData
 from plotly.graph_objects import Figure
 
 from kd import checkpoint, cifar10
+from kd.colours import ROLE_COLOURS
 from kd.demo.crowd import TURNS
-from kd.demo.curves import CURVE_KEYS, training_curves
 from kd.demo.documents import document
+from kd.figures import LEGEND_BELOW, styled
 from kd.models import ROLE_NAMES, ROLES
 from kd.results import RESULTS, load_results, results_provenance, results_table
 from kd.studies.claims import Claim, told
@@ -30,6 +31,7 @@ from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_f
 from kd.studies.report import study_table
 
 FIGURE_HEIGHT, LEGEND_HEIGHT = 190, 60  # pixels, of the figure beside a claim, and more where a legend is below it
+CURVE_KEYS = ("epoch", "accuracy", "validation_accuracy")  # of a line of history.jsonl
 LAID_OUT_ANEW = "() => { requestAnimationFrame(() => window.dispatchEvent(new Event('resize'))); return []; }"
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
 NO_STUDIES = "No study has been carried out with these checkpoints yet: `python -m train.study main` is the first."
@@ -193,6 +195,32 @@ def how_often_right(results: dict) -> str:
     rates = [f"the {ROLE_NAMES[role].lower()} {measured[role]['accuracy']:.1%}" for role in ROLES if role in measured]
     own = " On your own photos they are right less often, as they were trained on such pictures alone."
     return f"Right on {images}: {', '.join(rates)}." + (own if name == cifar10.NAME else "")
+
+
+def training_curves(histories: dict[str, list[dict]]) -> Figure:
+    """Validation accuracy over the epochs, a line for each network; training accuracy dotted.
+
+    Args:
+        histories: by role, the epochs of its history.jsonl that have `CURVE_KEYS`.
+    """
+    figure = Figure()
+    for role, history in histories.items():
+        for key, name, dash in (("validation_accuracy", "validation", "solid"), ("accuracy", "training", "dot")):
+            figure.add_scatter(
+                x=[epoch["epoch"] for epoch in history],
+                y=[epoch[key] for epoch in history],
+                name=f"{ROLE_NAMES[role]}, {name}",
+                mode="lines",
+                line={"color": ROLE_COLOURS[role], "dash": dash, "width": 2},
+                hovertemplate="epoch %{x}: %{y:.2%}",
+            )
+    return styled(
+        figure,
+        height=480,  # on a phone the legend below takes six lines
+        xaxis={"title": "epoch"},
+        yaxis={"title": "accuracy", "tickformat": ".0%"},
+        legend=LEGEND_BELOW,
+    )
 
 
 @contextmanager
