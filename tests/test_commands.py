@@ -129,6 +129,16 @@ def test_weights_of_another_network_are_refused_as_a_start(teacher, student, few
     assert "holds a mobilenet_v2" in refusal("teacher", "--stem", "imagenet", "--start-from", student, *arguments)
 
 
+def test_a_start_that_knows_other_classes_is_refused(teacher, few_images, tmp_path):
+    other = shutil.copytree(teacher, tmp_path / "other")
+    config = checkpoint.load_config(other)
+    renamed = {"classes": config["classes"][::-1], "data": config["data"] | {"name": "pets"}}
+    checkpoint.write_json(other / checkpoint.CONFIG, config | renamed)
+    arguments = ["--data-dir", few_images, "--output-dir", tmp_path / "run", "--device", "cpu"]
+    said = refusal("teacher", "--recipe", "original", "--network", "convnet-16", "--start-from", other, *arguments)
+    assert f"{other} knows other classes than these data have: give its weights by --weights" in said
+
+
 # A whole run
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import timedelta
 from functools import partial
@@ -75,7 +76,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     training, validation, withheld = withhold(training, validation, options, recipe)
     training, validation = training.to(device), validation.to(device)
 
-    network, started_from = begin(role, recipe, len(data.classes), options)
+    network, started_from = begin(role, recipe, data.classes, options)
     network.to(device)
     described = [each.description for each in taught_by]
     config = describe(role, options.recipe, recipe, network, training) | {
@@ -258,7 +259,9 @@ def remove_run(folder: Path) -> None:
             path.unlink()
 
 
-def begin(role: str, recipe: Recipe, classes: int, options: argparse.Namespace) -> tuple[torch.nn.Module, dict | None]:
+def begin(
+    role: str, recipe: Recipe, classes: Sequence[str], options: argparse.Namespace
+) -> tuple[torch.nn.Module, dict | None]:
     """A network with the weights of its seed, or those of --start-from or --weights and what config.json says of them.
 
     Only a teacher may begin with given weights: students that are compared begin with those of their seed.
@@ -268,7 +271,7 @@ def begin(role: str, recipe: Recipe, classes: int, options: argparse.Namespace) 
         TrainingError: they are another network's.
     """
     torch.manual_seed(recipe.seed)  # the initial weights follow from the seed, not from the role
-    network = models.build(recipe.architecture(role), recipe.stem, classes, recipe.dropout)
+    network = models.build(recipe.architecture(role), recipe.stem, len(classes), recipe.dropout)
     if role == "teacher" and options.start_from:
         return network, load_checkpoint(network, options.start_from, recipe, classes)
     if role == "teacher" and options.weights:
@@ -276,7 +279,7 @@ def begin(role: str, recipe: Recipe, classes: int, options: argparse.Namespace) 
     return network, None
 
 
-def load_checkpoint(network: torch.nn.Module, folder: Path, recipe: Recipe, classes: int) -> dict:
+def load_checkpoint(network: torch.nn.Module, folder: Path, recipe: Recipe, classes: Sequence[str]) -> dict:
     """Give a network the weights of a checkpoint of its like; returns what config.json says of that one."""
     trained, config = checkpoint.load(folder)
     architecture = recipe.architecture("teacher")
@@ -285,10 +288,10 @@ def load_checkpoint(network: torch.nn.Module, folder: Path, recipe: Recipe, clas
             f"--start-from {folder} holds a {config['architecture']} with the stem {config['stem']}, this run trains "
             f"a {architecture} with the stem {recipe.stem}: name another checkpoint, or pass --stem {config['stem']}"
         )
-    if (known := len(config["classes"])) != classes:
+    if list(config["classes"]) != list(classes):
         raise TrainingError(
-            f"--start-from {folder} knows {known} classes, and these data have others: give its weights by --weights "
-            f"{folder}, and its last layer begins anew"
+            f"--start-from {folder} knows other classes than these data have: give its weights by --weights {folder}, "
+            "which takes a last layer of another size anew"
         )
     network.load_state_dict(trained.state_dict())
     return {
@@ -327,11 +330,12 @@ def make_parser(role: str) -> argparse.ArgumentParser:
                             help="keep its logits here, for all students that show it the same views "
                             "(runs/teacher-logits)")  # fmt: skip
     if role == "teacher":
-        parser.add_argument("--start-from", type=Path, metavar="DIR",
-                            help="begin with this checkpoint's weights instead of random ones")  # fmt: skip
-        parser.add_argument("--weights", metavar="WHERE",
-                            help="begin with the weights of a .safetensors file, of a folder of them, or of a "
-                            "repository hf://OWNER/NAME; a last layer of another size begins anew")  # fmt: skip
+        given = parser.add_mutually_exclusive_group()
+        given.add_argument("--start-from", type=Path, metavar="DIR",
+                           help="begin with this checkpoint's weights instead of random ones")  # fmt: skip
+        given.add_argument("--weights", metavar="WHERE",
+                           help="begin with the weights of a .safetensors file, of a folder of them, or of a "
+                           "repository hf://OWNER/NAME; a last layer of another size begins anew")  # fmt: skip
     add_data_dir(parser)
     parser.add_argument("--label-fraction", type=label_fraction, default=1.0, metavar="X",
                         help="share of the images whose labels are known; the others are dropped (1)")  # fmt: skip
