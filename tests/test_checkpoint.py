@@ -165,6 +165,10 @@ def last_shard(folder):
     return sorted(folder.glob("model-*.safetensors"))[-1]
 
 
+def fingerprints(folder):
+    return {path.name: fingerprint(path) for path in folder.glob("model*")}
+
+
 def flip_a_bit(folder):
     content = bytearray(last_shard(folder).read_bytes())
     content[-1] ^= 1
@@ -175,6 +179,11 @@ def truncate(folder):
     last_shard(folder).write_bytes(last_shard(folder).read_bytes()[:-10])
 
 
+def truncate_and_describe_it(folder):
+    truncate(folder)
+    change_config(folder, weights=fingerprints(folder))
+
+
 def exchange_two_shards(folder):
     first, last = sorted(folder.glob("model-*.safetensors"))[0], last_shard(folder)
     content = first.read_bytes()
@@ -182,144 +191,55 @@ def exchange_two_shards(folder):
     last.write_bytes(content)
 
 
-def truncate_and_describe_it(folder):
-    truncate(folder)
-    change_config(folder, weights={path.name: fingerprint(path) for path in folder.glob("model*")})
-
-
-def remove_a_shard(folder):
-    last_shard(folder).unlink()
-
-
-def remove_the_index(folder):
-    (folder / INDEX).unlink()
-
-
-def remove_the_config(folder):
-    (folder / CONFIG).unlink()
-
-
-def remove_everything(folder):
-    shutil.rmtree(folder)
-
-
-def cut_the_config_short(folder):
-    (folder / CONFIG).write_text((folder / CONFIG).read_text()[:-20])
-
-
-def make_the_config_binary(folder):
-    (folder / CONFIG).write_bytes(b"\xff\xfe\x00")
-
-
-def make_the_config_a_list(folder):
-    (folder / CONFIG).write_text("[1, 2]")
-
-
-def forget_the_architecture(folder):
-    change_config(folder, architecture=None)
-
-
-def name_an_unknown_architecture(folder):
-    change_config(folder, architecture="vgg61")
-
-
-def name_the_wrong_architecture(folder):
-    change_config(folder, architecture="mobilenet_v2")
-
-
-def list_no_weights(folder):
-    change_config(folder, weights={})
-
-
 def point_outside(folder):
     for path in folder.glob("model*"):
         shutil.move(path, folder.parent)
-    change_config(folder, weights={f"../{path.name}": fingerprint(path) for path in folder.parent.glob("model*")})
+    change_config(folder, weights={f"../{name}": found for name, found in fingerprints(folder.parent).items()})
 
 
-def point_to_an_absolute_path(folder):
-    change_config(folder, weights={str(path): fingerprint(path) for path in folder.glob("model*")})
-
-
-def take_another_networks_weights(folder):
-    wider = nn.Sequential(nn.Conv2d(3, 9, 3))
-    checkpoint.save(wider, DESCRIPTION, folder)
-
-
-def state_no_normalisation(folder):
-    change_config(folder, normalisation={})
-
-
-def divide_by_zero(folder):
-    change_config(folder, normalisation={"mean": [0.5] * 3, "std": [0.25, 0, 0.25]})
-
-
-def normalise_by_nothing(folder):
-    change_config(folder, normalisation={"mean": [0.5] * 3, "std": [0.25, float("nan"), 0.25]})
-
-
-def misspell_a_constant(folder):
-    change_config(folder, normalisation=DESCRIPTION["normalisation"] | {"std": [0.9, *CIFAR10.std[1:]]})
-
-
-def lose_a_class(folder):
-    change_config(folder, classes=list(CLASSES[:-1]))
-
-
-def exchange_two_classes(folder):
-    change_config(folder, classes=[CLASSES[1], CLASSES[0], *CLASSES[2:]])
-
-
-def list_a_file_without_its_size(folder):
-    change_config(folder, weights={path.name: None for path in folder.glob("model*")})
-
-
-def store_weights(folder, value):
+def store_with(spoil):
     """As a run would that went wrong: the files are whole, what is in them is not."""
-    network, config = checkpoint.load(folder)
-    with torch.no_grad():
-        network[4].bias[3] = value
-    checkpoint.save(network, config, folder)
+
+    def store(folder):
+        network, config = checkpoint.load(folder)
+        with torch.no_grad():
+            spoil(network)
+        checkpoint.save(network, config, folder)
+
+    return store
 
 
-def store_what_is_no_number(folder):
-    store_weights(folder, float("nan"))
+DAMAGES = {
+    "flipped bit": flip_a_bit,
+    "cut-off shard": truncate,
+    "cut-off shard that is described": truncate_and_describe_it,
+    "exchanged shards": exchange_two_shards,
+    "missing shard": lambda folder: last_shard(folder).unlink(),
+    "missing index": lambda folder: (folder / INDEX).unlink(),
+    "missing config": lambda folder: (folder / CONFIG).unlink(),
+    "nothing there": shutil.rmtree,
+    "cut-off config": lambda folder: (folder / CONFIG).write_text((folder / CONFIG).read_text()[:-20]),
+    "binary config": lambda folder: (folder / CONFIG).write_bytes(b"\xff\xfe\x00"),
+    "list for a config": lambda folder: (folder / CONFIG).write_text("[1, 2]"),
+    "deep config": lambda folder: (folder / CONFIG).write_text("[" * 100_000),
+    "unknown architecture": lambda folder: change_config(folder, architecture="vgg61"),
+    "wrong architecture": lambda folder: change_config(folder, architecture="mobilenet_v2"),
+    "no weights": lambda folder: change_config(folder, weights={}),
+    "weights outside": point_outside,
+    "absolute paths": lambda folder: change_config(
+        folder, weights={str(folder / name): found for name, found in fingerprints(folder).items()}
+    ),
+    "weights of another network": lambda folder: checkpoint.save(
+        nn.Sequential(nn.Conv2d(3, 9, 3)), DESCRIPTION, folder
+    ),
+    "no number": store_with(lambda network: network[4].bias[3].fill_(float("nan"))),
+    "infinity": store_with(lambda network: network[4].bias[3].fill_(float("-inf"))),
+    "infinity in less precision": store_with(lambda network: network.double()[4].bias[3].fill_(1e300)),
+    "negative variance": store_with(lambda network: network[1].running_var[0].fill_(-1)),
+}
 
 
-def store_the_infinite(folder):
-    store_weights(folder, float("-inf"))
-
-
-def store_what_is_infinite_in_less_precision(folder):
-    network, config = checkpoint.load(folder)
-    network.double()
-    network[4].bias.data[3] = 1e300
-    checkpoint.save(network, config, folder)
-
-
-def store_less_than_no_variance(folder):
-    network, config = checkpoint.load(folder)
-    next(buffer for name, buffer in network.named_buffers() if name.endswith("running_var"))[0] = -1
-    checkpoint.save(network, config, folder)
-
-
-def nest_the_config_deeply(folder):
-    (folder / CONFIG).write_text("[" * 100_000)
-
-
-DAMAGES = [
-    state_no_normalisation, divide_by_zero, normalise_by_nothing, misspell_a_constant, lose_a_class,
-    exchange_two_classes, list_a_file_without_its_size, store_what_is_no_number, store_the_infinite,
-    store_what_is_infinite_in_less_precision, store_less_than_no_variance,
-    nest_the_config_deeply, flip_a_bit, truncate, exchange_two_shards, truncate_and_describe_it,
-    remove_a_shard, remove_the_index, remove_the_config, remove_everything, cut_the_config_short,
-    make_the_config_binary, make_the_config_a_list, forget_the_architecture, name_an_unknown_architecture,
-    name_the_wrong_architecture, list_no_weights, point_outside, point_to_an_absolute_path,
-    take_another_networks_weights,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_damaged_checkpoint_is_refused_with_its_name_and_the_command_that_makes_it(folder, damage):
     damage(folder)
     with pytest.raises(CheckpointError) as caught:
@@ -387,6 +307,13 @@ def without(entry, key):
         ("metrics", {"validation_accuracy": "x", "validation_loss": 1.0}),
         ("teacher", "x"),
         ("teacher", {"weights": None}),
+        ("architecture", None),
+        ("classes", list(CLASSES[:-1])),
+        ("classes", [CLASSES[1], CLASSES[0], *CLASSES[2:]]),
+        ("normalisation", {}),
+        *(("normalisation", {"mean": [0.5] * 3, "std": [0.25, odd, 0.25]}) for odd in (0, float("nan"))),
+        ("normalisation", DESCRIPTION["normalisation"] | {"std": [0.9, *CIFAR10.std[1:]]}),
+        ("weights", {"model.safetensors": None}),
         ("omitted_class_bias", "x"),
         ("omitted_class_bias", float("nan")),
         ("omitted_class_bias", 10**400),
@@ -395,7 +322,8 @@ def without(entry, key):
 )
 def test_what_is_told_of_every_network_has_to_be_there(folder, field, value):
     change_config(folder, **{field: value})
-    with pytest.raises(CheckpointError, match=f"not a checkpoint's: check {field}; make it with python -m train"):
+    said = f"{folder / CONFIG} is not a checkpoint's: check {field}; make it with python -m train.student"
+    with pytest.raises(CheckpointError, match=said):
         checkpoint.load(folder)
 
 
@@ -486,19 +414,6 @@ def full_disk(*arguments, **options):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_failing_to_write_the_weights_leaves_the_old_checkpoint_whole(folder, tiny, make_network, monkeypatch):
-    def write_some_and_fail(weights, folder, **options):
-        (folder / "model.safetensors").write_bytes(b"half a file")
-        full_disk()
-
-    monkeypatch.setattr(checkpoint, "save_torch_state_dict", write_some_and_fail)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(OSError, match="No space left"):
-        checkpoint.save(make_network(seed=5), DESCRIPTION, folder)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert same(checkpoint.load(folder)[0], tiny)
-
-
 def test_failing_to_write_the_config_leaves_the_old_checkpoint_whole(folder, tiny, make_network, monkeypatch):
     monkeypatch.setattr(checkpoint, "write_json", full_disk)
     with pytest.raises(OSError, match="No space left"):
@@ -531,16 +446,15 @@ def test_disk_that_is_really_full_is_an_os_error_and_leaves_the_old_checkpoint_w
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()], ids=["disk", "Ctrl-C"])
-def test_writing_atomically_keeps_the_old_file_when_it_fails(tmp_path, error):
+def test_writing_atomically_keeps_the_old_file_when_it_is_interrupted(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
 
     def write_half(temporary):
         temporary.write_text("ne")
-        raise error
+        raise KeyboardInterrupt
 
-    with pytest.raises(type(error)):
+    with pytest.raises(KeyboardInterrupt):
         checkpoint.write_atomically(path, write_half)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

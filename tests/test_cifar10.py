@@ -124,92 +124,40 @@ def test_split_never_changes():
 # Damage
 
 
-def cut_short(path):
-    write(path, make_batch(0, images=9))
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-500])
-
-
-def empty(path):
-    path.write_bytes(b"")
-
-
-def remove(path):
-    path.unlink()
-
-
-def make_floats(path):
-    batch = make_batch(0)
-    write(path, batch | {b"data": batch[b"data"].astype(np.float32)})
-
-
-def make_four_dimensional(path):
-    batch = make_batch(0)
-    write(path, batch | {b"data": batch[b"data"].reshape(-1, 3, 32, 32)})
-
-
-def make_grey(path):
-    batch = make_batch(0)
-    write(path, batch | {b"data": batch[b"data"][:, :1024]})
-
-
-def write_label_10(path):
-    write(path, make_batch(0) | {b"labels": [*range(9), 10]})
-
-
-def write_label_below_0(path):
-    write(path, make_batch(0) | {b"labels": [-1, *range(1, 10)]})
-
-
-def lose_a_label(path):
-    write(path, make_batch(0) | {b"labels": list(range(9))})
-
-
-def lose_an_image(path):
-    batch = make_batch(0)
-    write(path, batch | {b"data": batch[b"data"][:9]})
-
-
-def unbalance(path):
-    write(path, make_batch(0) | {b"labels": [0] * 10})
-
-
-def write_cifar_100(path):
-    write(path, {b"data": make_batch(0)[b"data"], b"fine_labels": list(range(10)), b"coarse_labels": [0] * 10})
-
-
-def write_list(path):
-    write(path, [1, 2, 3])
-
-
 UNREADABLE = "data_batch_3 cannot be read as a CIFAR-10 file"
 WRONG_PIXELS = "data_batch_3 is not a CIFAR-10 batch: its data is"
 WRONG_LABELS = "data_batch_3 is not a CIFAR-10 batch: its labels are not"
+BATCH = make_batch(0)
+PIXELS = BATCH[b"data"]
 DAMAGES = {
-    cut_short: "data_batch_3 holds 9 images and 9 labels instead of 10",
-    lose_a_label: "data_batch_3 holds 10 images and 9 labels instead of 10",
-    lose_an_image: "data_batch_3 holds 9 images and 10 labels instead of 10",
-    truncate: UNREADABLE,
-    empty: UNREADABLE,
-    remove: "data_batch_3 is missing",
-    make_floats: WRONG_PIXELS,
-    make_four_dimensional: WRONG_PIXELS,
-    make_grey: WRONG_PIXELS,
-    write_label_10: WRONG_LABELS,
-    write_label_below_0: WRONG_LABELS,
-    write_cifar_100: WRONG_LABELS,
-    write_list: "data_batch_3 is not a CIFAR-10 file: it holds a list",
-    unbalance: r"data_batch_3, .* hold \[14, 4, 4, 4, 4, 4, 4, 4, 4, 4\] images of the ten classes",
+    "a shorter batch": (make_batch(0, images=9), "data_batch_3 holds 9 images and 9 labels instead of 10"),
+    "a label less": (BATCH | {b"labels": [*range(9)]}, "data_batch_3 holds 10 images and 9 labels instead of 10"),
+    "an image less": (BATCH | {b"data": PIXELS[:9]}, "data_batch_3 holds 9 images and 10 labels instead of 10"),
+    "floats": (BATCH | {b"data": PIXELS.astype(np.float32)}, WRONG_PIXELS),
+    "four dimensions": (BATCH | {b"data": PIXELS.reshape(-1, 3, 32, 32)}, WRONG_PIXELS),
+    "grey": (BATCH | {b"data": PIXELS[:, :1024]}, WRONG_PIXELS),
+    "label 10": (BATCH | {b"labels": [*range(9), 10]}, WRONG_LABELS),
+    "label -1": (BATCH | {b"labels": [-1, *range(1, 10)]}, WRONG_LABELS),
+    "CIFAR-100": ({b"data": PIXELS, b"fine_labels": [*range(10)], b"coarse_labels": [0] * 10}, WRONG_LABELS),
+    "a list": ([1, 2, 3], "data_batch_3 is not a CIFAR-10 file: it holds a list"),
+    "one class alone": (
+        BATCH | {b"labels": [0] * 10},
+        r"data_batch_3, .* hold \[14, 4, 4, 4, 4, 4, 4, 4, 4, 4\] images of the ten classes",
+    ),
+    "cut off": (lambda path: path.write_bytes(path.read_bytes()[:-500]), UNREADABLE),
+    "empty": (lambda path: path.write_bytes(b""), UNREADABLE),
+    "missing": (Path.unlink, "data_batch_3 is missing"),
 }
 
 
-@pytest.mark.parametrize(("damage", "message"), DAMAGES.items(), ids=[damage.__name__ for damage in DAMAGES])
+@pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES)
 def test_damaged_batch_is_refused_by_name(tmp_path, damage, message):
     folder = make_copy(tmp_path)
     read_training_set(tmp_path)  # whole before the damage
-    damage(folder / "data_batch_3")
+    if callable(damage):
+        damage(folder / "data_batch_3")
+    else:
+        write(folder / "data_batch_3", damage)
     with pytest.raises(DataError, match=message) as caught:
         read_training_set(tmp_path)
     assert str(folder) in str(caught.value)
