@@ -1,8 +1,5 @@
 """The tests of significance, held to values that an independent implementation (SciPy 1.16) gave."""
 
-import math
-import random
-
 import pytest
 
 from kd.significance import holm, judged, mcnemar, paired_difference, t_quantile, t_tail
@@ -11,7 +8,7 @@ from kd.significance import holm, judged, mcnemar, paired_difference, t_quantile
 TAILS = [
     (1, 1.0, 0.25), (1, 2.5, 0.12111894159084341), (2, 1.0, 0.2113248654051871), (3, 7.0, 0.0029931278488535486),
     (4, 2.776445105197793, 0.025), (5, 0.1, 0.4621150705773302), (8, 2.5, 0.01847101885681206),
-    (31, 2.5, 0.008960113406693103),
+    (31, 2.5, 0.008960113406693103), (9, 0.0, 0.5),
 ]  # fmt: skip
 
 
@@ -23,14 +20,6 @@ def verdict_of(difference):
 @pytest.mark.parametrize(("degrees", "t", "tail"), TAILS)
 def test_tail_of_students_t_is_scipys(degrees, t, tail):
     assert t_tail(t, degrees) == pytest.approx(tail, rel=1e-12)
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 30])
-def test_tail_falls_from_a_half_to_nothing(degrees):
-    tails = [t_tail(t, degrees) for t in (0, 0.5, 1, 2, 4, 8, 1e6)]
-    assert tails[0] == pytest.approx(0.5)
-    assert tails == sorted(tails, reverse=True)
-    assert tails[-1] == pytest.approx(0, abs=1e-6)
 
 
 def test_quantiles_are_those_of_the_tables():
@@ -64,14 +53,6 @@ def test_verdict_has_the_sign_of_the_difference():
     assert verdict_of(paired_difference(theirs, ours)) == "WORSE"
     assert paired_difference(theirs, ours).mean == -paired_difference(ours, theirs).mean
     assert paired_difference(theirs, ours).p == paired_difference(ours, theirs).p
-
-
-def test_interval_excludes_zero_exactly_where_p_is_under_5_percent():
-    draw = random.Random(0)
-    for _ in range(200):
-        found = paired_difference([draw.gauss(0.5, 1) for _ in range(5)], [draw.gauss(0, 1) for _ in range(5)])
-        assert (found.low > 0 or found.high < 0) == (found.p < 0.05)
-        assert found.low < found.mean < found.high
 
 
 def test_one_pair_proves_nothing_and_equal_pairs_show_no_difference():
@@ -115,11 +96,3 @@ def test_mcnemar_is_the_exact_binomial_test():
     assert mcnemar(0, 0) == mcnemar(10, 10) == 1
     assert mcnemar(0, 1) == 1
     assert mcnemar(0, 10) == pytest.approx(2 / 2**10)
-
-
-def test_chance_is_called_a_difference_one_time_in_twenty():
-    draw, found = random.Random(1), 0
-    for _ in range(2000):
-        same = [draw.gauss(0, 1) for _ in range(5)]
-        found += paired_difference([x + draw.gauss(0, 1) for x in same], same).p < 0.05
-    assert found / 2000 == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 2000))
