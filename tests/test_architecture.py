@@ -80,20 +80,6 @@ def test_no_modules_import_each_other(sources):
     list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError with the way round
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "import kd.demo.page",
-        "from kd.demo import page",
-        "from kd.demo.page import build_page",
-        "from .demo import page",
-    ],
-)
-def test_an_import_that_points_up_would_be_found(sources, line):
-    changed = sources | {"kd.losses": f"def late():\n    {line}\n"}
-    assert wrong_way(layers_drawn(DOCUMENT), changed) == ["kd.losses imports kd.demo.page"]
-
-
 def test_gradio_is_imported_for_the_page_alone(sources):
     users = {
         module

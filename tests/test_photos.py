@@ -170,9 +170,6 @@ def jpeg_that_claims(width, height, content=None, **options):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "empty"),
-        (b"this is no image", "not an image"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "not an image"),
         (b"%PDF-1.7", "not an image"),
         (jpeg(gradient(400, 400))[:2000], "damaged"),
         (png_that_claims(50_000, 50_000), "million pixels"),
@@ -185,9 +182,6 @@ def jpeg_that_claims(width, height, content=None, **options):
         (png_that_claims(100, 100), "damaged"),
     ],
     ids=[
-        "empty",
-        "text",
-        "svg",
         "pdf",
         "cut off",
         "bomb",
@@ -413,12 +407,6 @@ def flip_bytes(path, source):
             assert read_photo(path).mode == "RGB"
         except PhotoError:
             pass
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".webp", ".tiff", ".bmp"])
-def test_a_file_with_flipped_bytes_gives_a_picture_or_a_sentence(saved, suffix):
-    path = saved(gradient(), suffix)
-    flip_bytes(path, random.Random(0))
 
 
 @pytest.mark.parametrize(

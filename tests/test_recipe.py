@@ -3,7 +3,6 @@
 import math
 import re
 import runpy
-import subprocess
 import sys
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -214,16 +213,8 @@ def test_wrong_option_ends_with_code_2_and_touches_no_folder(tmp_path, capsys, m
     with pytest.raises(SystemExit) as caught:
         train.run.main("student", [*given.split(), *folders])
     assert caught.value.code == 2
-    assert message in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_real_command_ends_with_code_2_too(tmp_path):
-    command = [sys.executable, "-m", "train.student", "--warmup", "2", "--data-dir", str(tmp_path / "data")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "python -m train.student: error: --warmup 2.0 is not between 0 and 0.9" in done.stderr
+    said = capsys.readouterr().err
+    assert "python -m train.student: error: " in said and message in said
     assert list(tmp_path.iterdir()) == []
 
 
