@@ -5,11 +5,11 @@ the upload command takes (see `watched` in tests/conftest.py).
 """
 
 import ast
+import functools
 import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions, requires
-from pathlib import Path
 
 import pytest
 from huggingface_hub import SpaceCard
@@ -22,6 +22,7 @@ from kd.models import ROLES
 from tests.browser import EXAMPLES
 from tests.serving import ROOT
 from tests.space import files_of_the_space, requirements, upload_command
+from tests.test_architecture import MODULES, imports
 
 # https://huggingface.co/docs/hub/spaces-config-reference
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
@@ -75,11 +76,11 @@ def test_the_upload_command_makes_the_spaces_content_these_files_and_no_others(s
     assert [wanted["sdk"] for wanted in stand_in.created] == ["gradio"]
 
 
-@pytest.mark.parametrize("start", ["app.py", "train/teacher.py", "train/distill.py", "train/evaluate.py"])
+@pytest.mark.parametrize("start", ["app", "train.teacher", "train.distill", "train.evaluate"])
 def test_nothing_is_imported_that_requirements_txt_does_not_name(start):
     distributions = packages_distributions()
-    files, others = reached_from(start)
-    assert len(files) > 10 and {"torch", "numpy"} <= others
+    modules, others = reached_from(start)
+    assert len(modules) > 10 and {"torch", "numpy"} <= others
     # Gradio's application is one of Starlette, whose middleware the page's door is.
     assert any(Requirement(line).name == "starlette" for line in requires("gradio"))
     for package in others - {"starlette"}:
@@ -88,47 +89,30 @@ def test_nothing_is_imported_that_requirements_txt_does_not_name(start):
 
 
 def reached_from(start):
-    """The project's files that a file comes to import, and the packages of others: all that any line would import."""
-    files, others, waiting = set(), set(), {start}
+    """The project's modules that one comes to import, and the packages of others: all that any line would import."""
+    modules, others, waiting = set(), set(), {start}
     while waiting:
-        files |= waiting
-        trees = [ast.parse((ROOT / name).read_text("utf-8")) for name in sorted(waiting)]
-        modules = set().union(*map(imported, trees))
-        waiting = {name for module in modules for name in files_of(module)} - files
-        others |= {module.split(".")[0] for module in modules} - {"kd", "train"} - sys.stdlib_module_names
-    return files, others
+        modules |= waiting
+        sources = {module: MODULES[module].read_text("utf-8") for module in waiting}
+        others |= set().union(*map(packages, sources.values()))
+        waiting = set().union(*(imports(module, source) for module, source in sources.items())) - modules
+    return modules, others
 
 
-def imported(tree):
-    """What a file imports anywhere in it, as modules; `from a import b` may mean the module a.b.
-
-    Not what it does without: an import whose lack is caught belongs to an extra.
-    """
-    modules = set()
-    waiting = [tree]
+@functools.cache
+def packages(source):
+    """What a file imports of others; not what it does without: an import whose lack is caught belongs to an extra."""
+    names, waiting = set(), [ast.parse(source)]
     while waiting:
         node = waiting.pop()
-        if not lack_is_caught(node):
-            waiting += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return modules
-
-
-def lack_is_caught(node):
-    """Whether it is a `try` with an `except ImportError`."""
-    return isinstance(node, ast.Try) and any(getattr(each.type, "id", None) == "ImportError" for each in node.handlers)
-
-
-def files_of(module):
-    """The project's files that make up a module and the packages above it."""
-    parts = module.split(".")
-    paths = [Path(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)] + [
-        Path(*parts[:-1], f"{parts[-1]}.py")
-    ]
-    return [path.as_posix() for path in paths if parts[0] in ("kd", "train") and (ROOT / path).is_file()]
+            names.add(node.module)
+        elif isinstance(node, ast.Try) and any(getattr(each.type, "id", "") == "ImportError" for each in node.handlers):
+            continue
+        waiting += ast.iter_child_nodes(node)
+    return {name.split(".")[0] for name in names} - {"kd", "train"} - sys.stdlib_module_names
 
 
 def test_the_page_starts_from_these_files_alone_and_answers(watched, classify):
