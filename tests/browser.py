@@ -50,6 +50,15 @@ def share(text):
     return float(re.search(r"[\d.]+", text)[0]) / 100
 
 
+def assert_serves_document(page, name):
+    """The page links to a file of docs/, and serves it as text."""
+    link = page.get_by_role("link", name=f"docs/{name}", include_hidden=True).first
+    link.wait_for(state="attached")
+    answer = page.request.get(link.evaluate("(link) => link.href"))
+    assert answer.ok and answer.headers["content-type"].startswith("text/plain")
+    assert answer.text() == (ROOT / "docs" / name).read_text("utf-8")
+
+
 def settle(page):
     """Wait for two frames: what was put off to the next one has been drawn then."""
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")

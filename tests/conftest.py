@@ -1,8 +1,11 @@
 """What several test files share: the subset of CIFAR-10, a network that trains in a blink, the page and a browser."""
 
+import asyncio
 import json
 import os
 import shutil
+from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
@@ -266,35 +269,57 @@ def stand_in(tmp_path, monkeypatch):
         yield hub
 
 
-@pytest.fixture(scope="module")  # as long as it is there, this thread has an event loop that others cannot do with
-def browser():
-    """Chromium. Without it the browser tests skip, unless KD_REQUIRE_BROWSER forbids that."""
+@pytest.fixture(scope="session")
+def chromium():
+    """Chromium for all browser tests. Without it they skip, unless KD_REQUIRE_BROWSER forbids that."""
     if not CHROMIUM.exists() and "KD_REQUIRE_BROWSER" not in os.environ:
         pytest.skip(f"{CHROMIUM} is not installed: no browser tests")
     with sync_playwright() as playwright:
+        loop = asyncio.get_running_loop()
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
-        yield browser
+        yield browser, loop
+        asyncio._set_running_loop(loop)
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def windows():
+    """Windows by their settings, kept from test to test: in one that is there a page opens in a third of the time.
+
+    Their size is no such setting: each page sets its own.
+    """
+    return defaultdict(list)
+
+
 @pytest.fixture(scope="module")
-def windows(browser):
-    """Windows by their settings, kept from test to test: in one that is there a page opens in a third of the time."""
-    return {}
+def browser(chromium, windows):
+    """Chromium, for a module; what the module opened in it is closed at its end, but for the windows that are kept.
+
+    Playwright's event loop counts as this thread's running one only as long: tests that run one cannot do with another.
+    """
+    browser, loop = chromium
+    asyncio._set_running_loop(loop)
+    yield browser
+    kept = [page.context for pages in windows.values() for page in pages]
+    for context in browser.contexts:
+        if context not in kept:
+            context.close()
+    asyncio._set_running_loop(None)
 
 
-@pytest.fixture
-def visit(browser, windows, server):
-    """Opens the page in a window that no other page of the test is in; fails the test if a script of it failed."""
+@contextmanager
+def visiting(browser, windows, server):
+    """Opens the page in windows that nobody else is in; at the end, fails if a script of it failed, and keeps them."""
     pages, errors = [], []
 
     def note(error):
         errors.append(str(error))
 
-    def open_page(query="", **settings):
-        settings = {"viewport": {"width": 1280, "height": 1000}} | settings
-        page = windows.pop(repr(settings), None) or browser.new_context(**settings).new_page()
-        pages.append((repr(settings), page))
+    def open_page(query="", viewport=None, **settings):
+        kept = windows[repr(settings)]
+        page = kept.pop() if kept else browser.new_context(**settings).new_page()
+        pages.append((page, kept))
+        page.set_viewport_size(viewport or {"width": 1280, "height": 1000})
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", note)
         page.goto(server + query)
@@ -304,20 +329,31 @@ def visit(browser, windows, server):
         return page
 
     yield open_page
-    for settings, page in pages:
+    for page, kept in pages:
         page.context.set_offline(False)
         page.remove_listener("pageerror", note)
         for other in page.context.pages:
             if other != page:
                 other.close()
-        if settings in windows:
-            page.context.close()
-            continue
         page.unroute_all()
         page.mouse.move(0, 0)
         page.goto(f"{server}gradio_api/app_id")  # a page on which nothing happens
-        windows[settings] = page
+        kept.append(page)
     assert errors == []
+
+
+@pytest.fixture
+def visit(browser, windows, server):
+    """Opens the page, for a test, in a window that no other page of the test is in."""
+    with visiting(browser, windows, server) as open_page:
+        yield open_page
+
+
+@pytest.fixture(scope="module")
+def visit_for_all(browser, windows, server):
+    """Opens the page for all tests of a module."""
+    with visiting(browser, windows, server) as open_page:
+        yield open_page
 
 
 @pytest.fixture(scope="session")

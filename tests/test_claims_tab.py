@@ -4,15 +4,13 @@ import pytest
 
 from kd.studies.claims import claims
 from kd.studies.ledger import read_studies
-from tests.browser import PATIENCE, settle
+from tests.browser import PATIENCE, assert_serves_document, settle
 from tests.serving import ROOT
 
 
 @pytest.fixture(scope="module")
-def tab(browser, server):
-    page = browser.new_page(viewport={"width": 1280, "height": 720})
-    page.set_default_timeout(PATIENCE)
-    page.goto(server)
+def tab(visit_for_all):
+    page = visit_for_all(viewport={"width": 1280, "height": 720})
     page.get_by_role("tab", name="Results").click()
     page.wait_for_selector(".claim .js-plotly-plot .main-svg", state="attached", timeout=PATIENCE)
     return page
@@ -25,6 +23,10 @@ def test_each_claim_stands_with_its_verdict_beside_a_figure(tab):
         assert row.locator(".chip").inner_text() == claim.verdict
         assert claim.sentence in row.inner_text()
         row.locator(".js-plotly-plot .main-svg").first.wait_for(state="attached", timeout=PATIENCE)
+
+
+def test_the_tab_links_to_the_documentation_which_the_page_serves_as_text(tab):
+    assert_serves_document(tab, "studies.md")
 
 
 def test_all_of_it_takes_less_than_three_screens_until_it_is_unfolded(tab):

@@ -242,17 +242,6 @@ def test_every_piece_of_python_is_python_and_imports_what_there_is(document, cod
                 importlib.import_module(alias.name)
 
 
-@pytest.mark.parametrize(("tab", "name"), [("Results", "studies.md"), ("Use it", "export.md")])
-def test_the_page_links_to_the_documentation_which_it_serves_as_text(visit, tab, name):
-    page = visit()
-    page.get_by_role("tab", name=tab).click()
-    link = page.get_by_role("link", name=f"docs/{name}", include_hidden=True).first
-    link.wait_for(state="attached")
-    answer = page.request.get(link.evaluate("(link) => link.href"))
-    assert answer.ok and answer.headers["content-type"].startswith("text/plain")
-    assert answer.text() == (ROOT / "docs" / name).read_text("utf-8")
-
-
 def test_on_a_space_the_links_lead_to_the_hosts_own_pages(monkeypatch):
     monkeypatch.setenv("SPACE_ID", "you/dark-knowledge")
     assert documents.document("studies.md") == (

@@ -12,20 +12,23 @@ from PIL import Image
 
 from kd.classifier import Classifier
 from kd.demo.use_tab import ADDRESS, code
-from tests.browser import EXAMPLES, PATIENCE
+from tests.browser import EXAMPLES, assert_serves_document
 from tests.serving import ROOT
 
 
 @pytest.fixture(scope="module")
-def shown(browser, server):
-    """The blocks of code in the tab, in the browser."""
-    page = browser.new_page()
-    page.goto(server)
-    page.get_by_role("tab", name="Use it").click(timeout=PATIENCE)
-    page.wait_for_function(
-        "(address) => document.querySelector('#use')?.innerText.includes(address)", arg=server, timeout=PATIENCE
-    )
-    return page.locator("#use pre code").all_inner_texts()
+def tab(visit_for_all, server):
+    """The tab, in the browser."""
+    page = visit_for_all()
+    page.get_by_role("tab", name="Use it").click()
+    page.wait_for_function("(address) => document.querySelector('#use')?.innerText.includes(address)", arg=server)
+    return page
+
+
+@pytest.fixture(scope="module")
+def shown(tab):
+    """The blocks of code in it."""
+    return tab.locator("#use pre code").all_inner_texts()
 
 
 @pytest.fixture
@@ -58,6 +61,10 @@ def test_the_code_for_a_program_of_ones_own_runs(shown, monkeypatch):
 def test_the_code_for_the_client_gets_the_students_answer(shown, elsewhere, monkeypatch, classify):
     answer = classify(elsewhere / "photo.jpg")
     assert run_python(shown[1], elsewhere, monkeypatch).splitlines()[-1] == answer["models"]["distilled"]["label"]
+
+
+def test_the_tab_links_to_the_documentation_which_the_page_serves_as_text(tab):
+    assert_serves_document(tab, "export.md")
 
 
 @pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="bash or curl is not installed")
