@@ -89,7 +89,10 @@ def warning_rates(out_of_class: dict) -> str:
         "and text."
     )
     if omitted:
-        said += f" A student that was never shown a {omitted['class']} catches {omitted['detected']:.0%} of them so."
+        said += (
+            f" A student that was never shown a {omitted['class']} would warn of {omitted['detected']:.0%} of these by "
+            "the same rule."
+        )
     return said
 
 

@@ -22,7 +22,9 @@ def test_each_claim_stands_with_its_verdict_beside_a_figure(tab):
     for row, claim in zip(tab.locator(".claim").all(), expected, strict=True):
         assert row.locator(".chip").inner_text() == claim.verdict
         assert claim.sentence in row.inner_text()
-        row.locator(".js-plotly-plot .main-svg").first.wait_for(state="attached", timeout=PATIENCE)
+        figure = row.locator(".js-plotly-plot").locator("visible=true")
+        figure.wait_for(timeout=PATIENCE)
+        assert figure.locator(".g-gtitle text").bounding_box()["y"] >= figure.bounding_box()["y"]
 
 
 def test_the_tab_links_to_the_documentation_which_the_page_serves_as_text(tab):

@@ -67,6 +67,18 @@ def test_photo_answers_chart_and_slider_lie_in_the_first_view(visit, width, heig
             assert box["x"] >= 0 and box["x"] + box["width"] <= width, (temperature, selector, box)
 
 
+@pytest.mark.parametrize(("width", "height"), LAPTOPS_AND_PHONE)
+def test_no_example_and_no_temperature_moves_the_chart_or_the_slider(visit, width, height):
+    page = visit(viewport={"width": width, "height": height})
+    places = set()
+    for position in range(len(CLASSES)):
+        choose_example(page, position)
+        for temperature in (1, 2, 4, 20):
+            set_temperature(page, temperature)
+            places.add(tuple(page.locator(part).bounding_box()["y"] for part in ("#soft-targets", "#temperature")))
+    assert len(places) == 1
+
+
 @pytest.mark.parametrize(("width", "height"), LAPTOPS_AND_PHONE[:2])
 def test_large_type_leaves_chart_and_slider_in_the_first_view_and_belongs_to_the_address(visit, width, height):
     page = visit("?T=4", viewport={"width": width, "height": height})
@@ -78,9 +90,13 @@ def test_large_type_leaves_chart_and_slider_in_the_first_view_and_belongs_to_the
     page.wait_for_selector("#soft-targets-table tbody tr")
     settle(page)
     assert page.evaluate(size) >= 1.18 * before
-    assert page.locator("#soft-targets").bounding_box()["y"] < height / 2
-    box = page.locator("#temperature").bounding_box()
-    assert box["y"] + box["height"] <= height
+    for name in (example_shown(page), "automobile"):  # the longest
+        choose_example(page, CLASSES.index(name))
+        assert page.locator("#soft-targets").bounding_box()["y"] < height / 2
+        box = page.locator("#temperature").bounding_box()
+        assert box["y"] + box["height"] <= height
+        for card in page.locator(".answer").all():
+            assert card.evaluate("(card) => card.scrollWidth <= card.clientWidth")
 
 
 def test_the_page_starts_at_temperature_1_with_an_example_of_which_the_teacher_is_sure(visit, classify):

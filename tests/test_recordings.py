@@ -146,7 +146,7 @@ def drawn(page, temperature):
 
 def test_lines_are_as_thick_as_two_classes_are_taken_for_one_another_at_any_temperature(visit):
     page = opened(visit(), "map")
-    said = {1: "are islands", 4: "kinship shows", 20: "one grey ball"}
+    said = {1: "are nearly islands", 4: "kinship shows", 20: "one grey ball"}
     for temperature in (1, 4, 20):
         page.locator("#temperature-number").fill(str(temperature))
         expected = thickness("teacher", temperature)

@@ -109,7 +109,7 @@ def teaching_calibrates(study: MeasuredStudy) -> Claim | None:
     return _beside_accuracy(
         study,
         "ece",
-        "A student that learns from soft targets knows better how sure to be: its calibration error, how far its "
+        "Does a student that learns from soft targets know better how sure to be? Its calibration error, how far its "
         "certainty lies from how often it is right, is {ours:.1%}, that of the student alone {theirs:.1%}{measured}.",
     )
 

@@ -288,7 +288,7 @@ def omitted_class_recognised(study: MeasuredStudy) -> go.Figure:
     """A bar an arm: the share of the omitted class that its runs recognise, before and after the bias correction."""
     by_arm: dict[tuple[str, str], list[OmittedClassRun]] = {}
     for run in runs_of(study):
-        taught = ROLE_NAMES["student"] if run.temperature is None else f"T = {run.temperature:g}"
+        taught = ROLE_NAMES["student"] if run.temperature is None else f"distilled,<br>T = {run.temperature:g}"
         by_arm.setdefault((f"no {run.arm.omitted_class}", taught), []).append(run)
     figure = go.Figure()
     for name, found, colour in (
@@ -358,7 +358,7 @@ def captioned(figure: go.Figure, study: MeasuredStudy) -> go.Figure:
     """The figure with a line above it that says by which recipe, how long and on what the networks were trained."""
     return figure.update_layout(
         title={"text": in_short(study), "font": {"size": 12}, "x": 0, "xanchor": "left", "y": 1, "yanchor": "top",
-               "pad": {"t": 8, "l": 4}},
+               "pad": {"t": 14, "l": 4}},
         margin=MARGINS | {"t": 50},
     )  # fmt: skip
 

@@ -97,13 +97,13 @@ function startAgain() {
 function begin() {
   cards = props.cards;
   withControl = cards.every(({ logits }) => logits.control);
-  $("#game-story").textContent = `One student was never shown ${one}. It learnt from ${props.earlier_teacher ? "an earlier teacher's" : "the teacher's"} shares for pictures of the ${inWords(classes.length - 1)} other classes, where ${one} is hardly ever more than a doubt.` +
+  $("#game-story").textContent = `A further student was never shown ${one}. It learnt from ${props.earlier_teacher ? "an earlier teacher's" : "the teacher's"} shares for pictures of the ${inWords(classes.length - 1)} other classes, where ${one} is hardly ever more than a doubt.` +
     (withControl ? ` Its control, a student alone, is the same network and saw the same pictures, but had no teacher.` : "");
   $("#bet legend").textContent = `Here lie ${cards.length} ${many}, face down. How many will it name?`;
   $(".bets").append(...Array.from({ length: cards.length + 1 }, (_, n) => (
     make("label", {}, make("input", { type: "radio", name: "bet", value: n, required: true }), make("span", { textContent: n })))));
   const { student, control } = measured;
-  $("#measured").textContent = `Measured on all test images of ${many}: as it was trained, the student names ${rate(student.before)} of them, with the correction of its bias ${rate(student.after)}.` +
+  $("#measured").textContent = `${capital(inWords(cards.length))} are few. Measured on all test images of ${many}: as it was trained, the student names ${rate(student.before)} of them, with the correction of its bias ${rate(student.after)}.` +
     (control ? ` The control, a student alone: ${rate(control.before)} and ${rate(control.after)}.` : "") + (props.caution && ` ${props.caution}`);
   $("#bias-story").textContent = `From its teacher the student learns what ${one} looks like, but also that there are none. The correction adds ${signed(student.bias)} to its logit of that class` +
     (control ? `, ${signed(control.bias)} to the control's` : "") +

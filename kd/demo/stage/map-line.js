@@ -1,7 +1,5 @@
 // ---- a line of the map that is open: the images confused, and its two directions for each network ---------
 
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
-
 // Opens a line, by its position; null closes the panel. `mark` shows on the map which is open.
 function buildMapLine(stage, confusions, mark) {
   const { $, classes, names } = stage, { pairs, networks, roles, subjectOf, nameOf } = confusions, K = classes.length;
@@ -42,13 +40,11 @@ function buildMapLine(stage, confusions, mark) {
 
   const close = () => { choose(null); select.focus(); };
   $("#map-close").addEventListener("click", close);
-  for (const node of [panel, select]) {
-    node.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || chosen === null) return;
-      event.preventDefault(); // it is for this panel, and for nothing behind it
-      close();
-    });
-  }
+  $("#map").addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || chosen === null) return;
+    event.preventDefault(); // it is for this panel, and for nothing behind it
+    close();
+  });
   select.addEventListener("change", () => choose(select.value === "" ? null : Number(select.value)));
   return { tell, choose };
 }

@@ -14,7 +14,7 @@ const alongSlider = (T, { min_temperature: least, max_temperature: most }) => Ma
 function mapSentence(subject, T, { mean, spread, kinship, thickest, thinnest }, lines, nameOf, classes) {
   const at = `At T = ${T.toFixed(2)}`, thick = `${nameOf(thickest)}, ${percent(lines[thickest])}`;
   if (mean < 1 / classes / 3) {
-    return `${at} the classes are islands: ${subject} gives all other classes together only ${percent(mean * (classes - 1))}; its thickest line is ${thick}.`;
+    return `${at} the classes are nearly islands: ${subject} gives all other classes together only ${percent(mean * (classes - 1))}; its thickest line is ${thick}.`;
   }
   if (spread < mean / 5) {
     return `${at} all is one grey ball: the thickest line, ${thick}, is only ${times(lines[thickest] / lines[thinnest])} as thick as the thinnest, ${nameOf(thinnest)}. Hardly anything tells the classes apart.`;

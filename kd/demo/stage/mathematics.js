@@ -47,6 +47,7 @@ function rankCorrelation(a, b) {
   return 1 - (6 * squares) / (n * (n * n - 1));
 }
 
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
 const article = (noun) => (/^[aeiou]/.test(noun) ? "an " : "a ") + noun;
 
 // A small number as a word: "nine" others of ten.
@@ -60,5 +61,5 @@ const rate = (share) => (share * 100).toFixed(1) + "%";
 function percent(p) {
   if (p > 0.9995) return "> 99.9%";
   if (p < 0.00005) return "< 0.01%";
-  return (p * 100).toFixed(p < 0.0995 ? 2 : 1) + "%";
+  return (p * 100).toFixed(p < 0.00995 ? 2 : 1) + "%";
 }

@@ -2,12 +2,9 @@
 
 // The sentence and the tour judge by these two, of the teacher's probabilities at T.
 
-// Whether the order is lost to the eye, and no longer taught at: the likeliest class has not even twice its share of ten
-// equal ones; of fewer classes, as little of the way to 1.
-function isTooHot(T, taughtAt, largest, classes) {
-  const share = 1 / classes;
-  return T > taughtAt && largest < Math.min(2 * share, share + (1 - share) / 9);
-}
+// Whether the order is lost to the eye, and no longer taught at: the likeliest class has less than three times as much as
+// the least likely one.
+const isTooHot = (T, taughtAt, largest, least) => T > taughtAt && largest < 3 * least;
 const doubtsAloud = (largest) => largest < 0.9;
 
 // What the teacher's distribution says, as [before, stressed, after, term, of the others, more, over all examples].
@@ -17,9 +14,9 @@ function sentenceOf({ T, logP, order, props, source, value: { classes } }) {
   for (const k of order) if (k !== first) others += p(k);
   const times = totalVariation(logP.teacher, logP.student) / totalVariation(logP.teacher, logP.distilled);
   const near = [nearness(times), times > NEARER ? "" : nearnessOverAll(source.examples, T)];
-  if (isTooHot(T, props.taught_at, p(first), order.length)) {
+  if (isTooHot(T, props.taught_at, p(first), p(last))) {
     return ["Too hot: ", "all melts together", `, from ${percent(p(first))} for ${classes[first]} to ${percent(p(last))} for ${classes[last]}.`,
-      "", `The others hold ${percent(others)}.`, ...near];
+      "", `The other ${inWords(order.length - 1)} hold ${percent(others)}.`, ...near];
   }
   if (T < 1.005 && doubtsAloud(p(first))) {
     return ["The teacher wavers: ", `${classes[first]} ${percent(p(first))}`, `, ${classes[second]} ${percent(p(second))}.`,
@@ -38,22 +35,22 @@ function sentenceOf({ T, logP, order, props, source, value: { classes } }) {
   }
   const end = p(last) < 0.01 ? `${article(classes[last])} is out of the question` : `${article(classes[last])} comes last`;
   const then = second === last ? "." : third === last ? `; ${end}.` : `, then ${classes[third]}; ${end}.`;
-  return ["Warmed up, its doubts show: next comes ", classes[second], then, "Dark knowledge", `: the others hold ${percent(others)}.`, ...near];
+  return ["Warmed up, its doubts show: next comes ", classes[second], then, "Dark knowledge", `: the other ${inWords(order.length - 1)} hold ${percent(others)}.`, ...near];
 }
 
 const NEARER = 1.15; // times: by less nobody sees it
 
 // Which student is nearer to the teacher, in a sentence.
 function nearness(times) {
-  if (times > NEARER) return `Of the students the distilled one is ${times < 99 ? times.toFixed(1) : "over 99"} times nearer to the teacher.`;
-  if (times * NEARER < 1) return "Here the distilled student is further from the teacher than the other.";
+  if (times > NEARER) return `The distilled student is ${times < 99 ? times.toFixed(1) : "over 99"} times nearer to the teacher.`;
+  if (times * NEARER < 1) return "Here the distilled student is further from the teacher.";
   return "Both students are about equally far from the teacher.";
 }
 
 // The same over all examples, where it is the distilled one.
 function nearnessOverAll(examples, T) {
   const times = timesNearer(examples, T);
-  return times > NEARER ? ` Over all ${inWords(examples.length)} examples the distilled one is ${times.toFixed(1)} times nearer.` : "";
+  return times > NEARER ? ` Over all examples the distilled one is ${times.toFixed(1)} times nearer to it.` : "";
 }
 
 // How many times nearer to the teacher the distilled student is on average, by the total variation.

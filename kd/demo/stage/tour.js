@@ -18,7 +18,7 @@ function tourSteps({ props, classes, source }) {
       return `T = ${TAUGHT_AT} brings all nearer and keeps their order: after ${classes[first]} come ${classes[second]} (${percent(p[second])}) and ${classes[third]} (${percent(p[third])}), last ${classes[last]} (${percent(p[last])}).`;
     } },
     { T: HOT, title: "Hotter still", caption: ({ p, order }) => {
-      const lost = isTooHot(HOT, TAUGHT_AT, p[order[0]], classes.length);
+      const lost = isTooHot(HOT, TAUGHT_AT, p[order[0]], p[order.at(-1)]);
       return `At T = ${HOT} all ${inWords(classes.length)} lie between ${percent(p[order.at(-1)])} and ${percent(p[order[0]])}: ${lost ? "too hot, the order is lost to the eye" : "even here the order can be seen"}.`;
     } },
     { T: TAUGHT_AT, title: "The students", students: true, caption: ({ models }) => {
@@ -32,7 +32,7 @@ function tourSteps({ props, classes, source }) {
     steps.push({ T: TAUGHT_AT, title: "The class it never saw", students: true, leadsOn: true, caption: ({ p, order: [first] }) => (
       first === omitted
         ? `One student was never shown ${article(classes[omitted])}: what it knows of one are ${whose} shares for other pictures.`
-        : `To this picture the teacher gives ${classes[omitted]} ${percent(p[omitted])}. From such shares alone, ${whose}, one student learnt what ${article(classes[omitted])} looks like: it was never shown one.`
+        : `To this picture the teacher gives ${classes[omitted]} ${percent(p[omitted])}. From such shares alone, ${whose}, one student learnt what it knows of ${article(classes[omitted])}: it was never shown one.`
     ) });
   }
   return steps;
