@@ -21,7 +21,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import safetensors.torch
@@ -276,13 +276,16 @@ def lacking(entry: object, kinds: dict[str, type]) -> list[str]:
 
 
 def parsed(text: str) -> object:
-    """What a JSON text holds; numbers that are none, which nobody may write on, count as nothing."""
+    """What a JSON text holds; numbers that are none, or beyond 64 bits, count as nothing: nobody may write them on."""
 
     def finite(number: str) -> float | None:
         value = float(number)
         return value if math.isfinite(value) else None
 
-    return json.loads(text, parse_float=finite, parse_constant=lambda _: None)
+    def whole(digits: str) -> int | None:
+        return int(digits) if len(digits) < 20 else None
+
+    return json.loads(text, parse_float=finite, parse_int=whole, parse_constant=lambda _: None)
 
 
 def _are_seconds(value: object) -> bool:
@@ -303,9 +306,13 @@ def _are_classes(stated: list, data: object) -> bool:
 
 
 def _is_recipe(stated: dict) -> bool:
-    """Whether this is a recipe, with what is told of every network: its stem, T and the weight of the soft targets."""
+    """Whether this is a recipe, with what is told of every network: its stem, T and the weight of the soft targets.
+
+    It may have fields that recipes no longer have: the network is there all the same.
+    """
+    known = {"name", *(entry.name for entry in fields(Recipe))}
     try:
-        from_config(stated)
+        from_config({key: value for key, value in stated.items() if key in known})
     except RecipeError:
         return False
     return {"stem", "loss", "temperature", "soft_weight"} <= stated.keys()

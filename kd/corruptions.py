@@ -1,7 +1,7 @@
 """The validation images as bad photos show them: a fixed, seeded set to judge augmentation by.
 
-Four kinds of damage at one strength each, after Hendrycks & Dietterich 2019 (arXiv 1903.12261), who damage the test
-set; here it is the validation images, so that a choice can be made by them.
+Four corruptions at one strength each, after Hendrycks & Dietterich 2019 (arXiv 1903.12261), who corrupt the test set;
+here it is the validation images, so that a choice can be made by them.
 """
 
 import io

@@ -35,14 +35,14 @@ class Verdict(StrEnum):
 
     BETTER or WORSE where p, corrected for the number of comparisons (`holm`), is under .05; NO DIFFERENCE where that is
     not so and the whole interval lies within the margin; else NOT SHOWN: few seeds that vary prove no difference, and
-    no equality either. One pair leaves it UNPROVED.
+    no equality either. One pair is ONE SEED.
     """
 
     BETTER = "BETTER"
     WORSE = "WORSE"
     NO_DIFFERENCE = "NO DIFFERENCE"
     NOT_SHOWN = "NOT SHOWN"
-    UNPROVED = "UNPROVED"
+    ONE_SEED = "ONE SEED"
 
 
 def judged(comparisons: Sequence[Mapping], margin: float | None = MARGIN) -> list[dict]:
@@ -58,7 +58,7 @@ def judged(comparisons: Sequence[Mapping], margin: float | None = MARGIN) -> lis
     for found in comparisons:
         p = next(corrected) if found["p"] is not None else None
         if p is None:
-            verdict = Verdict.UNPROVED
+            verdict = Verdict.ONE_SEED
         elif p < LEVEL:
             verdict = Verdict.BETTER if found["mean"] > 0 else Verdict.WORSE
         elif margin is not None and -margin <= found["low"] <= found["high"] <= margin:

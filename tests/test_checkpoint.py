@@ -71,6 +71,12 @@ def change_config(folder, **changes):
     (folder / CONFIG).write_text(json.dumps(config | changes))
 
 
+def test_a_network_whose_recipe_has_a_field_that_is_gone_since_is_there_all_the_same(folder):
+    recipe = json.loads((folder / CONFIG).read_text())["recipe"]
+    change_config(folder, recipe=recipe | {"ema": 0.99})
+    assert checkpoint.load(folder)[1]["recipe"]["ema"] == 0.99
+
+
 # There and back
 
 

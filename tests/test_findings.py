@@ -102,7 +102,7 @@ def test_figure_of_the_omitted_class_has_a_bar_before_and_after_for_each_arm():
     assert list(after.y) == [0.05, 0.7, 0.9, 0.11, 0.3]
     assert [list(level) for level in after.x] == [
         ["no frog", "no frog", "no frog", "no cat", "no cat"],
-        ["Student alone", "T = 4", "T = 20", "Student alone", "T = 4"],
+        ["Student alone", *(f"distilled,<br>T = {t}" for t in (4, 20)), "Student alone", "distilled,<br>T = 4"],
     ]
 
 

@@ -81,10 +81,17 @@ def test_both_networks_are_asked_where_the_control_ships_and_the_student_alone_w
     assert alone["logits"].keys() == ({"student", "control"} if ships else {"student"})
 
 
-def test_a_control_that_saw_the_class_is_refused(with_control):
-    config = json.loads((with_control / CONTROL_FOLDER / "config.json").read_text())
-    del config["data"]["omitted_class"]
-    (with_control / CONTROL_FOLDER / "config.json").write_text(json.dumps(config))
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config | {"data": {key: config["data"][key] for key in ("name", "trained_on")}},
+        lambda config: config | {"image_size": 64},
+    ],
+    ids=["it saw the class", "other images"],
+)
+def test_a_control_that_is_none_is_refused(with_control, change):
+    path = with_control / CONTROL_FOLDER / "config.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(CheckpointError, match="was not trained without the class"):
         read_omitted_class(with_control)
 
@@ -111,9 +118,30 @@ def without_pictures(folder):
     (folder / "examples" / "examples.json").write_text('{"examples": [], "game": ["frog"]}')
 
 
+def with_no_picture(folder):
+    (folder / "examples").mkdir()
+    game = {"label": "frog", "chosen": "by hand", "pictures": []}
+    (folder / "examples" / "examples.json").write_text(json.dumps({"examples": [], "game": game}))
+
+
+def with_endless_examples(folder):
+    (folder / "examples").mkdir()
+    (folder / "examples" / "examples.json").write_text("[" * 100_000)
+
+
+def without_a_network(folder):
+    (folder / CONTROL_FOLDER / "config.json").unlink()
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
-    [(without_study, "no study that can be read has measured"), (without_pictures, "pictures in .* cannot be used")],
+    [
+        (without_study, "no study that can be read has measured"),
+        (without_pictures, "pictures in .* cannot be used"),
+        (with_no_picture, "pictures in .* cannot be used"),
+        (with_endless_examples, "pictures in .* cannot be used"),
+        (without_a_network, f"The game is left out: .*{CONTROL_FOLDER} is missing config.json"),
+    ],
 )
 def test_a_game_that_cannot_be_played_is_left_out_and_log_and_tab_say_why(with_control, caplog, damage, reason):
     damage(with_control)

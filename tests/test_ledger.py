@@ -95,7 +95,7 @@ def test_damaged_study_is_refused_by_name_with_the_way_out(damage, path):
 
 def test_a_study_that_cannot_be_read_is_left_out_and_logged_and_the_others_are_there_by_name(path, caplog):
     for name in ("main-longer", "main", "early"):
-        write_study(make_few_labels(), path.with_name(f"{name}.json"))
+        write_study(replace(make_few_labels(), study=name), path.with_name(f"{name}.json"))
     path.write_text("{")
     with caplog.at_level(logging.WARNING):
         assert list(read_studies(path.parent.parent)) == ["early", "main", "main-longer"]

@@ -16,7 +16,7 @@ from plotly.graph_objects import Figure
 from kd.checkpoint import load_config
 from kd.demo import results_tab
 from kd.demo.page import what_to_expect
-from kd.demo.results_tab import NO_RESULTS, NO_STUDIES, ResultsTab
+from kd.demo.results_tab import NO_CLAIMS, NO_RESULTS, NO_STUDIES, ResultsTab
 from kd.models import ROLES
 from kd.results import load_results, read_results, results_table
 from kd.studies.figures import drawings_of
@@ -170,6 +170,33 @@ def test_one_figure_that_cannot_be_drawn_costs_itself_alone(checkpoints, shown):
     assert study_table(read_studies(SHIPPED)["main"]) in texts
 
 
+def test_a_claim_that_cannot_be_made_costs_itself_alone(checkpoints, shown):
+    def without_agreement(study):
+        for arm in study["arms"]:
+            for run in arm["runs"]:
+                run["agreement"] = float("nan")
+        return study
+
+    edit(checkpoints / "studies" / "main.json", without_agreement)
+    texts, _, log = shown()
+    assert f"`main.json` {REPLACED}" in texts and "main.json makes no claim" in log
+    assert "is more often right than the student alone" in texts
+
+
+def test_a_copy_of_a_study_under_another_name_is_not_taken_for_one(checkpoints, shown):
+    shutil.copyfile(checkpoints / "studies" / "main.json", checkpoints / "studies" / "other.json")
+    texts, _, log = shown()
+    assert f"`other.json` {REPLACED}" in texts and "it is of the study main" in log
+
+
+def test_without_a_study_that_claims_something_the_page_says_which_one_would(checkpoints, shown):
+    shutil.rmtree(checkpoints / "studies")
+    (checkpoints / "studies").mkdir()
+    shutil.copyfile(SHIPPED / "studies" / "seed-project.json", checkpoints / "studies" / "seed-project.json")
+    texts, _, log = shown()
+    assert NO_CLAIMS in texts and NO_CLAIMS in log
+
+
 def test_a_study_of_a_retired_name_preset_and_field_is_shown_like_any_other(checkpoints, shown):
     content = as_json(make_few_labels())
     for arm in content["arms"]:
@@ -201,6 +228,7 @@ def test_what_is_missing_is_told_with_the_command_that_makes_it(checkpoints, sho
         lambda results: results | {"models": {"teacher": results["models"]["teacher"] | {"architecture": 7}}},
         lambda results: results | {"models": {"teacher": results["models"]["teacher"] | {"per_class_accuracy": 5}}},
         lambda results: results | {"models": {"teacher": results["models"]["teacher"] | {"accuracy": float("nan")}}},
+        lambda results: results | {"models": {"teacher": results["models"]["teacher"] | {"macs": 10**400}}},
     ],
     ids=[
         "a list",
@@ -210,6 +238,7 @@ def test_what_is_missing_is_told_with_the_command_that_makes_it(checkpoints, sho
         "a network without a name",
         "no list of classes",
         "no number",
+        "a number beyond all others",
     ],
 )
 def test_results_that_cannot_be_read_cost_their_table_and_the_page_goes_without(checkpoints, shown, change):

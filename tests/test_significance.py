@@ -56,7 +56,7 @@ def test_verdict_has_the_sign_of_the_difference():
 
 
 def test_one_pair_proves_nothing_and_equal_pairs_show_no_difference():
-    assert verdict_of(paired_difference([0.9], [0.1])) == "UNPROVED"
+    assert verdict_of(paired_difference([0.9], [0.1])) == "ONE SEED"
     assert verdict_of(paired_difference([0.9, 0.8], [0.9, 0.8])) == "NO DIFFERENCE"
     assert verdict_of(paired_difference([2, 3], [1, 2])) == "NOT SHOWN"  # by the same, which tells of no spread
 
@@ -76,7 +76,7 @@ def test_several_comparisons_are_corrected_for_together():
     differences = [{"n": 3, "mean": 0.02, "low": 0.001, "high": 0.04, "p": p} for p in (0.04, 0.001)]
     alone = {"n": 1, "mean": 0.5, "low": None, "high": None, "p": None}
     assert [found["verdict"] for found in judged([differences[0], alone, differences[1]])] == [
-        "BETTER", "UNPROVED", "BETTER",
+        "BETTER", "ONE SEED", "BETTER",
     ]  # fmt: skip
     differences.append(differences[0] | {"p": 0.045})
     assert [found["verdict"] for found in judged(differences)] == ["NOT SHOWN", "BETTER", "NOT SHOWN"]

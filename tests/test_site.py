@@ -21,7 +21,7 @@ from kd.demo.stage_view import warning
 from kd.models import ROLES
 from kd.photo import CENTRE, Crop, read_photo, to_network_size
 from kd.results import training_sentences
-from kd.site.build import game_checkpoints, make_room, results_html, source_of
+from kd.site.build import game_checkpoints, make_room, no_game_section, results_html, source_of
 from kd.site.runtime import fetch_runtime
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
 from tests.benchmark_page import ISOLATION
@@ -504,6 +504,12 @@ def test_a_damaged_results_file_costs_the_page_its_own_part_and_a_sentence(tmp_p
     for name in ("results.json", "main.json", "seed-project.json"):
         assert f"<code>{name}</code> cannot be shown here" in html and name in caplog.text, name
     assert "A student knows a class that no image of its training showed" in html
+
+
+def test_what_is_missing_is_told_on_the_page_too(tmp_path):
+    html = results_html(tmp_path, tmp_path)
+    assert "No results have been measured" in html and "No study has been carried out" in html
+    assert "<p>It is &lt;left&gt; out.</p>" in no_game_section("It is <left> out.")
 
 
 def wait_until_kept(page, networks, *others):

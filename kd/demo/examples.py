@@ -4,14 +4,13 @@ Those of CIFAR-10 ship; networks of other data have theirs beside them, in the f
 no map.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from kd.checkpoint import CheckpointError
+from kd.checkpoint import CheckpointError, parsed
 from kd.dataset import EXAMPLES_FOLDER
 from kd.losses import soft_targets
 from kd.photo import PhotoError, read_photo
@@ -40,9 +39,9 @@ def read_examples(checkpoints: Path, classes: Sequence[str]) -> list[tuple[str, 
         "what the networks were trained on"
     )
     try:
-        listed = json.loads((folder / "examples.json").read_text("utf-8"))["examples"]
+        listed = parsed((folder / "examples.json").read_text("utf-8"))["examples"]
         found = {example["label"]: _picture(folder, example) for example in listed}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{folder / 'examples.json'} cannot be read ({error}): {way_out}") from error
     if not found or not found.keys() <= set(classes):
         raise CheckpointError(f"{checkpoints} has no examples of its classes: {way_out}")
@@ -78,13 +77,16 @@ def game_pictures(name: str, folder: Path = FOLDER) -> tuple[str, list[Image.Ima
     """
     way_out = f"choose others with python -m train.choose_examples --omitted-class {name}"
     try:
-        game = json.loads((folder / "examples.json").read_text("utf-8")).get("game") or {"label": "none"}
+        game = parsed((folder / "examples.json").read_text("utf-8")).get("game") or {"label": "none"}
         if game["label"] != name:
             raise ValueError(
                 f"the student's omitted class is {name}, but the game's pictures are of the class {game['label']}"
             )
-        return game["chosen"], [_picture(folder, picture) for picture in game["pictures"]]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        pictures = [_picture(folder, picture) for picture in game["pictures"]]
+        if not pictures:
+            raise ValueError("there are none")
+        return game["chosen"], pictures
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"the game's pictures in {folder} cannot be used ({error}): {way_out}") from error
 
 

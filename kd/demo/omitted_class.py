@@ -63,16 +63,15 @@ class NoGameError(Exception):
 
 
 def read_game(checkpoints: Path) -> tuple[OmittedClass | None, str | None]:
-    """What the game is played with; or why it is left out, which the log says too. Neither where no student ships.
-
-    Raises:
-        CheckpointError: a network is damaged, or the control was shown the class.
-    """
+    """What the game is played with; or why it is left out, which the log says too. Neither where no student ships."""
     try:
         return read_omitted_class(checkpoints), None
-    except NoGameError as reason:
-        _log.warning(reason)
-        return None, str(reason)
+    except NoGameError as error:
+        reason = str(error)
+    except CheckpointError as error:  # of the game's own networks: the page's three are there all the same
+        reason = f"The game is left out: {error}."
+    _log.warning(reason)
+    return None, reason
 
 
 def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
@@ -100,10 +99,11 @@ def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
     control = None
     if (checkpoints / CONTROL_FOLDER).is_dir():
         control = Classifier.from_pretrained(checkpoints / CONTROL_FOLDER)
-        if (control.config["role"], control.config["data"].get("omitted_class")) != ("student", name):
+        of_control = (control.config["role"], control.config["data"].get("omitted_class"), control.config["classes"])
+        if of_control != ("student", name, student.config["classes"]) or control.image_size != student.image_size:
             raise CheckpointError(
-                f"{checkpoints / CONTROL_FOLDER} was not trained without the class {name} by the labels alone: put it "
-                "right"
+                f"{checkpoints / CONTROL_FOLDER} was not trained without the class {name} by the labels alone, on "
+                f"images like those of {FOLDER}/: put it right"
             )
     taught_by = student.config.get("teacher") or {}
     earlier_teacher = taught_by.get("weights") != checkpoint.load_config(checkpoints / "teacher")["weights"]

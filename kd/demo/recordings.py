@@ -92,7 +92,7 @@ def _is_whole(recording: dict[str, Tensor], classes: int) -> bool:
     return (
         recording["logits"].dtype == torch.int8 and logits == [classes] and moments > 0
         and images > classes and images % classes == 0
-        and all(number.shape == (moments,) and number.is_floating_point() for number in numbers)
+        and all(number.shape == (moments,) and number.dtype in (torch.float32, torch.float64) for number in numbers)
         and not any(number.isinf().any() for number in numbers)
         and not any(recording[name].isnan().any() for name in ("scale", "epoch"))
     )  # fmt: skip

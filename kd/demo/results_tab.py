@@ -34,6 +34,7 @@ FIGURE_HEIGHT, LEGEND_HEIGHT = 190, 60  # pixels, of the figure beside a claim, 
 CURVE_KEYS = ("epoch", "accuracy", "validation_accuracy")  # of a line of history.jsonl
 LAID_OUT_ANEW = "() => { requestAnimationFrame(() => window.dispatchEvent(new Event('resize'))); return []; }"
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
+NO_CLAIMS = "No study here has been carried out that makes a claim: `python -m train.study main` does."
 NO_STUDIES = "No study has been carried out with these checkpoints yet: `python -m train.study main` is the first."
 
 Made = TypeVar("Made")
@@ -77,11 +78,14 @@ class ResultsTab:
         if not files:
             tell(NO_STUDIES)
         read = {path.stem: study for path, study in studies.items() if study}
-        found, others = self.attempt("the claims", lambda: told(read)) or ([], list(read.values()))
+        found, others, unmade = self.attempt("the claims", lambda: told(read)) or ([], list(read.values()), [])
         for of_study in found:
             self.show_claims(of_study)
-        for path in [path for path, study in studies.items() if study is None]:
-            gr.Markdown(sentence(path.name))
+        if read and not found:
+            tell(NO_CLAIMS)
+        unread = [path.name for path, study in studies.items() if study is None]
+        for file in (*unread, *(f"{name}.json" for name in unmade)):
+            gr.Markdown(sentence(file))
         for study in others:
             self.show_details(study, study.question)
         with folded("Accuracy while training"):
@@ -124,8 +128,11 @@ class ResultsTab:
             gr.Plot(figure, show_label=False)
 
     def drawings(self, study: MeasuredStudy) -> list[Drawing]:
-        """The figures that a study's measurements allow."""
-        return self.attempt(f"{study.study}.json, its figures", lambda: drawings_of(study)) or []
+        """The figures that a study's measurements allow; where they cannot be told, the page says so."""
+        drawn = self.attempt(f"{study.study}.json, its figures", lambda: drawings_of(study))
+        if drawn is None:
+            gr.Markdown(sentence(f"{study.study}.json"))
+        return drawn or []
 
     def history_of(self, role: str) -> list[dict]:
         """The epochs of a run that tell their accuracies; where others do not, the page says so."""

@@ -27,7 +27,7 @@ from kd.demo.examples import RECORDED, read_examples
 from kd.demo.omitted_class import TAB, OmittedClass, cards_of, game_view, read_game
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
-from kd.demo.results_tab import attempt, chip, how_often_right, sentence
+from kd.demo.results_tab import NO_RESULTS, NO_STUDIES, attempt, chip, how_often_right, sentence
 from kd.demo.stage_view import later_script, script, warning
 from kd.export import ExportError
 from kd.inference import TrainedNetwork, Trio, pixels_of
@@ -58,7 +58,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         folder: an empty one, or one that this function wrote.
 
     Raises:
-        CheckpointError: a checkpoint or a result is missing or damaged, or the game's pictures are of another class.
+        CheckpointError: a checkpoint or a result is missing or damaged.
         ExportError: the folder holds other files; a package is missing; or an exported network computes other logits.
         RuntimeFetchError: the runtime cannot be had.
         OSError: the folder cannot be written to.
@@ -105,7 +105,8 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         "warning": warning(trio.out_of_class) if trio.warner else None,
         "game": {"props": write_component(folder, "game", game), "networks": of_game} if game else None,
     }
-    write_page(folder, stage, game, data, results_html(trio.folder, folder), training_sentences(trio.configs))
+    tab = game_section(game) if game else no_game_section(no_game) if no_game else ""
+    write_page(folder, stage, tab, data, results_html(trio.folder, folder), training_sentences(trio.configs))
     write(folder / README, filled(README, {"source": source_of(trio.configs["teacher"]["data"].get("name"))}))
     stored = [compressed, *data["networks"].values(), *of_game.values()]
     kept = [part for each in stored for part in each["parts"]] + ([pictures] if pictures else [])
@@ -205,7 +206,7 @@ def write_component(folder: Path, name: str, component: gr.HTML, later: str = ""
     return component.props | {"value": None}
 
 
-def write_page(folder: Path, stage: gr.HTML, game: gr.HTML | None, data: dict, results: str, trained: str) -> None:
+def write_page(folder: Path, stage: gr.HTML, game: str, data: dict, results: str, trained: str) -> None:
     """Write the page's own files: all but what is large."""
     above, below = stage.html_template.split("@children")
     # No text of the JSON may end the element that holds it.
@@ -213,7 +214,7 @@ def write_page(folder: Path, stage: gr.HTML, game: gr.HTML | None, data: dict, r
         PAGE,
         {
             "title": TITLE, "stage tab": STAGE_TAB, "stage: above": above, "stage: below": below,
-            "game": game_section(game) if game else "", "results": results,
+            "game": game, "results": results,
             "footer": markdown().render("How these networks were trained. " + trained),
             "site": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         },
@@ -241,6 +242,11 @@ def game_section(game: gr.HTML) -> str:
     """The tab of the game, with a place for pictures of one's own."""
     above, below = game.html_template.split("@children")
     return filled(GAME, {"game tab": TAB, "game: above": above, "game: below": below})
+
+
+def no_game_section(reason: str) -> str:
+    """The same tab, where there is no game."""
+    return f'<section id="omitted-class" aria-label="{escape(TAB)}" hidden><p>{escape(reason)}</p></section>'
 
 
 def filled(template: str, texts: dict[str, str]) -> str:
@@ -273,7 +279,7 @@ def results_html(checkpoints: Path, folder: Path) -> str:
     def networks() -> str:
         results = load_results(checkpoints)
         if results is None:
-            return ""
+            return f"<h2>Results</h2>\n{markdown().render(NO_RESULTS)}"
         table = scrollable(markdown().render(results_table(results)))
         summary = "<summary>All that was measured of the three networks</summary>"
         rates = f"<p>{escape(how_often_right(results))}</p>"
@@ -288,13 +294,16 @@ def results_html(checkpoints: Path, folder: Path) -> str:
         return details(study, study.question, drawings_of(study))
 
     studies = read_studies(checkpoints)
-    found, others = told(studies)
+    found, others, unmade = attempt("the claims", lambda: told(studies)) or ([], list(studies.values()), [])
     makers = {RESULTS: networks}
     makers |= {f"{claims[0].study.study}.json": partial(of_claims, claims) for claims in found}
     makers |= {f"{study.study}.json": partial(of_study, study) for study in others}
     parts = {file: attempt(file, make) for file, make in makers.items()}
-    parts |= {file.name: None for file in study_files(checkpoints / STUDIES_FOLDER) if file.stem not in studies}
-    return "\n".join(markdown().render(sentence(file)) if part is None else part for file, part in parts.items())
+    files = study_files(checkpoints / STUDIES_FOLDER)
+    unread = [file.name for file in files if file.stem not in studies]
+    shown = [markdown().render(sentence(file)) if part is None else part for file, part in parts.items()]
+    shown += [markdown().render(sentence(file)) for file in (*unread, *(f"{name}.json" for name in unmade))]
+    return "\n".join(shown if files else [*shown, markdown().render(NO_STUDIES)])
 
 
 def markdown() -> MarkdownIt:

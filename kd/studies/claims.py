@@ -35,7 +35,7 @@ class Shown(StrEnum):
 
 
 _SHOWN = {
-    Verdict.BETTER: Shown.SHOWN, Verdict.WORSE: Shown.WORSE, Verdict.UNPROVED: Shown.ONE_SEED,
+    Verdict.BETTER: Shown.SHOWN, Verdict.WORSE: Shown.WORSE, Verdict.ONE_SEED: Shown.ONE_SEED,
     Verdict.NO_DIFFERENCE: Shown.NOT_SHOWN, Verdict.NOT_SHOWN: Shown.NOT_SHOWN,
 }  # fmt: skip
 
@@ -57,28 +57,47 @@ class Claim(NamedTuple):
 
 
 def claims(studies: Mapping[str, MeasuredStudy]) -> list[Claim]:
-    """The claims of the studies that have been carried out with runs long enough to be shown, study by study.
+    """The claims of the studies that have been carried out with runs long enough to be shown, study by study."""
+    return _made(studies)[0]
 
-    A study whose file lacks what its claim is made of has none, and the log says why.
+
+class Told(NamedTuple):
+    """What a page shows of the studies.
+
+    Attributes:
+        by_study: the claims of each study that makes any.
+        others: further studies whose runs are long enough.
+        unmade: the names of those whose files lack what a claim of theirs is made of.
     """
-    found = []
+
+    by_study: list[list[Claim]]
+    others: list[MeasuredStudy]
+    unmade: list[str]
+
+
+def told(studies: Mapping[str, MeasuredStudy]) -> Told:
+    """What a page shows of the studies; where a claim cannot be made, the log says why."""
+    found, unmade = _made(studies)
+    by_study = [list(of_study) for _, of_study in groupby(found, key=lambda claim: claim.study.study)]
+    claimed = {of_study[0].study.study for of_study in by_study}
+    others = [study for study in studies.values() if study.study not in claimed and not is_short(study)]
+    return Told(by_study, others, unmade)
+
+
+def _made(studies: Mapping[str, MeasuredStudy]) -> tuple[list[Claim], list[str]]:
+    """All claims, and the names of the studies of whose claims one could not be made."""
+    found, unmade = [], []
     for name, figure, make in _CLAIMS:
         study = studies.get(name)
         try:
             claim = make(study) if study and not is_short(study) else None
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # what a damaged file may lead to has no end
             _log.warning("%s.json makes no claim: %r", name, error)
+            unmade.append(name)
             continue
         if claim:
             found.append(claim._replace(figure=figure))
-    return found
-
-
-def told(studies: Mapping[str, MeasuredStudy]) -> tuple[list[list[Claim]], list[MeasuredStudy]]:
-    """What a page shows of the studies: the claims of each, and the others whose runs are long enough."""
-    by_study = [list(of_study) for _, of_study in groupby(claims(studies), key=lambda claim: claim.study.study)]
-    claimed = {of_study[0].study.study for of_study in by_study}
-    return by_study, [study for study in studies.values() if study.study not in claimed and not is_short(study)]
+    return found, list(dict.fromkeys(unmade))
 
 
 def teaching_helps(study: MeasuredStudy) -> Claim | None:

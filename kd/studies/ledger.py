@@ -6,7 +6,6 @@ are asked once, and its checkpoint may be gone: a study can go on elsewhere with
 docs/architecture.md describes the fields. An arm refers to its teacher and its baseline by their positions in "arms".
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -96,7 +95,10 @@ def read_study(path: Path) -> MeasuredStudy:
         CheckpointError: it is missing, damaged or of another version.
     """
     try:
-        return from_json(json.loads(path.read_text("utf-8")))
+        study = from_json(checkpoint.parsed(path.read_text("utf-8")))
+        if study.study != path.stem:  # a copy, of which one would be shown with the other's tables
+            raise ValueError(f"it is of the study {study.study}")
+        return study
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({error!r}): write it anew with python -m train.study {path.stem}"
@@ -178,7 +180,7 @@ def _arm(stored: dict, before: list[MeasuredArm], metric: str) -> MeasuredArm:
                 _check(accuracies, {"omitted": Real, "others": Real}, "omitted_class")
     if stored["runs"]:
         _check(stored, {"architecture": str, "macs": int}, "an arm")
-        _check(stored["recipe"], {"name": str, "stem": str, "temperature": Real}, "a recipe")
+        _check(stored["recipe"], {"name": str, "stem": str, "epochs": int, "temperature": Real}, "a recipe")
         for name in {metric} | stored["mean"].keys():
             _check(stored["mean"].get(name, {}), {"mean": Real, "n": int, "sd": Real | None}, f"the mean {name}")
     values = {entry.name: stored[entry.name] for entry in fields(MeasuredArm) if entry.name != "seeds"}

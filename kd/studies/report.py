@@ -90,7 +90,7 @@ def verdicts(study: MeasuredStudy) -> list[str]:
         if found["n"] > 1:
             p = _probability(found["p"])
             if found["p_corrected"] != found["p"]:
-                p += f", corrected {_probability(found['p_corrected']).removeprefix('= ')}"
+                p += f", corrected {_probability(found['p_corrected'], equal='')}"
             text += (
                 f", 95% interval {found['low'] * 100:+.2f} to {found['high'] * 100:+.2f}, "
                 f"p {p} (paired t-test, {found['n']} seeds)"
@@ -208,5 +208,5 @@ def _mean_and_sd(arm: MeasuredArm, key: str) -> str:
     return f"{text} ± " + (f"{spread['sd'] * scale:.2f}" if scale == 100 else f"{spread['sd']:.3f}")
 
 
-def _probability(p: float) -> str:
-    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
+def _probability(p: float, equal: str = "= ") -> str:
+    return f"{equal}{p:.3f}" if p >= 0.001 else "< 0.001"

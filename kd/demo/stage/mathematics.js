@@ -53,6 +53,7 @@ const article = (noun) => (/^[aeiou]/.test(noun) ? "an " : "a ") + noun;
 // A small number as a word: "nine" others of ten.
 const inWords = (n) => ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"][n] ?? String(n);
 const othersShare = (n) => (n === 1 ? "The other one has" : `The other ${inWords(n)} share`);
+const othersHold = (n) => (n === 1 ? "other one holds" : `other ${inWords(n)} hold`);
 
 // A share of images; certainties have `percent`.
 const rate = (share) => (share * 100).toFixed(1) + "%";

@@ -16,7 +16,7 @@ function sentenceOf({ T, logP, order, props, source, value: { classes } }) {
   const near = [nearness(times), times > NEARER ? "" : nearnessOverAll(source.examples, T)];
   if (isTooHot(T, props.taught_at, p(first), p(last))) {
     return ["Too hot: ", "all melts together", `, from ${percent(p(first))} for ${classes[first]} to ${percent(p(last))} for ${classes[last]}.`,
-      "", `The other ${inWords(order.length - 1)} hold ${percent(others)}.`, ...near];
+      "", `The ${othersHold(order.length - 1)} ${percent(others)}.`, ...near];
   }
   if (T < 1.005 && doubtsAloud(p(first))) {
     return ["The teacher wavers: ", `${classes[first]} ${percent(p(first))}`, `, ${classes[second]} ${percent(p(second))}.`,
@@ -35,7 +35,7 @@ function sentenceOf({ T, logP, order, props, source, value: { classes } }) {
   }
   const end = p(last) < 0.01 ? `${article(classes[last])} is out of the question` : `${article(classes[last])} comes last`;
   const then = second === last ? "." : third === last ? `; ${end}.` : `, then ${classes[third]}; ${end}.`;
-  return ["Warmed up, its doubts show: next comes ", classes[second], then, "Dark knowledge", `: the other ${inWords(order.length - 1)} hold ${percent(others)}.`, ...near];
+  return ["Warmed up, its doubts show: next comes ", classes[second], then, "Dark knowledge", `: the ${othersHold(order.length - 1)} ${percent(others)}.`, ...near];
 }
 
 const NEARER = 1.15; // times: by less nobody sees it
