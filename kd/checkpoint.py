@@ -15,12 +15,10 @@ hold data alone.
 import contextlib
 import hashlib
 import io
-import itertools
 import json
-import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from torch import Tensor, nn
 from kd import models
 from kd.cifar10 import CLASSES, IMAGE_SIZE, NAME, NORMALISATIONS
 from kd.dataset import Normalisation
+from kd.files import WRITERS, fingerprint, lacking, parsed, to_disk, write_atomically, write_json
 from kd.recipe import Recipe, RecipeError, from_config
 
 try:
@@ -51,8 +50,6 @@ MAX_CLASSES = 1000
 MOST_SECONDS = 1e9  # of an epoch: thirty years
 LARGEST_BIAS = 1000  # of a logit: far beyond what a correction needs
 MAX_SHARD_BYTES = 9_500_000  # of tensors; a header of some kilobytes comes on top
-
-_WRITERS = itertools.count()  # numbers the writers of this process; `next` is one step for all threads
 
 
 class CheckpointError(ValueError):
@@ -86,7 +83,7 @@ def save(network: nn.Module, config: dict, folder: str | Path, *, half: bool = F
         for name, tensor in network.state_dict().items()
     }
     folder.mkdir(parents=True, exist_ok=True)
-    staging = folder / f"{STAGING}.{os.getpid()}.{next(_WRITERS)}"
+    staging = folder / f"{STAGING}.{os.getpid()}.{next(WRITERS)}"
     with contextlib.ExitStack() as until_written:
         with _lock(folder):
             _put_in_place(folder)
@@ -98,7 +95,7 @@ def save(network: nn.Module, config: dict, folder: str | Path, *, half: bool = F
         with _lock(folder):
             _put_in_place(folder)  # of another writer who was killed meanwhile
             os.rename(staging, folder / COMPLETE)  # all of it is on the disk: from here on, the new checkpoint counts
-            _to_disk(folder)
+            to_disk(folder)
             _put_in_place(folder)
 
 
@@ -110,8 +107,8 @@ def _write(weights: dict[str, Tensor], config: dict, staging: Path) -> None:
         write_json(staging / CONFIG, {**config, "weights": new})
         for name in new:
             (staging / name).chmod(0o644)  # safetensors writes for the owner alone; a Space reads as another user
-            _to_disk(staging / name)
-        _to_disk(staging)
+            to_disk(staging / name)
+        to_disk(staging)
     except SafetensorError as error:  # which does not tell a full disk from anything else
         raise OSError(f"the weights could not be written: {error}") from error
 
@@ -156,7 +153,7 @@ def _put_in_place(folder: Path) -> None:
     # The config comes last: while it is still there, these files are not all in their place.
     for path in sorted(complete.iterdir(), key=lambda path: path.name == CONFIG):
         os.replace(path, folder / path.name)
-    _to_disk(folder)
+    to_disk(folder)
     weights = json.loads((folder / CONFIG).read_text("utf-8"))["weights"]
     for path in folder.glob("model*.safetensors*"):  # of an older checkpoint
         if path.name not in weights:
@@ -267,25 +264,6 @@ def _wrong_fields(config: object) -> list[str]:
     if not isinstance(bias, float | int) or abs(bias) > LARGEST_BIAS:
         wrong.append("omitted_class_bias")
     return wrong
-
-
-def lacking(entry: object, kinds: dict[str, type]) -> list[str]:
-    """Which of these fields are not there or of another type; all of them where this is no JSON object."""
-    found = entry if isinstance(entry, dict) else {}
-    return [key for key, kind in kinds.items() if key not in found or not isinstance(found[key], kind)]
-
-
-def parsed(text: str) -> object:
-    """What a JSON text holds; numbers that are none, or beyond 64 bits, count as nothing: nobody may write them on."""
-
-    def finite(number: str) -> float | None:
-        value = float(number)
-        return value if math.isfinite(value) else None
-
-    def whole(digits: str) -> int | None:
-        return int(digits) if len(digits) < 20 else None
-
-    return json.loads(text, parse_float=finite, parse_int=whole, parse_constant=lambda _: None)
 
 
 def _are_seconds(value: object) -> bool:
@@ -417,46 +395,6 @@ def load_state(path: Path, network: nn.Module, optimizers: list[torch.optim.Opti
     except Exception as error:  # a damaged file can raise nearly anything
         reason = str(error).partition("\n")[0]  # PyTorch goes on with advice that does not apply
         raise CheckpointError(f"{path} cannot be read ({reason}): give --restart to train from the start") from error
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, then put it in the place of `path` in one step.
-
-    Whatever happens meanwhile (a full disk, a lost process, a power cut), `path` is the old file or the new one. Each
-    writer, process or thread, has a file of its own: runs side by side share the teacher's cached logits.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{next(_WRITERS)}.tmp")
-    try:
-        write(temporary)
-        _to_disk(temporary)
-        os.replace(temporary, path)
-        _to_disk(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _to_disk(path: Path) -> None:
-    """Return when a file's content, or a folder's list of files, has reached the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders
-    file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write `content` as indented JSON, atomically."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
-
-
-def fingerprint(path: Path) -> dict:
-    """The size of a file and its sha256, as "weights" lists them."""
-    with open(path, "rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def _way_out(folder: Path) -> str:

@@ -9,6 +9,7 @@ from torch import nn
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
 from kd.fetch import fetch
+from kd.files import write_json
 from kd.inference import TrainedNetwork
 from kd.model_card import CARD, model_card
 from kd.models import ROLES
@@ -77,7 +78,7 @@ class Classifier(TrainedNetwork, ModelHubMixin):
         config = checkpoint.load_config(save_directory)
         results = self.results if config["weights"] == self.config["weights"] else None
         if results:
-            checkpoint.write_json(save_directory / RESULTS, results)
+            write_json(save_directory / RESULTS, results)
         if not (save_directory / CARD).exists():
             model_card(config, results).save(save_directory / CARD)
 

@@ -31,9 +31,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from kd.checkpoint import MAX_CLASSES, fingerprint, write_json
+from kd.checkpoint import MAX_CLASSES
 from kd.cifar10 import NAME
 from kd.dataset import SPLIT_SEED, DataError, DataSet, LabelledImages, Normalisation, mean_and_spread
+from kd.files import fingerprint, write_json
 from kd.photo import PhotoError, read_photo, to_network_size
 
 PARTS = ("train", "val", "test")

@@ -9,10 +9,10 @@ from pathlib import Path
 from huggingface_hub import load_state_dict_from_file
 from torch import Tensor
 
-from kd import checkpoint
 from kd.checkpoint import CONFIG, CheckpointError
 from kd.dataset import EXAMPLES_FOLDER
 from kd.fetch import fetch
+from kd.files import fingerprint
 from kd.models import ROLES
 from kd.studies import omitted_class
 from kd.studies.ledger import STUDIES_FOLDER
@@ -78,7 +78,7 @@ def read_weights(where: str) -> tuple[dict[str, Tensor], dict[str, dict]]:
             tensors |= load_state_dict_from_file(file, safe=True)
     except Exception as error:  # a damaged file can raise nearly anything
         raise CheckpointError(f"{where} holds damaged weights ({error}): fetch them again") from error
-    return tensors, {file.name: checkpoint.fingerprint(file) for file in files}
+    return tensors, {file.name: fingerprint(file) for file in files}
 
 
 def _parsed(address: str) -> tuple[str, str | None]:

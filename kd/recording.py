@@ -22,8 +22,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from kd import checkpoint, evaluation
-from kd.checkpoint import write_atomically
 from kd.dataset import LabelledImages, Normalisation
+from kd.files import write_atomically
 
 RECORDING = "recording.safetensors"
 RECORDED_PICTURES = "recorded.png"  # its validation images, a row a class; written by train.choose_examples

@@ -4,8 +4,9 @@ import logging
 from numbers import Real
 from pathlib import Path
 
-from kd.checkpoint import CheckpointError, digest, epochs_before, lacking, parsed, weight_bytes
+from kd.checkpoint import CheckpointError, digest, epochs_before, weight_bytes
 from kd.dataset import data_name
+from kd.files import lacking, parsed
 from kd.models import ROLE_NAMES, architecture_name
 from kd.recipe import RECIPES
 from kd.tables import markdown_table

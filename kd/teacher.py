@@ -21,9 +21,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from kd.checkpoint import CheckpointError, write_atomically
+from kd.checkpoint import CheckpointError
 from kd.dataset import COPY, Normalisation
 from kd.device import Processes, autocast
+from kd.files import write_atomically
 
 HALF_MAX = torch.finfo(torch.float16).max
 

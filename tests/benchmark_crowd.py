@@ -32,11 +32,11 @@ import httpx
 import torch
 from PIL import Image
 
-from kd.checkpoint import write_json
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.messages import MAX_MESSAGE
 from kd.demo.visitor import PROXIES
 from kd.device import machine
+from kd.files import write_json
 from kd.photo import ENOUGH, MAX_PIXELS
 from tests.serving import ROOT, resident_bytes, serve
 from tests.visitors import RefusalError, Visitor, photo_bytes

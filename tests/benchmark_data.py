@@ -25,9 +25,9 @@ from PIL import Image
 
 import kd.folder
 from kd import models
-from kd.checkpoint import write_json
 from kd.data_dir import open_data
 from kd.device import machine
+from kd.files import write_json
 from kd.recipe import RECIPES
 from kd.tables import markdown_table
 from kd.training import train

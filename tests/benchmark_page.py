@@ -29,8 +29,8 @@ import torch
 from gradio_client import handle_file
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from kd.checkpoint import write_json
 from kd.device import machine
+from kd.files import write_json
 from kd.tables import markdown_table
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, FileServer, api_client, resident_bytes, serve
 from train.document import write_section

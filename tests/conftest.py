@@ -22,6 +22,7 @@ from torch import nn
 from kd import checkpoint, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_split, read_test_set
 from kd.classifier import Classifier
+from kd.files import write_json
 from kd.inference import Trio
 from kd.models import ROLES
 from kd.out_of_class import Warner, responses
@@ -118,7 +119,7 @@ def measure(folder, roles=ROLES):
         }  # fmt: skip
         measured[role] |= {key: config[key] for key in same}
     data = {"name": "CIFAR-10", "part": "test", "images": 100}
-    checkpoint.write_json(folder / RESULTS, {"models": measured, "data": data, "machine": "M", "latency_runs": 9})
+    write_json(folder / RESULTS, {"models": measured, "data": data, "machine": "M", "latency_runs": 9})
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +177,7 @@ def networks(tmp_path_factory, make_network, subset):
     network[-1].weight.data *= 30
     looked = responses(network.eval(), subset[1].images, normalisation)
     results["out_of_class"] |= Warner.fit(looked, subset[1].labels).to_json()
-    checkpoint.write_json(checkpoints / "results.json", results)
+    write_json(checkpoints / "results.json", results)
     return checkpoints
 
 

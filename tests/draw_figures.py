@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from playwright.sync_api import sync_playwright
 from plotly.offline import get_plotlyjs
 
-from kd.checkpoint import write_atomically
+from kd.files import write_atomically
 from kd.studies.figures import drawings_of
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, read_studies
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT

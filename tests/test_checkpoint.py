@@ -22,6 +22,7 @@ from torch import nn
 from kd import checkpoint, models
 from kd.checkpoint import COMPLETE, CONFIG, INDEX, CheckpointError
 from kd.cifar10 import CLASSES, NORMALISATIONS
+from kd.files import write_atomically, write_json
 from kd.model_card import model_card
 from kd.recipe import Recipe, as_config
 from kd.results import training_sentences
@@ -402,7 +403,7 @@ def test_none_of_500_damaged_folders_loads_wrongly_or_shows_a_traceback(folder, 
         assert tuple(config["classes"]) == CLASSES, seed
         training_sentences({"student": config})  # what page and commands tell of a network raises nothing
         model_card({**config, "role": "student"}, None)
-        checkpoint.write_json(damaged / "copy.json", config)  # as the results are, which take from it
+        write_json(damaged / "copy.json", config)  # as the results are, which take from it
         given = checkpoint.normalisation_of(config)
         assert (tuple(given.mean), tuple(given.std)) == CIFAR10, seed
     assert 250 < refused < 500  # harmless damage exists, and so does harm
@@ -461,28 +462,28 @@ def test_writing_atomically_keeps_the_old_file_when_it_is_interrupted(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.write_atomically(path, write_half)
+        write_atomically(path, write_half)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_writing_atomically_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "new folder" / "file"
-    checkpoint.write_atomically(path, lambda temporary: temporary.write_text("old"))
+    write_atomically(path, lambda temporary: temporary.write_text("old"))
     recorded = []
 
     def write(temporary):
         temporary.write_text("new")
         recorded.append(path.read_text())
 
-    checkpoint.write_atomically(path, write)
+    write_atomically(path, write)
     assert (recorded, path.read_text()) == (["old"], "new")
     assert list(path.parent.iterdir()) == [path]
 
 
 def write_again_and_again(path, letter):
     for _ in range(50):
-        checkpoint.write_atomically(path, lambda temporary: temporary.write_text(letter * 10_000))
+        write_atomically(path, lambda temporary: temporary.write_text(letter * 10_000))
 
 
 def test_processes_that_write_one_file_at_once_lose_no_write(tmp_path):
@@ -517,7 +518,7 @@ def test_content_and_name_have_reached_the_disk_when_the_write_returns(tmp_path,
     )
     replace = os.replace
     monkeypatch.setattr(checkpoint.os, "replace", lambda *paths: (steps.append(("replace", paths)), replace(*paths)))
-    checkpoint.write_atomically(path, lambda temporary: temporary.write_text("new"))
+    write_atomically(path, lambda temporary: temporary.write_text("new"))
     temporary = steps[1][1][0]
     assert steps == [("fsync", str(temporary)), ("replace", (temporary, path)), ("fsync", str(tmp_path))]
 
@@ -533,7 +534,7 @@ def test_a_disk_that_fails_at_any_step_leaves_the_old_file_and_nothing_else(tmp_
 
     with monkeypatch.context() as broken, pytest.raises(OSError):
         broken.setattr(checkpoint.os, step, fail)
-        checkpoint.write_atomically(path, lambda temporary: temporary.write_text("new"))
+        write_atomically(path, lambda temporary: temporary.write_text("new"))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -542,7 +543,7 @@ def test_a_really_full_disk_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(OSError), small_disk():
-        checkpoint.write_atomically(path, lambda temporary: temporary.write_text("new" * 10_000))
+        write_atomically(path, lambda temporary: temporary.write_text("new" * 10_000))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

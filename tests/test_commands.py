@@ -26,6 +26,7 @@ from kd import checkpoint, models
 from kd.checkpoint import STATE
 from kd.cifar10 import CLASSES, FOLDER, NORMALISATIONS
 from kd.device import chosen_precision
+from kd.files import write_json
 from kd.model_card import model_card
 from kd.recipe import RECIPES, as_config
 from kd.recording import RECORDING, read_recording
@@ -133,7 +134,7 @@ def test_a_start_that_knows_other_classes_is_refused(teacher, few_images, tmp_pa
     other = shutil.copytree(teacher, tmp_path / "other")
     config = checkpoint.load_config(other)
     renamed = {"classes": config["classes"][::-1], "data": config["data"] | {"name": "pets"}}
-    checkpoint.write_json(other / checkpoint.CONFIG, config | renamed)
+    write_json(other / checkpoint.CONFIG, config | renamed)
     arguments = ["--data-dir", few_images, "--output-dir", tmp_path / "run", "--device", "cpu"]
     said = refusal("teacher", "--recipe", "original", "--network", "convnet-16", "--start-from", other, *arguments)
     assert f"{other} knows other classes than these data have: give its weights by --weights" in said

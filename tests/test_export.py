@@ -14,6 +14,7 @@ import train.export
 from kd import checkpoint, evaluation, export, models
 from kd.cifar10 import CLASSES, NORMALISATIONS
 from kd.classifier import Classifier
+from kd.files import write_json
 from kd.recipe import RECIPES, as_config
 from tests.serving import ROOT
 from train.export import EXPORT, FILES, exports_table, read_record
@@ -283,7 +284,7 @@ def test_one_command_exports_several_networks_in_every_form_and_writes_the_table
     monkeypatch.setattr(evaluation, "LATENCY_RUNS", 2)
     teacher = shutil.copytree(small_checkpoint, tmp_path / "teacher")
     config = checkpoint.load_config(teacher) | {"role": "teacher", "architecture": "resnet50"}
-    checkpoint.write_json(teacher / checkpoint.CONFIG, config)
+    write_json(teacher / checkpoint.CONFIG, config)
     document, record = tmp_path / "document.md", tmp_path / "exports.json"
     document.write_text("before\n<!-- exports -->\nold\n<!-- end of exports -->\nafter\n")
     arguments = [
@@ -327,7 +328,7 @@ def test_the_exports_that_are_documented_are_those_of_the_shipped_networks_in_ev
 
 def test_int8_is_refused_for_a_teacher_and_with_pt2(tmp_path, small_checkpoint, capsys):
     config = checkpoint.load_config(small_checkpoint) | {"role": "teacher"}
-    checkpoint.write_json(small_checkpoint / checkpoint.CONFIG, config)
+    write_json(small_checkpoint / checkpoint.CONFIG, config)
     assert "is for the students" in refusal(small_checkpoint, "--output", tmp_path / "out", "--int8")
     assert refusal(small_checkpoint, "--output", tmp_path / "out", "--int8", "--format", "pt2") == 2
     assert "--float16 and --int8 are for --format onnx" in capsys.readouterr().err

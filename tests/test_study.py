@@ -12,6 +12,7 @@ import torch
 
 from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
+from kd.files import write_json
 from kd.losses import DISTANCES
 from kd.recipe import RECIPES, as_config
 from kd.results import read_results
@@ -155,7 +156,7 @@ def test_teacher_that_is_there_already_is_not_trained(options, tmp_path, monkeyp
     run = planned(TINY, options())[0]
     write_run(run)
     config = checkpoint.load_config(run.folder)
-    checkpoint.write_json(run.folder / "config.json", config | {"epochs_done": 3})  # stopped early, and good enough
+    write_json(run.folder / "config.json", config | {"epochs_done": 3})  # stopped early, and good enough
     run.folder.rename(tmp_path / "mine")
     runs = planned(TINY, options("--teacher", tmp_path / "mine", "--epochs", 1))
     assert runs[0].folder == tmp_path / "mine" and is_finished(runs[0])
@@ -271,7 +272,7 @@ def test_run_of_another_recipe_does_not_count_as_finished_and_one_of_another_tea
         is_finished(distilled)
     config = checkpoint.load_config(teacher.folder)
     for change in ({"epochs_done": 39}, {"recipe": config["recipe"] | {"weight_decay": 0.1}}):
-        checkpoint.write_json(teacher.folder / "config.json", config | change)
+        write_json(teacher.folder / "config.json", config | change)
         assert not is_finished(teacher)
 
 
@@ -280,7 +281,7 @@ def test_run_from_before_a_field_existed_still_counts(options):
     write_run(run)
     config = checkpoint.load_config(run.folder)
     del config["recipe"]["schedule"]
-    checkpoint.write_json(run.folder / "config.json", config)
+    write_json(run.folder / "config.json", config)
     assert is_finished(run)
 
 
@@ -413,7 +414,7 @@ def test_afresh_measures_what_the_ledger_holds_anew(measured, monkeypatch):
     arguments, runs, path = measured
     ledger = json.loads(path.read_text())
     ledger["arms"][1]["runs"][0]["accuracy"] = 0.999
-    checkpoint.write_json(path, ledger)
+    write_json(path, ledger)
     pretend(monkeypatch, lambda run: "")
     main(arguments)
     assert json.loads(path.read_text())["arms"][1]["runs"][0]["accuracy"] == 0.999
@@ -461,16 +462,16 @@ def test_a_study_takes_neither_runs_nor_measurements_of_other_data(measured, mon
     started = pretend(monkeypatch, lambda run: "")
     trained = checkpoint.load_config(runs[3].folder)
     other = trained | {"data": trained["data"] | {"sha256": "of other pictures"}}
-    checkpoint.write_json(runs[3].folder / "config.json", other)
+    write_json(runs[3].folder / "config.json", other)
     with pytest.raises(SystemExit, match="seed=2 holds a run of other data: .*--runs-dir"):
         main(arguments)
-    checkpoint.write_json(runs[3].folder / "config.json", trained)
+    write_json(runs[3].folder / "config.json", trained)
     before = json.loads(path.read_text())
-    checkpoint.write_json(path, before | {"data": before["data"] | {"sha256": "of other pictures"}})
+    write_json(path, before | {"data": before["data"] | {"sha256": "of other pictures"}})
     with pytest.raises(SystemExit, match=f"{path} holds what was measured on other data .CIFAR-10.*--afresh"):
         main(arguments)
     del before["data"]["sha256"]  # as a ledger without it is taken
-    checkpoint.write_json(path, before)
+    write_json(path, before)
     main(arguments)
     assert started == []
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from kd import checkpoint
+from kd.files import write_json
 from kd.inference import Trio
 from kd.models import ROLES
 from kd.out_of_class import floats_as_text, responses
@@ -42,7 +43,7 @@ def test_the_page_warns_of_the_same_images_that_evaluate_counts(with_warning, ca
 def test_nobody_is_warned_where_nothing_was_measured_or_with_another_teacher(with_warning, carried_images):
     folder, results = with_warning
     results["models"]["teacher"]["seed"] += 1
-    checkpoint.write_json(folder / RESULTS, results)
+    write_json(folder / RESULTS, results)
     assert Trio(folder).warner is None
     (folder / RESULTS).unlink()
     trio = Trio(folder)
@@ -53,7 +54,7 @@ def test_nobody_is_warned_where_nothing_was_measured_or_with_another_teacher(wit
 @pytest.mark.parametrize("older", [{"threshold": 4.0}, None], ids=str)
 def test_results_of_an_older_form_warn_nobody(with_warning, older):
     folder, results = with_warning
-    checkpoint.write_json(folder / RESULTS, results | {"out_of_class": older})
+    write_json(folder / RESULTS, results | {"out_of_class": older})
     assert Trio(folder).warner is None
 
 
@@ -75,5 +76,5 @@ def test_a_damaged_warning_is_named_with_the_command_that_measures_it(with_warni
     folder, results = with_warning
     assert Trio(folder).warner
     results["out_of_class"] |= damage
-    checkpoint.write_json(folder / RESULTS, results)
+    write_json(folder / RESULTS, results)
     assert Trio(folder).warner is None and "out_of_class" in caplog.text and "train.evaluate" in caplog.text

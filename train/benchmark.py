@@ -24,10 +24,10 @@ from torchvision import transforms
 
 from kd import models
 from kd.augment import BLUR_SIGMAS
-from kd.checkpoint import write_json
 from kd.data_dir import open_data, recipe_defaults
 from kd.dataset import DataError, LabelledImages
 from kd.device import DeviceError, chosen_precision, machine, matmul_seconds, process_device
+from kd.files import write_json
 from kd.losses import distillation_loss
 from kd.recipe import RECIPES, Recipe
 from kd.tables import markdown_table

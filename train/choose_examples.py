@@ -32,6 +32,7 @@ from kd.dataset import (
     example_positions,
 )
 from kd.evaluation import check_data
+from kd.files import write_json
 from kd.recording import RECORDED_PICTURES, recorded_images
 from kd.studies.omitted_class import omitted_class_of
 from train.options import add_data_dir, add_output_dir
@@ -129,7 +130,7 @@ def write(
     if recorded is not None:
         sprite(recorded, len(test.classes)).save(folder / RECORDED_PICTURES, optimize=True)
         content["recorded"] = {"file": RECORDED_PICTURES, "chosen": RECORDED_CHOSEN}
-    checkpoint.write_json(folder / "examples.json", content)
+    write_json(folder / "examples.json", content)
 
 
 def sprite(images: Tensor, classes: int) -> Image.Image:

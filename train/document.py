@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from kd.checkpoint import write_atomically
+from kd.files import write_atomically
 from kd.studies.ledger import MeasuredStudy
 from kd.studies.report import is_short, runs_table, study_table
 

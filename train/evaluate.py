@@ -18,6 +18,7 @@ from kd.checkpoint import CheckpointError
 from kd.data_dir import open_data
 from kd.dataset import DataError, LabelledImages
 from kd.device import DeviceError, machine, process_device
+from kd.files import write_json
 from kd.memory import keep_freed_memory
 from kd.out_of_class import responses
 from kd.results import RESULTS, results_section
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         test = data.test()
         results = evaluate(options.checkpoints, test, validation, device)
         if not options.json:
-            checkpoint.write_json(options.checkpoints / RESULTS, results)
+            write_json(options.checkpoints / RESULTS, results)
         if options.document:
             write_section(options.document, "results", results_section(results))
     except (CheckpointError, DataError, DeviceError, OSError) as error:

@@ -24,11 +24,12 @@ import torch
 from torch import Tensor
 
 from kd import checkpoint, evaluation, export
-from kd.checkpoint import CheckpointError, write_atomically, write_json
+from kd.checkpoint import CheckpointError
 from kd.data_dir import open_data
 from kd.dataset import DataError, LabelledImages
 from kd.device import machine
 from kd.export import ExportError
+from kd.files import write_atomically, write_json
 from kd.inference import TrainedNetwork
 from kd.models import ROLE_NAMES, architecture_name
 from kd.site.runtime import RuntimeFetchError

@@ -23,6 +23,7 @@ from kd.checkpoint import STATE, CheckpointError
 from kd.data_dir import open_data, recipe_defaults
 from kd.dataset import DataError, DataSet, LabelledImages, example_positions
 from kd.device import DeviceError, Processes, chosen_precision, machine, process_device, wait_for_all
+from kd.files import write_atomically
 from kd.hub import read_weights
 from kd.memory import keep_freed_memory
 from kd.models import ARCHITECTURES, NetworkError
@@ -218,7 +219,7 @@ def write_checkpoint(folder: Path, config: dict, network: torch.nn.Module, histo
     """Write a run's checkpoint and history, of all epochs so far."""
     metrics = {key: history[-1][key] for key in ("loss", "accuracy", "validation_loss", "validation_accuracy")}
     lines = "".join(json.dumps(epoch) + "\n" for epoch in history)
-    checkpoint.write_atomically(folder / checkpoint.HISTORY, lambda path: path.write_text(lines, "utf-8"))
+    write_atomically(folder / checkpoint.HISTORY, lambda path: path.write_text(lines, "utf-8"))
     checkpoint.save(network, {**config, "epochs_done": len(history), "metrics": metrics}, folder)
 
 

@@ -11,6 +11,7 @@ import torch
 from kd import checkpoint
 from kd.dataset import DataSet, LabelledImages, Normalisation
 from kd.device import chosen_precision
+from kd.files import fingerprint
 from kd.recipe import Recipe, from_config
 from kd.teacher import FrozenTeacher, LogitsFile, Teachers
 from kd.training import TrainingError
@@ -34,7 +35,7 @@ class TaughtBy(NamedTuple):
 def read_teacher(path: Path, device: torch.device) -> TaughtBy:
     """The teacher in a checkpoint, or a file of logits in place of one."""
     if path.is_file():
-        weights = {path.name: checkpoint.fingerprint(path)}
+        weights = {path.name: fingerprint(path)}
         return TaughtBy(path, LogitsFile(path), {"architecture": "a file of logits", "weights": weights}, None)
     network, config = checkpoint.load(path)
     description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")}

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from kd.checkpoint import CheckpointError, parsed
+from kd.checkpoint import CheckpointError
 from kd.dataset import EXAMPLES_FOLDER
+from kd.files import parsed
 from kd.losses import soft_targets
 from kd.photo import PhotoError, read_photo
 from kd.recording import RECORDED_PICTURES

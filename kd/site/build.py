@@ -20,7 +20,7 @@ import torch
 from markdown_it import MarkdownIt
 
 from kd import checkpoint, export
-from kd.checkpoint import MAX_SHARD_BYTES, write_atomically
+from kd.checkpoint import MAX_SHARD_BYTES
 from kd.cifar10 import IMAGE_SIZE, NAME
 from kd.colours import stylesheet
 from kd.demo.examples import RECORDED, read_examples
@@ -30,6 +30,7 @@ from kd.demo.page import STAGE_TAB, TITLE, stage_of
 from kd.demo.results_tab import NO_RESULTS, NO_STUDIES, attempt, chip, how_often_right, sentence
 from kd.demo.stage_view import later_script, script, warning
 from kd.export import ExportError
+from kd.files import write_atomically
 from kd.inference import TrainedNetwork, Trio, pixels_of
 from kd.models import ROLES, first_layer
 from kd.out_of_class import FLOOR, floats_as_text

@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from kd.checkpoint import write_atomically
+from kd.files import write_atomically
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="  # of the package

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, fields
 from numbers import Real
 from pathlib import Path
 
-from kd import checkpoint
 from kd.checkpoint import CheckpointError
+from kd.files import lacking, parsed, write_json
 from kd.models import ROLES
 from kd.studies.declared import Arm
 
@@ -95,7 +95,7 @@ def read_study(path: Path) -> MeasuredStudy:
         CheckpointError: it is missing, damaged or of another version.
     """
     try:
-        study = from_json(checkpoint.parsed(path.read_text("utf-8")))
+        study = from_json(parsed(path.read_text("utf-8")))
         if study.study != path.stem:  # a copy, of which one would be shown with the other's tables
             raise ValueError(f"it is of the study {study.study}")
         return study
@@ -107,7 +107,7 @@ def read_study(path: Path) -> MeasuredStudy:
 
 def write_study(study: MeasuredStudy, path: Path) -> None:
     """Write a study's JSON, atomically."""
-    checkpoint.write_json(path, as_json(study))
+    write_json(path, as_json(study))
 
 
 def as_json(study: MeasuredStudy) -> dict:
@@ -195,5 +195,5 @@ def _at(place: int, arms: list[MeasuredArm]) -> MeasuredArm:
 
 
 def _check(found: dict, kinds: dict[str, type], what: str) -> None:
-    if wrong := checkpoint.lacking(found, kinds):
+    if wrong := lacking(found, kinds):
         raise ValueError(f"{what} is without a usable {', '.join(wrong)}")

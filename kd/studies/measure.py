@@ -17,6 +17,7 @@ from kd.corruptions import corrupted
 from kd.data_dir import open_data
 from kd.dataset import DataSet, LabelledImages
 from kd.device import machine
+from kd.files import write_json
 from kd.recipe import RecipeError, as_config, from_config
 from kd.significance import mcnemar, paired_difference
 from kd.studies import human_labels, omitted_class
@@ -230,7 +231,7 @@ def teachers_digest(run: Run, runs: list[Run], study: Study, ledger: MeasuredStu
 def keep_bias(run: Run, bias: float) -> None:
     """Write the bias of a student with an omitted class into its own config.json, with which it ships."""
     config = checkpoint.load_config(run.folder)
-    checkpoint.write_json(run.folder / checkpoint.CONFIG, config | {omitted_class.BIAS: bias})
+    write_json(run.folder / checkpoint.CONFIG, config | {omitted_class.BIAS: bias})
 
 
 def measure_corrupted(run: Run, data_dir: Path, device: torch.device) -> dict:
