@@ -169,14 +169,15 @@ def omitted_class_sentence(study: MeasuredStudy) -> str:
 
 
 def human_labels_table(study: MeasuredStudy) -> str:
-    """A row an arm: how near its doubts come to people's, and at which T where that was not chosen on test images."""
-    found = study.human_labels
-    fitted = ["KL at the fitted T", "fitted T"] if found["temperature_from"] == "validation" else []
-    headings = ["network", "KL from people at T = 1 (nats)", *fitted, "rank correlation of its entropy with people's"]
-    at_one, rows = found["temperatures"].index(1.0), []
+    """A row an arm: how near its doubts come to people's, and at which T."""
+    headings = (
+        "network", "KL from people at T = 1 (nats)", "KL at the fitted T", "fitted T",
+        "rank correlation of its entropy with people's",
+    )  # fmt: skip
+    found, rows = study.human_labels, []
+    at_one = found["temperatures"].index(1.0)
     for arm in found["arms"]:
-        at_fitted = (arm["kl_at_temperature"], arm["temperature"]) if fitted else ()
-        numbers = (arm["kl"][at_one], *at_fitted, arm["rank_correlation"])
+        numbers = (arm["kl"][at_one], arm["kl_at_temperature"], arm["temperature"], arm["rank_correlation"])
         rows.append([arm_name(study.arms[arm["arm"]]), *(f"{number:.3f}" for number in numbers)])
     return markdown_table(headings, rows)
 
@@ -185,21 +186,12 @@ def human_labels_sentences(study: MeasuredStudy) -> list[str]:
     """Who doubts most like people, and whether the distilled student has its teacher's doubts."""
     found = study.human_labels
     *nearness_judged, inherited_judged = human_labels_judged(study)
-    own = f"people's own entropy is {found['people_entropy']:.3f}"
-    if found["temperature_from"] == "validation":
-        nearness = ", ".join(
-            f"{arm_name(study.arms[arm['arm']])} {arm['kl_at_temperature']:.3f}" for arm in found["arms"]
-        )
-        sentences = [
-            "Each softened by the T at which the labels of its validation images are likeliest, the networks are so "
-            f"far from people, in nats: {nearness}; {own}. CIFAR-10H labels the test images alone: no T is fitted to "
-            "people."
-        ]
-    else:
-        sentences = [
-            f"In nats, {own}. At other T the networks are not compared: here these were chosen on test images."
-        ]
-        nearness_judged = []
+    nearness = ", ".join(f"{arm_name(study.arms[arm['arm']])} {arm['kl_at_temperature']:.3f}" for arm in found["arms"])
+    sentences = [
+        "Each softened by the T at which the labels of its validation images are likeliest, the networks are so far "
+        f"from people, in nats: {nearness}; people's own entropy is {found['people_entropy']:.3f}. CIFAR-10H labels "
+        "the test images alone: no T is fitted to people."
+    ]
     for found_nearer in nearness_judged:
         told = {Verdict.BETTER: "is farther from people than", Verdict.WORSE: "is nearer to people than"}  # less is so
         nearer = told.get(found_nearer["verdict"], "is not shown to differ from")

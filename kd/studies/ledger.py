@@ -148,6 +148,8 @@ def from_json(content: dict) -> MeasuredStudy:
             _at(found[key], arms)
     if people := content["human_labels"]:
         _check(people, {"temperatures": list, "people_entropy": Real, "temperature_from": str}, "human_labels")
+        if people["temperature_from"] != "validation":
+            raise ValueError("its T were chosen on the test images, by an earlier version")
         told = {"kl": list, "temperature": Real, "kl_at_temperature": Real, "rank_correlation": Real}
         for found in people["arms"]:
             _check(found, told | {"runs": list}, "an arm of human_labels")
