@@ -60,7 +60,7 @@ def _wrong_fields(results: object) -> list[str]:
             wrong.append(f"role {role}")
         wrong += [f"{role}.{key}" for key in lacking(model, _FIELDS)]
         of_class = model.get("per_class_accuracy", {})
-        if lacking(of_class, dict.fromkeys(of_class, Real)):
+        if not isinstance(of_class, dict) or lacking(of_class, dict.fromkeys(of_class, Real)):
             wrong.append(f"{role}.per_class_accuracy")
     return wrong
 
@@ -91,8 +91,8 @@ def warning_rates(out_of_class: dict) -> str:
     )
     if omitted:
         said += (
-            f" A student that was never shown a {omitted['class']} would warn of {omitted['detected']:.0%} of these by "
-            "the same rule."
+            f" By the same rule a student that was never shown the class {omitted['class']} would warn of "
+            f"{omitted['detected']:.0%} of its test images."
         )
     return said
 

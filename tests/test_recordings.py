@@ -264,6 +264,8 @@ def test_a_line_is_opened_on_the_map_or_by_keyboard_and_closed_by_its_button_or_
     )
     picture.click(position={"x": (ends[0] + ends[1]) / 2, "y": (ends[2] + ends[3]) / 2})
     assert line.locator("h3").inner_text() == "Automobile – truck"
+    page.keyboard.press("Escape")
+    assert not line.is_visible()
 
 
 def test_the_figures_of_a_line_and_the_table_are_the_means_over_the_images(visit):

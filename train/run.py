@@ -232,12 +232,15 @@ def finished(folder: Path, config: dict, first: bool) -> bool:
     if not (folder / checkpoint.CONFIG).exists():
         return False
     before = checkpoint.load_config(folder)
-    asked, found = (
-        as_config(*from_config(each["recipe"]))
-        | {key: each[key] for key in ("role", "teacher", "started_from", "data")}
-        for each in (config, {"teacher": None, "started_from": None} | before)
-    )
-    differing = [key for key in asked if asked[key] != found[key]]
+    try:
+        asked, found = (
+            as_config(*from_config(each["recipe"]))
+            | {key: each[key] for key in ("role", "teacher", "started_from", "data")}
+            for each in (config, {"teacher": None, "started_from": None} | before)
+        )
+        differing = [key for key in asked if asked[key] != found[key]]
+    except RecipeError:  # a field that is gone since
+        differing = ["recipe"]
     if differing:
         raise TrainingError(
             f"{folder} holds a run that differs in {', '.join(differing)}: choose another --output-dir, "

@@ -12,7 +12,7 @@ from kd import checkpoint
 from kd.dataset import DataSet, LabelledImages, Normalisation
 from kd.device import chosen_precision
 from kd.files import fingerprint
-from kd.recipe import Recipe, from_config
+from kd.recipe import Recipe
 from kd.teacher import FrozenTeacher, LogitsFile, Teachers
 from kd.training import TrainingError
 
@@ -39,8 +39,8 @@ def read_teacher(path: Path, device: torch.device) -> TaughtBy:
         return TaughtBy(path, LogitsFile(path), {"architecture": "a file of logits", "weights": weights}, None)
     network, config = checkpoint.load(path)
     description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")}
-    own = from_config(config["recipe"])[1]
-    precision = chosen_precision(own.precision, device, config["architecture"], own.stem)
+    own = config["recipe"].get("precision", Recipe.precision)  # its recipe may have fields that are gone since
+    precision = chosen_precision(own, device, config["architecture"], config["stem"])
     return TaughtBy(path, FrozenTeacher(network, precision, len(config["classes"])), description, config)
 
 

@@ -78,7 +78,7 @@ def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
     """What the folder holds of a student with an omitted class; None where none ships.
 
     Raises:
-        CheckpointError: a network is damaged, or the control was shown the class.
+        CheckpointError: a network is damaged, or the control is another one's.
         NoGameError: no study has measured the student, or there are no pictures of the class.
     """
     name = omitted_class_of(checkpoints)

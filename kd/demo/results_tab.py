@@ -81,7 +81,7 @@ class ResultsTab:
         found, others, unmade = self.attempt("the claims", lambda: told(read)) or ([], list(read.values()), [])
         for of_study in found:
             self.show_claims(of_study)
-        if read and not found:
+        if read and not found and not unmade and all(studies.values()):
             tell(NO_CLAIMS)
         unread = [path.name for path, study in studies.items() if study is None]
         for file in (*unread, *(f"{name}.json" for name in unmade)):

@@ -27,7 +27,7 @@ from kd.demo.examples import RECORDED, read_examples
 from kd.demo.omitted_class import TAB, OmittedClass, cards_of, game_view, read_game
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
-from kd.demo.results_tab import NO_RESULTS, NO_STUDIES, attempt, chip, how_often_right, sentence
+from kd.demo.results_tab import NO_CLAIMS, NO_RESULTS, NO_STUDIES, attempt, chip, how_often_right, sentence
 from kd.demo.stage_view import later_script, script, warning
 from kd.export import ExportError
 from kd.files import write_atomically
@@ -304,7 +304,9 @@ def results_html(checkpoints: Path, folder: Path) -> str:
     unread = [file.name for file in files if file.stem not in studies]
     shown = [markdown().render(sentence(file)) if part is None else part for file, part in parts.items()]
     shown += [markdown().render(sentence(file)) for file in (*unread, *(f"{name}.json" for name in unmade))]
-    return "\n".join(shown if files else [*shown, markdown().render(NO_STUDIES)])
+    if not files or not (found or unmade or unread):
+        shown.append(markdown().render(NO_CLAIMS if files else NO_STUDIES))
+    return "\n".join(shown)
 
 
 def markdown() -> MarkdownIt:

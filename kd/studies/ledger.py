@@ -97,11 +97,11 @@ def read_study(path: Path) -> MeasuredStudy:
     try:
         study = from_json(parsed(path.read_text("utf-8")))
         if study.study != path.stem:  # a copy, of which one would be shown with the other's tables
-            raise ValueError(f"it is of the study {study.study}")
+            raise ValueError(f"it is of the study {study.study}: rename or remove it")
         return study
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            f"{path} cannot be read ({error!r}): write it anew with python -m train.study {path.stem}"
+            f"{path} cannot be read ({error!r}): write it anew with python -m train.study {path.stem} --afresh"
         ) from error
 
 

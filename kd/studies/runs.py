@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from kd import checkpoint
-from kd.recipe import RECIPES, Recipe, from_config
+from kd.recipe import RECIPES, Recipe, RecipeError, from_config
 from kd.studies.declared import Arm, Study
 from kd.studies.words import arm_name
 
@@ -66,12 +66,17 @@ def plan(
     Raises:
         CheckpointError: `teacher` is missing or damaged.
         RecipeError: a setting is out of its range.
+        StudyError: `teacher` has a recipe that cannot be told of any more.
     """
     preset, settings = recipe_name or study.recipe, dict(settings or {})
     runs: list[Run] = []
     for arm in study.arms if arms is None else arms:
         if arm.is_plain_teacher and teacher:
-            runs.append(Run(arm, *from_config(checkpoint.load_config(teacher)["recipe"]), teacher, given=True))
+            try:
+                own = from_config(checkpoint.load_config(teacher)["recipe"])
+            except RecipeError as error:
+                raise StudyError(f"--teacher {teacher}: {error}; name another checkpoint") from error
+            runs.append(Run(arm, *own, teacher, given=True))
             continue
         folder_of_teacher = next((run.folder for run in runs if run.arm == arm.teacher), None)
         for seed in range(arm.seeds or seeds or study.seeds):
@@ -152,8 +157,12 @@ def holds(folder: Path, run: Run) -> bool:
     if not (folder / checkpoint.CONFIG).exists():
         return False
     config = checkpoint.load_config(folder)
+    try:
+        recipe = from_config(config["recipe"])
+    except RecipeError:  # a field that is gone since
+        return False
     return (
-        from_config(config["recipe"]) == (run.recipe_name, run.recipe)
+        recipe == (run.recipe_name, run.recipe)
         and config["epochs_done"] == run.recipe.epochs
         and _same_data(config, run)
         and _same_teacher(config, run)

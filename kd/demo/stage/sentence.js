@@ -3,8 +3,8 @@
 // The sentence and the tour judge by these two, of the teacher's probabilities at T.
 
 // Whether the order is lost to the eye, and no longer taught at: the likeliest class has less than three times as much as
-// the least likely one.
-const isTooHot = (T, taughtAt, largest, least) => T > taughtAt && largest < 3 * least;
+// the least likely one, and of two classes less than 60%.
+const isTooHot = (T, taughtAt, largest, least) => T > taughtAt && largest < Math.min(3 * least, 0.6);
 const doubtsAloud = (largest) => largest < 0.9;
 
 // What the teacher's distribution says, as [before, stressed, after, term, of the others, more, over all examples].
@@ -50,7 +50,7 @@ function nearness(times) {
 // The same over all examples, where it is the distilled one.
 function nearnessOverAll(examples, T) {
   const times = timesNearer(examples, T);
-  return times > NEARER ? ` Over all examples the distilled one is ${times.toFixed(1)} times nearer to it.` : "";
+  return times > NEARER && times < 99 ? ` Over all examples the distilled one is ${times.toFixed(1)} times nearer to it.` : "";
 }
 
 // How many times nearer to the teacher the distilled student is on average, by the total variation.
