@@ -76,6 +76,8 @@ def test_no_example_and_no_temperature_moves_the_chart_or_the_slider(visit, widt
         for temperature in (1, 2, 4, 20):
             set_temperature(page, temperature)
             places.add(tuple(page.locator(part).bounding_box()["y"] for part in ("#soft-targets", "#temperature")))
+        for label in page.locator(".answer strong").all():
+            assert label.evaluate("(label) => label.scrollWidth <= label.clientWidth")
     assert len(places) == 1
 
 
@@ -95,7 +97,7 @@ def test_large_type_leaves_chart_and_slider_in_the_first_view_and_belongs_to_the
         assert page.locator("#soft-targets").bounding_box()["y"] < height / 2
         box = page.locator("#temperature").bounding_box()
         assert box["y"] + box["height"] <= height
-        for card in page.locator(".answer").all():
+        for card in page.locator(".answer, .answer strong").all():
             assert card.evaluate("(card) => card.scrollWidth <= card.clientWidth")
 
 
