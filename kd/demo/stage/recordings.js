@@ -2,13 +2,13 @@
 
 const LOADING = "Loading what was recorded …", NOT_LOADED = "It did not come. Please try again, or reload the page.";
 
-// Calls `draw` at most once a frame, and only while the node is in sight; returns what asks for it.
+// Calls `draw` at most once a frame, and but for the first time only while the node is in sight; returns what asks for it.
 function drawnInSight(node, draw) {
-  let inSight = false, frame = null;
+  let wanted = true, frame = null; // a screen reader reads what nobody has seen yet
   function ask() {
-    if (inSight) frame ??= requestAnimationFrame(() => { frame = null; draw(); });
+    if (wanted) frame ??= requestAnimationFrame(() => { frame = null; draw(); });
   }
-  new IntersectionObserver((entries) => { inSight = entries.at(-1).isIntersecting; ask(); }).observe(node);
+  new IntersectionObserver((entries) => { wanted = entries.at(-1).isIntersecting; ask(); }).observe(node);
   return ask;
 }
 
