@@ -3,11 +3,17 @@
 import math
 import re
 
+from kd import checkpoint
 from kd.cifar10 import CLASSES
+from kd.models import ROLES
 from tests.serving import ROOT
 
 EXAMPLES = ROOT / "kd" / "demo" / "examples"
 PATIENCE = 30_000  # ms; a busy machine must not fail a test
+
+VALUES = "cells => cells.map((cell) => +cell.dataset.value)"
+LAPTOPS, PHONE = [(1366, 657), (1280, 720)], (390, 844)
+TEMPERATURE = "+document.querySelector('#soft-targets-table').dataset.temperature"
 
 
 def softmax(logits, temperature):
@@ -114,3 +120,33 @@ def hold_questions(page):
         page.wait_for_timeout(600)  # an answer takes a third of that
 
     return let_go
+
+
+def opened(page, view):
+    """The page with one of the stage's folded views open: map or replay."""
+    page.locator(f"#{view} > summary").click()
+    page.wait_for_selector(f"#{view} .panel", timeout=PATIENCE)
+    page.locator(f"#{view}").evaluate("(node) => node.scrollIntoView()")
+    return page
+
+
+def drawn(page, temperature):
+    """The pixels of each line on the map, once it is drawn at this temperature."""
+    page.wait_for_function(
+        "(t) => document.querySelector('#map-sentence').textContent.includes(`T = ${t}`)", arg=f"{temperature:.2f}"
+    )
+    return page.locator("#map-picture .lines line").evaluate_all(
+        "lines => Object.fromEntries(lines.map((line) => [line.dataset.pair, +line.getAttribute('stroke-width')]))"
+    )
+
+
+def shown_at(page, moment):
+    """The numbers of both students in the replay's table, once it is drawn at this moment."""
+    page.wait_for_function("(m) => document.querySelector('#replay-table').dataset.moment === String(m)", arg=moment)
+    rows = page.locator("#replay-table tbody")
+    return {role: rows.locator(f"[data-model={role}]").evaluate_all(VALUES) for role in ROLES}
+
+
+def taught_at():
+    """The T at which the distilled student that ships was taught, where the slider begins."""
+    return checkpoint.load_config(ROOT / "checkpoints" / "distilled")["recipe"]["temperature"]

@@ -2,6 +2,8 @@
 
 import itertools
 import random
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +85,21 @@ def stripes(width, height, colours=(RED, GREEN, BLUE)):
         corner = (position * part, 0) if width > height else (0, position * part)
         photo.paste(colour, (*corner, *((part + corner[0], height) if width > height else (width, part + corner[1]))))
     return photo
+
+
+def gradient(width=60, height=40, mode="RGB"):
+    """An image whose every pixel differs."""
+    red, green = np.linspace(0, 255, width), np.linspace(0, 255, height)
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[..., 0], pixels[..., 1], pixels[..., 2] = red, green[:, None], 255 - red
+    return Image.fromarray(pixels).convert(mode)
+
+
+def png_that_claims(width, height):
+    """A PNG whose header promises any number of pixels, and which holds none."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")

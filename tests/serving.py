@@ -24,6 +24,8 @@ CHROMIUM_FLAGS = [
 ]  # fmt: skip
 START_SECONDS = 120  # far more than it takes; a busy machine must not fail a test
 
+NOT_THE_SERVERS = {".git", ".venv", "runs", "__pycache__", ".pytest_cache", ".ruff_cache"}
+
 
 def api_client(address: str) -> Client:
     """A client of the endpoint, for one visitor: calls at once that share one share its stream, and may end each other.
@@ -127,3 +129,15 @@ def _answers(address: str) -> bool:
         return urllib.request.urlopen(address, timeout=5).status == 200
     except (urllib.error.URLError, OSError):
         return False
+
+
+def files_in(*folders):
+    """Every file in some folders with its time of change; what tools keep beside the project is left out."""
+    times = {}
+    for top in folders:
+        for folder, below, names in os.walk(top):
+            below[:] = [name for name in below if name not in NOT_THE_SERVERS]
+            for name in names:
+                path = os.path.join(folder, name)
+                times[path] = os.lstat(path).st_mtime_ns
+    return times

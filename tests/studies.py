@@ -2,12 +2,19 @@
 
 from dataclasses import fields, replace
 
-from kd.studies.declared import LOSS_SETTINGS, Arm
+import torch
+
+from kd import checkpoint, models
+from kd.cifar10 import CLASSES, NORMALISATIONS
+from kd.recipe import as_config
+from kd.studies.declared import DISTILLED, LOSS_SETTINGS, STUDENT, TEACHER, Arm, Study
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 
 # Of 100 predictions 40 are 55 % sure and 60 are 95 % sure.
 RELIABILITY = {"images": [0, 40, 60], "confidence": [0.0, 22.0, 57.0], "right": [0.0, 20.0, 50.0]}
 RECIPE = {"name": "seed", "stem": "cifar", "epochs": 24, "temperature": 4.0}  # a preset that is gone
+
+TINY = Study("Does it run?", (TEACHER, STUDENT, DISTILLED), recipe="original", seeds=3)
 
 
 def measured(arm, accuracies=(0.5,), epochs=24, sd=0.01, recipe=(), before=()):
@@ -56,3 +63,80 @@ def made_study(*arms, comparisons=(), measured_on="test", **more):
         data={"name": "CIFAR-10", "images": 100, "validated_on": 50}, machine="an abacus", versions={},
         command="python", **more,
     )  # fmt: skip
+
+
+def make_omitted_class():
+    def arm(name, temperature, before, after, bias):
+        if temperature is None:
+            declared = replace(STUDENT, omitted_class=name)
+        else:
+            declared = replace(DISTILLED, omitted_class=name, changes={"temperature": temperature})
+        found = {
+            "bias": bias, "before": {"omitted": before, "others": 0.8}, "after": {"omitted": after, "others": 0.7}
+        }  # fmt: skip
+        arm = measured(declared)
+        return replace(arm, runs=(arm.runs[0] | {"omitted_class": found},))
+
+    return made_study(
+        measured(TEACHER),
+        arm("frog", None, 0.0, 0.05, 9.0), arm("frog", 4.0, 0.01, 0.7, 3.0), arm("frog", 20.0, 0.02, 0.9, 2.5),
+        arm("cat", None, 0.0, 0.11, 8.0), arm("cat", 4.0, 0.0, 0.3, 2.0),
+    )  # fmt: skip
+
+
+def make_human_labels(seeds=2, temperature_from="validation"):
+    def arm(position, kl):
+        runs = [{"seed": seed, "kl_at_temperature": kl + seed / 1000} for seed in range(seeds)]
+        return {"arm": position, "kl": [kl + 0.2, kl + 0.1, kl], "kl_at_temperature": kl, "temperature": 4.0,
+                "rank_correlation": 0.4, "runs": runs}  # fmt: skip
+
+    inherited = {
+        "seeds": [0, 1], "rank_correlation": {"student": [0.5, 0.6], "distilled": [0.7, 0.8]},
+        "mean": 0.2, "low": 0.1, "high": 0.3, "p": 0.01 if seeds > 1 else None, "n": seeds,
+    }  # fmt: skip
+    found = {
+        "temperatures": [0.5, 1.0, 4.0], "people_entropy": 0.05, "temperature_from": temperature_from,
+        "arms": [arm(0, 0.3), arm(1, 0.25), arm(2, 0.2)], "inherited": inherited,
+    }  # fmt: skip
+    return made_study(measured(TEACHER), measured(STUDENT), measured(DISTILLED), human_labels=found)
+
+
+def make_few_labels():
+    teacher = measured(TEACHER, (0.9,))
+    arms = [teacher]
+
+    def add(declared, *accuracies):
+        arms.append(measured(declared, accuracies, before=arms))
+
+    for share, alone, taught in ((0.01, 0.3, 0.6), (0.04, 0.45, 0.7)):
+        student, starved = Arm("student", label_fraction=share), Arm("teacher", label_fraction=share)
+        add(student, alone)
+        add(starved)
+        for by in (TEACHER, starved):
+            accuracies = (taught,) if by is TEACHER else ()
+            add(Arm("distilled", teacher=by, baseline=student, label_fraction=share, keep_unlabelled=True), *accuracies)
+    add(STUDENT, 0.8)
+    add(Arm("student", label_fraction=0.25))
+
+    def gain(arm, mean):
+        baseline = next(place for place, other in enumerate(arms) if other is arms[arm].baseline)
+        interval = {"sd": 0.004, "low": mean - 0.01, "high": mean + 0.01, "n": 3, "p": 0.001}
+        return {"arm": arm, "baseline": baseline, "metric": "accuracy", "mean": mean, **interval}
+
+    return made_study(*arms, comparisons=[gain(3, 0.3), gain(7, 0.25), gain(8, 0.02)])
+
+
+def write_run(run, accuracy=0.5, seed=0):
+    """A finished run's checkpoint, with random weights."""
+    torch.manual_seed(seed)
+    network = models.build(models.ARCHITECTURE_OF_ROLE[run.arm.role], run.recipe.stem)
+    mean, std = NORMALISATIONS[run.recipe.normalisation]
+    teacher = {"weights": checkpoint.load_config(run.teacher)["weights"]} if run.teacher else None
+    config = {
+        "role": run.arm.role, "architecture": models.ARCHITECTURE_OF_ROLE[run.arm.role], "stem": run.recipe.stem,
+        "classes": list(CLASSES), "normalisation": {"mean": mean, "std": std}, "seed": run.recipe.seed,
+        "recipe": as_config(run.recipe_name, run.recipe), "epochs_done": run.recipe.epochs, "teacher": teacher,
+        "metrics": {"validation_accuracy": accuracy, "validation_loss": 1.0}, "machine": "an abacus",
+        "data": {"trained_on": 450, "validated_on": 50, "name": "CIFAR-10"},
+    }  # fmt: skip
+    checkpoint.save(network, config, run.folder)

@@ -1,22 +1,12 @@
 """For everybody: axe-core's checks, keyboard alone, a phone, 200 % zoom."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from kd.cifar10 import CLASSES
 from kd.demo.omitted_class import TAB
+from tests.axe import SETTINGS, findings
 from tests.browser import EXAMPLES, answered_anew, choose_example, example_shown, table, upload
 
-# Gradio's own parts that we cannot mend from here.
-NOT_OURS = [
-    ["footer"],  # its links' grey has a contrast of 2.4
-]
-SETTINGS = {
-    "light": {},
-    "dark": {"color_scheme": "dark"},
-    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True},
-    "zoomed to 200 %": {"viewport": {"width": 640, "height": 500}},
-}
 PHONE_AND_SLOW_THREE = [
     pytest.param(setting, marks=() if setting == "phone" else pytest.mark.slow) for setting in SETTINGS
 ]
@@ -27,16 +17,6 @@ TABS = {  # and what to wait for there
     TAB: "#cards li",
     "Use it": "#use pre",
 }
-
-
-def findings(page):
-    """What axe-core finds serious or critical, with the elements."""
-    violations = Axe().run(page, {"exclude": NOT_OURS}).response["violations"]
-    return [
-        (violation["id"], [node["target"] for node in violation["nodes"]])
-        for violation in violations
-        if violation["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.parametrize("setting", PHONE_AND_SLOW_THREE)

@@ -1,17 +1,15 @@
 """docs/architecture.md names every module of the library, and imports point down the layers that it draws."""
 
 import ast
-import functools
 import graphlib
 import re
 
 import pytest
 
+from tests.modules import FILES, MODULES, imports
 from tests.serving import ROOT
 
 DOCUMENT = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-FILES = [ROOT / "app.py", *sorted((ROOT / "kd").rglob("*.py")), *sorted((ROOT / "train").rglob("*.py"))]
-MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
 
 def layers_drawn(document):
@@ -32,22 +30,6 @@ def line_of(module, layers):
     ]
     assert len(found) == 1, f"{path} stands on {len(found)} lines of the diagram"
     return found[0]
-
-
-@functools.cache
-def imports(module, source):
-    """The modules of this project that a module imports anywhere, in functions too."""
-    found = set()
-    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            for alias in node.names:
-                found.add(f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base)
-    return found & MODULES.keys() - {module}
 
 
 def wrong_way(layers, sources):

@@ -14,9 +14,8 @@ import pytest
 from PIL import Image
 
 from kd.photo import ENOUGH, FORMATS, MAX_PIXELS, PhotoError, read_photo
-from tests.serving import ROOT, resident_bytes
-from tests.test_photos import gradient, png_that_claims
-from tests.test_privacy import files_in
+from tests.pictures import gradient, png_that_claims
+from tests.serving import ROOT, files_in, resident_bytes
 from tests.visitors import RefusalError, Visitor
 
 MUTANTS = 500

@@ -9,16 +9,15 @@ import torch
 
 from kd import checkpoint
 from kd.recipe import RECIPES, as_config
+from kd.studies.bias import BIAS
 from kd.studies.declared import DISTILLED, STUDENT, TEACHER, Study
 from kd.studies.ledger import SCHEMA, as_json, from_json, read_studies, read_study, write_study
 from kd.studies.measure import check_nothing_is_lost, recorded, summarise, to_measure
-from kd.studies.omitted_class import BIAS, study_of
+from kd.studies.omitted_class import study_of
 from kd.studies.report import study_table
 from kd.studies.runs import StudyError
 from tests.serving import ROOT
-from tests.studies import made_study, measured
-from tests.test_findings import make_few_labels, make_human_labels, make_omitted_class
-from tests.test_study import write_run
+from tests.studies import made_study, make_few_labels, make_human_labels, make_omitted_class, measured, write_run
 from train.study import make_parser, planned
 
 DAMAGE = {

@@ -7,7 +7,6 @@ import re
 import pytest
 from PIL import Image
 
-from kd import checkpoint
 from kd.cifar10 import CLASSES
 from kd.demo.examples import first_example
 from kd.demo.stage_view import warning
@@ -15,6 +14,8 @@ from kd.models import ROLES
 from kd.results import read_results, results_rows
 from tests.browser import (
     EXAMPLES,
+    LAPTOPS,
+    PHONE,
     choose_example,
     drag,
     example_shown,
@@ -23,11 +24,11 @@ from tests.browser import (
     share,
     softmax,
     table,
+    taught_at,
     upload,
 )
 from tests.serving import ROOT
 
-LAPTOPS, PHONE = [(1366, 657), (1280, 720)], (390, 844)
 LAPTOPS_AND_PHONE = [LAPTOPS[0], pytest.param(*LAPTOPS[1], marks=pytest.mark.slow), PHONE]
 
 
@@ -180,10 +181,6 @@ def test_the_named_temperatures_lead_to_its_answer_and_to_what_it_teaches(visit,
         assert shown["temperature"] == temperature
         for role, answer in models.items():
             assert shown[role] == pytest.approx(softmax(answer["logits"], temperature), abs=1e-6)
-
-
-def taught_at():
-    return checkpoint.load_config(ROOT / "checkpoints" / "distilled")["recipe"]["temperature"]
 
 
 def test_the_temperature_can_be_set_by_keyboard_in_round_steps_and_by_number(visit):

@@ -30,6 +30,7 @@ from kd.photo import (
     takes_long,
     to_network_size,
 )
+from tests.pictures import gradient, png_that_claims
 from tests.serving import ROOT
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -45,14 +46,6 @@ def saved(tmp_path):
         return path
 
     return save
-
-
-def gradient(width=60, height=40, mode="RGB"):
-    """An image whose every pixel differs."""
-    red, green = np.linspace(0, 255, width), np.linspace(0, 255, height)
-    pixels = np.empty((height, width, 3), np.uint8)
-    pixels[..., 0], pixels[..., 1], pixels[..., 2] = red, green[:, None], 255 - red
-    return Image.fromarray(pixels).convert(mode)
 
 
 def mean_difference(a, b):
@@ -130,16 +123,6 @@ def test_the_middle_square_is_scaled_with_antialiasing():
 def test_an_image_of_the_networks_size_is_left_as_it_is():
     image = gradient(IMAGE_SIZE, IMAGE_SIZE)
     assert mean_difference(to_network_size(image), image) == 0
-
-
-def png_that_claims(width, height):
-    """A PNG whose header promises any number of pixels, and which holds none."""
-
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def jpeg(image, **options):

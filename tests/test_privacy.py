@@ -10,10 +10,10 @@ from PIL import Image, PngImagePlugin
 
 from kd.demo import page as page_module
 from kd.demo.crowd import SESSIONS
+from tests.serving import files_in
 from tests.visitors import RefusalError, Visitor, photo_bytes
 
 MARK = "zqx7-holiday-mark"  # in the names and in the content of files; nothing else says this
-NOT_THE_SERVERS = {".git", ".venv", "runs", "__pycache__", ".pytest_cache", ".ruff_cache"}
 
 
 def marked_photo(size=(64, 64)):
@@ -21,18 +21,6 @@ def marked_photo(size=(64, 64)):
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", MARK)
     return photo_bytes(Image.effect_noise(size, 60).convert("RGB"), pnginfo=text)
-
-
-def files_in(*folders):
-    """Every file in some folders with its time of change; what tools keep beside the project is left out."""
-    times = {}
-    for top in folders:
-        for folder, below, names in os.walk(top):
-            below[:] = [name for name in below if name not in NOT_THE_SERVERS]
-            for name in names:
-                path = os.path.join(folder, name)
-                times[path] = os.lstat(path).st_mtime_ns
-    return times
 
 
 def refusal(ask, *arguments):

@@ -15,14 +15,13 @@ from kd.demo.recordings import read_recorded
 from kd.demo.stage_view import stage_view
 from kd.models import ROLES
 from kd.recording import RECORDING, moment, read_recording, write_recording
-from tests.browser import EXAMPLES, PATIENCE, share, softmax, table, upload
+from tests.axe import SETTINGS, findings
+from tests.browser import EXAMPLES, VALUES, drawn, opened, share, shown_at, softmax, table, upload
 from tests.serving import ROOT
-from tests.test_accessibility import SETTINGS, findings
 
 CHECKPOINTS = ROOT / "checkpoints"
 STUDENTS = ROLES[1:]
 EPOCHS = [0, 0.25, 1, 2, 3]
-VALUES = "cells => cells.map((cell) => +cell.dataset.value)"
 PIXELS = 100  # of a line's thickness, for a probability of 1
 
 
@@ -125,23 +124,6 @@ def test_of_other_classes_nobody_is_told_to_record_what_would_not_be_shown(tmp_p
 
 
 # The map
-
-
-def opened(page, view):
-    page.locator(f"#{view} > summary").click()
-    page.wait_for_selector(f"#{view} .panel", timeout=PATIENCE)
-    page.locator(f"#{view}").evaluate("(node) => node.scrollIntoView()")
-    return page
-
-
-def drawn(page, temperature):
-    """The pixels of each line on the map, once it is drawn at this temperature."""
-    page.wait_for_function(
-        "(t) => document.querySelector('#map-sentence').textContent.includes(`T = ${t}`)", arg=f"{temperature:.2f}"
-    )
-    return page.locator("#map-picture .lines line").evaluate_all(
-        "lines => Object.fromEntries(lines.map((line) => [line.dataset.pair, +line.getAttribute('stroke-width')]))"
-    )
 
 
 def test_lines_are_as_thick_as_two_classes_are_taken_for_one_another_at_any_temperature(visit):
@@ -310,13 +292,6 @@ def test_where_other_images_were_recorded_no_pictures_are_shown(folder, shown_ex
 
 
 # The replay
-
-
-def shown_at(page, moment):
-    """The numbers of both students in the replay's table, once it is drawn at this moment."""
-    page.wait_for_function("(m) => document.querySelector('#replay-table').dataset.moment === String(m)", arg=moment)
-    rows = page.locator("#replay-table tbody")
-    return {role: rows.locator(f"[data-model={role}]").evaluate_all(VALUES) for role in ROLES}
 
 
 def moment_named(epoch, last):

@@ -23,7 +23,7 @@ from kd.studies.figures import drawings_of
 from kd.studies.ledger import as_json, read_studies, write_study
 from kd.studies.report import study_table
 from tests.serving import ROOT
-from tests.test_findings import make_few_labels
+from tests.studies import make_few_labels
 
 SHIPPED = ROOT / "checkpoints"
 CONFIGS = {role: load_config(SHIPPED / role) for role in ROLES}

@@ -24,6 +24,7 @@ from kd.results import training_sentences
 from kd.site.build import game_checkpoints, make_room, no_game_section, results_html, source_of
 from kd.site.runtime import fetch_runtime
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
+from tests.axe import SETTINGS, findings
 from tests.benchmark_page import ISOLATION
 from tests.browser import (
     EXAMPLES,
@@ -31,16 +32,16 @@ from tests.browser import (
     answered_anew,
     choose_example,
     drag,
+    drawn,
     example_shown,
+    opened,
+    shown_at,
     softmax,
     table,
     upload,
 )
-from tests.pictures import fifty_pictures, picture
+from tests.pictures import fifty_pictures, picture, png_that_claims
 from tests.serving import ROOT, FileServer
-from tests.test_accessibility import SETTINGS, findings
-from tests.test_photos import png_that_claims
-from tests.test_recordings import drawn, opened, shown_at
 from train.export import main
 
 OMITTED = checkpoint.load_config(ROOT / "checkpoints" / FOLDER)["data"]["omitted_class"]

@@ -17,9 +17,8 @@ from kd.models import ROLES
 from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, PhotoError, read_photo, to_network_size
 from kd.site.build import exported
 from tests.browser import EXAMPLES, PATIENCE
-from tests.pictures import SIZES, fifty_pictures, picture
+from tests.pictures import SIZES, fifty_pictures, picture, png_that_claims
 from tests.serving import ROOT, FileServer
-from tests.test_photos import png_that_claims
 
 SITE = ROOT / "kd" / "site"
 CHECKPOINTS = ROOT / "checkpoints"

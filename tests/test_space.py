@@ -20,9 +20,9 @@ from packaging.utils import canonicalize_name
 
 from kd.models import ROLES
 from tests.browser import EXAMPLES
+from tests.modules import MODULES, imports
 from tests.serving import ROOT
 from tests.space import files_of_the_space, requirements, upload_command
-from tests.test_architecture import MODULES, imports
 
 # https://huggingface.co/docs/hub/spaces-config-reference
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}

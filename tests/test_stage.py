@@ -13,6 +13,7 @@ from kd.models import ROLES
 from kd.studies.human_labels import rank_correlation
 from tests.browser import (
     EXAMPLES,
+    TEMPERATURE,
     answered_anew,
     choose_example,
     drag,
@@ -22,13 +23,12 @@ from tests.browser import (
     share,
     softmax,
     table,
+    taught_at,
     upload,
 )
 from tests.serving import ROOT
-from tests.test_page import taught_at
 
 STUDENTS = ROLES[1:]
-TEMPERATURE = "+document.querySelector('#soft-targets-table').dataset.temperature"
 
 
 def classes_on_screen(page):

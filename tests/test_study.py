@@ -10,22 +10,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kd import checkpoint, evaluation, models
-from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
+from kd import checkpoint, evaluation
+from kd.cifar10 import read_test_set
 from kd.files import write_json
 from kd.losses import DISTANCES
-from kd.recipe import RECIPES, as_config
+from kd.recipe import RECIPES
 from kd.results import read_results
-from kd.studies.declared import DISTILLED, STUDENT, STUDIES, TEACHER, Arm, Study
+from kd.studies.declared import STUDIES, Arm
 from kd.studies.ledger import read_study, study_files
 from kd.studies.measure import to_measure
 from kd.studies.runs import StudyError, differing, is_finished
 from kd.studies.words import arm_name
 from tests.serving import ROOT
+from tests.studies import TINY, write_run
 from train import study as command
 from train.study import EpochsBar, main, make_parser, planned, train_all
-
-TINY = Study("Does it run?", (TEACHER, STUDENT, DISTILLED), recipe="original", seeds=3)
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -39,22 +38,6 @@ def options(tmp_path, data_dir):
         return make_parser().parse_args([name, *fixed, *map(str, arguments)])
 
     return options
-
-
-def write_run(run, accuracy=0.5, seed=0):
-    """A finished run's checkpoint, with random weights."""
-    torch.manual_seed(seed)
-    network = models.build(models.ARCHITECTURE_OF_ROLE[run.arm.role], run.recipe.stem)
-    mean, std = NORMALISATIONS[run.recipe.normalisation]
-    teacher = {"weights": checkpoint.load_config(run.teacher)["weights"]} if run.teacher else None
-    config = {
-        "role": run.arm.role, "architecture": models.ARCHITECTURE_OF_ROLE[run.arm.role], "stem": run.recipe.stem,
-        "classes": list(CLASSES), "normalisation": {"mean": mean, "std": std}, "seed": run.recipe.seed,
-        "recipe": as_config(run.recipe_name, run.recipe), "epochs_done": run.recipe.epochs, "teacher": teacher,
-        "metrics": {"validation_accuracy": accuracy, "validation_loss": 1.0}, "machine": "an abacus",
-        "data": {"trained_on": 450, "validated_on": 50, "name": "CIFAR-10"},
-    }  # fmt: skip
-    checkpoint.save(network, config, run.folder)
 
 
 def pretend(monkeypatch, behaviour):

@@ -17,8 +17,7 @@ from kd.studies.figures import (
     rounded,
     validation_accuracy_over,
 )
-from tests.studies import made_study, measured, trial
-from tests.test_findings import make_few_labels, make_human_labels, make_omitted_class
+from tests.studies import made_study, make_few_labels, make_human_labels, make_omitted_class, measured, trial
 
 
 @pytest.fixture

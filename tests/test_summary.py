@@ -9,10 +9,11 @@ import torch
 from kd import checkpoint, evaluation
 from kd.cifar10 import read_test_set
 from kd.significance import judged, paired_difference
+from kd.studies.bias import BIAS
 from kd.studies.declared import CORRUPTIONS, DISTILLED, STUDENT, TEACHER, Arm, Study
 from kd.studies.ledger import as_json
 from kd.studies.measure import summarise
-from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, runs_of
+from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, runs_of
 from kd.studies.report import (
     arms_table,
     in_short,
@@ -24,7 +25,7 @@ from kd.studies.report import (
 )
 from kd.studies.runs import StudyError
 from kd.studies.words import arm_name
-from tests.test_study import TINY, write_run
+from tests.studies import TINY, write_run
 from train.document import write_section, write_studies
 from train.ship import check_shipping, ship, shipped_as
 from train.study import make_parser, planned

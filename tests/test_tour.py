@@ -9,11 +9,9 @@ import torch
 from kd.cifar10 import CLASSES
 from kd.demo.omitted_class import TAB, read_omitted_class
 from kd.studies.human_labels import rank_correlation
-from tests.browser import EXAMPLES, drag, number_in, settle, share, table
+from tests.axe import findings
+from tests.browser import EXAMPLES, LAPTOPS, PHONE, TEMPERATURE, drag, number_in, settle, share, table, taught_at
 from tests.serving import ROOT
-from tests.test_accessibility import findings
-from tests.test_page import LAPTOPS, PHONE, taught_at
-from tests.test_stage import TEMPERATURE
 
 OF_STEP = [1, taught_at(), 20, taught_at(), taught_at()]  # the temperatures
 

@@ -23,9 +23,10 @@ from kd.demo.stage_view import script, style
 from kd.demo.uploads import NOTHING_CAME, read_upload
 from kd.inference import pixels_of
 from kd.photo import PhotoError, to_network_size
+from kd.studies.bias import BIAS
 from kd.studies.declared import caution_of
 from kd.studies.ledger import read_studies
-from kd.studies.omitted_class import BIAS, CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, omitted_class_of, study_of
+from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, omitted_class_of, study_of
 
 GAME = Path(__file__).parent / "game"
 TAB, TAB_ID = "A class it never saw", "omitted-class"  # the one for visitors

@@ -20,7 +20,7 @@ from kd.device import machine
 from kd.files import write_json
 from kd.recipe import RecipeError, as_config, from_config
 from kd.significance import mcnemar, paired_difference
-from kd.studies import human_labels, omitted_class
+from kd.studies import bias, human_labels
 from kd.studies.declared import CORRUPTIONS, HUMAN_LABELS, Arm, Study
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.runs import Run, StudyError, image_size_of, teacher_of
@@ -136,7 +136,7 @@ def measured(run: Run, teacher: Path | None, test: Looked | None, validation: Lo
     if test:
         found |= metrics(test.logits[run.folder], test.labels, test.logits[teacher] if teacher else None)
     if test and run.arm.omitted_class and teacher:
-        found["omitted_class"] = omitted_class.measure(
+        found["omitted_class"] = bias.measure(
             run.arm.omitted_class, test.logits[run.folder], test.labels,
             validation.logits[run.folder], validation.logits[teacher], validation.labels, test.images.classes,
         )  # fmt: skip
@@ -228,10 +228,10 @@ def teachers_digest(run: Run, runs: list[Run], study: Study, ledger: MeasuredStu
     return found["weights"] if found else "not there yet"
 
 
-def keep_bias(run: Run, bias: float) -> None:
+def keep_bias(run: Run, value: float) -> None:
     """Write the bias of a student with an omitted class into its own config.json, with which it ships."""
     config = checkpoint.load_config(run.folder)
-    write_json(run.folder / checkpoint.CONFIG, config | {omitted_class.BIAS: bias})
+    write_json(run.folder / checkpoint.CONFIG, config | {bias.BIAS: value})
 
 
 def measure_corrupted(run: Run, data_dir: Path, device: torch.device) -> dict:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kd.cifar10 import CLASSES
-from kd.studies.omitted_class import bias_like_teachers, measure, predictions_with_bias
+from kd.studies.bias import bias_like_teachers, measure, predictions_with_bias
 
 OMITTED = 3
 LABELS = torch.arange(200) % 10
