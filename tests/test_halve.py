@@ -21,8 +21,8 @@ def test_halve_stores_half_the_bytes_and_says_what_it_compared(tmp_path, data_di
     assert not (half / checkpoint.HISTORY).exists() and not (half / RECORDING).exists()
     assert "float16; validation accuracy" in capsys.readouterr().out
     stored = checkpoint.load_config(half)
-    assert stored["precision"]["weights"] == "float16"
-    assert stored["precision"]["validation_accuracy_float16"] == stored["precision"]["validation_accuracy_float32"]
+    assert stored["stored_in"]["weights"] == "float16"
+    assert stored["stored_in"]["validation_accuracy_float16"] == stored["stored_in"]["validation_accuracy_float32"]
     assert checkpoint.weight_bytes(stored) < 0.55 * checkpoint.weight_bytes(checkpoint.load_config(full))
     assert refusal(halve.main, [str(half), str(half)]) == 2
 

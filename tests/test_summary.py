@@ -209,7 +209,7 @@ def test_seed_0_of_each_arm_is_shipped_as_the_checkpoint_of_its_role_with_its_re
         shipped = checkpoint.load_config(tmp_path / role)
         assert shipped["role"] == role
         assert shipped["recipe"] == checkpoint.load_config(runs[number].folder)["recipe"]
-        assert shipped["precision"]["weights"] in ("float16", "float32")
+        assert shipped["stored_in"]["weights"] in ("float16", "float32")
     assert (tmp_path / "student" / "recording.safetensors").read_bytes() == b"moments"
     before = (tmp_path / "student" / "config.json").stat().st_mtime_ns
     ship(runs, tmp_path, data_dir)  # what is there stays

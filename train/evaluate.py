@@ -117,7 +117,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
             "recipe": config["recipe"],
             "machine": config["machine"],
             "data": config["data"],
-            "precision": config.get("precision", {"weights": "float32"}),
+            "stored_in": config.get("stored_in", {"weights": "float32"}),
         }
     return {
         "models": results,

@@ -32,12 +32,12 @@ def main(arguments: list[str] | None = None) -> None:
     if options.source.resolve() == options.target.resolve():
         parser.error("source and target are the same folder: the float32 weights would be lost")
     try:
-        precision = halve(options.source, options.target, options.data_dir)
+        stored = halve(options.source, options.target, options.data_dir)
     except (CheckpointError, DataError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
     print(
-        f"{options.target}: {precision['weights']}; validation accuracy {precision['validation_accuracy_float32']:.2%} "
-        f"in float32, {precision['validation_accuracy_float16']:.2%} in float16"
+        f"{options.target}: {stored['weights']}; validation accuracy {stored['validation_accuracy_float32']:.2%} "
+        f"in float32, {stored['validation_accuracy_float16']:.2%} in float16"
     )
 
 
@@ -52,7 +52,7 @@ def halve(source: Path, target: Path, data_dir: Path) -> dict:
             for folder in (source, trial)
         )
     fits = round(abs(full - half), 6) <= TOLERANCE  # a difference of one image is not to fail by rounding
-    precision = {
+    stored = {
         "weights": "float16" if fits else "float32",
         "validation_accuracy_float32": full,
         "validation_accuracy_float16": half,
@@ -62,8 +62,8 @@ def halve(source: Path, target: Path, data_dir: Path) -> dict:
         (target / name).unlink(missing_ok=True)  # another network's
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
-    checkpoint.save(network, config | {"precision": precision}, target, half=fits)
-    return precision
+    checkpoint.save(network, config | {"stored_in": stored}, target, half=fits)
+    return stored
 
 
 if __name__ == "__main__":
