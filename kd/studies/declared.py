@@ -199,6 +199,12 @@ def for_photos() -> Iterator[Arm]:
         yield Arm("student", baseline=without, changes=plain | changes, label=label)
 
 
+def muon_rates() -> Iterator[Arm]:
+    """The student alone under the recipe's rate of Muon, taken from one of batches eight times as large, and lower."""
+    for rate in (0.06, 0.12, 0.24):
+        yield Arm("student", changes={"muon_learning_rate": rate}, varies="muon_learning_rate")
+
+
 def seed_project() -> Iterator[Arm]:
     """The starting project's three networks, each with the accuracy that its table gave it."""
     teacher, student = replace(TEACHER, published_accuracy=0.7419), replace(STUDENT, published_accuracy=0.7119)
@@ -248,6 +254,9 @@ STUDIES = {
         seeds=1,
         measured_on="validation",
         analysis=CORRUPTIONS,
+    ),
+    "muon": Study(
+        "Which learning rate of Muon suits the student?", tuple(muon_rates()), seeds=1, measured_on="validation"
     ),
     "digits": Study(
         "Do a teacher's soft targets make a better reader of handwritten digits?",
