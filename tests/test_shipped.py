@@ -144,7 +144,7 @@ def test_the_documentation_shows_every_study_as_its_file_has_it(tmp_path):
 
 def test_the_readme_gives_the_verdict_of_the_main_study():
     (verdict,) = verdicts(read_studies(CHECKPOINTS)["main"])
-    assert README.split("<!-- verdict -->\n")[1].split("\n<!-- end of verdict -->")[0] == verdict
+    assert README.split("<!-- verdicts of main -->\n")[1].split("\n<!-- end of")[0] == verdict
 
 
 def test_short_runs_stand_under_a_heading_of_their_own_and_not_on_the_page():

@@ -275,3 +275,14 @@ def test_a_document_gets_a_section_for_a_study_that_it_lacks_and_the_rest_of_it_
     assert text.endswith("<!-- end of study tiny -->\n\n## Short runs\n\nby hand too\n")
     write_studies(path, [summary[0]], tmp_path / "figures")
     assert path.read_text() == text
+
+
+def test_a_document_that_wants_verdicts_gets_those_of_the_study_that_it_names_and_no_section(summary, tmp_path):
+    study = summary[0]
+    path = tmp_path / "README.md"
+    path.write_text("by hand\n<!-- verdicts of tiny -->\n<!-- end of verdicts of tiny -->\nby hand too\n")
+    write_studies(path, [replace(study, study="another"), study], tmp_path / "figures")
+    told = "\n".join(verdicts(study))
+    assert told and path.read_text() == (
+        f"by hand\n<!-- verdicts of tiny -->\n{told}\n<!-- end of verdicts of tiny -->\nby hand too\n"
+    )

@@ -10,13 +10,16 @@ from pathlib import Path
 
 from kd.files import write_atomically
 from kd.studies.ledger import MeasuredStudy
-from kd.studies.report import is_short, runs_table, study_table
+from kd.studies.report import is_short, runs_table, study_table, verdicts
 
 SHORT_RUNS, LAST = "## Short runs\n", "## Measured and replaced\n"  # headings before which new studies go
+VERDICTS = "verdicts of "
 
 
 def write_studies(path: Path, studies: Iterable[MeasuredStudy], figures: Path) -> None:
     """Write the section of each study; one that has none gets it, under its question, where studies like it end.
+
+    A document that has a line `<!-- verdicts of NAME -->`, as README.md does, gets that study's verdicts and no section.
 
     Args:
         path: the document.
@@ -27,6 +30,10 @@ def write_studies(path: Path, studies: Iterable[MeasuredStudy], figures: Path) -
     """
     for study in studies:
         name, content = f"study {study.study}", path.read_text("utf-8")
+        if f"<!-- {VERDICTS}" in content:
+            if f"<!-- {VERDICTS}{study.study} -->" in content:
+                write_section(path, VERDICTS + study.study, "\n".join(verdicts(study)) + "\n")
+            continue
         if f"<!-- {name} -->" not in content:
             new = f"## {study.question}\n\n<!-- {name} -->\n<!-- end of {name} -->\n\n"
             before, following, rest = content.partition(LAST if is_short(study) else SHORT_RUNS)
