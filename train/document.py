@@ -19,7 +19,7 @@ VERDICTS = "verdicts of "
 def write_studies(path: Path, studies: Iterable[MeasuredStudy], figures: Path) -> None:
     """Write the section of each study; one that has none gets it, under its question, where studies like it end.
 
-    A document that has a line `<!-- verdicts of NAME -->`, as README.md does, gets that study's verdicts and no section.
+    A document with a line `<!-- verdicts of NAME -->`, like README.md, gets the verdicts of that study and no section.
 
     Args:
         path: the document.
