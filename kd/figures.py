@@ -24,7 +24,7 @@ def styled(figure: go.Figure, xaxis: dict, yaxis: dict, height: int = 380, **lay
         margin=MARGINS,
         height=height,
         xaxis={"gridcolor": GRID, **xaxis},
-        yaxis={"gridcolor": GRID, "zerolinecolor": GRID, **yaxis},
+        yaxis={"gridcolor": GRID, "zerolinecolor": GRID, "ticklabelstandoff": 6, **yaxis},
         hovermode="closest",
         **layout,
     )
