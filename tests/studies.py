@@ -66,6 +66,8 @@ def made_study(*arms, comparisons=(), measured_on="test", **more):
 
 
 def make_omitted_class():
+    """A study of two omitted classes, each with its control, at one T or two."""
+
     def arm(name, temperature, before, after, bias):
         if temperature is None:
             declared = replace(STUDENT, omitted_class=name)
@@ -85,6 +87,8 @@ def make_omitted_class():
 
 
 def make_human_labels(seeds=2, temperature_from="validation"):
+    """A study that compares with people, and the doubts that students inherit."""
+
     def arm(position, kl):
         runs = [{"seed": seed, "kl_at_temperature": kl + seed / 1000} for seed in range(seeds)]
         return {"arm": position, "kl": [kl + 0.2, kl + 0.1, kl], "kl_at_temperature": kl, "temperature": 4.0,
@@ -102,6 +106,7 @@ def make_human_labels(seeds=2, temperature_from="validation"):
 
 
 def make_few_labels():
+    """A study of few labels, in which the starved teachers taught nobody yet."""
     teacher = measured(TEACHER, (0.9,))
     arms = [teacher]
 
