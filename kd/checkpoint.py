@@ -260,6 +260,8 @@ def _wrong_fields(config: object) -> list[str]:
         wrong.append("metrics")
     if (teacher := config.get("teacher")) is not None and lacking(teacher, {"weights": dict}):
         wrong.append("teacher")
+    if not isinstance(config.get("stored_in", {}), dict):
+        wrong.append("stored_in")
     bias = config.get("omitted_class_bias", 0.0)
     if not isinstance(bias, float | int) or abs(bias) > LARGEST_BIAS:
         wrong.append("omitted_class_bias")
@@ -333,6 +335,12 @@ def weight_bytes(config: dict) -> int:
 def digest(config: dict) -> str:
     """What tells a checkpoint's weights from all others, in 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(config["weights"], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_taught_by(student: dict, teacher: dict) -> bool:
+    """Whether a student's config.json names the weights of this teacher, or those that `train.halve` made them of."""
+    named = student.get("teacher")
+    return bool(named) and digest(named) in (digest(teacher), teacher.get("stored_in", {}).get("made_of"))
 
 
 def read_history(folder: str | Path) -> list[dict]:

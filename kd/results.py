@@ -135,12 +135,13 @@ def results_section(results: dict) -> str:
     return f"{results_table(results)}\n\n{results_provenance(results)}\n"
 
 
-def training_sentences(models: dict[str, dict]) -> str:
+def training_sentences(models: dict[str, dict], earlier_teacher: bool = False) -> str:
     """How far each network was trained, by which recipe, and on what; from results or from configs.
 
     Args:
         models: by role, a dict with recipe, epochs_done, seed, machine and data; where the run began with the weights
             of an earlier one, with epochs_before (as in results) or started_from (as in configs).
+        earlier_teacher: whether another teacher than the one among them taught the distilled student.
     """
     roles: dict[str, list[str]] = {}
     for role, model in models.items():
@@ -155,14 +156,17 @@ def training_sentences(models: dict[str, dict]) -> str:
             f"{done} epochs on {model['data']['trained_on']:,} images, {model['machine']}"
         )
         roles.setdefault(text, []).append(ROLE_NAMES[role].lower())
-    return " ".join(f"{' and '.join(names).capitalize()}: {text}." for text, names in roles.items())
+    sentences = [f"{' and '.join(names).capitalize()}: {text}." for text, names in roles.items()]
+    if earlier_teacher:
+        sentences.append("The distilled student was taught by an earlier teacher than the one beside it.")
+    return " ".join(sentences)
 
 
 def results_provenance(results: dict) -> str:
     """How the networks were trained, on which data and where they were measured, in one paragraph."""
     data = results["data"]
     return (
-        f"{training_sentences(results['models'])} "
+        f"{training_sentences(results['models'], results.get('earlier_teacher', False))} "
         f"Measured once, after the last epoch, on the {data['images']:,} test images of {data_name(data)}; "
         f"latency on one core ({results['machine']}), one image, median of {results['latency_runs']} runs."
     )

@@ -169,10 +169,11 @@ def networks(tmp_path_factory, make_network, subset):
     for study in (ROOT / "checkpoints" / "studies").glob("omitted-class*.json"):
         shutil.copyfile(study, checkpoints / "studies" / study.name)
     results = json.loads((checkpoints / "results.json").read_text())
-    for role in ROLES:
-        config = checkpoint.load_config(checkpoints / role)
+    configs = {role: checkpoint.load_config(checkpoints / role) for role in ROLES}
+    for role, config in configs.items():
         results["models"][role] |= {"bytes": checkpoint.weight_bytes(config), "weights": checkpoint.digest(config)}
-    normalisation = checkpoint.normalisation_of(checkpoint.load_config(checkpoints / "teacher"))
+    results["earlier_teacher"] = not checkpoint.is_taught_by(configs["distilled"], configs["teacher"])
+    normalisation = checkpoint.normalisation_of(configs["teacher"])
     network = make_network(0)  # the teacher's again
     network[-1].weight.data *= 30
     looked = responses(network.eval(), subset[1].images, normalisation)

@@ -314,6 +314,7 @@ def without(entry, key):
         ("metrics", {"validation_accuracy": "x", "validation_loss": 1.0}),
         ("teacher", "x"),
         ("teacher", {"weights": None}),
+        ("stored_in", None),
         ("architecture", None),
         ("classes", list(CLASSES[:-1])),
         ("classes", [CLASSES[1], CLASSES[0], *CLASSES[2:]]),

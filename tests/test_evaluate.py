@@ -6,7 +6,7 @@ import pytest
 
 from kd import checkpoint
 from kd.models import ROLES
-from kd.results import RESULTS, results_rows
+from kd.results import RESULTS, results_rows, results_section
 from kd.strange_images import KINDS
 from tests.commands import refusal, run
 from train import evaluate
@@ -26,6 +26,8 @@ def assert_complete(printed, folder):
         assert model["bytes"] == stored
         assert model["weights"] == checkpoint.digest(checkpoint.load_config(folder / role))
     assert printed["models"]["teacher"]["agreement"] == 1
+    teacher, distilled = (checkpoint.load_config(folder / role) for role in ("teacher", "distilled"))
+    assert printed["earlier_teacher"] != checkpoint.is_taught_by(distilled, teacher)
     warning = printed["out_of_class"]  # from the carried validation images, not from the test images
     assert warning["validation_images"] == 50
     assert 0 < warning["validation_warned"] <= 0.08
@@ -65,8 +67,12 @@ def test_evaluate_prints_a_table_for_people_and_puts_it_into_a_readme(
     evaluate.main(["--checkpoints", str(checkpoints), "--data-dir", str(data_dir), "--document", str(readme)])
     text, printed = readme.read_text(), capsys.readouterr().out
     assert printed in text and "old" not in text and text.startswith("before") and text.endswith("after\n")
-    for row in results_rows(json.loads((checkpoints / "results.json").read_text()))[1]:
+    results = json.loads((checkpoints / "results.json").read_text())
+    for row in results_rows(results)[1]:
         assert "| " + " | ".join(row) + " |" in text
+    for earlier in (False, True):
+        said = results_section(results | {"earlier_teacher": earlier})
+        assert ("was taught by an earlier teacher than the one beside it" in said) == earlier
 
 
 def test_evaluate_names_what_is_missing(data_dir, tmp_path):

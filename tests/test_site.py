@@ -718,7 +718,8 @@ def test_the_folder_says_whose_pictures_it_holds(site):
 
 
 def test_the_footer_tells_the_training_as_the_results_do(site, networks):
-    trained = training_sentences(json.loads((networks / "results.json").read_text())["models"])
+    results = json.loads((networks / "results.json").read_text())
+    trained = training_sentences(results["models"], results["earlier_teacher"])
     assert "epochs of an earlier run" in trained
     footer = (site / "index.html").read_text("utf-8")
     assert re.sub("<[^>]*>", "", footer).count(trained.replace("`", "")) == 1

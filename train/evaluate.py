@@ -66,12 +66,14 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
             choose nothing.
 
     Returns:
-        The content of results.json: data, machine, versions, out_of_class (`train.out_of_class`), and for each role
-        in "models" accuracy, ece and per_class_accuracy (0 to 1), nll (nats), agreement with the
+        The content of results.json: data, machine, versions, out_of_class (`train.out_of_class`), earlier_teacher
+        (whether another teacher than the one measured taught the distilled student), and for each role in "models"
+        accuracy, ece and per_class_accuracy (0 to 1), nll (nats), agreement with the
         teacher (0 to 1), parameters, macs (of one image), bytes (of the weight files), weights (their digest),
         latency_ms (one core, batch 1), and how it was trained.
     """
     results: dict[str, dict] = {}
+    configs: dict[str, dict] = {}
     teacher_logits = out_of_class = None
     images, labels = test.to(device).images, test.labels
     one = torch.zeros(1, *images.shape[1:]).contiguous(memory_format=torch.channels_last)  # as on the page
@@ -81,6 +83,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
     )
     for role in models.ROLES:
         network, config = checkpoint.load(checkpoints / role)
+        configs[role] = config
         evaluation.check_data(checkpoints / role, config, test)
         network.to(memory_format=torch.channels_last)
         latency = evaluation.latencies({role: network}, one)[role]
@@ -121,6 +124,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
         }
     return {
         "models": results,
+        "earlier_teacher": not checkpoint.is_taught_by(configs["distilled"], configs["teacher"]),
         "out_of_class": out_of_class,
         "data": test.description,
         "machine": machine(torch.device("cpu")),

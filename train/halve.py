@@ -56,6 +56,7 @@ def halve(source: Path, target: Path, data_dir: Path) -> dict:
         "weights": "float16" if fits else "float32",
         "validation_accuracy_float32": full,
         "validation_accuracy_float16": half,
+        "made_of": checkpoint.digest(config),
     }
     target.mkdir(parents=True, exist_ok=True)
     for name in (checkpoint.HISTORY, RECORDING):  # before the checkpoint, which says that all is there

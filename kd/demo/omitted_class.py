@@ -106,8 +106,7 @@ def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
                 f"{checkpoints / CONTROL_FOLDER} was not trained without the class {name} by the labels alone, on "
                 f"images like those of {FOLDER}/: put it right"
             )
-    taught_by = student.config.get("teacher") or {}
-    earlier_teacher = taught_by.get("weights") != checkpoint.load_config(checkpoints / "teacher")["weights"]
+    earlier_teacher = not checkpoint.is_taught_by(student.config, checkpoint.load_config(checkpoints / "teacher"))
     return OmittedClass(name, chosen, pictures, student, control, found, earlier_teacher)
 
 

@@ -58,9 +58,9 @@ const othersHold = (n) => (n === 1 ? "other one holds" : `other ${inWords(n)} ho
 // A share of images; certainties have `percent`.
 const rate = (share) => (share * 100).toFixed(1) + "%";
 
-// Never "100%" of what is not certain, nor "0%" of what is not impossible.
+// Never "100%" of what is not certain, nor "0%" of what is not impossible. The sign does not part from its number.
 function percent(p) {
-  if (p > 0.9995) return "> 99.9%";
-  if (p < 0.00005) return "< 0.01%";
+  if (p > 0.9995) return ">\u00a099.9%";
+  if (p < 0.00005) return "<\u00a00.01%";
   return (p * 100).toFixed(p < 0.00995 ? 2 : 1) + "%";
 }
