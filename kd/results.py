@@ -148,12 +148,14 @@ def training_sentences(models: dict[str, dict], earlier_teacher: bool = False) -
         recipe = model["recipe"]
         preset = RECIPES.get(recipe["name"])  # an older recipe may be gone
         planned = preset[role].epochs if preset else model["epochs_done"]
-        done = f"{model['epochs_done']}" + (f" of its {planned}" if model["epochs_done"] != planned else "")
+        done = f"{model['epochs_done']} epochs"
         if before := model.get("epochs_before", epochs_before(model)):
-            done = f"{before} epochs of an earlier run and {model['epochs_done']}"
+            done = f"{before} epochs of earlier training and {done}"
+        elif model["epochs_done"] != planned:
+            done += f" (the recipe's schedule has {planned})"
         text = (
             f"recipe `{recipe['name']}` ({recipe['stem']} stem), seed {model['seed']}, "
-            f"{done} epochs on {model['data']['trained_on']:,} images, {model['machine']}"
+            f"{done} on {model['data']['trained_on']:,} images, {model['machine']}"
         )
         roles.setdefault(text, []).append(ROLE_NAMES[role].lower())
     sentences = [f"{' and '.join(names).capitalize()}: {text}." for text, names in roles.items()]

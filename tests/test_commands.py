@@ -118,7 +118,7 @@ def test_a_teacher_starts_from_another_one_and_says_so(teacher, few_images, tmp_
     assert config["started_from"]["weights"] == config_before["weights"]
     assert checkpoint.epochs_before(config) == 1 and checkpoint.epochs_before(config_before) == 0
     told = training_sentences({"teacher": config | {"epochs_before": checkpoint.epochs_before(config)}})
-    assert "1 epochs of an earlier run and 1 epochs on" in told
+    assert "1 epochs of earlier training and 1 epochs on" in told
     assert "trained for 2 epochs on" in str(model_card(config, None))
     assert "differs in started_from" in refusal("teacher", *arguments)
 

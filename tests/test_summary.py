@@ -95,7 +95,7 @@ def test_table_gives_every_arm_its_mean_and_spread(summary):
 @pytest.mark.parametrize(
     ("more", "epochs", "commit"),
     [
-        ({"commit": "0123abc", "epochs_before": 11}, "11 of an earlier run, 40", "0123abc"),
+        ({"commit": "0123abc", "epochs_before": 11}, "11 of earlier training, 40", "0123abc"),
         ({"commit": None}, "40", "not recorded"),
     ],
 )

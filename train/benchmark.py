@@ -270,7 +270,7 @@ def benchmark_table(found: dict) -> str:
 Recipe `{found["recipe"]}`, {found["images"]:,} images a round, median of {found["rounds"]} rounds in turns,
 {found["machine"]}, torch {found["versions"]["torch"]}. The plain loop is float32, torchvision's transforms and a
 DataLoader with {found["workers"]} workers; the matrix product is {precision}, {tflops:.2f} Tflop/s here.
-`python -m train.benchmark`
+`python -m train.benchmark --recipe {found["recipe"]} --images {found["images"]} --rounds {found["rounds"]}`
 """
 
 

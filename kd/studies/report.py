@@ -72,7 +72,7 @@ def runs_table(study: MeasuredStudy) -> str:
     for arm in study.carried_out:
         for run in arm.runs:
             before = run.get("epochs_before")
-            epochs = f"{before} of an earlier run, {run['epochs_done']}" if before else str(run["epochs_done"])
+            epochs = f"{before} of earlier training, {run['epochs_done']}" if before else str(run["epochs_done"])
             commit = run.get("commit") or "not recorded"
             rows.append([arm_name(arm), str(run["seed"]), epochs, form.format(run[metric]), run["machine"], commit])
     return markdown_table(["arm", "seed", "epochs", heading, "machine", "commit"], rows)
@@ -137,7 +137,7 @@ def _training(study: MeasuredStudy, arm: MeasuredArm) -> tuple[str, str]:
     recipe = f"recipe `{arm.recipe['name']}` ({arm.recipe['stem']} stem{settings})"
     seeds = f"seed{'s' * (len(arm.runs) > 1)} {', '.join(str(run['seed']) for run in arm.runs)}"
     before = arm.runs[0].get("epochs_before")
-    earlier = f"{before} epochs of an earlier run and " if before else ""
+    earlier = f"{before} epochs of earlier training and " if before else ""
     machines = " and ".join(sorted({run["machine"] for run in arm.runs}))
     return f"({seeds}): {recipe}, {earlier}{arm.runs[0]['epochs_done']} epochs", machines
 
