@@ -182,6 +182,14 @@ def load(folder: str | Path) -> tuple[nn.Module, dict]:
             config = now  # another one was put in its place while this was read
 
 
+def load_as(role: str, folder: Path) -> tuple[nn.Module, dict]:
+    """As `load`, and raises CheckpointError where it is not of that role: it would be taken for another one."""
+    network, config = load(folder)
+    if config["role"] != role:
+        raise CheckpointError(f"{folder} holds a {config['role']}, not a {role}: put the right checkpoint there")
+    return network, config
+
+
 def _network(folder: Path, config: dict) -> nn.Module:
     """The network that a config describes, verified."""
     try:
@@ -359,14 +367,25 @@ def read_history(folder: str | Path) -> list[dict]:
         raise CheckpointError(f"{path} cannot be read ({error}): delete it, or {_way_out(Path(folder))}") from error
 
 
+def identity(config: dict) -> dict:
+    """What tells a run from others, the recipe apart: of its config.json role, teacher, start and data."""
+    return {key: config.get(key) for key in ("role", "teacher", "started_from", "data")}
+
+
 def save_state(
-    path: Path, network: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe, history: list[dict]
+    path: Path,
+    network: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    recipe: Recipe,
+    history: list[dict],
+    run: dict | None = None,
 ) -> None:
     """Write a run between two epochs, from which it goes on as if nothing had happened.
 
     Args:
         recipe: the state is good for this run alone.
         history: a dict of measurements for each epoch done.
+        run: what else tells this run from others (`identity`).
 
     Raises:
         OSError: the disk is full or not writable.
@@ -376,16 +395,19 @@ def save_state(
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "recipe": asdict(recipe),
         "history": history,
+        "run": run,
     }
     serialised = io.BytesIO()  # torch.save itself would hide a full disk behind a RuntimeError of its own
     torch.save(state, serialised)
     write_atomically(path, lambda temporary: temporary.write_bytes(serialised.getbuffer()))
 
 
-def load_state(path: Path, network: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe) -> list[dict]:
+def load_state(
+    path: Path, network: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe, run: dict | None = None
+) -> list[dict]:
     """Put network and optimisers where `save_state` left them, on the network's device; returns the history.
 
-    Without a file the run is at its start, and the history empty.
+    Without a file the run is at its start, and the history empty. Arguments are those of `save_state`.
 
     Raises:
         CheckpointError: the file is damaged or another run's.
@@ -394,8 +416,8 @@ def load_state(path: Path, network: nn.Module, optimizers: list[torch.optim.Opti
         return []
     try:
         state = torch.load(path, map_location=next(network.parameters()).device, weights_only=True)
-        if from_config({"name": "", **state["recipe"]})[1] != recipe:
-            raise ValueError("it belongs to a run with other options")
+        if (from_config({"name": "", **state["recipe"]})[1], state.get("run", run)) != (recipe, run):
+            raise ValueError("it belongs to another run")
         network.load_state_dict(state["network"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

@@ -120,7 +120,7 @@ class Trio:
             CheckpointError: one is missing, damaged, or not of its role.
         """
         self.folder = Path(folder)
-        self.networks = {role: _of_role(self.folder / role, role) for role in ROLES}
+        self.networks = {role: TrainedNetwork(*checkpoint.load_as(role, self.folder / role)) for role in ROLES}
         self.configs = {role: network.config for role, network in self.networks.items()}
         teacher = self.configs["teacher"]
         self.classes: list[str] = teacher["classes"]
@@ -192,16 +192,6 @@ class Trio:
             }
             for by_role in self.timed_logits(images)
         ]
-
-
-def _of_role(folder: Path, role: str) -> TrainedNetwork:
-    """The network in a folder, which has to be of that role; raises CheckpointError where it is not."""
-    network, config = checkpoint.load(folder)
-    if config["role"] != role:
-        raise checkpoint.CheckpointError(
-            f"{folder} holds a {config['role']}, not a {role}: put the right checkpoint there"
-        )
-    return TrainedNetwork(network, config)
 
 
 def _out_of_class(folder: Path, teacher: dict) -> dict:

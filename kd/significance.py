@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 LEVEL = 0.05
 MARGIN = 0.005  # of accuracy: what lies within half a point of nothing counts as no difference
+ROUNDING = 1e-12  # what floats make of the spread of equal differences, like .9 - .8 and .8 - .7
 
 
 class PairedDifference(NamedTuple):
@@ -95,7 +96,7 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> PairedD
         return PairedDifference(1, mean)
     sd = statistics.stdev(differences)
     error = sd / math.sqrt(n)
-    if error == 0:  # by chance, as accuracies are counted: no spread is known, and nothing can be said of it
+    if error < ROUNDING:  # by chance, as accuracies are counted: no spread is known, and nothing can be said of it
         return PairedDifference(n, mean, sd, mean, mean, 1.0)
     half_width = t_quantile(1 - LEVEL / 2, n - 1) * error
     return PairedDifference(n, mean, sd, mean - half_width, mean + half_width, 2 * t_tail(abs(mean) / error, n - 1))

@@ -232,6 +232,10 @@ class CachedLogits:
         """
         new = self._gathered()
         if self.path and new and Processes.current().rank == 0:
+            meanwhile = self._read()  # other runs ask about other images, and write the same file
+            self._make_room(len(meanwhile))
+            own = self.logits[: len(meanwhile)]
+            own[:] = torch.where(own.isnan(), meanwhile, own)
             content = save({"logits": self.logits})
             write_atomically(self.path, lambda temporary: temporary.write_bytes(content))
 

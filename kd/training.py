@@ -58,6 +58,7 @@ def train(
     compiled: bool = False,
     recorder: Recorder | None = None,
     export: Callable[[nn.Module, list[dict]], None] = lambda network, history: None,
+    run: dict | None = None,
 ) -> list[dict]:
     """Train a network by a recipe, going on from the last epoch that `output_dir` holds.
 
@@ -74,6 +75,7 @@ def train(
         compiled: run the networks through torch.compile.
         recorder: keeps the network's logits of some images after each epoch, on the first process.
         export: called after each epoch, on the first process, with the network and the history.
+        run: what tells this run from others beside the recipe (`kd.checkpoint.identity`).
 
     Returns:
         The history: a dict of measurements an epoch.
@@ -88,7 +90,7 @@ def train(
 
     network.to(memory_format=torch.channels_last)
     optimizers = make_optimizers(network, recipe, device)
-    history = load_state(output_dir / STATE, network, optimizers, recipe)
+    history = load_state(output_dir / STATE, network, optimizers, recipe, run)
     if history and processes.rank == 0:
         export(network, history)  # the interruption may have come between state and checkpoint
     learner = prepared(network, processes, device, compiled)
@@ -114,17 +116,23 @@ def train(
         history.append(measured)
         progress.close(measured)
         try:
-            if cached:
-                cached.keep()
             if processes.rank == 0:
                 if recorder:
                     recorder.record(epoch + 1, measured["validation_accuracy"])
-                save_state(output_dir / STATE, network, optimizers, recipe, history)
+                save_state(output_dir / STATE, network, optimizers, recipe, history, run)
                 export(network, history)
         except OSError as error:
             raise TrainingError(
                 f"epoch {epoch + 1} could not be written to {output_dir} ({error}). What was saved before is kept: "
                 "make room and give the same command again (without --restart) to go on."
+            ) from error
+        try:
+            if cached:
+                cached.keep()
+        except OSError as error:
+            raise TrainingError(
+                f"epoch {epoch + 1} is saved, but not the teacher's logits of it ({error}): make room, or name another "
+                "--teacher-logits, and give the same command again (without --restart) to go on."
             ) from error
     if processes.rank == 0:
         (output_dir / STATE).unlink(missing_ok=True)

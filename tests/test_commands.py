@@ -212,6 +212,7 @@ def test_killed_run_given_the_same_command_ends_bit_for_bit_like_one_that_was_no
 
 def test_finished_run_says_so_and_changes_nothing(student, capsys):
     before = contents(student)
+    (student / STATE).write_bytes(b"left by a kill before the last step")
     train.run.main("student", [*SEED_RUN, "--output-dir", str(student)])
     assert "holds this run already, all 3 epochs of it" in capsys.readouterr().out
     assert contents(student) == before

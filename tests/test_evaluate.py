@@ -1,6 +1,7 @@
 """`python -m train.evaluate`: what it prints, what it writes, and what it names that is missing."""
 
 import json
+import shutil
 
 import pytest
 
@@ -73,6 +74,13 @@ def test_evaluate_prints_a_table_for_people_and_puts_it_into_a_readme(
     for earlier in (False, True):
         said = results_section(results | {"earlier_teacher": earlier})
         assert ("was taught by an earlier teacher than the one beside it" in said) == earlier
+
+
+def test_evaluate_refuses_a_network_in_another_ones_place(checkpoints, data_dir):
+    shutil.rmtree(checkpoints / "distilled")
+    shutil.copytree(checkpoints / "student", checkpoints / "distilled")
+    said = refusal(evaluate.main, ["--checkpoints", str(checkpoints), "--data-dir", str(data_dir)])
+    assert f"{checkpoints / 'distilled'} holds a student, not a distilled" in said
 
 
 def test_evaluate_names_what_is_missing(data_dir, tmp_path):

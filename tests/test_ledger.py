@@ -124,6 +124,7 @@ def written_down(arm, seeds=1, before=()):
     del recipe["seed"]
     found = measured(arm, (0.5,) * seeds, before=before)
     own = {"taught_by": "teacher 0" if arm.teacher else None, "right": "/w=="}
+    own |= {} if arm.role == "teacher" else {"agreement": 0.75}
     runs = tuple(run | own | {"weights": f"{arm.role} {run['seed']}"} for run in found.runs)
     return replace(found, recipe=recipe, runs=runs)
 

@@ -58,7 +58,8 @@ def test_verdict_has_the_sign_of_the_difference():
 def test_one_pair_proves_nothing_and_equal_pairs_show_no_difference():
     assert verdict_of(paired_difference([0.9], [0.1])) == "ONE SEED"
     assert verdict_of(paired_difference([0.9, 0.8], [0.9, 0.8])) == "NO DIFFERENCE"
-    assert verdict_of(paired_difference([2, 3], [1, 2])) == "NOT SHOWN"  # by the same, which tells of no spread
+    for ours, theirs in (([2, 3], [1, 2]), ([0.8, 0.9], [0.7, 0.8])):  # by the same, which tells of no spread
+        assert verdict_of(paired_difference(ours, theirs)) == "NOT SHOWN"
 
 
 def test_few_seeds_that_vary_show_neither_a_difference_nor_that_there_is_none():

@@ -344,6 +344,25 @@ def test_runs_of_another_recipe_or_another_teacher_are_not_taken_from_the_ledger
     assert again >= {f"distilled, seed {seed}" for seed in range(3)} and "student alone, seed 0" not in again
 
 
+def test_a_measured_teacher_whose_checkpoint_is_gone_is_not_trained_again(measured, monkeypatch):
+    arguments, runs, path = measured
+    before, started = path.read_bytes(), pretend(monkeypatch, lambda run: "")
+    shutil.rmtree(runs[0].folder)
+    with pytest.raises(SystemExit, match="whose checkpoint is not there any more: bring it back, name it with --teach"):
+        main(arguments)
+    assert path.read_bytes() == before and started == []
+
+
+def test_what_was_measured_without_its_teacher_is_measured_beside_it(measured, monkeypatch):
+    arguments, runs, path = measured
+    path.unlink()
+    pretend(monkeypatch, lambda run: "")
+    main([*arguments, "--arms", "role=student"])
+    assert all("agreement" not in run for run in json.loads(path.read_text())["arms"][1]["runs"])
+    main(arguments)
+    assert all("agreement" in run for run in json.loads(path.read_text())["arms"][1]["runs"])
+
+
 def test_another_teacher_does_not_take_the_place_of_measured_runs(measured, monkeypatch):
     arguments, runs, path = measured
     before, started = path.read_bytes(), pretend(monkeypatch, lambda run: "")

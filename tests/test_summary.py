@@ -8,6 +8,7 @@ import torch
 
 from kd import checkpoint, evaluation
 from kd.cifar10 import read_test_set
+from kd.files import write_json
 from kd.significance import judged, paired_difference
 from kd.studies.bias import BIAS
 from kd.studies.declared import CORRUPTIONS, DISTILLED, STUDENT, TEACHER, Arm, Study
@@ -214,6 +215,10 @@ def test_seed_0_of_each_arm_is_shipped_as_the_checkpoint_of_its_role_with_its_re
     before = (tmp_path / "student" / "config.json").stat().st_mtime_ns
     ship(runs, tmp_path, data_dir)  # what is there stays
     assert (tmp_path / "student" / "config.json").stat().st_mtime_ns == before
+    other = checkpoint.load_config(tmp_path / "student")
+    write_json(tmp_path / "student" / "config.json", other | {"stored_in": other["stored_in"] | {"made_of": "another"}})
+    ship(runs, tmp_path, data_dir)  # of a run of the same recipe, and not this one
+    assert checkpoint.load_config(tmp_path / "student") == other
 
 
 def test_a_student_without_a_class_and_its_control_are_shipped_side_by_side():

@@ -1,5 +1,6 @@
 """The teacher: frozen whoever trains it, and asked about each batch once."""
 
+import argparse
 import errno
 import os
 
@@ -15,6 +16,7 @@ from kd.dataset import COPY, Normalisation, normalise
 from kd.recipe import Recipe
 from kd.teacher import CachedLogits, FrozenTeacher, LogitsFile, Teachers, mean_of_softened
 from kd.training import TrainingError, train
+from train.teachers import TaughtBy, logits_dirs
 
 RECIPE = Recipe(epochs=2, batch_size=64, learning_rate=0.1, rotation=10, cutout=4)
 
@@ -154,6 +156,28 @@ def test_logits_are_found_by_index_and_only_the_unknown_are_asked_for(tmp_path, 
     assert torch.equal(CachedLogits(mute_teacher, path)(images, index), all_of_them)
 
 
+def test_runs_side_by_side_keep_what_each_of_them_asked(tmp_path, teacher, mute_teacher):
+    images, index, path = torch.randn(8, 3, 32, 32), torch.arange(8), tmp_path / "epoch.safetensors"
+    first, second = CachedLogits(teacher, path), CachedLogits(teacher, path)
+    expected = [first(images[4:], index[4:]), second(images[:2], index[:2])]
+    first.keep()
+    second.keep()
+    third = CachedLogits(mute_teacher, path)
+    assert torch.equal(third(images[[4, 5, 6, 7, 0, 1]], index[[4, 5, 6, 7, 0, 1]]), torch.cat(expected))
+    assert third.logits[2:4].isnan().all()
+
+
+def test_logits_go_by_what_the_teacher_computes_in(tmp_path, make_network):
+    options, config = argparse.Namespace(teacher_logits=tmp_path), {"data": {"sha256": "b"}}
+    folders = [
+        logits_dirs(
+            [TaughtBy(tmp_path, FrozenTeacher(make_network(), name), {"weights": {}}, {})], options, RECIPE, config
+        )
+        for name in ("float32", "bfloat16", "float32")
+    ]
+    assert folders[0] == folders[2] != folders[1]
+
+
 def test_logits_beyond_half_precisions_range_stay_finite():
     wild = FrozenTeacher(nn.Flatten())
     logits = CachedLogits(wild, None)(torch.tensor([1e6, -1e6, 3.0] + [0.0] * 7).view(1, 10, 1, 1), torch.tensor([0]))
@@ -173,7 +197,7 @@ def test_full_disk_under_the_logits_ends_the_run_with_advice(distil, teacher, mo
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(kd.teacher, "write_atomically", fill_up)
-    with pytest.raises(TrainingError, match="epoch 1 could not be written to .*No space left.*make room"):
+    with pytest.raises(TrainingError, match="epoch 1 is saved, but not the teacher's logits.*No space left.*make room"):
         distil(teacher)
 
 

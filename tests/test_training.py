@@ -359,6 +359,16 @@ def test_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(run,
     assert same(run(network=make_network(seed=9))[0], whole()[0])
 
 
+@pytest.mark.parametrize("field", ["role", "teacher", "started_from", "data"])
+def test_a_state_of_another_run_of_the_same_recipe_is_refused(run, tmp_path, field):
+    own = checkpoint.identity({"role": "distilled", "teacher": {"weights": {"a": 1}}, "data": {"sha256": "b"}})
+    with pytest.raises(KeyboardInterrupt):
+        run(export=interrupt_after(1), run=own)
+    with pytest.raises(CheckpointError, match="belongs to another run.*--restart"):
+        run(run=own | {field: "another"})
+    assert len(run(run=own)[1]) == 3
+
+
 # The disk
 
 
@@ -383,6 +393,14 @@ def test_full_disk_at_the_export_ends_the_run_with_advice_too(run):
 
     with pytest.raises(TrainingError, match="epoch 1 could not be written to .*No space left"):
         run(export=export)
+
+
+def test_a_folder_of_logits_that_cannot_be_written_to_costs_no_epoch(run, teacher, tmp_path):
+    logits = tmp_path / "logits"
+    logits.write_text("a file is in the way")
+    with pytest.raises(TrainingError, match="epoch 1 is saved, but not the teacher's logits.*--teacher-logits"):
+        run(teacher=teacher, logits_dir=logits)
+    assert (tmp_path / "run" / STATE).exists()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's full device")

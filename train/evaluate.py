@@ -82,7 +82,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
         test.description["name"] == cifar10.NAME
     )
     for role in models.ROLES:
-        network, config = checkpoint.load(checkpoints / role)
+        network, config = checkpoint.load_as(role, checkpoints / role)
         configs[role] = config
         evaluation.check_data(checkpoints / role, config, test)
         network.to(memory_format=torch.channels_last)

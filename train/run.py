@@ -6,6 +6,7 @@ The scripts `train.teacher`, `train.student` and `train.distill` differ in the r
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ def main(role: str, arguments: list[str] | None = None) -> None:
     """Train the network of a role; exit with a sentence where that cannot be done."""
     parser = make_parser(role)
     options = parser.parse_args(arguments)
+    # Ended from outside, by a study or a shutdown, it tidies up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         recipe = chosen_recipe(options, role)
     except RecipeError as error:
@@ -50,7 +53,7 @@ def main(role: str, arguments: list[str] | None = None) -> None:
     except torch.OutOfMemoryError:
         sys.exit(f"{parser.prog}: a step does not fit into the GPU's memory: give a smaller --batch-size")
     except KeyboardInterrupt:
-        again = "the same command without --restart" if options.restart else "the same command"
+        again = "the same command" + (" (once an epoch is done, without --restart)" if options.restart else "")
         sys.exit(f"{parser.prog}: interrupted; {again} goes on from the last finished epoch")
     finally:
         if distributed.is_initialized():
@@ -105,11 +108,12 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         recipe,
         options.output_dir,
         teacher=teacher,
-        logits_dir=logits_dirs(described, options, recipe, config),
+        logits_dir=logits_dirs(taught_by, options, recipe, config),
         precision=precision,
         compiled=options.compile,
         recorder=recorder,
         export=partial(write_checkpoint, options.output_dir, config),
+        run=checkpoint.identity(config),
     )
     if first:
         print(f"{options.output_dir}: {recipe.epochs} epochs done")
@@ -234,9 +238,7 @@ def finished(folder: Path, config: dict, first: bool) -> bool:
     before = checkpoint.load_config(folder)
     try:
         asked, found = (
-            as_config(*from_config(each["recipe"]))
-            | {key: each[key] for key in ("role", "teacher", "started_from", "data")}
-            for each in (config, {"teacher": None, "started_from": None} | before)
+            as_config(*from_config(each["recipe"])) | checkpoint.identity(each) for each in (config, before)
         )
         differing = [key for key in asked if asked[key] != found[key]]
     except RecipeError:  # a field that is gone since
@@ -252,13 +254,14 @@ def finished(folder: Path, config: dict, first: bool) -> bool:
         )
     done = before["epochs_done"] == config["recipe"]["epochs"]
     if done and first:
+        (folder / STATE).unlink(missing_ok=True)  # left where a run was killed between its last two steps
         print(f"{folder} holds this run already, all {before['epochs_done']} epochs of it; --restart trains anew")
     return done
 
 
 def remove_run(folder: Path) -> None:
-    """Remove a run's own files from a folder, and nothing else."""
-    for pattern in (checkpoint.CONFIG, checkpoint.HISTORY, STATE, RECORDING, "model*.safetensors*"):
+    """Remove a run's own files from a folder, and nothing else; the state first, without which nothing goes on."""
+    for pattern in (STATE, f"{STATE}.*.tmp", checkpoint.CONFIG, checkpoint.HISTORY, RECORDING, "model*.safetensors*"):
         for path in folder.glob(pattern):
             path.unlink()
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from kd import checkpoint
 from kd.studies import omitted_class
 from kd.studies.declared import Arm
-from kd.studies.runs import Run, StudyError, holds, is_finished
+from kd.studies.runs import Run, StudyError, is_finished
 from train.halve import halve
 
 SHIPPED_SEED = 0  # fixed beforehand: no run is chosen
@@ -24,6 +25,14 @@ def shipped_as(arm: Arm) -> str:
     return arm.role
 
 
+def is_made_of(shipped: Path, folder: Path) -> bool:
+    """Whether a checkpoint that ships was made of the one in a folder."""
+    if not (shipped / checkpoint.CONFIG).exists():
+        return False
+    stored = checkpoint.load_config(shipped).get("stored_in", {})
+    return stored.get("made_of") == checkpoint.digest(checkpoint.load_config(folder))
+
+
 def ship(runs: list[Run], checkpoints: Path, data_dir: Path) -> None:
     """Store those of `SHIPPED_SEED` that are finished as the checkpoints of their roles, with their recordings.
 
@@ -31,12 +40,13 @@ def ship(runs: list[Run], checkpoints: Path, data_dir: Path) -> None:
     where accuracy allows (`train.halve`).
 
     Args:
+        runs: measured, so that their checkpoints may be gone; such a one stays what it was.
         checkpoints: the folder of those that ship.
         data_dir: of the validation images, by which the precision is chosen.
     """
     for run in runs:
         folder = checkpoints / shipped_as(run.arm)
-        if run.given or run.recipe.seed != SHIPPED_SEED or holds(folder, run) or not is_finished(run):
+        if run.given or run.recipe.seed != SHIPPED_SEED or not is_finished(run) or is_made_of(folder, run.folder):
             continue
         precision = halve(run.folder, folder, data_dir)
         print(f"{folder}: {run.title}, {precision['weights']}", flush=True)

@@ -34,7 +34,13 @@ from kd.models import SCRIPT_OF_ROLE, NetworkError, count_macs
 from kd.recipe import Recipe, RecipeError, option_name
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Study
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, read_study, study_files, write_study
-from kd.studies.measure import check_nothing_is_lost, check_same_data, summarise, to_measure
+from kd.studies.measure import (
+    check_nothing_is_lost,
+    check_same_data,
+    check_teachers_are_there,
+    summarise,
+    to_measure,
+)
 from kd.studies.report import study_table
 from kd.studies.runs import (
     Run,
@@ -96,6 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
         ledger = read_study(path) if path.exists() and not options.afresh else None
         check_same_data(ledger, data, path)
         check_nothing_is_lost(runs, study, ledger, path)
+        check_teachers_are_there(runs, study, ledger, path)
         command = "python -m train.study " + shlex.join(sys.argv[1:] if arguments is None else arguments)
         missing = to_measure(runs, study, ledger)
         print(f"{len(runs)} runs, {len(runs) - len(missing)} of them in {path}", flush=True)

@@ -110,12 +110,17 @@ def description_of(described: list[dict], options: argparse.Namespace) -> dict:
 
 
 def logits_dirs(
-    described: list[dict], options: argparse.Namespace, recipe: Recipe, config: dict
+    taught_by: list[TaughtBy], options: argparse.Namespace, recipe: Recipe, config: dict
 ) -> Path | list[Path] | None:
     """Where the teachers' logits are kept: of each, one folder for all runs that show it the same views."""
     folders = []
-    for each in described:
-        shown = {"teacher": each["weights"], "images": config["data"]["sha256"], "view": recipe.view()}
+    for each in taught_by:
+        shown = {
+            "teacher": each.description["weights"],
+            "precision": getattr(each.teacher, "precision", None),  # a file computes nothing
+            "images": config["data"]["sha256"],
+            "view": recipe.view(),
+        }
         digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
         folders.append(options.teacher_logits / digest[:16])
     return folders if len(folders) > 1 else folders[0] if folders else None

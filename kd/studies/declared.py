@@ -156,7 +156,7 @@ def omitted_class(classes: Sequence[str] = CLASSES) -> Iterator[Arm]:
 def selection() -> Iterator[Arm]:
     """One setting changed at a time, judged on the validation images.
 
-    The student alone and the distilled one have as many trials; each other loss has one for each soft weight.
+    The student alone has nine runs, the distilled one ten, and each other loss one for each soft weight.
     """
     yield TEACHER
     decays = [("weight_decay", value) for value in (4e-5, 1e-4, 2e-4, 5e-4)]
@@ -165,7 +165,7 @@ def selection() -> Iterator[Arm]:
     soft_weights = [("soft_weight", value) for value in (0.5, 0.9, 1.0)]
     for name, value in decays + rates:
         yield Arm("student", changes={name: value}, varies=name)
-    # Two of these are the recipe's own T and soft weight: ten runs, as many as alone.
+    # The recipe's own values are a run that all three share: it makes ten of these, and nine of those above.
     for name, value in decays + temperatures + soft_weights:
         yield Arm("distilled", teacher=TEACHER, changes={name: value}, varies=name)
     for loss, settings in LOSS_SETTINGS.items():

@@ -1,7 +1,7 @@
 """A study's JSON: NAME.json in the folder `studies` beside the checkpoints.
 
 The file is a ledger: a run that stands in it is measured, for good. It is not looked at again, so that the test images
-are asked once, and its checkpoint may be gone: a study can go on elsewhere with the file alone.
+are asked once, and its checkpoint may be gone: a study can go on elsewhere with the file and its teachers' checkpoints.
 
 docs/architecture.md describes the fields. An arm refers to its teacher and its baseline by their positions in "arms".
 """

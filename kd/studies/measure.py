@@ -23,7 +23,7 @@ from kd.significance import mcnemar, paired_difference
 from kd.studies import bias, human_labels
 from kd.studies.declared import CORRUPTIONS, HUMAN_LABELS, Arm, Study
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
-from kd.studies.runs import Run, StudyError, image_size_of, teacher_of
+from kd.studies.runs import Run, StudyError, image_size_of, is_finished, teacher_of
 from kd.studies.words import arm_name
 
 METRICS = ("accuracy", "nll", "ece", "agreement", "validation_accuracy", "validation_loss", "corrupted_accuracy")
@@ -155,9 +155,11 @@ def check_nothing_is_lost(runs: list[Run], study: Study, ledger: MeasuredStudy |
     kept = [recorded(run, runs, study, ledger) for run in runs]
 
     def stays(arm: MeasuredArm, found: dict) -> bool:
-        if study.analysis == HUMAN_LABELS:  # it reads no ledger: what is asked for again is measured anew
-            return any(arm.trains_like(run.arm) and same_recipe(arm, found, run) for run in runs)
-        return found in kept  # arms of equal recipes share a run
+        if found in kept:  # arms of equal recipes share a run
+            return True
+        # What is asked for again is measured anew where a study reads no ledger, or the ledger has not all of it.
+        asked = [run for run in runs if arm.trains_like(run.arm) and same_recipe(arm, found, run)]
+        return any(study.analysis == HUMAN_LABELS or not is_complete(found, run, runs, study) for run in asked)
 
     dropped = [
         f"{arm_name(arm)}, seed {found['seed']}"
@@ -170,6 +172,16 @@ def check_nothing_is_lost(runs: list[Run], study: Study, ledger: MeasuredStudy |
             f"{path} holds runs of other settings, seeds, arms or teachers, {dropped[0]} first of {len(dropped)}: ask "
             "for them too (what is measured costs nothing), choose another --output-dir, or replace them with --afresh"
         )
+
+
+def check_teachers_are_there(runs: list[Run], study: Study, ledger: MeasuredStudy | None, path: Path) -> None:
+    """Raise StudyError where a measured teacher is wanted and its checkpoint is gone: another would take its place."""
+    for run in to_measure(runs, study, ledger):
+        if recorded(run, runs, study, ledger) and not is_finished(run):
+            raise StudyError(
+                f"{path} holds what was measured with the teacher of {run.folder}, whose checkpoint is not there any "
+                "more: bring it back, name it with --teacher, choose another --output-dir, or replace all with --afresh"
+            )
 
 
 def check_same_data(ledger: MeasuredStudy | None, data: DataSet, path: Path) -> None:
@@ -197,9 +209,18 @@ def recorded(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy | No
     for arm in ledger.arms:
         for found in arm.runs if arm.trains_like(run.arm) else ():
             taught_alike = "weights" in found and found["taught_by"] == teachers_digest(run, runs, study, ledger)
-            if taught_alike and same_recipe(arm, found, run) and not is_another_teacher(run, found):
+            same = taught_alike and same_recipe(arm, found, run) and not is_another_teacher(run, found)
+            if same and is_complete(found, run, runs, study):
                 return found
     return None
+
+
+def is_complete(found: dict, run: Run, runs: list[Run], study: Study) -> bool:
+    """Whether all is measured of a run that the study asks for; not so where its teacher was no arm of it then."""
+    asked = []
+    if study.measured_on == "test" and teacher_of(run, runs):
+        asked = ["agreement"] + (["omitted_class"] if run.arm.omitted_class else [])
+    return all(key in found for key in asked)
 
 
 def is_another_teacher(run: Run, found: dict) -> bool:

@@ -126,19 +126,24 @@ def image_size_of(runs: list[Run]) -> int:
 
 
 def is_finished(run: Run) -> bool:
-    """Whether the run's folder holds exactly this run, all epochs of it.
+    """Whether the run's folder holds exactly this run, all epochs of it, in whatever precision.
 
     Raises:
         StudyError: it holds a run of other data or of another teacher.
     """
     if run.given:
         return True
-    if (run.folder / checkpoint.CONFIG).exists():
-        config = checkpoint.load_config(run.folder)
-        for what, same in (("other data", _same_data(config, run)), ("another teacher", _same_teacher(config, run))):
-            if not same:
-                raise StudyError(f"{run.folder} holds a run of {what}: name another folder with --runs-dir")
-    return holds(run.folder, run)
+    if not (run.folder / checkpoint.CONFIG).exists():
+        return False
+    config = checkpoint.load_config(run.folder)
+    for what, same in (("other data", _same_data(config, run)), ("another teacher", _same_teacher(config, run))):
+        if not same:
+            raise StudyError(f"{run.folder} holds a run of {what}: name another folder with --runs-dir")
+    try:
+        recipe = from_config(config["recipe"])
+    except RecipeError:  # a field that is gone since
+        return False
+    return recipe == (run.recipe_name, run.recipe) and config["epochs_done"] == run.recipe.epochs
 
 
 def _same_data(config: dict, run: Run) -> bool:
@@ -150,20 +155,3 @@ def _same_teacher(config: dict, run: Run) -> bool:
     """Whether the weights that teach a run have taught a checkpoint."""
     taught_by = config.get("teacher") or {"weights": None}
     return not run.teacher or taught_by["weights"] == checkpoint.load_config(run.teacher)["weights"]
-
-
-def holds(folder: Path, run: Run) -> bool:
-    """Whether a folder holds exactly this run, all epochs of it, in whatever precision."""
-    if not (folder / checkpoint.CONFIG).exists():
-        return False
-    config = checkpoint.load_config(folder)
-    try:
-        recipe = from_config(config["recipe"])
-    except RecipeError:  # a field that is gone since
-        return False
-    return (
-        recipe == (run.recipe_name, run.recipe)
-        and config["epochs_done"] == run.recipe.epochs
-        and _same_data(config, run)
-        and _same_teacher(config, run)
-    )
