@@ -335,6 +335,11 @@ def epochs_before(config: dict) -> int:
     return (config.get("started_from") or {"epochs_done": 0})["epochs_done"]
 
 
+def has_foreign_weights(config: dict) -> bool:
+    """Whether a run began with the weights of a network that none of these runs trained (`--weights`)."""
+    return bool(config.get("started_from")) and epochs_before(config) == 0
+
+
 def weight_bytes(config: dict) -> int:
     """The size of all weight files of a checkpoint together."""
     return sum(entry["bytes"] for entry in config["weights"].values())

@@ -137,15 +137,20 @@ def _subfolders(folder: Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    """The files in a folder and in those inside it, but hidden ones: such a folder may hold a picture's thumbnail."""
+    for where, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(where) / name for name in names if not name.startswith("."))
+
+
 def _parted(folder: Path, classes: tuple[str, ...]) -> Listing:
     """Which pictures are in which part; raises DataError where a class has none there."""
     listing: Listing = {part: [] for part in PARTS}
     missing = [part for part in SHARES if not (folder / part).is_dir()]
     for label, name in enumerate(classes):
         for part in (part for part in PARTS if part not in missing):
-            inside = os.walk(folder / part / name, followlinks=True)
-            files = sorted((Path(where) / file).relative_to(folder).as_posix() for where, _, names in inside
-                           for file in names if not file.startswith("."))  # fmt: skip
+            files = sorted(file.relative_to(folder).as_posix() for file in _files(folder / part / name))
             if not files:
                 raise DataError(f"the class {name} is empty: {folder / part / name} holds no file")
             if part == "train" and missing:
@@ -277,11 +282,10 @@ def _write_pack(pack: Path, folder: Path, classes: tuple[str, ...], listing: Lis
                 labels.append(label)
                 names.append(name)
         if empty := set(range(len(classes))) - set(labels):
-            name = classes[min(empty)]
-            file, why = next((file, why) for file, why in left_out.items() if file.split("/")[1] == name)
+            file = next(file for file, label in files if label == min(empty))
             raise DataError(
-                f"no picture of the class {name} is left for {part}: {folder / file} cannot be read ({why}). "
-                "Replace it, or take it away"
+                f"no picture of the class {classes[min(empty)]} is left for {part}: {folder / file} cannot be read "
+                f"({left_out[file]}). Replace it, or take it away"
             )
         parts[part] = {"names": names, "labels": labels, "sha256": digest.hexdigest()}
     shape = (len(parts["train"]["labels"]), 3, image_size, image_size)

@@ -3,7 +3,7 @@
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from kd import cifar10
-from kd.checkpoint import epochs_before, image_size_of
+from kd.checkpoint import epochs_before, has_foreign_weights, image_size_of
 from kd.dataset import data_name
 from kd.models import ROLE_NAMES, architecture_name
 
@@ -31,7 +31,7 @@ _BODY = """# {name}
 A {architecture} that classifies {size} x {size} images into {known}: {classes}. {role}
 
 It was trained for {epochs} epochs on {config[data][trained_on]:,} images of {data}: recipe
-`{config[recipe][name]}` ({config[stem]} stem), seed {config[seed]}, {config[machine]}.
+`{config[recipe][name]}` ({config[stem]} stem), seed {config[seed]}, {config[machine]}.{otherwise}
 config.json lists every hyper-parameter. {measured}
 
 ## Use
@@ -78,9 +78,22 @@ def model_card(config: dict, results: dict | None) -> ModelCard:
         classes=", ".join(config["classes"]),
         role=_ROLES[config["role"]].format(**config["recipe"]),
         data=data_name(data),
+        otherwise="".join(f" {sentence}" for sentence in _otherwise(config)),
         measured=_MEASURED.format(images=results["data"]["images"]) if results else _NOT_MEASURED,
     )
     return ModelCard(f"---\n{card_data(config, results)}\n---\n\n{text}")
+
+
+def _otherwise(config: dict) -> list[str]:
+    """What else made the network: weights from elsewhere, and what was kept from it."""
+    data, said = config["data"], []
+    if has_foreign_weights(config):
+        said.append("It began with weights from elsewhere, which config.json names.")
+    if data.get("omitted_class"):
+        said.append(f"No image of the class {data['omitted_class']} was among them: it names that class unreliably.")
+    if data.get("labels"):
+        said.append(f"Only {data['labels']:,} of their labels were told.")
+    return said
 
 
 def card_data(config: dict, results: dict | None) -> ModelCardData:

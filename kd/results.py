@@ -4,7 +4,7 @@ import logging
 from numbers import Real
 from pathlib import Path
 
-from kd.checkpoint import CheckpointError, digest, epochs_before, weight_bytes
+from kd.checkpoint import CheckpointError, digest, epochs_before, has_foreign_weights, weight_bytes
 from kd.dataset import data_name
 from kd.files import lacking, parsed
 from kd.models import ROLE_NAMES, architecture_name
@@ -140,7 +140,7 @@ def training_sentences(models: dict[str, dict], earlier_teacher: bool = False) -
 
     Args:
         models: by role, a dict with recipe, epochs_done, seed, machine and data; where the run began with the weights
-            of an earlier one, with epochs_before (as in results) or started_from (as in configs).
+            of an earlier one, with epochs_before and foreign_weights (as in results) or started_from (as in configs).
         earlier_teacher: whether another teacher than the one among them taught the distilled student.
     """
     roles: dict[str, list[str]] = {}
@@ -149,7 +149,9 @@ def training_sentences(models: dict[str, dict], earlier_teacher: bool = False) -
         preset = RECIPES.get(recipe["name"])  # an older recipe may be gone
         planned = preset[role].epochs if preset else model["epochs_done"]
         done = f"{model['epochs_done']} epochs"
-        if before := model.get("epochs_before", epochs_before(model)):
+        if model.get("foreign_weights", has_foreign_weights(model)):
+            done = f"weights from elsewhere and {done}"
+        elif before := model.get("epochs_before", epochs_before(model)):
             done = f"{before} epochs of earlier training and {done}"
         elif model["epochs_done"] != planned:
             done += f" (the recipe's schedule has {planned})"

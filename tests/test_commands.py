@@ -120,6 +120,7 @@ def test_a_teacher_starts_from_another_one_and_says_so(teacher, few_images, tmp_
     told = training_sentences({"teacher": config | {"epochs_before": checkpoint.epochs_before(config)}})
     assert "1 epochs of earlier training and 1 epochs on" in told
     assert "trained for 2 epochs on" in str(model_card(config, None))
+    assert not checkpoint.has_foreign_weights(config)
     assert "differs in started_from" in refusal("teacher", *arguments)
 
 

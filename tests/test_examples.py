@@ -13,6 +13,7 @@ from kd.dataset import EXAMPLES_FOLDER, drawn_order, example_positions
 from kd.demo.examples import game_pictures, read_examples
 from kd.studies.omitted_class import FOLDER
 from tests.browser import EXAMPLES
+from tests.pictures import draw_pictures
 from tests.serving import ROOT
 from train import choose_examples
 
@@ -49,6 +50,14 @@ def test_missing_data_end_the_command_with_the_way_out(tmp_path):
         assert "train.choose_examples" in str(end) and str(tmp_path) in str(end)
     else:
         raise AssertionError("it went on without data")
+    assert not (tmp_path / "out").exists()
+
+
+def test_examples_of_other_data_want_the_networks_that_they_are_for(tmp_path, capsys):
+    pictures = draw_pictures(tmp_path / "pictures", {"train": 12})
+    with pytest.raises(SystemExit):
+        choose_examples.main(["--data-dir", str(pictures), "--output-dir", str(tmp_path / "out")])
+    assert "name the networks that these data are for with --checkpoints" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -266,6 +266,23 @@ def test_what_is_no_data_set_is_refused_with_its_reason(pictures, damage, messag
         open_data(pictures, 20)
 
 
+def test_the_picture_that_is_named_is_one_of_the_part_that_lacks_its_class(tmp_path):
+    pictures = draw_pictures(tmp_path / "pictures", {"train": 4, "val": 2, "test": 2})
+    min((pictures / "train" / "red").iterdir()).write_bytes(b"no picture")
+    for path in (pictures / "test" / "red").iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"no picture of the class red is left for test: .*test/red/.* cannot be read"):
+        open_data(pictures, 20)
+
+
+def test_what_programs_hide_beside_the_pictures_is_none_of_them(pictures):
+    before = names_in(open_data(pictures, 20))
+    (hidden := pictures / "train" / "red" / ".thumbnails").mkdir()
+    for number, path in enumerate((pictures / "train" / "blue").iterdir()):
+        shutil.copyfile(path, hidden / f"{number}{path.suffix}")
+    assert names_in(open_data(pictures, 20)) == before
+
+
 def test_a_folder_that_cannot_be_written_to_is_packed_in_the_users_cache(pictures, tmp_path, monkeypatch):
     (pictures / ".packed").write_text("in the way")  # to root, no folder is read-only
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -17,6 +17,7 @@ from kd.cifar10 import NORMALISATIONS
 from kd.classifier import Classifier
 from kd.dataset import normalise
 from kd.hub import local_folder
+from kd.model_card import model_card
 from kd.models import ROLES
 from kd.recipe import RECIPES
 from kd.results import RESULTS, network_results, read_results
@@ -286,3 +287,12 @@ def test_the_app_ends_with_the_sentence_and_no_traceback(stand_in, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(ROOT / "app.py"), run_name="__main__")
     assert caught.value.code.startswith("app.py: ann/dogs could not be fetched from the Hub: there is no such")
+
+
+def test_a_card_says_what_was_kept_from_the_network():
+    config = checkpoint.load_config(SHIPPED / "omitted-class")
+    assert "No image of the class frog was among them" in str(model_card(config, None))
+    few = checkpoint.load_config(SHIPPED / "student")
+    assert "of their labels were told" not in str(model_card(few, None))
+    few["data"] |= {"labels": 1800, "label_fraction": 0.04}
+    assert "Only 1,800 of their labels were told" in str(model_card(few, None))

@@ -79,12 +79,17 @@ def test_people_are_read_as_shares(tmp_path):
     assert people.sum(dim=1).tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("damage", ["missing", "text", "pickle", "shape", "empty row", "order"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "text", "archive", "pickle", "shape", "empty row", "order"])
 def test_file_that_is_not_cifar_10h_is_refused_by_name(tmp_path, damage):
     path, labels = tmp_path / "counts.npy", torch.arange(10)
     counts = np.eye(10, dtype=int) * 50
     if damage == "text":
         path.write_text("counts")
+    elif damage == "empty":
+        path.touch()
+    elif damage == "archive":
+        with open(path, "wb") as file:
+            np.savez(file, counts=counts)
     elif damage == "pickle":
         np.save(path, np.array([{}]), allow_pickle=True)
     elif damage != "missing":

@@ -196,6 +196,14 @@ def test_no_other_students_bias_is_taken(student, change):
     assert study_of(student | {"data": {}}, read_studies(ROOT / "checkpoints")) is None
 
 
+def test_a_student_made_of_other_weights_is_not_taken_for_the_measured_one(student):
+    studies = read_studies(ROOT / "checkpoints")
+    own = study_of(student, studies).run.weights
+    for made_of, found in ((own, True), ("another", False)):
+        config = student | {"stored_in": {"weights": "float16", "made_of": made_of}}
+        assert bool(study_of(config, studies)) == found
+
+
 @pytest.mark.usefixtures("tiny")
 def test_a_finished_run_of_a_study_is_written_down_as_what_it_is(tmp_path, data_dir):
     study = Study("?", (STUDENT,), recipe="original", seeds=1)

@@ -11,7 +11,8 @@ from kd.data_dir import open_data
 from kd.dataset import DataError
 from kd.demo.page import build_page
 from kd.inference import Trio
-from kd.results import read_results
+from kd.model_card import model_card
+from kd.results import read_results, training_sentences
 from tests.browser import settle, table
 from tests.pictures import COLOURS, draw_pictures
 from tests.serving import ROOT, serve
@@ -110,6 +111,8 @@ def test_a_teacher_begins_with_the_weights_of_a_file_and_with_a_last_layer_of_it
     network, config = checkpoint.load(tmp_path / "teacher")
     torch.testing.assert_close(network[3].weight, other[3].weight, atol=1e-4, rtol=0)
     assert config["started_from"]["anew"] == ["11.weight", "11.bias"]
+    assert "weights from elsewhere and 1 epochs" in training_sentences({"teacher": config})
+    assert "began with weights from elsewhere" in str(model_card(config, None))
     with pytest.raises(SystemExit, match="weights of another network"):
         train_run("teacher", [*small_step, "--network", "convnet-8", "--data-dir", str(pictures), "--restart", *given])
     pickled = [*given[2:], "--weights", str(tmp_path / "weights.pth")]

@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_output_dir(parser, "kd/demo/examples", "where the images and examples.json go")
     parser.add_argument("--omitted-class", metavar="CLASS",
                         help="class of the game, no image of which one student was shown (that of the checkpoints' "
-                        "omitted-class/, else frog)")  # fmt: skip
+                        "omitted-class/; frog without --checkpoints)")  # fmt: skip
     options = parser.parse_args(arguments)
     try:
         folder, size, omitted = options.output_dir, IMAGE_SIZE, options.omitted_class or "frog"
@@ -74,6 +74,10 @@ def main(arguments: list[str] | None = None) -> None:
         test = data.test()
         if options.checkpoints:
             check_data(options.checkpoints / "teacher", teacher, test)
+        elif not of_cifar10(test):
+            parser.error(
+                "name the networks that these data are for with --checkpoints: without it, CIFAR-10's are chosen"
+            )
         if omitted not in (None, *test.classes):
             parser.error(f"--omitted-class {omitted} is not one of {', '.join(test.classes)}")
         positions = example_positions(test.labels)

@@ -116,6 +116,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
             "architecture": config["architecture"],
             "epochs_done": config["epochs_done"],
             "epochs_before": checkpoint.epochs_before(config),
+            "foreign_weights": checkpoint.has_foreign_weights(config),
             "seed": config["seed"],
             "recipe": config["recipe"],
             "machine": config["machine"],

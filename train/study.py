@@ -33,6 +33,7 @@ from kd.memory import keep_freed_memory
 from kd.models import SCRIPT_OF_ROLE, NetworkError, count_macs
 from kd.recipe import Recipe, RecipeError, option_name
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Study
+from kd.studies.human_labels import read_people
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, read_study, study_files, write_study
 from kd.studies.measure import (
     check_nothing_is_lost,
@@ -103,6 +104,8 @@ def main(arguments: list[str] | None = None) -> None:
         check_same_data(ledger, data, path)
         check_nothing_is_lost(runs, study, ledger, path)
         check_teachers_are_there(runs, study, ledger, path)
+        if study.analysis == HUMAN_LABELS:
+            read_people(options.cifar10h, data.test().labels)  # if it cannot be used, better now than in hours
         command = "python -m train.study " + shlex.join(sys.argv[1:] if arguments is None else arguments)
         missing = to_measure(runs, study, ledger)
         print(f"{len(runs)} runs, {len(runs) - len(missing)} of them in {path}", flush=True)

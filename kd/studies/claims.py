@@ -118,7 +118,7 @@ def teaching_brings_nearer(study: MeasuredStudy) -> Claim | None:
     return _beside_accuracy(
         study,
         "agreement",
-        "A student that learns from soft targets takes over its teacher's predictions, wrong ones too: it agrees with "
+        "A student that learns from soft targets predicts what its teacher predicts more often: it agrees with "
         "it on {ours:.1%} of the test images, the student alone on {theirs:.1%}{measured}.",
     )
 
@@ -158,8 +158,9 @@ def teaching_replaces_labels(study: MeasuredStudy) -> Claim | None:
             ours, theirs = _accuracies(found, study)
             return _claim(
                 found,
-                f"A teacher replaces labels: with {share(TOLD_SHARE)} of them, a student that gets soft targets for "
-                f"all images has {ours:.1%} of the test images right, a student alone {theirs:.1%}{_measured(found)}.",
+                f"A teacher that was told all labels replaces them: with {share(TOLD_SHARE)} of them, a student that "
+                f"gets its soft targets for all images has {ours:.1%} of the test images right, a student alone "
+                f"{theirs:.1%}{_measured(found)}.",
                 study,
             )
     return None

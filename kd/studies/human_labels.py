@@ -133,9 +133,10 @@ def read_people(path: str | Path, labels: Tensor) -> Tensor:
     """
     try:
         counts = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (EOFError, OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}): give --cifar10h the file cifar10h-counts.npy") from error
-    if counts.shape != (len(labels), len(CLASSES)) or counts.min() < 0 or not counts.sum(axis=1).all():
+    shape = getattr(counts, "shape", None)  # an archive of arrays has none
+    if shape != (len(labels), len(CLASSES)) or counts.min() < 0 or not counts.sum(axis=1).all():
         raise DataError(f"{path} does not hold counts of ten classes for {len(labels):,} images: is it CIFAR-10H's?")
     people = torch.from_numpy(counts / counts.sum(axis=1, keepdims=True))
     agreeing = (people.argmax(dim=1) == labels).double().mean().item()

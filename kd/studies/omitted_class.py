@@ -30,13 +30,18 @@ def omitted_class_of(checkpoints: Path) -> str | None:
 
 
 class OmittedClassRun(NamedTuple):
-    """A run of an arm with an omitted class, and what was measured of that class (see `kd.studies.bias.measure`)."""
+    """A run of an arm with an omitted class, and what was measured of that class (see `kd.studies.bias.measure`).
+
+    Attributes:
+        weights: their digest; None in a file from before it was stored.
+    """
 
     arm: MeasuredArm
     seed: int
     bias: float
     before: dict
     after: dict
+    weights: str | None
 
     @property
     def temperature(self) -> float | None:
@@ -47,7 +52,9 @@ class OmittedClassRun(NamedTuple):
 def runs_of(study: MeasuredStudy) -> list[OmittedClassRun]:
     """The runs of a study that were measured on an omitted class, in the study's order."""
     return [
-        OmittedClassRun(arm, run["seed"], *(run["omitted_class"][key] for key in ("bias", "before", "after")))
+        OmittedClassRun(
+            arm, run["seed"], *(run["omitted_class"][key] for key in ("bias", "before", "after")), run.get("weights")
+        )
         for arm in study.arms
         for run in arm.runs
         if arm.omitted_class and "omitted_class" in run
@@ -95,13 +102,19 @@ class Found(NamedTuple):
 
 
 def study_of(config: dict, studies: Mapping[str, MeasuredStudy]) -> Found | None:
-    """What the studies found for the student of this config.json: a run of the same recipe, seed and omitted class."""
+    """What the studies found for the student of this config.json: a run of the same recipe, seed and omitted class.
+
+    A run of other weights than those that the student's were made of (`train.halve`) is another one; files from before
+    that was stored do not say.
+    """
+    made_of = config.get("stored_in", {}).get("made_of")
     for study in studies.values():
         runs = runs_of(study)
         for run in runs:
             if (
                 (config["role"], config["data"].get("omitted_class")) == (run.arm.role, run.arm.omitted_class)
                 and _comparable(config["recipe"]) == _comparable(run.arm.recipe | {"seed": run.seed})
+                and (made_of == run.weights or None in (made_of, run.weights))
             ):  # fmt: skip
                 alike = (other for other in runs if (other.temperature, other.seed) == (None, run.seed))
                 control = next((other for other in alike if other.arm.omitted_class == run.arm.omitted_class), None)
