@@ -24,6 +24,7 @@ MAX_SCANNED_PIXELS, MAX_HEIC_PIXELS = 52_000_000, 50_000_000
 MAX_SCANS = 64  # of a JPEG of `MAX_PIXELS`, each a pass over the whole image; the usual progressive one has ten
 MAX_SEGMENTS = 1000  # of a JPEG before its first scan; photos have some dozens
 SCAN = 0xDA  # the marker of a scan (ITU-T T.81, table B.1)
+BARE_MARKERS = {0x00, 0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE), 0xFF}  # after which Pillow reads no length
 # Steps in which a file is read, to open it and then in all: what has many small parts is read part by part, in Python.
 # Photos take some dozens and, of a PNG, four for each 8 kB.
 MAX_OPENING_STEPS, MAX_STEPS = 5000, 100_000
@@ -131,16 +132,18 @@ def _opened(content: bytes) -> Image.Image:
 def _segments(content: bytes) -> Iterator[tuple[int, bytes | None]]:
     """The markers of a JPEG up to its first scan's, each with what it heads: None for one without a length.
 
-    It ends earlier where the file is damaged. A byte that fills counts as a marker without a length.
+    They are those that Pillow finds (`JpegImageFile._open`), in damaged files too, lest something is read that was not
+    looked at here: it skips what is no marker, and takes the extensions' for markers without a length. A byte that
+    fills counts as one.
     """
     place = 2
-    while content[place : place + 1] == b"\xff" and place + 1 < len(content):
+    while 0 <= (place := content.find(b"\xff", place)) < len(content) - 1:
         marker = content[place + 1]
-        if marker == 0xFF or marker <= 1 or 0xD0 <= marker <= 0xD9:
+        if marker in BARE_MARKERS:
             yield marker, None
             place += 1 if marker == 0xFF else 2
             continue
-        length = int.from_bytes(content[place + 2 : place + 4])
+        length = max(2, int.from_bytes(content[place + 2 : place + 4]))  # it counts itself
         yield marker, content[place + 4 : place + 2 + length]
         if marker == SCAN:
             return

@@ -15,6 +15,8 @@ RESULTS = "results.json"
 _NUMBERS = ("accuracy", "nll", "ece", "agreement", "parameters", "macs", "bytes", "latency_ms", "epochs_done", "seed")
 _FIELDS = dict.fromkeys(_NUMBERS, Real) | {"architecture": str}  # of each network
 
+EARLIER_TEACHER = "The distilled student was taught by an earlier teacher than the one beside it."
+
 _log = logging.getLogger(__name__)
 
 
@@ -162,7 +164,7 @@ def training_sentences(models: dict[str, dict], earlier_teacher: bool = False) -
         roles.setdefault(text, []).append(ROLE_NAMES[role].lower())
     sentences = [f"{' and '.join(names).capitalize()}: {text}." for text, names in roles.items()]
     if earlier_teacher:
-        sentences.append("The distilled student was taught by an earlier teacher than the one beside it.")
+        sentences.append(EARLIER_TEACHER)
     return " ".join(sentences)
 
 

@@ -307,6 +307,19 @@ def test_a_photo_of_many_ordinary_parts_is_read(saved):
     assert read_photo(saved(gradient().quantize(), ".gif", comment=b"x" * 100_000)).size == (60, 40)
 
 
+@pytest.mark.parametrize(
+    "before",
+    [b"junk", b"\xff\xc8\xff\xff", b"\xff\xf0\xff\xff", b"\xff\xfd\xff\xff", b"\xff\xfe\0\0", b"\xff\xfe\0\1"],
+    ids=lambda before: before.hex(),
+)
+def test_no_note_hides_behind_what_pillow_skips(tmp_path, before):
+    whole = jpeg(gradient())
+    notes = segments(300, b"\xff\xe1", b"Exif\0\0" + directory(3))
+    (tmp_path / "upload").write_bytes(whole[:2] + before + notes + whole[2:])
+    with pytest.raises(PhotoError, match="too many parts"):
+        read_photo(tmp_path / "upload")
+
+
 @pytest.mark.parametrize("between", [b"\xff", b"\xff\xff", b"\xff\xd0"])
 def test_what_fills_a_jpeg_hides_no_scans(tmp_path, between):
     content = jpeg_that_claims(8000, MAX_SCANNED_PIXELS // 8000 + 1, jpeg_in_scans())

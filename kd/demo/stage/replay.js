@@ -86,7 +86,7 @@ function buildReplayCurve({ $, names }, epochs, accuracyAt) {
       ways[role].setAttribute("points", points[role].slice(0, moment + 1).join(" "));
       ends[role].setAttribute("cx", across(moment));
       ends[role].setAttribute("cy", up(share));
-      $(`#replay figcaption .${role}`).textContent = `${names[role]} ${percent(share)}`;
+      $(`#replay figcaption .${role}`).textContent = `${names[role]} ${rate(share)}`;
     }
   };
 }

@@ -4,7 +4,7 @@ const WORDS = {
   logits: "Logits are the raw scores that a network gives to the classes, before they become probabilities.",
   softmax: "The softmax turns scores into probabilities: it raises e to each and divides by their sum, so that all add up to 100%.",
   temperature: "The temperature T divides the scores before the softmax. At 1 they stay as they are; a higher T makes the probabilities more alike, but never changes their order.",
-  "soft targets": "Soft targets are the teacher's probabilities at a temperature. The distilled student was trained to match them, not only the one true label.",
+  "soft targets": "Soft targets are the teacher's probabilities at a temperature. The distilled student was trained to match its teacher's, not only the one true label.",
   "dark knowledge": "Dark knowledge is what the teacher gives to all classes but its answer: which mistakes would be small ones. Geoffrey Hinton named it so.",
   distilled: "Distilled: trained on the teacher's soft targets besides the labels. The student alone is the same network with the same start and the same images, and had the labels alone.",
   nearer: "How far two distributions are apart is measured by their total variation: the probability that they give to different classes.",
