@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +24,8 @@ MAX_REDUCED_PIXELS, MAX_PIXELS = 120_000_000, 16_000_000
 MAX_SCANNED_PIXELS, MAX_HEIC_PIXELS = 52_000_000, 50_000_000
 MAX_SCANS = 64  # of a JPEG of `MAX_PIXELS`, each a pass over the whole image; the usual progressive one has ten
 MAX_SEGMENTS = 1000  # of a JPEG before its first scan; photos have some dozens
-SCAN = 0xDA  # the marker of a scan (ITU-T T.81, table B.1)
+SCAN, END = 0xDA, 0xD9  # the markers of a scan and of the image's end (ITU-T T.81, table B.1)
+MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # those that stand in a scan's own data not counted (B.1.1.5)
 BARE_MARKERS = {0x00, 0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE), 0xFF}  # after which Pillow reads no length
 # Steps in which a file is read, to open it and then in all: what has many small parts is read part by part, in Python.
 # Photos take some dozens and, of a PNG, four for each 8 kB.
@@ -204,9 +206,26 @@ def _check_size(image: Image.Image, content: bytes) -> None:
     if pixels > limit:
         raise _too_large(limit)
     if image.format in ("JPEG", "MPO"):
-        scans = content.count(b"\xff\xda")
+        scans = _scans(content)
         if scans > MAX_SCANS or scans * pixels > MAX_SCANS * MAX_PIXELS and _keeps_coefficients(image, content):
             raise PhotoError("The image is stored in too many scans. Please save it anew.")
+
+
+def _scans(content: bytes) -> int:
+    """The scans of a JPEG up to the end of its image: phones append a film to it, or further pictures.
+
+    Of one with a great many segments it is more than `MAX_SCANS`, whatever they are.
+    """
+    place = scans = 0
+    for _ in range(2 * MAX_SEGMENTS):
+        found = MARKER.search(content, place)
+        if not found or content[found.start() + 1] == END:
+            return scans
+        place, marker = found.end(), content[found.start() + 1]
+        scans += marker == SCAN
+        if marker not in BARE_MARKERS:
+            place += max(2, int.from_bytes(content[place : place + 2]))
+    return MAX_SCANS + 1
 
 
 def _max_pixels(image: Image.Image, content: bytes) -> int:

@@ -232,6 +232,31 @@ def test_the_more_pixels_a_jpeg_has_the_fewer_scans(tmp_path):
         read_photo(tmp_path / "many.jpg")
 
 
+def test_what_a_phone_appends_to_a_jpeg_has_no_scans_of_it(tmp_path):
+    film = b"ftypmp42" + b"\xff\xda\0\x0c" * 100
+    (tmp_path / "motion.jpg").write_bytes(jpeg(gradient()) + film)
+    assert read_photo(tmp_path / "motion.jpg").size == gradient().size
+
+
+def test_neither_the_end_nor_scans_are_looked_for_in_a_segments_content(tmp_path):
+    whole = jpeg_that_claims(8000, 6000, progressive=True)
+    (tmp_path / "few.jpg").write_bytes(whole[:2] + segments(1, content=b"\xff\xda" * 200) + whole[2:])
+    assert read_photo(tmp_path / "few.jpg").size == (2000, 1500)
+    last = whole.rindex(b"\xff\xda")
+    many = whole[:-2] + segments(1, content=b"\xff\xd9") + whole[last:-2] * 70 + whole[-2:]
+    (tmp_path / "many.jpg").write_bytes(many)
+    with pytest.raises(PhotoError, match="too many scans"):
+        read_photo(tmp_path / "many.jpg")
+
+
+def test_a_jpeg_of_very_many_segments_between_its_scans_is_refused_soon(tmp_path):
+    whole = jpeg_that_claims(800, 600, progressive=True)
+    last = whole.rindex(b"\xff\xda")
+    (tmp_path / "upload").write_bytes(whole[:last] + segments(2 * MAX_SEGMENTS) + whole[last:])
+    with pytest.raises(PhotoError, match="too many scans"):
+        read_photo(tmp_path / "upload")
+
+
 def segments(number, marker=b"\xff\xfe", content=b""):
     return (marker + (len(content) + 2).to_bytes(2) + content) * number
 

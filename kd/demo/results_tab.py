@@ -30,7 +30,7 @@ from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
 from kd.studies.report import study_table
 
-FIGURE_HEIGHT, LEGEND_HEIGHT = 190, 60  # pixels, of the figure beside a claim, and more where a legend is below it
+FIGURE_HEIGHT, LEGEND_HEIGHT = 184, 60  # pixels, of the figure beside a claim, and more where a legend is below it
 CURVE_KEYS = ("epoch", "accuracy", "validation_accuracy")  # of a line of history.jsonl
 LAID_OUT_ANEW = "() => { requestAnimationFrame(() => window.dispatchEvent(new Event('resize'))); return []; }"
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
@@ -46,7 +46,8 @@ def build_results(checkpoints: Path) -> None:
     results, drawing = ResultsTab(checkpoints), threading.Lock()
 
     def show_in_turn() -> None:
-        with drawing, TURNS.one():  # of many who open it at once, one draws
+        # Of many who open it at once, one draws; whoever waits for a turn keeps nobody else from drawing.
+        with TURNS.one(), drawing:
             results.show()
 
     with gr.Tab("Results") as tab:

@@ -118,8 +118,8 @@ def teaching_brings_nearer(study: MeasuredStudy) -> Claim | None:
     return _beside_accuracy(
         study,
         "agreement",
-        "A student that learns from soft targets predicts what its teacher predicts more often: it agrees with "
-        "it on {ours:.1%} of the test images, the student alone on {theirs:.1%}{measured}.",
+        "A student that learns from soft targets agrees with its teacher more often: on {ours:.1%} of the test images, "
+        "the student alone on {theirs:.1%}{measured}.",
     )
 
 
