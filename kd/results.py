@@ -15,7 +15,7 @@ RESULTS = "results.json"
 _NUMBERS = ("accuracy", "nll", "ece", "agreement", "parameters", "macs", "bytes", "latency_ms", "epochs_done", "seed")
 _FIELDS = dict.fromkeys(_NUMBERS, Real) | {"architecture": str}  # of each network
 
-EARLIER_TEACHER = "The distilled student was taught by an earlier teacher than the one beside it."
+EARLIER_TEACHER = "An earlier teacher taught the distilled student."
 
 _log = logging.getLogger(__name__)
 
