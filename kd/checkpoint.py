@@ -353,7 +353,12 @@ def digest(config: dict) -> str:
 def is_taught_by(student: dict, teacher: dict) -> bool:
     """Whether a student's config.json names the weights of this teacher, or those that `train.halve` made them of."""
     named = student.get("teacher")
-    return bool(named) and digest(named) in (digest(teacher), teacher.get("stored_in", {}).get("made_of"))
+    return bool(named) and digest(named) in (digest(teacher), made_of(teacher))
+
+
+def made_of(config: dict) -> str | None:
+    """The digest of the weights of which `train.halve` made a checkpoint; None where it did not, or did not say yet."""
+    return config.get("stored_in", {}).get("made_of")
 
 
 def read_history(folder: str | Path) -> list[dict]:

@@ -105,6 +105,7 @@ class Trio:
         folder: where the checkpoints came from.
         networks: by role; their batch norms are fused into the convolutions.
         configs: each role's config.json.
+        another_teacher: whether another teacher than the one among them taught the distilled student.
         classes, image_size: the names, in the order of the logits, and the side of the images, pixels; the same of all
             three.
         parameters: each role's number of trainable parameters.
@@ -123,6 +124,7 @@ class Trio:
         self.networks = {role: TrainedNetwork(*checkpoint.load_as(role, self.folder / role)) for role in ROLES}
         self.configs = {role: network.config for role, network in self.networks.items()}
         teacher = self.configs["teacher"]
+        self.another_teacher = not checkpoint.is_taught_by(self.configs["distilled"], teacher)
         self.classes: list[str] = teacher["classes"]
         self.image_size: int = checkpoint.image_size_of(teacher)
         for role, config in self.configs.items():

@@ -15,7 +15,7 @@ RESULTS = "results.json"
 _NUMBERS = ("accuracy", "nll", "ece", "agreement", "parameters", "macs", "bytes", "latency_ms", "epochs_done", "seed")
 _FIELDS = dict.fromkeys(_NUMBERS, Real) | {"architecture": str}  # of each network
 
-EARLIER_TEACHER = "An earlier teacher taught the distilled student."
+ANOTHER_TEACHER = "Another teacher taught the distilled student."
 
 _log = logging.getLogger(__name__)
 
@@ -137,13 +137,13 @@ def results_section(results: dict) -> str:
     return f"{results_table(results)}\n\n{results_provenance(results)}\n"
 
 
-def training_sentences(models: dict[str, dict], earlier_teacher: bool = False) -> str:
+def training_sentences(models: dict[str, dict], another_teacher: bool = False) -> str:
     """How far each network was trained, by which recipe, and on what; from results or from configs.
 
     Args:
         models: by role, a dict with recipe, epochs_done, seed, machine and data; where the run began with the weights
             of an earlier one, with epochs_before and foreign_weights (as in results) or started_from (as in configs).
-        earlier_teacher: whether another teacher than the one among them taught the distilled student.
+        another_teacher: whether another teacher than the one among them taught the distilled student.
     """
     roles: dict[str, list[str]] = {}
     for role, model in models.items():
@@ -163,8 +163,8 @@ def training_sentences(models: dict[str, dict], earlier_teacher: bool = False) -
         )
         roles.setdefault(text, []).append(ROLE_NAMES[role].lower())
     sentences = [f"{' and '.join(names).capitalize()}: {text}." for text, names in roles.items()]
-    if earlier_teacher:
-        sentences.append(EARLIER_TEACHER)
+    if another_teacher:
+        sentences.append(ANOTHER_TEACHER)
     return " ".join(sentences)
 
 
@@ -172,7 +172,7 @@ def results_provenance(results: dict) -> str:
     """How the networks were trained, on which data and where they were measured, in one paragraph."""
     data = results["data"]
     return (
-        f"{training_sentences(results['models'], results.get('earlier_teacher', False))} "
+        f"{training_sentences(results['models'], results.get('another_teacher', False))} "
         f"Measured once, after the last epoch, on the {data['images']:,} test images of {data_name(data)}; "
         f"latency on one core ({results['machine']}), one image, median of {results['latency_runs']} runs."
     )

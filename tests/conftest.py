@@ -172,7 +172,7 @@ def networks(tmp_path_factory, make_network, subset):
     configs = {role: checkpoint.load_config(checkpoints / role) for role in ROLES}
     for role, config in configs.items():
         results["models"][role] |= {"bytes": checkpoint.weight_bytes(config), "weights": checkpoint.digest(config)}
-    results["earlier_teacher"] = not checkpoint.is_taught_by(configs["distilled"], configs["teacher"])
+    results["another_teacher"] = not checkpoint.is_taught_by(configs["distilled"], configs["teacher"])
     normalisation = checkpoint.normalisation_of(configs["teacher"])
     network = make_network(0)  # the teacher's again
     network[-1].weight.data *= 30

@@ -7,7 +7,7 @@ import pytest
 
 from kd import checkpoint
 from kd.models import ROLES
-from kd.results import EARLIER_TEACHER, RESULTS, results_rows, results_section
+from kd.results import ANOTHER_TEACHER, RESULTS, results_rows, results_section
 from kd.strange_images import KINDS
 from tests.commands import refusal, run
 from train import evaluate
@@ -28,7 +28,7 @@ def assert_complete(printed, folder):
         assert model["weights"] == checkpoint.digest(checkpoint.load_config(folder / role))
     assert printed["models"]["teacher"]["agreement"] == 1
     teacher, distilled = (checkpoint.load_config(folder / role) for role in ("teacher", "distilled"))
-    assert printed["earlier_teacher"] != checkpoint.is_taught_by(distilled, teacher)
+    assert printed["another_teacher"] != checkpoint.is_taught_by(distilled, teacher)
     warning = printed["out_of_class"]  # from the carried validation images, not from the test images
     assert warning["validation_images"] == 50
     assert 0 < warning["validation_warned"] <= 0.08
@@ -72,8 +72,8 @@ def test_evaluate_prints_a_table_for_people_and_puts_it_into_a_readme(
     for row in results_rows(results)[1]:
         assert "| " + " | ".join(row) + " |" in text
     for earlier in (False, True):
-        said = results_section(results | {"earlier_teacher": earlier})
-        assert (EARLIER_TEACHER in said) == earlier
+        said = results_section(results | {"another_teacher": earlier})
+        assert (ANOTHER_TEACHER in said) == earlier
 
 
 def test_evaluate_refuses_a_network_in_another_ones_place(checkpoints, data_dir):

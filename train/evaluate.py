@@ -66,7 +66,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
             choose nothing.
 
     Returns:
-        The content of results.json: data, machine, versions, out_of_class (`train.out_of_class`), earlier_teacher
+        The content of results.json: data, machine, versions, out_of_class (`train.out_of_class`), another_teacher
         (whether another teacher than the one measured taught the distilled student), and for each role in "models"
         accuracy, ece and per_class_accuracy (0 to 1), nll (nats), agreement with the
         teacher (0 to 1), parameters, macs (of one image), bytes (of the weight files), weights (their digest),
@@ -125,7 +125,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
         }
     return {
         "models": results,
-        "earlier_teacher": not checkpoint.is_taught_by(configs["distilled"], configs["teacher"]),
+        "another_teacher": not checkpoint.is_taught_by(configs["distilled"], configs["teacher"]),
         "out_of_class": out_of_class,
         "data": test.description,
         "machine": machine(torch.device("cpu")),

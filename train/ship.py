@@ -29,8 +29,7 @@ def is_made_of(shipped: Path, folder: Path) -> bool:
     """Whether a checkpoint that ships was made of the one in a folder."""
     if not (shipped / checkpoint.CONFIG).exists():
         return False
-    stored = checkpoint.load_config(shipped).get("stored_in", {})
-    return stored.get("made_of") == checkpoint.digest(checkpoint.load_config(folder))
+    return checkpoint.made_of(checkpoint.load_config(shipped)) == checkpoint.digest(checkpoint.load_config(folder))
 
 
 def ship(runs: list[Run], checkpoints: Path, data_dir: Path) -> None:

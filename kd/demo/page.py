@@ -31,7 +31,7 @@ from kd.inference import Trio
 from kd.memory import return_freed_memory
 from kd.models import ROLE_NAMES, ROLES, architecture_name
 from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo
-from kd.results import EARLIER_TEACHER, amount, network_results, read_results
+from kd.results import ANOTHER_TEACHER, amount, network_results, read_results
 
 HERE = Path(__file__).parent
 
@@ -114,8 +114,8 @@ def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, 
     if omitted:
         game = {"omitted_class": omitted.name, "game_tab": TAB, "earlier_teacher": omitted.earlier_teacher}
     note = what_to_expect(trio.folder, trio.configs)
-    if not checkpoint.is_taught_by(trio.configs["distilled"], trio.configs["teacher"]):
-        note += f" {EARLIER_TEACHER}"
+    if trio.another_teacher:
+        note += f" {ANOTHER_TEACHER}"
     if trio.warner is None:
         note += " No photo is warned of, whatever it shows: what that takes has not been measured of these networks."
     return stage_view(examples, trio.image_size, first, taught_at, note, recorded, **game), recorded

@@ -107,8 +107,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
         "game": {"props": write_component(folder, "game", game), "networks": of_game} if game else None,
     }
     tab = game_section(game) if game else no_game_section(no_game) if no_game else ""
-    earlier_teacher = not checkpoint.is_taught_by(trio.configs["distilled"], trio.configs["teacher"])
-    trained = training_sentences(trio.configs, earlier_teacher)
+    trained = training_sentences(trio.configs, trio.another_teacher)
     write_page(folder, stage, tab, data, results_html(trio.folder, folder), trained)
     write(folder / README, filled(README, {"source": source_of(trio.configs["teacher"]["data"].get("name"))}))
     stored = [compressed, *data["networks"].values(), *of_game.values()]

@@ -107,14 +107,14 @@ def study_of(config: dict, studies: Mapping[str, MeasuredStudy]) -> Found | None
     A run of other weights than those that the student's were made of (`train.halve`) is another one; files from before
     that was stored do not say.
     """
-    made_of = config.get("stored_in", {}).get("made_of")
+    source = checkpoint.made_of(config)
     for study in studies.values():
         runs = runs_of(study)
         for run in runs:
             if (
                 (config["role"], config["data"].get("omitted_class")) == (run.arm.role, run.arm.omitted_class)
                 and _comparable(config["recipe"]) == _comparable(run.arm.recipe | {"seed": run.seed})
-                and (made_of == run.weights or None in (made_of, run.weights))
+                and (source == run.weights or None in (source, run.weights))
             ):  # fmt: skip
                 alike = (other for other in runs if (other.temperature, other.seed) == (None, run.seed))
                 control = next((other for other in alike if other.arm.omitted_class == run.arm.omitted_class), None)
