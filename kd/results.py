@@ -4,7 +4,7 @@ import logging
 from numbers import Real
 from pathlib import Path
 
-from kd.checkpoint import CheckpointError, digest, epochs_before, has_foreign_weights, weight_bytes
+from kd.checkpoint import CheckpointError, digest, epochs_before, has_foreign_weights, load_config, weight_bytes
 from kd.dataset import data_name
 from kd.files import lacking, parsed
 from kd.models import ROLE_NAMES, architecture_name
@@ -50,6 +50,19 @@ def load_results(checkpoints: str | Path) -> dict | None:
         raise CheckpointError(
             f"{path} cannot be read ({error}): write it anew with python -m train.evaluate --checkpoints {checkpoints}"
         ) from error
+
+
+def present_results(checkpoints: str | Path) -> dict | None:
+    """The results in a folder of checkpoints, as long as the networks that were measured are those that lie there.
+
+    Raises:
+        CheckpointError: the file or a network's config.json is damaged or missing.
+    """
+    results = load_results(checkpoints)
+    if results is None:
+        return None
+    configs = [load_config(Path(checkpoints) / role) for role in results["models"]]
+    return results if all(network_results(results, config) for config in configs) else None
 
 
 def _wrong_fields(results: object) -> list[str]:

@@ -13,7 +13,7 @@ import gradio as gr
 import pytest
 from plotly.graph_objects import Figure
 
-from kd.checkpoint import load_config
+from kd.checkpoint import CONFIG, HISTORY, load_config
 from kd.demo import results_tab
 from kd.demo.page import what_to_expect
 from kd.demo.results_tab import NO_CLAIMS, NO_RESULTS, NO_STUDIES, ResultsTab
@@ -33,7 +33,7 @@ REPLACED = "cannot be shown here: it is damaged, or of another version of this p
 @pytest.fixture
 def checkpoints(tmp_path):
     """A copy of what the tab reads, with two of the studies."""
-    for name in ("results.json", *(f"{role}/history.jsonl" for role in ("teacher", "student", "distilled"))):
+    for name in ("results.json", *(f"{role}/{name}" for role in ROLES for name in (CONFIG, HISTORY))):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(SHIPPED / name, tmp_path / name)
     (tmp_path / "studies").mkdir()
@@ -218,6 +218,13 @@ def test_what_is_missing_is_told_with_the_command_that_makes_it(checkpoints, sho
     assert figures == 1
 
 
+def test_results_of_a_network_that_was_replaced_are_not_those_of_these_checkpoints(checkpoints, shown):
+    edit(checkpoints / "student" / "config.json", lambda config: config | {"epochs_done": 3})
+    texts, figures, log = shown()
+    assert texts.startswith(NO_RESULTS) and NO_RESULTS in log and "Right on" not in texts
+    assert figures > 1  # the studies name their own networks
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -251,12 +258,15 @@ def test_results_that_cannot_be_read_cost_their_table_and_the_page_goes_without(
 
 
 def test_results_of_a_preset_that_is_gone_are_shown(checkpoints, shown):
-    def of_another(results):
-        for model in results["models"].values():
-            model["recipe"] = model["recipe"] | {"name": "golden", "ema": 0.9}
-        return results
+    def golden(model):
+        return model | {"recipe": model["recipe"] | {"name": "golden", "ema": 0.9}}
 
-    edit(checkpoints / "results.json", of_another)
+    edit(
+        checkpoints / "results.json",
+        lambda results: results | {"models": {role: golden(model) for role, model in results["models"].items()}},
+    )
+    for role in ROLES:
+        edit(checkpoints / role / CONFIG, golden)
     texts, _, log = shown()
     assert "recipe `golden`" in texts and log == ""
     assert load_results(checkpoints)

@@ -24,7 +24,7 @@ from kd.demo.crowd import TURNS
 from kd.demo.documents import document
 from kd.figures import LEGEND_BELOW, styled
 from kd.models import ROLE_NAMES, ROLES
-from kd.results import RESULTS, load_results, results_provenance, results_table
+from kd.results import RESULTS, present_results, results_provenance, results_table
 from kd.studies.claims import Claim, told
 from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
@@ -174,10 +174,10 @@ def tell(what_is_missing: str) -> None:
 
 
 def content_of(checkpoints: Path) -> str:
-    """A digest of all files that the tab shows."""
+    """A digest of all files that the tab goes by."""
     digest = hashlib.sha256()
-    histories = [checkpoints / role / checkpoint.HISTORY for role in ROLES]
-    for path in (checkpoints / RESULTS, *study_files(checkpoints / STUDIES_FOLDER), *histories):
+    of_networks = [checkpoints / role / name for role in ROLES for name in (checkpoint.CONFIG, checkpoint.HISTORY)]
+    for path in (checkpoints / RESULTS, *study_files(checkpoints / STUDIES_FOLDER), *of_networks):
         try:
             content = path.read_bytes()
         except OSError:
@@ -188,8 +188,8 @@ def content_of(checkpoints: Path) -> str:
 
 def results_texts(checkpoints: Path) -> tuple[str, str | None, str | None]:
     """How often the networks are right, the table of all that was measured, and where it comes from; a sentence and
-    nothing else where none has been measured."""
-    results = load_results(checkpoints)
+    nothing else where none has been measured of the networks that lie there now."""
+    results = present_results(checkpoints)
     if not results:
         _log.warning(NO_RESULTS)
         return NO_RESULTS, None, None

@@ -34,7 +34,7 @@ from kd.files import write_atomically
 from kd.inference import TrainedNetwork, Trio, pixels_of
 from kd.models import ROLES, first_layer
 from kd.out_of_class import FLOOR, floats_as_text
-from kd.results import RESULTS, load_results, results_table, training_sentences
+from kd.results import RESULTS, present_results, results_table, training_sentences
 from kd.site.runtime import FILES, fetch_runtime
 from kd.studies.claims import Claim, told
 from kd.studies.figures import Drawing, drawings_of
@@ -279,7 +279,7 @@ def results_html(checkpoints: Path, folder: Path) -> str:
         return f"<details><summary>{escape(title)}</summary>\n{table}\n{figures}</details>"
 
     def networks() -> str:
-        results = load_results(checkpoints)
+        results = present_results(checkpoints)
         if results is None:
             return f"<h2>Results</h2>\n{markdown().render(NO_RESULTS)}"
         table = scrollable(markdown().render(results_table(results)))
