@@ -1,11 +1,14 @@
 """The square that the networks see, moved and zoomed on the photo itself by mouse, finger and keyboard."""
 
+import gradio as gr
 import pytest
 from PIL import Image
 
+from kd.demo.page import crop_shower
 from kd.demo.pictures import picture_url
+from kd.demo.uploads import NO_UPLOAD
 from kd.photo import CENTRE, Crop, to_network_size
-from tests.browser import EXAMPLES, hold_questions, settle, softmax, table, upload
+from tests.browser import EXAMPLES, PATIENCE, hold_questions, settle, softmax, table, upload
 
 
 @pytest.fixture
@@ -88,6 +91,27 @@ def test_the_button_shows_the_whole_photo_and_again_the_square(visit, trio, wide
     assert whole.get_attribute("aria-pressed") == "true"
     whole.click()
     assert_answered(page, trio, photo, CENTRE)
+
+
+def test_a_square_that_gets_no_answer_goes_back_and_the_photo_stays(visit, trio, wide):
+    photo, path = wide
+    page = visit()
+    upload(page, path)
+    page.route("**/queue/join*", lambda question: question.fulfill(status=503, json={"detail": "Full."}))
+    page.locator("#crop").focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator("#problem", has_text="No answer came").wait_for(timeout=PATIENCE)
+    assert_answered(page, trio, photo, CENTRE)
+    page.unroute("**/queue/join*")
+    page.keyboard.press("ArrowLeft")
+    assert_answered(page, trio, photo, Crop(across=0.45, down=0.5, side=1))
+    assert page.locator("#problem").inner_text() == ""
+
+
+def test_why_a_square_gets_no_answer_is_told_as_the_squares(trio):
+    asked = {"file": "/etc/passwd", "whole": True, "number": 3}
+    told = crop_shower(trio)(gr.EventData(None, asked))
+    assert told["problem"] == NO_UPLOAD and told["of_crop"]
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from kd.cifar10 import CLASSES
 from kd.demo import endpoint, gallery
 from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, named, plain_cell
+from kd.demo.page import STAGE_TAB
 from kd.models import ROLE_NAMES, ROLES
-from tests.browser import EXAMPLES, choose_example, example_shown, share
+from tests.browser import EXAMPLES, PATIENCE, choose_example, example_shown, share
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"
 FORMULA = "=HYPERLINK(1).png"
@@ -159,9 +160,8 @@ def test_what_is_named_more_than_once_is_read_once_and_answered_everywhere(trio,
 
 
 @pytest.mark.parametrize("nothing", [None, [], "text", 3])
-def test_nothing_chosen_shows_no_rows(trio, nothing):
-    (value,) = gallery.predict_files(trio, nothing)
-    assert value["rows"] == []
+def test_nothing_chosen_shows_nothing(trio, nothing):
+    assert list(gallery.predict_files(trio, nothing)) == [None]
 
 
 # The tab in Chromium
@@ -252,10 +252,30 @@ def test_the_folders_of_a_folder_are_its_images_classes_and_a_row_opens_on_the_s
         assert cell.inner_text() == f"{label} {'✓' if label == name else '✗'}"
     page.get_by_role("button", name="ship/1.png").click()
     page.wait_for_selector("#photo.own")
+    assert page.evaluate("document.activeElement.textContent").strip() == STAGE_TAB  # what had the focus is hidden
     expected = classify(EXAMPLES / "ship.png")["models"]
     assert page.locator("#answers .label").all_inner_texts() == [expected[role]["label"] for role in ROLES]
     choose_example(page, 0)
     assert example_shown(page) == "airplane"
+
+
+def test_what_is_chosen_later_replaces_what_was_chosen_before_a_folder_too(gallery_of, tmp_path):
+    (tmp_path / "frog").mkdir()
+    (tmp_path / "frog" / "1.png").write_bytes((EXAMPLES / "frog.png").read_bytes())
+    page = gallery_of([EXAMPLES / "cat.png", EXAMPLES / "dog.png"])
+    page.locator("input[type=file]:has(+ #gallery-folder)").set_input_files(tmp_path / "frog")
+    page.get_by_role("button", name="frog/1.png").wait_for(timeout=PATIENCE)
+    assert page.locator("#gallery-table tbody tr").count() == 1
+    page.locator("#gallery-files").get_by_role("button", name="Clear").click()
+    page.locator("#gallery-table").wait_for(state="hidden", timeout=PATIENCE)
+
+
+def test_where_no_answer_comes_the_bar_goes_and_a_sentence_says_so(gallery_of):
+    page = gallery_of([EXAMPLES / "cat.png"])
+    page.route("**/queue/join*", lambda question: question.fulfill(status=503, json={"detail": "Full."}))
+    page.locator("#gallery-files").get_by_role("button", name="Clear").click()
+    page.locator("#gallery .failed", has_text="No answer came").wait_for(timeout=PATIENCE)
+    assert not page.locator("#gallery progress").is_visible() and not page.locator("#gallery-table").is_visible()
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from kd.demo.omitted_class import TAB, cards_of, game_view, read_game, read_omit
 from kd.photo import read_photo, to_network_size
 from kd.studies.ledger import STUDIES_FOLDER, read_studies
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, runs_of, study_of
-from tests.browser import EXAMPLES, PATIENCE
+from tests.browser import EXAMPLES, PATIENCE, hold_questions
 from tests.serving import ROOT
 
 CHECKPOINTS = ROOT / "checkpoints"
@@ -226,4 +226,13 @@ def test_a_visitors_picture_is_answered_and_a_bad_file_gets_a_sentence_in_its_pl
     (tmp_path / "bad.png").write_text("no image")
     game.locator("#game-image input[type=file]").set_input_files(tmp_path / "bad.png")
     game.get_by_text("This file is not an image that can be read").wait_for()
+    assert game.locator("#own-answer img").count() == 0
+
+
+def test_a_picture_that_is_removed_before_it_is_answered_leaves_nothing(game):
+    let_go = hold_questions(game)
+    game.locator("#game-image input[type=file]").set_input_files(EXAMPLES / "ship.png")
+    game.locator("#game-image").get_by_role("button", name="Remove").click(timeout=PATIENCE)
+    let_go()
+    game.wait_for_timeout(600)  # an answer takes a third of that
     assert game.locator("#own-answer img").count() == 0

@@ -1,4 +1,4 @@
-// Many images at once; Gradio calls this behind stage/elements.js, mathematics.js and tabs.js. `props.value` is null, the progress {done, total}, or the predictions (gallery.py).
+// Many images at once; Gradio calls this behind stage/elements.js, mathematics.js and tabs.js. `props.value` is null, the progress {done, total}, the predictions (gallery.py), or {problem}: a sentence.
 // All texts are set as text, file names above all: no markup in them is ever read as such.
 
 const $ = (selector) => element.querySelector(selector);
@@ -49,13 +49,14 @@ function saveCsv() {
 
 function show() {
   const value = props.value;
-  element.classList.toggle("waits", Boolean(value && value.total));
-  element.classList.toggle("answered", Boolean(value && value.rows));
-  if (value && value.total) {
+  element.classList.toggle("waits", Boolean(value?.total));
+  element.classList.toggle("answered", Boolean(value?.rows));
+  $(".failed").textContent = value?.problem ?? "";
+  if (value?.total) {
     Object.assign($("progress"), { max: value.total, value: value.done });
     $("output").textContent = `${value.done} of ${value.total} images answered`;
   }
-  if (value && value.rows) buildPredictions(value);
+  if (value?.rows) buildPredictions(value);
 }
 
 // Gradio sends no folder's name: here it becomes a part of the file's, before Gradio takes the files.

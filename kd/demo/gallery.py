@@ -15,7 +15,7 @@ import gradio as gr
 from kd.demo.crowd import MAX_IMAGES, PHOTOS, TURNS
 from kd.demo.pictures import picture_url
 from kd.demo.stage_view import script, style
-from kd.demo.uploads import path_of, read_upload
+from kd.demo.uploads import nothing_came, path_of, read_upload
 from kd.inference import BATCH, Trio
 from kd.models import ROLE_NAMES, ROLES
 from kd.photo import PhotoError
@@ -48,27 +48,31 @@ def build_gallery(trio: Trio, stage_tab: str) -> gr.HTML:
         elem_id="gallery",
         stage_tab=stage_tab,
     )
-    for chosen in (files, folder):
-        # Unprocessed, so that our own reader judges each file; the view shows the progress itself.
-        chosen.upload(
-            partial(predict_files, trio), chosen, view,
-            preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
-            **PHOTOS,
-        )  # fmt: skip
-    files.clear(lambda: None, None, view, queue=False, show_progress="hidden", api_visibility="private")
+    # A folder's files become the chosen ones, and one event answers whatever is chosen: an earlier choice never last.
+    folder.upload(None, folder, files, js="(chosen) => [chosen]", show_progress="hidden", api_visibility="private")
+    # Unprocessed, so that our own reader judges each file; the view shows the progress itself.
+    answered = files.change(
+        partial(predict_files, trio), files, view,
+        preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
+        **PHOTOS,
+    )  # fmt: skip
+    answered.failure(None, None, view, js=nothing_came(), api_visibility="private")
     return view
 
 
-def predict_files(trio: Trio, uploads: list | None) -> Iterator[dict]:
+def predict_files(trio: Trio, uploads: list | None) -> Iterator[dict | None]:
     """Let the networks classify many uploads, batch by batch; one that is named more than once is classified once.
 
     Args:
         uploads: Gradio's descriptions of files.
 
     Yields:
-        {"done": int, "total": int} before each batch, and at the end what the view shows.
+        {"done": int, "total": int} before each batch, and at the end what the view shows; None where nothing is chosen.
     """
     uploads = uploads if isinstance(uploads, list) else []
+    if not uploads:
+        yield None
+        return
     chosen, by_path, rows = uploads[:MAX_IMAGES], {}, []
     while len(rows) < len(chosen):
         yield {"done": len(rows), "total": len(chosen)}

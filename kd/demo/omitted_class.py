@@ -20,7 +20,7 @@ from kd.demo.crowd import PHOTOS, TURNS
 from kd.demo.examples import folder_of, game_pictures
 from kd.demo.pictures import picture_url
 from kd.demo.stage_view import script, style
-from kd.demo.uploads import NOTHING_CAME, read_upload
+from kd.demo.uploads import nothing_came, read_upload
 from kd.inference import pixels_of
 from kd.photo import PhotoError, to_network_size
 from kd.studies.bias import BIAS
@@ -132,12 +132,13 @@ def build_game(omitted: OmittedClass) -> None:
             lambda: gr.update(cards=cards), None, view,
             queue=False, trigger_mode="multiple", show_progress="hidden", api_visibility="private",
         )  # fmt: skip
-        shown = image.input(
-            lambda upload: card_of_upload(omitted, upload), image, view,
+        # One event for both, so that the answer to a picture that was removed does not come last.
+        shown = gr.on(
+            [image.input, image.clear], lambda upload: card_of_upload(omitted, upload), image, view,
             preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
             **PHOTOS,
         )  # fmt: skip
-        shown.failure(None, None, view, js=NOTHING_CAME, api_visibility="private")
+        shown.failure(None, None, view, js=nothing_came(), api_visibility="private")
         image.clear(None, None, view, js="() => null", show_progress="hidden", api_visibility="private")
 
 

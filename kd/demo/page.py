@@ -25,7 +25,7 @@ from kd.demo.pictures import picture_url, preview_url
 from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
 from kd.demo.stage_view import later_script, stage_view, warning
-from kd.demo.uploads import CACHE_SECONDS, NOTHING_CAME, SWEEP_SECONDS, keep_sweeping, sentences, turn_for
+from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, keep_sweeping, nothing_came, sentences, turn_for
 from kd.demo.use_tab import build_use
 from kd.inference import Trio
 from kd.memory import return_freed_memory
@@ -157,8 +157,9 @@ def connect(trio: Trio, image: gr.Image, stage: gr.HTML, gallery: gr.HTML) -> No
     cropped = stage.crop(crop_shower(trio), None, stage, trigger_mode="multiple", **settings, **PHOTOS)
     opened = gallery.open(opener(trio), None, stage, trigger_mode="always_last", **settings, **PHOTOS)
     gallery.open(None, None, image, js="() => null", **settings)
-    for event in (uploaded, cropped, opened):
-        event.failure(None, None, stage, js=NOTHING_CAME, api_visibility="private")
+    for event in (uploaded, opened):
+        event.failure(None, None, stage, js=nothing_came(), api_visibility="private")
+    cropped.failure(None, None, stage, js=nothing_came(of_crop=True), api_visibility="private")
     image.clear(None, None, stage, js="() => null", **settings)
     stage.example(None, None, image, js="() => null", **settings)
 
@@ -236,7 +237,7 @@ def crop_shower(trio: Trio) -> Callable:
             shown = show(trio, read_photo(path), asked.crop, file=path, with_photo=False)
         return shown | {"number": asked.number}
 
-    return or_problem(show_crop)
+    return or_problem(show_crop, of_crop=True)
 
 
 def opener(trio: Trio) -> Callable:
@@ -249,8 +250,9 @@ def opener(trio: Trio) -> Callable:
     return or_problem(show_row)
 
 
-def or_problem(handler: Callable) -> Callable:
-    """The same function, whose sentence for the visitor becomes the stage's: a toast would vanish."""
+def or_problem(handler: Callable, **more) -> Callable:
+    """The same function, whose sentence for the visitor becomes the stage's, which also gets `more` with it: a toast
+    would vanish."""
 
     @wraps(handler)
     def handler_or_problem(*inputs):
@@ -258,6 +260,6 @@ def or_problem(handler: Callable) -> Callable:
             return handler(*inputs)
         except gr.Error as error:
             # Gradio tells the stage of a value only if it is unlike the last one.
-            return {"problem": error.message, "at": time.time()}
+            return {"problem": error.message, "at": time.time(), **more}
 
     return handler_or_problem

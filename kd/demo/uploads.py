@@ -1,5 +1,6 @@
 """What visitors and programs send: a photo, or a sentence that says why it is none; and how much of it is stored."""
 
+import json
 import os
 import stat
 import threading
@@ -14,15 +15,18 @@ from PIL import Image
 from kd.demo.crowd import TURNS
 from kd.photo import PhotoError, read_photo, takes_long, to_network_size
 
-# What the stage or the game shows where nothing came: the queue was full, or the connection was lost. With the time,
-# since Gradio tells them of a value only if it is unlike the last one.
-NOTHING_CAME = (
-    '() => ({problem: "No answer came: too many visitors, or the connection was lost. Please try again.", '
-    "at: Date.now()})"
-)
+NOTHING_CAME = "No answer came: too many visitors, or the connection was lost. Please try again."
 NO_UPLOAD = "This is not an uploaded file. Please upload an image."
 SWEEP_SECONDS, CACHE_SECONDS = 300, 1800  # how often old uploads are removed, and how old that is
 MAX_STORED, MAX_STORED_FILES = 1_000_000_000, 10_000  # bytes and files of all uploads; beyond that the oldest go
+
+
+def nothing_came(**more) -> str:
+    """JavaScript: what a view shows where nothing came, as the queue was full or the connection was lost.
+
+    With the time, since Gradio tells a view of a value only if it is unlike the last one.
+    """
+    return f"() => ({{ ...{json.dumps({'problem': NOTHING_CAME, **more})}, at: Date.now() }})"
 
 
 def is_upload(path: object) -> bool:

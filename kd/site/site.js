@@ -94,7 +94,7 @@ async function showCrop({ file, whole, across, down, side, number }) {
     const value = await ask(photo, whole ? null : { across, down, side });
     if (value) show({ ...value, file, photo: null, number }); // else it was overtaken
   } catch (error) {
-    if (before === brought) show({ problem: sentenceOf(error) });
+    if (before === brought) show({ problem: sentenceOf(error), of_crop: true });
   }
 }
 

@@ -39,7 +39,8 @@ function sourceOf(props, trigger, watch) {
       });
     },
     // Call `listen` with every value: {classes, models: {role: {logits, ...}}, example, file, photo, width, height,
-    // crop, picture, warning, ...}, or {problem} with a sentence, or null. `photo` is null in that of a crop.
+    // crop, picture, warning, ...}, or {problem} with a sentence, or null. `photo` is null in that of a crop, which may
+    // also be {problem, of_crop}.
     receive(listen) {
       watch("value", () => {
         const { value } = props;
@@ -48,7 +49,8 @@ function sourceOf(props, trigger, watch) {
           received = asked;
           if (next) this.crop(next);
           next = null;
-        } else settle(); // whatever else comes overtakes what was asked of a photo
+        } else if (value?.of_crop && received === asked) return;
+        else settle(); // whatever else comes overtakes what was asked of a photo
         listen(value);
       });
     },

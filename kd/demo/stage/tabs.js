@@ -5,8 +5,11 @@ function announcePhoto(file) {
   document.dispatchEvent(new CustomEvent("photo", { detail: file }));
 }
 
-// Copies by which Gradio measures the tabs may come before them.
+// The focus goes along, as what had it may be hidden from now on. Copies by which Gradio measures the tabs may come
+// before them.
 function openTab(label) {
-  [...document.querySelectorAll("[role=tab]")].findLast(({ textContent }) => textContent.trim() === label)?.click();
+  const tab = [...document.querySelectorAll("[role=tab]")].findLast(({ textContent }) => textContent.trim() === label);
+  tab?.click();
+  tab?.focus({ preventScroll: true });
   window.scrollTo({ top: 0 });
 }
