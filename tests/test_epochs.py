@@ -37,7 +37,17 @@ def test_sentence_tells_each_schedule_with_its_spread_over_the_seeds():
 
 def test_one_seed_is_told_as_such():
     (told,) = epochs_sentences(epochs_study({4: 0.70, 8: 0.80}, {4: 0.75, 8: 0.9}, seeds=1))
-    assert ": 5.7, with one seed" in told
+    assert ": 5.7 (one seed)" in told
+
+
+def test_what_lies_beyond_the_schedules_is_told_as_such_and_goes_into_no_mean():
+    alone = {4: 0.70, 8: 0.80}
+    (told,) = epochs_sentences(epochs_study(alone, {4: 0.65, 8: 0.85}))
+    assert "4 epochs with the teacher give 66.0%: 4 or fewer (3 seeds)" in told
+    assert "8 epochs with the teacher give 86.0%: more than the 8 that were tried (3 seeds)" in told
+    study = epochs_study(alone, {4: 0.75, 8: 0.80})
+    study.arms[2].runs[1]["accuracy"] = 0.60
+    assert ": 5.7, 4 or fewer (3 seeds)" in epochs_sentences(study)[0]
 
 
 def test_study_with_one_schedule_has_no_such_sentence():

@@ -76,7 +76,7 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
         The content of benchmark.json: machine, versions, recipe, images, rounds, the operations a second that a large
         matrix product reaches in the faster precision, which precision that is, and for each role in "roles"
         images_per_second of "ours", "compiled" and "plain", the ratio of the best of ours to plain, the share of the
-        matrix product's speed, and on a GPU the peak memory in bytes.
+        matrix product's speed, and on a GPU the peak memory in bytes, with what the role's other loops hold.
     """
     matmul_precision = chosen_precision("auto", device, "resnet50", "cifar")
     peak = matmul_operations_per_second(device, matmul_precision)

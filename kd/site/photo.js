@@ -7,6 +7,7 @@ export const MAX_FILE_BYTES = 25_000_000; // as in kd/photo.py
 // Width times height. The server takes fewer, but of a JPEG more, which it can decode at a reduced scale; a browser
 // decodes all of it, in four bytes a pixel.
 const MAX_PIXELS = 40_000_000;
+const SURELY_DRAWN = 4096 * 4096; // pixels: Safari's canvas before version 18 takes no more
 const ENOUGH = 4_000_000; // pixels, as in kd/photo.py: a larger photo is shrunk as soon as it is decoded
 const GROUND = "white"; // what transparent pixels show
 
@@ -38,6 +39,9 @@ export async function readPhoto(file) {
     const factor = Math.ceil(Math.sqrt((width * height) / ENOUGH));
     return reduce(context.getImageData(0, 0, canvas.width, canvas.height), factor);
   } catch {
+    if (width * height > SURELY_DRAWN) {
+      throw new PhotoError("The image is damaged, or too large for this browser. Please scale it down, or choose another file.");
+    }
     throw new PhotoError("The image is damaged or cut off. Please choose another file.");
   }
 }

@@ -78,7 +78,7 @@ def epochs_sentences(study: MeasuredStudy) -> list[str]:
     found = accuracy_by_epochs(study)
     if not found:
         return []
-    told, longest = [], max(found["student"])
+    told, shortest, longest = [], min(found["student"]), max(found["student"])
     for epochs, by_seed in sorted(found["distilled"].items()):
         seeds = [seed for seed in by_seed if all(seed in schedule for schedule in found["student"].values())]
         if not seeds:
@@ -87,15 +87,16 @@ def epochs_sentences(study: MeasuredStudy) -> list[str]:
             epochs_for(by_seed[seed], {each: found["student"][each][seed] for each in found["student"]})
             for seed in seeds
         ]
-        reached = [value for value in needed if value is not None]
-        if not reached:
-            worth = f"more than the {longest} that were tried"
-        elif len(reached) < len(needed):
-            worth = f"{min(reached):.1f} or more; {len(needed) - len(reached)} of {len(needed)} seeds never get there"
-        elif len(reached) == 1:
-            worth = f"{reached[0]:.1f}, with one seed"
-        else:
-            worth = f"{statistics.fmean(reached):.1f} ± {statistics.stdev(reached):.1f} ({len(reached)} seeds)"
+        number = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
+        if all(value is not None and value > shortest for value in needed) and len(seeds) > 1:
+            worth = f"{statistics.fmean(needed):.1f} ± {statistics.stdev(needed):.1f} ({number})"
+        else:  # a mean of what lies beyond the measured schedules would be none
+            each = (
+                f"more than the {longest} that were tried" if value is None
+                else f"{shortest} or fewer" if value == shortest else f"{value:.1f}"
+                for value in needed
+            )  # fmt: skip
+            worth = f"{', '.join(dict.fromkeys(each))} ({number})"
         told.append(f"{epochs} epochs with the teacher give {statistics.fmean(by_seed.values()):.1%}: {worth}")
     return [f"Epochs that a student alone takes for as much, between the measured schedules: {'; '.join(told)}."]
 
