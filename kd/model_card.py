@@ -53,7 +53,7 @@ It predicts one of the {count} classes whatever the image shows, and it was show
 pixels.
 """
 
-_MEASURED = "The results in the metadata were measured once, after the last epoch, on {images:,} test images."
+_MEASURED = "The results in the metadata were measured after the last epoch, on {images:,} test images."
 _NOT_MEASURED = "No results have been measured with these weights."
 
 

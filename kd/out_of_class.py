@@ -14,7 +14,8 @@ the features may be looked at too, their cosine catches a little more, and warns
 
 import base64
 import math
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -167,7 +168,11 @@ def distance(values: Tensor, centre: Tensor, inverse_covariance: Tensor) -> Tens
 def rates(warner: Warner, test: Responses, strange: Mapping[str, Responses]) -> dict:
     """How often it warns: of test images for nothing, and of images that show no class, by their kind."""
     detected = {kind: warner.share(looked) for kind, looked in strange.items()}
-    return {"false_alarms": warner.share(test), "detected": detected, "mean_detected": _mean(detected.values())}
+    return {
+        "false_alarms": warner.share(test),
+        "detected": detected,
+        "mean_detected": statistics.fmean(detected.values()),
+    }
 
 
 def compared(
@@ -212,14 +217,10 @@ def compared(
             return torch.stack(below).any(dim=0).double().mean().item()
 
         found[" or ".join(names)] = {
-            "detected": _mean(map(warned_of, strange.values())),
-            "corrupted": _mean(map(warned_of, corrupted.values())),
+            "detected": statistics.fmean(map(warned_of, strange.values())),
+            "corrupted": statistics.fmean(map(warned_of, corrupted.values())),
         }
     return found
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))
 
 
 def floats_as_text(array: Tensor) -> str:

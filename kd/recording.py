@@ -2,10 +2,10 @@
 
 A recording is `recording.safetensors` in the checkpoint's folder:
 
-    logits      int8, (moments, images, 10): each row's logits less their mean, divided by the moment's scale
+    logits      int8, (moments, images, classes): each row's logits less their mean, divided by the moment's scale
     scale       float32, (moments,): logits = scale x the stored number, exact to half a scale
     epoch       float32, (moments,): passes over the data so far; 0 is the network before its first step
-    accuracy    float32, (moments,): of the 5,000 validation images after a whole epoch, NaN within one
+    accuracy    float32, (moments,): of the validation images after a whole epoch, NaN within one
 
 The images are ten of the test set, one of each class, drawn with a fixed seed (`example_positions`), and then 500
 of the validation images, the first 50 of each class in the order of the file, class by class. Probabilities at any T

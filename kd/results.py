@@ -5,6 +5,7 @@ from numbers import Real
 from pathlib import Path
 
 from kd.checkpoint import CheckpointError, digest, epochs_before, has_foreign_weights, load_config, weight_bytes
+from kd.cifar10 import NAME
 from kd.dataset import data_name
 from kd.files import lacking, parsed
 from kd.models import ROLE_NAMES, architecture_name
@@ -112,6 +113,11 @@ def warning_rates(out_of_class: dict) -> str:
     return said
 
 
+def the_test_images(data: str) -> str:
+    """The test images of a data set of this name, in words."""
+    return "CIFAR-10's test images" if data == NAME else f"the test images of {data}"
+
+
 def amount(number: float) -> str:
     """A large number in short: 23.5 M, or 1.7 k where it is far below a million."""
     return f"{number / 1e6:.1f} M" if number >= 1e5 else f"{number / 1e3:.1f} k"
@@ -186,6 +192,6 @@ def results_provenance(results: dict) -> str:
     data = results["data"]
     return (
         f"{training_sentences(results['models'], results.get('another_teacher', False))} "
-        f"Measured once, after the last epoch, on the {data['images']:,} test images of {data_name(data)}; "
+        f"Measured after the last epoch, on the {data['images']:,} test images of {data_name(data)}; "
         f"latency on one core ({results['machine']}), one image, median of {results['latency_runs']} runs."
     )

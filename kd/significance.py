@@ -62,7 +62,7 @@ def judged(comparisons: Sequence[Mapping], margin: float | None = MARGIN) -> lis
             verdict = Verdict.ONE_SEED
         elif p < LEVEL:
             verdict = Verdict.BETTER if found["mean"] > 0 else Verdict.WORSE
-        elif margin is not None and -margin <= found["low"] <= found["high"] <= margin:
+        elif margin is not None and -margin <= found["low"] < found["high"] <= margin:  # of a known spread
             verdict = Verdict.NO_DIFFERENCE
         else:
             verdict = Verdict.NOT_SHOWN

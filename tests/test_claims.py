@@ -51,6 +51,16 @@ def test_the_first_claim_tells_both_students_mean_accuracies(studies):
         assert f"{mean_accuracy(claim.study, role):.1%}" in claim.sentence
 
 
+def test_while_a_study_is_under_way_both_means_are_of_the_seeds_that_are_compared(studies):
+    main = studies["main"]
+    arms = [replace(arm, runs=arm.runs[:1]) if arm.role == "distilled" else arm for arm in main.arms]
+    one_seed = replace(compared(main, n=1, low=None, high=None, p=None), arms=tuple(arms))
+    sentence = claims({"main": one_seed})[0].sentence
+    for role in ("student", "distilled"):
+        first = next(arm for arm in main.arms if arm.role == role).runs[0]["accuracy"]
+        assert f"{first:.1%}" in sentence
+
+
 @pytest.mark.parametrize(
     ("difference", "verdict"),
     [

@@ -7,10 +7,9 @@ import pytest
 from kd.colours import ROLE_COLOURS
 from kd.studies.declared import DISTILLED, STUDENT, TEACHER, Arm
 from kd.studies.figures import (
-    accuracy_over_labels,
-    calibration_over_labels,
     doubt_over_temperature,
     omitted_class_recognised,
+    over_labels,
 )
 from kd.studies.findings import findings, omitted_class_sentence
 from kd.studies.ledger import as_json, from_json
@@ -118,13 +117,13 @@ def test_few_labels_without_the_share_that_is_told_are_not_told():
 
 def test_what_an_arm_is_labelled_changes_no_sentence_and_no_line_of_a_figure():
     study = make_few_labels()
-    told, drawn = findings(study), accuracy_over_labels(study).to_json()
+    told, drawn = findings(study), over_labels(study, "accuracy").to_json()
     study = replace(study, arms=tuple(replace(arm, label=f"arm {n}") for n, arm in enumerate(study.arms)))
-    assert findings(study) == told and accuracy_over_labels(study).to_json() == drawn
+    assert findings(study) == told and over_labels(study, "accuracy").to_json() == drawn
 
 
 def test_figure_of_few_labels_has_a_line_for_each_way_of_teaching():
-    traces = {trace.name: trace for trace in accuracy_over_labels(make_few_labels()).data}
+    traces = {trace.name: trace for trace in over_labels(make_few_labels(), "accuracy").data}
     assert set(traces) == {"teacher", "student alone", "all images, full teacher"}
     assert list(traces["student alone"].x) == [0.01, 0.04, 1] and list(traces["student alone"].y) == [0.3, 0.45, 0.8]
     assert list(traces["all images, full teacher"].y) == [0.6, 0.7]
@@ -139,7 +138,7 @@ def test_lines_of_few_labels_have_their_roles_colours_and_differ_from_one_anothe
     ]
     for arm in (TEACHER, starved, Arm("student", label_fraction=0.01), *taught):
         arms.append(measured(arm, before=arms))
-    traces = accuracy_over_labels(made_study(*arms)).data
+    traces = over_labels(made_study(*arms), "accuracy").data
     assert {trace.name: trace.line.color for trace in traces} == {
         "teacher": ROLE_COLOURS["teacher"],
         "starved teacher": ROLE_COLOURS["teacher"],
@@ -153,7 +152,7 @@ def test_lines_of_few_labels_have_their_roles_colours_and_differ_from_one_anothe
 
 
 def test_figure_of_calibration_has_the_same_lines():
-    traces = {trace.name: trace for trace in calibration_over_labels(make_few_labels()).data}
+    traces = {trace.name: trace for trace in over_labels(make_few_labels(), "ece").data}
     assert list(traces["student alone"].y) == pytest.approx([0.03, 0.045, 0.08])
 
 

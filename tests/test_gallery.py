@@ -273,9 +273,11 @@ def test_what_is_chosen_later_replaces_what_was_chosen_before_a_folder_too(galle
 def test_where_no_answer_comes_the_bar_goes_and_a_sentence_says_so(gallery_of):
     page = gallery_of([EXAMPLES / "cat.png"])
     page.route("**/queue/join*", lambda question: question.fulfill(status=503, json={"detail": "Full."}))
-    page.locator("#gallery-files").get_by_role("button", name="Clear").click()
+    page.locator("input[type=file]:has(+ #gallery-folder)").set_input_files(EXAMPLES)
     page.locator("#gallery .failed", has_text="No answer came").wait_for(timeout=PATIENCE)
     assert not page.locator("#gallery progress").is_visible() and not page.locator("#gallery-table").is_visible()
+    page.locator("#gallery-files").get_by_role("button", name="Clear").click()
+    page.locator("#gallery .failed").wait_for(state="hidden", timeout=PATIENCE)
 
 
 @pytest.mark.slow

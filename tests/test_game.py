@@ -96,17 +96,23 @@ def test_a_control_that_is_none_is_refused(with_control, change):
         read_omitted_class(with_control)
 
 
-def test_a_student_is_said_to_have_had_an_earlier_teacher_where_another_one_lies_beside_it(with_control):
-    folder = with_control / FOLDER
-    teacher = checkpoint.load_config(with_control / "teacher")
-    config = json.loads((folder / "config.json").read_text())
-    folder.unlink()
-    shutil.copytree(CHECKPOINTS / FOLDER, folder)
-    for weights, earlier in ((teacher["weights"], False), ({}, True)):
-        told = config | {"teacher": config["teacher"] | {"weights": weights}}
-        (folder / "config.json").write_text(json.dumps(told))
+def test_a_student_is_said_to_have_had_another_teacher_where_that_lies_beside_it(with_control, student):
+    (with_control / "teacher").unlink()
+    (with_control / "teacher").mkdir()
+    beside = checkpoint.load_config(CHECKPOINTS / "teacher")
+    for weights, another in ((student.config["teacher"]["weights"], False), (beside["weights"], True)):
+        (with_control / "teacher" / "config.json").write_text(json.dumps(beside | {"weights": weights}))
         omitted = read_omitted_class(with_control)
-        assert omitted.earlier_teacher == earlier == game_view(omitted).props["earlier_teacher"]
+        assert omitted.another_teacher == another == game_view(omitted).props["another_teacher"]
+
+
+def test_a_control_that_the_study_did_not_measure_has_no_figures(with_control):
+    assert read_omitted_class(with_control).found.control
+    path = with_control / CONTROL_FOLDER / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"recipe": config["recipe"] | {"epochs": 99}}))
+    omitted = read_omitted_class(with_control)
+    assert omitted.control and game_view(omitted).props["measured"]["control"] is None
 
 
 def without_study(folder):

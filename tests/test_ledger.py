@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from kd import checkpoint
+from kd.cifar10 import IMAGE_SIZE
+from kd.data_dir import open_data
 from kd.recipe import RECIPES, as_config
 from kd.studies.bias import BIAS
 from kd.studies.declared import DISTILLED, STUDENT, TEACHER, Study
@@ -148,8 +150,9 @@ def test_a_ledgers_runs_are_recognised_with_their_digests_and_right_answers(resu
     found = recorded(runs[-1], runs, study, ledger)
     assert (found["weights"], found["taught_by"], found["right"]) == ("distilled 1", "teacher 0", "/w==")
     check_nothing_is_lost(runs, study, ledger, tmp_path)
-    (tmp_path / "nowhere").mkdir()
-    again = summarise("made", study, runs, data_dir, torch.device("cpu"), command="python", ledger=ledger)
+    again = summarise(
+        "made", study, runs, open_data(data_dir, IMAGE_SIZE), torch.device("cpu"), command="python", ledger=ledger
+    )
     assert [arm.runs for arm in again.arms] == [tuple(arm["runs"]) for arm in content["arms"]]
 
 
@@ -204,11 +207,16 @@ def test_a_student_made_of_other_weights_is_not_taken_for_the_measured_one(stude
         assert bool(study_of(config, studies)) == found
 
 
+def test_a_student_of_another_teacher_is_not_taken_for_the_measured_one(student):
+    another = student["teacher"] | {"weights": {"model.safetensors": {"bytes": 1, "sha256": "0"}}}
+    assert study_of(student | {"teacher": another}, read_studies(ROOT / "checkpoints")) is None
+
+
 @pytest.mark.usefixtures("tiny")
 def test_a_finished_run_of_a_study_is_written_down_as_what_it_is(tmp_path, data_dir):
     study = Study("?", (STUDENT,), recipe="original", seeds=1)
     runs = planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
     write_run(runs[0])
-    found = summarise("one", study, runs, data_dir, torch.device("cpu"), command="python")
+    found = summarise("one", study, runs, open_data(data_dir, IMAGE_SIZE), torch.device("cpu"), command="python")
     write_study(found, tmp_path / "one.json")
     assert recorded(runs[0], runs, study, read_study(tmp_path / "one.json")) == found.arms[0].runs[0]

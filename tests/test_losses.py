@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from kd.losses import DISTANCES, distillation_loss, dkd, kd, kl_divergence, logit_mse, soft_targets
+from kd.losses import DISTANCES, distillation_loss, dkd, kd, kl_divergence, soft_targets
 
 TEMPERATURES = [0.5, 1.0, 4.0, 20.0]
 
@@ -273,7 +273,3 @@ def test_soft_targets_melt_from_one_hot_to_uniform_as_the_temperature_rises():
     assert top[0].min() > 0.99
     assert (top[-1] - 0.1).abs().max() < 1e-4
     np.testing.assert_allclose(soft_targets(teacher, 1.0), softmax(teacher.double().numpy()), rtol=1e-5)
-
-
-def test_logit_mse_is_averaged_over_batch_and_classes():
-    assert logit_mse(torch.zeros(4, 10), torch.full((4, 10), 3.0), torch.zeros(4).long(), 4.0).item() == 9.0

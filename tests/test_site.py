@@ -670,7 +670,7 @@ def test_the_folder_is_a_static_space_of_small_files(site):
     kept = {name for line in lists for name in json.loads(line.split(" = ")[1].rstrip(";"))}
     assert kept == {"./", *files} - {"README.md", "service-worker.js"}
     page = (site / "index.html").read_text("utf-8")
-    assert "Test accuracy" in page or "test accuracy" in page
+    assert '<th style="text-align:right">test accuracy</th>' in page
     assert 'src="figures/main-accuracy.svg"' in page and "<!-- " not in page.split("</head>")[1]
 
 

@@ -148,6 +148,25 @@ def test_teacher_that_is_there_already_is_not_trained(options, tmp_path, monkeyp
     assert runs[-1].folder != planned(TINY, options("--epochs", 1))[-1].folder
 
 
+@pytest.mark.parametrize(
+    "change", [{"role": "distilled"}, {"data": {"name": "CIFAR-10", "trained_on": 9, "omitted_class": "frog"}}]
+)
+def test_what_is_no_teacher_of_all_classes_is_not_taken_for_one(options, tmp_path, change):
+    (run, *_) = planned(TINY, options())
+    write_run(run)
+    write_json(run.folder / "config.json", checkpoint.load_config(run.folder) | change)
+    with pytest.raises(StudyError, match=f"{run.folder} is no teacher that was told everything"):
+        planned(TINY, options("--teacher", run.folder))
+
+
+def test_seeds_are_those_that_are_asked_for_of_an_omitted_class_too(options):
+    arms = "role=teacher", "role=student,omitted_class=frog"
+    runs = planned(STUDIES["omitted-class"], options("--arms", *arms, name="omitted-class"))
+    assert [run.recipe.seed for run in runs] == [0, 0]
+    runs = planned(STUDIES["omitted-class"], options("--arms", *arms, "--seeds", 3, name="omitted-class"))
+    assert [run.recipe.seed for run in runs] == [0, 0, 1, 2]
+
+
 # How it is carried out
 
 
@@ -420,8 +439,13 @@ def test_afresh_measures_what_the_ledger_holds_anew(measured, monkeypatch):
     pretend(monkeypatch, lambda run: "")
     main(arguments)
     assert json.loads(path.read_text())["arms"][1]["runs"][0]["accuracy"] == 0.999
+    before = path.read_bytes()
     main([*arguments, "--afresh"])
     assert json.loads(path.read_text())["arms"][1]["runs"][0]["accuracy"] != 0.999
+    assert path.with_suffix(".json.former").read_bytes() == before
+    with pytest.raises(SystemExit, match="former holds what an earlier --afresh replaced: go on without it"):
+        main([*arguments, "--afresh"])
+    assert study_files(path.parent) == [path]
 
 
 def test_a_study_whose_last_run_fails_has_written_down_the_others(measured, monkeypatch):

@@ -9,10 +9,9 @@ from kd.studies.declared import DISTILLED, LOSS_SETTINGS, STUDENT, TEACHER
 from kd.studies.figures import (
     PUBLISHED,
     accuracy_against_work,
-    accuracy_of_arms,
     agreement_with_teacher,
-    calibration_of_arms,
     drawings_of,
+    metric_of_arms,
     reliability_diagram,
     rounded,
     validation_accuracy_over,
@@ -35,7 +34,7 @@ def names(study):
 
 
 def test_every_seed_is_a_dot_and_the_mean_has_its_spread(study):
-    traces = accuracy_of_arms(study).data
+    traces = metric_of_arms(study, "accuracy").data
     assert [list(trace.x) for trace in traces] == [[0.8], [0.8], [0.77, 0.79], [0.78], [0.78, 0.8], [0.79]]
     assert [trace.error_x.array[0] for trace in traces[1::2]] == [0, 0.01, 0.01]
     assert "left out" not in {name for trace in traces for name in trace.y}
@@ -43,18 +42,18 @@ def test_every_seed_is_a_dot_and_the_mean_has_its_spread(study):
 
 def test_settings_of_an_arm_stand_below_it():
     study = made_study(measured(replace(DISTILLED, changes=LOSS_SETTINGS["dkd"]), [0.6]))
-    for figure in (accuracy_of_arms(study), agreement_with_teacher(study)):
+    for figure in (metric_of_arms(study, "accuracy"), agreement_with_teacher(study)):
         assert list(figure.data[0].y) == ["dkd<br>soft weight 1"]
 
 
 def test_accuracy_is_that_of_what_the_study_is_measured_on(study):
-    figure = accuracy_of_arms(replace(study, measured_on="validation"))
+    figure = metric_of_arms(study, "validation_accuracy")
     assert list(figure.data[2].x) == [0.76, 0.78]
     assert figure.layout.xaxis.title.text == "validation accuracy"
 
 
 def test_calibration_errors_are_drawn_in_the_same_way(study):
-    figure = calibration_of_arms(study)
+    figure = metric_of_arms(study, "ece")
     assert list(figure.data[2].x) == pytest.approx([0.077, 0.079]) and list(figure.data[3].x) == pytest.approx([0.078])
     assert figure.layout.xaxis.title.text == "calibration error"
 

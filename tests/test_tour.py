@@ -53,8 +53,8 @@ def test_the_tour_goes_through_its_steps_by_arrow_keys_with_figures_of_the_examp
         assert ("student" in page.locator(".more").inner_text()) == (step >= 4)
         for student in ("student", "distilled"):
             assert page.locator(f"#soft-targets .mark.{student}").first.is_visible() == (step >= 4)
-    earlier = read_omitted_class(ROOT / "checkpoints").earlier_teacher
-    whose = "an earlier teacher's" if earlier else "the teacher's"
+    another = read_omitted_class(ROOT / "checkpoints").another_teacher
+    whose = "another teacher's" if another else "the teacher's"
     assert whose in page.locator("#tour-text").inner_text()
     omitted = page.locator("#tour-text").inner_text().split("teacher gives ")[1].split()[0]
     assert shares == pytest.approx([table(page)["teacher"][CLASSES.index(omitted)]], abs=6e-4)

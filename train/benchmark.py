@@ -1,7 +1,8 @@
 """Measure how fast the networks train, beside the plain loop that most projects write.
 
 python -m train.benchmark --recipe original            prints a table and writes checkpoints/benchmark.json
-python -m train.benchmark --document docs/training.md  puts the table between that file's markers too
+python -m train.benchmark --recipe original --document docs/training.md
+                                               puts the table between that file's markers too
 
 The plain loop reads Pillow images through a DataLoader with a worker a core, augments them by torchvision's
 transforms and trains in float32, eagerly. Both loops train the same networks on the same images with the same batch

@@ -1,7 +1,7 @@
 """Train the distilled student, a MobileNetV2, on the labels and the soft targets of a teacher.
 
-python -m train.distill --recipe original --teacher checkpoints/teacher
-torchrun --nproc-per-node 2 -m train.distill --recipe original --teacher checkpoints/teacher
+python -m train.distill --recipe original --teacher checkpoints/teacher --output-dir runs/distilled
+torchrun --nproc-per-node 2 -m train.distill --recipe original --teacher checkpoints/teacher --output-dir runs/distilled
 """
 
 from train.run import main

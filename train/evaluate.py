@@ -101,7 +101,8 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
         if role == "teacher":
             teacher_logits = logits
         results[role] = {
-            **evaluation.measure(logits, labels, test.classes),
+            **evaluation.measure(logits, labels),
+            "per_class_accuracy": evaluation.per_class_accuracy(logits, labels, test.classes),
             "agreement": evaluation.agreement(logits, teacher_logits),
             "parameters": models.count_parameters(network),
             "macs": models.count_macs(
@@ -121,7 +122,6 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
             "recipe": config["recipe"],
             "machine": config["machine"],
             "data": config["data"],
-            "stored_in": config.get("stored_in", {"weights": "float32"}),
         }
     return {
         "models": results,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from kd import checkpoint
 from kd.corruptions import corrupted
 from kd.dataset import LabelledImages, Normalisation
+from kd.models import ARCHITECTURES
 from kd.out_of_class import Responses, Warner, compared, rates, responses
 from kd.strange_images import DEVELOPMENT_SEED, EACH, TEST_SEED, strange_images
 from kd.studies.omitted_class import FOLDER, omitted_class_of
@@ -48,7 +49,6 @@ def measure_warning(
     )
     bad = {kind: responses(network, changed, normalisation) for kind, changed in corrupted(images[:CORRUPTED])}
     return {
-        "scores": "cosine of the teacher's logits with a class's mean, and distance of its first layer's contrasts",
         **warner.to_json(),
         "validation_images": len(labels),
         "validation_warned": warner.share(on_validation),
@@ -71,7 +71,7 @@ def measure_omitted_class(
 
     Returns:
         {"class", "detected", "false_alarms"}: shares of the class's test images and of the other test images; None
-        where `checkpoints` has no such network.
+        where `checkpoints` has no such network, or one whose first layer and features nobody knows.
 
     Raises:
         CheckpointError: it is damaged.
@@ -80,6 +80,8 @@ def measure_omitted_class(
     if name is None:
         return None
     network, config = checkpoint.load(checkpoints / FOLDER)
+    if config["architecture"] not in ARCHITECTURES:
+        return None
     network.to(device, memory_format=torch.channels_last)
     normalisation = checkpoint.normalisation_of(config)
     label = config["classes"].index(name)

@@ -1,6 +1,6 @@
 """Record finished networks that were trained without --record: what the page's map of classes is drawn from.
 
-    python -m train.record checkpoints/teacher checkpoints/student checkpoints/distilled
+    python -m train.record runs/teacher runs/student runs/distilled
 
 Each folder gets a recording of one moment, the network as it is (see `kd.recording`).
 """

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from kd import checkpoint
 from kd.studies import omitted_class
+from kd.studies.bias import BIAS
 from kd.studies.declared import Arm
 from kd.studies.runs import Run, StudyError, is_finished
 from train.halve import halve
@@ -26,10 +27,11 @@ def shipped_as(arm: Arm) -> str:
 
 
 def is_made_of(shipped: Path, folder: Path) -> bool:
-    """Whether a checkpoint that ships was made of the one in a folder."""
+    """Whether a checkpoint that ships was made of the one in a folder, and of an omitted class has the same bias."""
     if not (shipped / checkpoint.CONFIG).exists():
         return False
-    return checkpoint.made_of(checkpoint.load_config(shipped)) == checkpoint.digest(checkpoint.load_config(folder))
+    ships, run = checkpoint.load_config(shipped), checkpoint.load_config(folder)
+    return checkpoint.made_of(ships) == checkpoint.digest(run) and ships.get(BIAS) == run.get(BIAS)
 
 
 def ship(runs: list[Run], checkpoints: Path, data_dir: Path) -> None:

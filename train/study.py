@@ -70,6 +70,7 @@ from train.options import (
 from train.ship import SHIPPED_SEED, check_shipping, ship
 
 POLL_SECONDS = 0.2
+FORMER = ".json.former"  # what --afresh leaves of a study's JSON
 SETTINGS = (
     "epochs",
     "batch_size",
@@ -101,6 +102,9 @@ def main(arguments: list[str] | None = None) -> None:
             check_shipping(runs)
         path = options.output_dir / f"{options.study}.json"
         ledger = read_study(path) if path.exists() and not options.afresh else None
+        former = path.with_suffix(FORMER)
+        if options.afresh and former.exists():
+            raise StudyError(f"{former} holds what an earlier --afresh replaced: go on without it, or move that away")
         check_same_data(ledger, data, path)
         check_nothing_is_lost(runs, study, ledger, path)
         check_teachers_are_there(runs, study, ledger, path)
@@ -121,9 +125,11 @@ def main(arguments: list[str] | None = None) -> None:
             if not done:
                 return
             ledger = summarise(
-                options.study, study, done, options.data_dir, device,
+                options.study, study, done, data, device,
                 command=command, cifar10h=options.cifar10h, ledger=ledger, looked=looked,
             )  # fmt: skip
+            if options.afresh and path.exists() and not former.exists():
+                path.rename(former)  # other runs may be gone for good
             write_study(ledger, path)
             if options.ship:
                 ship(done, options.ship, options.data_dir)
@@ -174,7 +180,8 @@ def make_parser() -> argparse.ArgumentParser:
                         help="folder of the runs' checkpoints and logs (runs)")  # fmt: skip
     add_output_dir(parser, f"checkpoints/{STUDIES_FOLDER}", "folder of the summaries")
     parser.add_argument("--afresh", action="store_true",
-                        help="measure all runs anew, also those that the study's JSON holds")  # fmt: skip
+                        help="measure all runs anew, also those that the study's JSON holds, which is kept as "
+                        f"NAME{FORMER}")  # fmt: skip
     parser.add_argument("--ship", type=Path, metavar="DIR",
                         help=f"record each role's run of seed {SHIPPED_SEED} and store it there, in float16 where "
                         "accuracy allows")  # fmt: skip

@@ -1,7 +1,7 @@
 """Train the teacher, a ResNet-50, on the labels.
 
-python -m train.teacher --recipe original
-torchrun --nproc-per-node 2 -m train.teacher --recipe original
+python -m train.teacher --recipe original --output-dir runs/teacher
+torchrun --nproc-per-node 2 -m train.teacher --recipe original --output-dir runs/teacher
 """
 
 from train.run import main

@@ -13,8 +13,8 @@ from kd.photo import PhotoError
 
 # The API page runs it together into one paragraph.
 DESCRIPTION = f"""Classify an image, or a list of up to {MAX_IMAGES} images, with the three networks. An image is a \
-file of any size and nearly any format; the temperature T, {MIN_TEMPERATURE} to {MAX_TEMPERATURE}, softens the \
-answers. One image gets one answer: the classes, the temperature, and under "models" for each of teacher, student \
+JPEG, PNG, WebP, GIF, BMP or HEIC of at most 25 MB; the temperature T, {MIN_TEMPERATURE} to {MAX_TEMPERATURE}, softens \
+the answers. One image gets one answer: the classes, the temperature, and under "models" for each of teacher, student \
 and distilled its logits, probabilities (at T = 1), softened probabilities (at T), label, confidence and milliseconds. \
 A list gets a list of such answers in its order, where an image that cannot be used has \
 {{"error": "Image 2 of 3: ..."}} in its place. \

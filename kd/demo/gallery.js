@@ -47,8 +47,11 @@ function saveCsv() {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
+let none = true; // as long as no images are chosen, or not any more: what still comes of them is not wanted
+document.addEventListener("images", ({ detail }) => { none = !detail; if (none) show(); });
+
 function show() {
-  const value = props.value;
+  const value = none ? null : props.value;
   element.classList.toggle("waits", Boolean(value?.total));
   element.classList.toggle("answered", Boolean(value?.rows));
   $(".failed").textContent = value?.problem ?? "";

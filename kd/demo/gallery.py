@@ -15,7 +15,7 @@ import gradio as gr
 from kd.demo.crowd import MAX_IMAGES, PHOTOS, TURNS
 from kd.demo.pictures import picture_url
 from kd.demo.stage_view import script, style
-from kd.demo.uploads import nothing_came, path_of, read_upload
+from kd.demo.uploads import announcing, nothing_came, path_of, read_upload
 from kd.inference import BATCH, Trio
 from kd.models import ROLE_NAMES, ROLES
 from kd.photo import PhotoError
@@ -50,6 +50,10 @@ def build_gallery(trio: Trio, stage_tab: str) -> gr.HTML:
     )
     # A folder's files become the chosen ones, and one event answers whatever is chosen: an earlier choice never last.
     folder.upload(None, folder, files, js="(chosen) => [chosen]", show_progress="hidden", api_visibility="private")
+    files.change(
+        None, files, None, js=announcing("images"),
+        trigger_mode="multiple", show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
     # Unprocessed, so that our own reader judges each file; the view shows the progress itself.
     answered = files.change(
         partial(predict_files, trio), files, view,

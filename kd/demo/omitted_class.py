@@ -20,13 +20,21 @@ from kd.demo.crowd import PHOTOS, TURNS
 from kd.demo.examples import folder_of, game_pictures
 from kd.demo.pictures import picture_url
 from kd.demo.stage_view import script, style
-from kd.demo.uploads import nothing_came, read_upload
+from kd.demo.uploads import announcing, nothing_came, path_of, read_upload
 from kd.inference import pixels_of
 from kd.photo import PhotoError, to_network_size
 from kd.studies.bias import BIAS
 from kd.studies.declared import caution_of
 from kd.studies.ledger import read_studies
-from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, Found, OmittedClassRun, omitted_class_of, study_of
+from kd.studies.omitted_class import (
+    CONTROL_FOLDER,
+    FOLDER,
+    Found,
+    OmittedClassRun,
+    is_of,
+    omitted_class_of,
+    study_of,
+)
 
 GAME = Path(__file__).parent / "game"
 TAB, TAB_ID = "A class it never saw", "omitted-class"  # the one for visitors
@@ -41,8 +49,8 @@ class OmittedClass(NamedTuple):
         chosen: by which rule the game's pictures were chosen.
         pictures: these, RGB, of the networks' size; none was in any training.
         student, control: the networks; the control may not ship.
-        found: what a study measured of both; the control may not have been run.
-        earlier_teacher: whether another teacher than the one beside it taught the student.
+        found: what a study measured of both; the control may not have been run, or be another one than that.
+        another_teacher: whether another teacher than the one beside it taught the student.
     """
 
     name: str
@@ -51,7 +59,7 @@ class OmittedClass(NamedTuple):
     student: Classifier
     control: Classifier | None
     found: Found
-    earlier_teacher: bool
+    another_teacher: bool
 
     @property
     def networks(self) -> dict[str, Classifier]:
@@ -106,8 +114,11 @@ def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
                 f"{checkpoints / CONTROL_FOLDER} was not trained without the class {name} by the labels alone, on "
                 f"images like those of {FOLDER}/: put it right"
             )
-    earlier_teacher = not checkpoint.is_taught_by(student.config, checkpoint.load_config(checkpoints / "teacher"))
-    return OmittedClass(name, chosen, pictures, student, control, found, earlier_teacher)
+        if found.control and not is_of(control.config, found.control):
+            _log.warning("no study that can be read has measured %s: the game tells nothing of it", CONTROL_FOLDER)
+            found = found._replace(control=None)
+    another_teacher = not checkpoint.is_taught_by(student.config, checkpoint.load_config(checkpoints / "teacher"))
+    return OmittedClass(name, chosen, pictures, student, control, found, another_teacher)
 
 
 def measured(run: OmittedClassRun | None, network: Classifier | None) -> dict | None:
@@ -132,9 +143,14 @@ def build_game(omitted: OmittedClass) -> None:
             lambda: gr.update(cards=cards), None, view,
             queue=False, trigger_mode="multiple", show_progress="hidden", api_visibility="private",
         )  # fmt: skip
-        # One event for both, so that the answer to a picture that was removed does not come last.
-        shown = gr.on(
-            [image.input, image.clear], lambda upload: card_of_upload(omitted, upload), image, view,
+        # The view itself leaves out the answer to a picture that is not wanted any more.
+        for event in (image.input, image.clear):
+            event(
+                None, image, None, js=announcing("game picture"),
+                trigger_mode="multiple", show_progress="hidden", api_visibility="private",
+            )  # fmt: skip
+        shown = image.input(
+            lambda upload: card_of_upload(omitted, upload), image, view,
             preprocess=False, show_progress="hidden", trigger_mode="always_last", api_visibility="private",
             **PHOTOS,
         )  # fmt: skip
@@ -163,7 +179,7 @@ def game_view(omitted: OmittedClass, cards: list[dict] | None = None) -> gr.HTML
         chosen=omitted.chosen,
         caution=caution_of(omitted.found.study.study),
         cards=cards,
-        earlier_teacher=omitted.earlier_teacher,
+        another_teacher=omitted.another_teacher,
     )
 
 
@@ -186,12 +202,13 @@ def cards_of(omitted: OmittedClass, images: list[Image.Image]) -> list[dict]:
 
 
 def card_of_upload(omitted: OmittedClass, upload: dict | None) -> dict | None:
-    """What the game shows of a visitor's own picture, or {"problem": a sentence}."""
+    """What the game shows of a visitor's own picture, or {"problem": a sentence}; with its "file"."""
     if not upload:
         return None
+    file = {"file": path_of(upload)}
     try:
         image = read_upload(upload, omitted.student.image_size)
     except PhotoError as error:
-        return {"problem": str(error)}
+        return {"problem": str(error)} | file
     with TURNS.one():
-        return cards_of(omitted, [image])[0]
+        return cards_of(omitted, [image])[0] | file

@@ -25,24 +25,20 @@ from kd.demo.pictures import picture_url, preview_url
 from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
 from kd.demo.stage_view import later_script, stage_view, warning
-from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, keep_sweeping, nothing_came, sentences, turn_for
+from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, announcing, keep_sweeping, nothing_came, sentences, turn_for
 from kd.demo.use_tab import build_use
 from kd.inference import Trio
 from kd.memory import return_freed_memory
 from kd.models import ROLE_NAMES, ROLES, architecture_name
 from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo
-from kd.results import ANOTHER_TEACHER, amount, network_results, read_results
+from kd.results import ANOTHER_TEACHER, amount, network_results, read_results, the_test_images
 
 HERE = Path(__file__).parent
 
 SWITCH_SECONDS = 0.0005  # after which a thread that computes in Python lets another one in; by default ten times that
 TITLE = "<h1>Dark Knowledge</h1> <p>What a large network's doubts teach a small one</p>"
 STAGE_TAB = "One photo"
-# Tells the stage which photo is wanted from now on, before its logits come; null: none (see stage/source.js).
-ANNOUNCE = """(photo) => {
-    document.dispatchEvent(new CustomEvent("photo", { detail: photo?.path ?? null }));
-    return [];
-}"""
+OF_CROP = {"of_crop": True, "keeps": True}  # with a problem of a crop: the photo that is shown stays
 
 
 def build_page(checkpoints: str | Path) -> gr.Blocks:
@@ -112,13 +108,19 @@ def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, 
     )
     game = {}
     if omitted:
-        game = {"omitted_class": omitted.name, "game_tab": TAB, "earlier_teacher": omitted.earlier_teacher}
+        game = {"omitted_class": omitted.name, "game_tab": TAB, "another_teacher": omitted.another_teacher}
     note = what_to_expect(trio.folder, trio.configs)
     if trio.another_teacher:
         note += f" {ANOTHER_TEACHER}"
     if trio.warner is None:
         note += " No photo is warned of, whatever it shows: what that takes has not been measured of these networks."
-    return stage_view(examples, trio.image_size, first, taught_at, note, recorded, **game), recorded
+    alone, distilled = trio.configs["student"], trio.configs["distilled"]
+    taught = {
+        "taught_at": taught_at,
+        "loss": distilled["recipe"]["loss"],
+        "alike": all(alone[key] == distilled[key] for key in ("architecture", "seed", "data")),
+    }
+    return stage_view(examples, trio.image_size, first, note, recorded, **taught, **game), recorded
 
 
 def what_to_expect(checkpoints: Path, configs: dict[str, dict]) -> str:
@@ -128,14 +130,12 @@ def what_to_expect(checkpoints: Path, configs: dict[str, dict]) -> str:
     if not results or not all(network_results(results, config) for config in configs.values()):
         return size
     data = results["data"]["name"]
-    of_data, source = ("CIFAR-10's test images", " (Krizhevsky, 2009)")
-    if data != cifar10.NAME:
-        of_data, source = f"the test images of {data}", ""
+    source = " (Krizhevsky, 2009)" if data == cifar10.NAME else ""
     accuracy = {role: results["models"][role]["accuracy"] for role in ROLES}
     classes = len(configs["teacher"]["classes"])
     of_each = "one of each class" if classes <= MAX_EXAMPLES else f"of {MAX_EXAMPLES} classes one each"
     return (
-        f"{size} On {of_data} the teacher is right {accuracy['teacher']:.1%} of the time, the student "
+        f"{size} On {the_test_images(data)} the teacher is right {accuracy['teacher']:.1%} of the time, the student "
         f"alone {accuracy['student']:.1%}, the distilled student {accuracy['distilled']:.1%}: expect less on your own "
         f"photos. The examples are test images{source}, {of_each}, drawn with a fixed seed."
     )
@@ -147,19 +147,21 @@ def connect(trio: Trio, image: gr.Image, stage: gr.HTML, gallery: gr.HTML) -> No
     Temperature and examples need no event.
     """
     settings = {"show_progress": "hidden", "api_visibility": "private"}
-    image.input(None, image, None, js=ANNOUNCE, trigger_mode="multiple", **settings)
-    image.clear(None, None, None, js=ANNOUNCE, trigger_mode="multiple", **settings)
+    image.input(None, image, None, js=announcing("photo"), trigger_mode="multiple", **settings)
+    image.clear(None, None, None, js=announcing("photo"), trigger_mode="multiple", **settings)
     uploaded = image.input(
         or_problem(partial(show_upload, trio)), image, stage, preprocess=False, trigger_mode="always_last",
         **settings, **PHOTOS,
     )  # fmt: skip
     # The stage itself waits for what one crop shows before it asks for another, but not until Gradio is done with it.
     cropped = stage.crop(crop_shower(trio), None, stage, trigger_mode="multiple", **settings, **PHOTOS)
-    opened = gallery.open(opener(trio), None, stage, trigger_mode="always_last", **settings, **PHOTOS)
-    gallery.open(None, None, image, js="() => null", **settings)
+    # Gradio takes the events of one trigger in turn. The stage itself leaves out what is not wanted any more; by
+    # "always_last" Gradio would repeat the first row's question in place of the last one's.
+    gallery.open(None, None, image, js="() => null", trigger_mode="multiple", **settings)
+    opened = gallery.open(opener(trio), None, stage, trigger_mode="multiple", **settings, **PHOTOS)
     for event in (uploaded, opened):
         event.failure(None, None, stage, js=nothing_came(), api_visibility="private")
-    cropped.failure(None, None, stage, js=nothing_came(of_crop=True), api_visibility="private")
+    cropped.failure(None, None, stage, js=nothing_came(**OF_CROP), api_visibility="private")
     image.clear(None, None, stage, js="() => null", **settings)
     stage.example(None, None, image, js="() => null", **settings)
 
@@ -237,7 +239,7 @@ def crop_shower(trio: Trio) -> Callable:
             shown = show(trio, read_photo(path), asked.crop, file=path, with_photo=False)
         return shown | {"number": asked.number}
 
-    return or_problem(show_crop, of_crop=True)
+    return or_problem(show_crop, **OF_CROP)
 
 
 def opener(trio: Trio) -> Callable:

@@ -24,7 +24,7 @@ from kd.demo.crowd import TURNS
 from kd.demo.documents import document
 from kd.figures import LEGEND_BELOW, styled
 from kd.models import ROLE_NAMES, ROLES
-from kd.results import RESULTS, present_results, results_provenance, results_table
+from kd.results import RESULTS, present_results, results_provenance, results_table, the_test_images
 from kd.studies.claims import Claim, told
 from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
@@ -199,10 +199,9 @@ def results_texts(checkpoints: Path) -> tuple[str, str | None, str | None]:
 def how_often_right(results: dict) -> str:
     """What a visitor should know first, in a sentence."""
     name, measured = results["data"]["name"], results["models"]
-    images = "CIFAR-10's test images" if name == cifar10.NAME else f"the test images of {name}"
     rates = [f"the {ROLE_NAMES[role].lower()} {measured[role]['accuracy']:.1%}" for role in ROLES if role in measured]
     own = " On your own photos they are right less often, as they were trained on such pictures alone."
-    return f"Right on {images}: {', '.join(rates)}." + (own if name == cifar10.NAME else "")
+    return f"Right on {the_test_images(name)}: {', '.join(rates)}." + (own if name == cifar10.NAME else "")
 
 
 def training_curves(histories: dict[str, list[dict]]) -> Figure:

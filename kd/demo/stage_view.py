@@ -45,12 +45,15 @@ def stage_view(
     examples: list[dict],
     image_size: int,
     first_example: int,
-    taught_at: float,
     note: str,
     recorded: Recorded,
+    *,
+    taught_at: float,
+    loss: str = "kd",
+    alike: bool = True,
     omitted_class: str | None = None,
     game_tab: str | None = None,
-    earlier_teacher: bool = False,
+    another_teacher: bool = False,
 ) -> gr.HTML:
     """The component, around what is built within it; triggers `crop` (as `kd.demo.crop` reads it), `example` and
     `recordings`.
@@ -59,13 +62,15 @@ def stage_view(
         examples: what is shown of the examples (`page.show`), at most one of each class, in class order.
         image_size: of the network input, pixels both ways.
         first_example: the position of the one that is shown first.
-        taught_at: the temperature at which the distilled student was taught.
         note: what stands under the photo.
         recorded: what the views over recordings show; sent when the component asks for it, by triggering `recordings`,
             with the scripts that show it (`later_script`).
+        taught_at: the temperature at which the distilled student was taught.
+        loss: by which distillation loss (`kd.losses.DISTANCES`); what it pulls is shown of Hinton's alone.
+        alike: whether both students are one network that began alike and saw the same images.
         omitted_class: of one student, where there is a game about it.
         game_tab: the label of that game's tab.
-        earlier_teacher: whether another teacher than the one shown taught that student.
+        another_teacher: whether another teacher than the one shown taught that student.
     """
     views = [name for name, view in recorded.views.items() if view]
     folded = "".join((STAGE / f"{name}.html").read_text("utf-8") for name in views)
@@ -86,10 +91,12 @@ def stage_view(
         max_temperature=max(SLIDER_MAX, taught_at),
         start_temperature=SLIDER_START,
         taught_at=taught_at,
+        loss=loss,
+        alike=alike,
         note=note,
         omitted_class=omitted_class,
         game_tab=game_tab,
-        earlier_teacher=earlier_teacher,
+        another_teacher=another_teacher,
         examples=examples,
         first_example=first_example,
         recordings=None,

@@ -29,6 +29,16 @@ def nothing_came(**more) -> str:
     return f"() => ({{ ...{json.dumps({'problem': NOTHING_CAME, **more})}, at: Date.now() }})"
 
 
+def announcing(event: str) -> str:
+    """JavaScript: tells the views which upload is wanted from now on, before its answer comes: its path, the number of
+    several, or null for none."""
+    return f"""(upload) => {{
+        const detail = Array.isArray(upload) ? upload.length : upload?.path ?? null;
+        document.dispatchEvent(new CustomEvent({json.dumps(event)}, {{ detail }}));
+        return [];
+    }}"""
+
+
 def is_upload(path: object) -> bool:
     """Whether this is the path of a file where uploads lie; there may be none any more."""
     folder = os.path.join(os.path.abspath(get_upload_folder()), "")

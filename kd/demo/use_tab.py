@@ -10,7 +10,7 @@ from kd.demo.crowd import MAX_IMAGES
 from kd.demo.documents import link, space_address
 from kd.inference import Trio
 from kd.models import architecture_name
-from kd.results import amount, network_results, read_results
+from kd.results import amount, network_results, read_results, the_test_images
 
 PROJECT = Path(__file__).resolve().parents[2]
 LISTED = 20  # classes that are named
@@ -76,7 +76,7 @@ def facts(trio: Trio, checkpoints: Path) -> str:
     config, results = trio.configs["distilled"], read_results(checkpoints)
     weighs = f"{in_words(trio.parameters['distilled'])} parameters"
     measured, ours = "", _knows_cifar10(trio)
-    of_data = "CIFAR-10's test images" if ours else f"the test images of {config['data'].get('name', 'its data')}"
+    of_data = the_test_images(config["data"]["name"])
     end = "CIFAR-10's. Code and weights are" if ours else "these. The code is"
     count = "ten" if len(trio.classes) == 10 else len(trio.classes)
     known = ", ".join(trio.classes[:LISTED]) + (" and others" if len(trio.classes) > LISTED else "")
@@ -96,7 +96,7 @@ def facts(trio: Trio, checkpoints: Path) -> str:
 
 
 def _knows_cifar10(trio: Trio) -> bool:
-    return trio.configs["distilled"]["data"].get("name") == cifar10.NAME
+    return trio.configs["distilled"]["data"]["name"] == cifar10.NAME
 
 
 def in_words(number: float) -> str:

@@ -109,7 +109,7 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
     tab = game_section(game) if game else no_game_section(no_game) if no_game else ""
     trained = training_sentences(trio.configs, trio.another_teacher)
     write_page(folder, stage, tab, data, results_html(trio.folder, folder), trained)
-    write(folder / README, filled(README, {"source": source_of(trio.configs["teacher"]["data"].get("name"))}))
+    write(folder / README, filled(README, {"source": source_of(trio.configs["teacher"]["data"]["name"])}))
     stored = [compressed, *data["networks"].values(), *of_game.values()]
     kept = [part for each in stored for part in each["parts"]] + ([pictures] if pictures else [])
     size = write_service_worker(folder, kept)
@@ -230,14 +230,14 @@ def write_page(folder: Path, stage: gr.HTML, game: str, data: dict, results: str
     write(folder / "claims.css", (PAGE_FOLDER / "claims.css").read_text("utf-8"))
 
 
-def source_of(data: str | None) -> str:
+def source_of(data: str) -> str:
     """Where the examples and the pictures of the game come from, in a sentence."""
     if data == NAME:
         return (
             "They are CIFAR-10's (A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009), whose "
             "authors state no licence."
         )
-    return f"They are pictures of {data or 'other data'}, which the networks were trained for."
+    return f"They are pictures of {data}, which the networks were trained for."
 
 
 def game_section(game: gr.HTML) -> str:

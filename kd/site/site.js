@@ -94,7 +94,7 @@ async function showCrop({ file, whole, across, down, side, number }) {
     const value = await ask(photo, whole ? null : { across, down, side });
     if (value) show({ ...value, file, photo: null, number }); // else it was overtaken
   } catch (error) {
-    if (before === brought) show({ problem: sentenceOf(error), of_crop: true });
+    if (before === brought) show({ problem: sentenceOf(error), of_crop: true, keeps: true });
   }
 }
 
@@ -169,7 +169,7 @@ $("#image .camera").addEventListener("click", async () => {
   } catch (error) {
     console.error(error);
     closeCamera();
-    show({ problem: NO_CAMERA });
+    show({ problem: NO_CAMERA, keeps: true });
     return;
   } finally {
     opening = false;

@@ -143,7 +143,7 @@ def teaching_saves_epochs(study: MeasuredStudy) -> Claim | None:
     ours, theirs = _accuracies(found, study)
     return _claim(
         found,
-        f"A teacher saves training: after {epochs} epochs the distilled student has {ours:.1%} of the "
+        f"A teacher saves epochs: after {epochs} epochs the distilled student has {ours:.1%} of the "
         f"test images right, the student alone {theirs:.1%}{_measured(found)}.",
         study,
     )
@@ -242,8 +242,10 @@ def _beside_accuracy(study: MeasuredStudy, metric: str, sentence: str) -> Claim 
 
 
 def _accuracies(found: Mapping, study: MeasuredStudy) -> list[float]:
-    """The mean test accuracies, 0 to 1, of a comparison's arm and of its baseline."""
-    return [study.arms[found[key]].mean["accuracy"]["mean"] for key in ("arm", "baseline")]
+    """The mean test accuracies, 0 to 1, of a comparison's arm and of its baseline, over the seeds that both have."""
+    arms = [{run["seed"]: run["accuracy"] for run in study.arms[found[key]].runs} for key in ("arm", "baseline")]
+    seeds = sorted(arms[0].keys() & arms[1].keys())
+    return [statistics.fmean(arm[seed] for seed in seeds) for arm in arms]
 
 
 def _measured(found: Mapping, scale: int = 100, unit: str = " points", form: str = ".1f") -> str:

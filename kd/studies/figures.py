@@ -12,10 +12,11 @@ from kd import cifar10
 from kd.colours import ROLE_COLOURS
 from kd.figures import GRID, LEGEND_BELOW, MARGINS, PALETTE, styled
 from kd.models import ROLE_NAMES
+from kd.studies.declared import METRIC_OF
 from kd.studies.findings import accuracy_by_epochs, trials
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.omitted_class import OmittedClassRun, runs_of
-from kd.studies.report import in_short
+from kd.studies.report import COLUMNS, in_short
 from kd.studies.words import arm_name, images_and_teacher, way_of_teaching
 
 
@@ -47,9 +48,6 @@ PUBLISHED = (
 )
 
 
-_TITLES = {"accuracy": "test accuracy", "validation_accuracy": "validation accuracy", "ece": "calibration error"}
-
-
 class Drawing(NamedTuple):
     """A figure that a study's measurements allow: its name in files, its heading on the page, and what draws it."""
 
@@ -74,8 +72,10 @@ def drawings_of(study: MeasuredStudy) -> list[Drawing]:
         return [Drawing("accuracy", "Accuracy over the epochs of the schedule", accuracy_over_epochs)]
     if any(arm.label_fraction < 1 for arm in study.arms):
         return [
-            Drawing("accuracy", "Accuracy over the labels that are known", accuracy_over_labels),
-            Drawing("calibration", "Calibration error over the labels that are known", calibration_over_labels),
+            Drawing("accuracy", "Accuracy over the labels that are known", partial(over_labels, metric="accuracy")),
+            Drawing(
+                "calibration", "Calibration error over the labels that are known", partial(over_labels, metric="ece")
+            ),
         ]
     if selected := trials(study):
         return [
@@ -86,11 +86,13 @@ def drawings_of(study: MeasuredStudy) -> list[Drawing]:
             )
             for field in selected
         ]
-    drawings = [Drawing("accuracy", "Accuracy: every seed, mean and standard deviation", accuracy_of_arms)]
+    every_seed = "every seed, mean and standard deviation"
+    accuracy = partial(metric_of_arms, metric=METRIC_OF[study.measured_on])
+    drawings = [Drawing("accuracy", f"Accuracy: {every_seed}", accuracy)]
     if study.measured_on == "validation":
         return drawings
     drawings += [
-        Drawing("calibration-error", "Calibration error: every seed, mean and standard deviation", calibration_of_arms),
+        Drawing("calibration-error", f"Calibration error: {every_seed}", partial(metric_of_arms, metric="ece")),
         Drawing("calibration", "Calibration: how often it is right when it is that sure", reliability_diagram),
         Drawing("agreement", "Agreement with the teacher", agreement_with_teacher),
     ]
@@ -99,18 +101,7 @@ def drawings_of(study: MeasuredStudy) -> list[Drawing]:
     return drawings
 
 
-def accuracy_of_arms(study: MeasuredStudy) -> go.Figure:
-    """Each arm's accuracy, as `_metric_of_arms` draws it."""
-    metric = "accuracy" if study.measured_on == "test" else "validation_accuracy"
-    return _metric_of_arms(study, metric)
-
-
-def calibration_of_arms(study: MeasuredStudy) -> go.Figure:
-    """Each arm's calibration error on the test images, as `_metric_of_arms` draws it."""
-    return _metric_of_arms(study, "ece")
-
-
-def _metric_of_arms(study: MeasuredStudy, metric: str) -> go.Figure:
+def metric_of_arms(study: MeasuredStudy, metric: str) -> go.Figure:
     """A row an arm: each run's value as a dot, the mean with its standard deviation as a diamond with a bar."""
     figure = go.Figure()
     for arm in study.carried_out:
@@ -133,7 +124,7 @@ def _metric_of_arms(study: MeasuredStudy, metric: str) -> go.Figure:
         )
     return styled(
         figure,
-        xaxis={"title": _TITLES[metric], "tickformat": ".1%"},
+        xaxis={"title": COLUMNS[metric][0], "tickformat": ".1%"},
         yaxis={"autorange": "reversed", "automargin": True},
         showlegend=False,
         height=110 + 50 * len(study.carried_out),
@@ -311,16 +302,6 @@ def omitted_class_recognised(study: MeasuredStudy) -> go.Figure:
     )
 
 
-def accuracy_over_labels(study: MeasuredStudy) -> go.Figure:
-    """Accuracy over the share of labels, a line a way of teaching, with the standard deviation over the seeds."""
-    return _over_labels(study, "accuracy", "test accuracy", ".0%")
-
-
-def calibration_over_labels(study: MeasuredStudy) -> go.Figure:
-    """Calibration error over the share of labels, a line a way of teaching, with the standard deviation."""
-    return _over_labels(study, "ece", "calibration error", ".1%")
-
-
 def validation_accuracy_over(study: MeasuredStudy, field: str) -> go.Figure:
     """Validation accuracy over a field of the recipe that a study varies: a line a network or loss, a point a trial."""
     words, figure = field.replace("_", " "), go.Figure()
@@ -368,9 +349,9 @@ def _colour_of_network(arm: MeasuredArm, number: int) -> str:
     return PALETTE[number % len(PALETTE)] if arm.loss else ROLE_COLOURS[arm.role]
 
 
-def _over_labels(study: MeasuredStudy, metric: str, title: str, form: str) -> go.Figure:
-    """A line a way of teaching, in its role's colour: dotted where a student is shown labelled images alone, with open
-    marks where a starved teacher is meant."""
+def over_labels(study: MeasuredStudy, metric: str) -> go.Figure:
+    """A metric over the share of labels, with the standard deviation over the seeds: a line a way of teaching, in its
+    role's colour, dotted where a student is shown labelled images alone, with open marks for a starved teacher."""
     lines: dict[str, list[MeasuredArm]] = {}
     for arm in study.carried_out:
         way = images_and_teacher(arm) if arm.role == "distilled" else way_of_teaching(arm)
@@ -400,7 +381,7 @@ def _over_labels(study: MeasuredStudy, metric: str, title: str, form: str) -> go
             "tickformat": ".0%",
             "tickvals": sorted({arm.label_fraction for arm in study.carried_out}),
         },
-        yaxis={"title": title, "tickformat": form},
+        yaxis={"title": COLUMNS[metric][0], "tickformat": ".1%" if metric == "ece" else ".0%"},
         legend=LEGEND_BELOW,
     )
 

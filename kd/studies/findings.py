@@ -97,7 +97,9 @@ def epochs_sentences(study: MeasuredStudy) -> list[str]:
                 for value in needed
             )  # fmt: skip
             worth = f"{', '.join(dict.fromkeys(each))} ({number})"
-        told.append(f"{epochs} epochs with the teacher give {statistics.fmean(by_seed.values()):.1%}: {worth}")
+        told.append(
+            f"{epochs} epochs with the teacher give {statistics.fmean(by_seed[seed] for seed in seeds):.1%}: {worth}"
+        )
     return [f"Epochs that a student alone takes for as much, between the measured schedules: {'; '.join(told)}."]
 
 

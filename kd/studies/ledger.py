@@ -15,7 +15,7 @@ from pathlib import Path
 from kd.checkpoint import CheckpointError
 from kd.files import lacking, parsed, write_json
 from kd.models import ROLES
-from kd.studies.declared import Arm
+from kd.studies.declared import METRIC_OF, Arm
 
 STUDIES_FOLDER = "studies"
 FIGURES_FOLDER = "figures"  # in it; what the documentation shows
@@ -136,7 +136,7 @@ def from_json(content: dict) -> MeasuredStudy:
     kinds = {"study": str, "question": str, "data": dict, "machine": str, "versions": dict, "command": str}
     _check(content, kinds, "the study")
     _check(content["data"], {"name": str} | ({"images": int} if content["measured_on"] == "test" else {}), "its data")
-    metric = {"test": "accuracy", "validation": "validation_accuracy"}[content["measured_on"]]
+    metric = METRIC_OF[content["measured_on"]]
     arms: list[MeasuredArm] = []
     for stored in content["arms"]:
         arms.append(_arm(stored, arms, metric))

@@ -14,16 +14,15 @@ from torch import Tensor
 
 from kd import checkpoint, evaluation, models
 from kd.corruptions import corrupted
-from kd.data_dir import open_data
 from kd.dataset import DataSet, LabelledImages
 from kd.device import machine
 from kd.files import write_json
 from kd.recipe import RecipeError, as_config, from_config
 from kd.significance import mcnemar, paired_difference
 from kd.studies import bias, human_labels
-from kd.studies.declared import CORRUPTIONS, HUMAN_LABELS, Arm, Study
+from kd.studies.declared import CORRUPTIONS, HUMAN_LABELS, METRIC_OF, Arm, Study
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
-from kd.studies.runs import Run, StudyError, image_size_of, is_finished, teacher_of
+from kd.studies.runs import Run, StudyError, is_finished, teacher_of
 from kd.studies.words import arm_name
 
 METRICS = ("accuracy", "nll", "ece", "agreement", "validation_accuracy", "validation_loss", "corrupted_accuracy")
@@ -33,7 +32,7 @@ def summarise(
     name: str,
     study: Study,
     runs: list[Run],
-    data_dir: Path,
+    data: DataSet,
     device: torch.device,
     *,
     command: str,
@@ -48,7 +47,7 @@ def summarise(
     Args:
         name: of the study.
         runs: finished, or in the ledger; those of an arm in the order of their seeds.
-        data_dir: where the test images are; not looked at where the study is measured on validation.
+        data: its test images are not asked for where the study is measured on validation.
         command: what carries the study out.
         cifar10h: CIFAR-10H's counts, for a study that asks for them.
         ledger: what the study's JSON holds so far.
@@ -62,24 +61,24 @@ def summarise(
     fresh = [run for run, known in zip(runs, found, strict=True) if not known]
     asked = to_measure(runs, study, ledger)
     looked = {} if looked is None else looked
-    data_set = open_data(data_dir, image_size_of(runs))
     test = validation = None
     if study.measured_on == "test":
-        test = look("test", data_set.test(), asked, device, looked)
+        test = look("test", data.test(), asked, device, looked)
         if study.analysis == HUMAN_LABELS or any(run.arm.omitted_class for run in fresh):
-            validation = look("validation", data_set.split()[1], asked, device, looked)
+            validation = look("validation", data.split()[1], asked, device, looked)
 
+    held_out = data.split()[1] if study.analysis == CORRUPTIONS and fresh else None
     for place, run in enumerate(runs):
         if not found[place]:
             found[place] = measured(run, teacher_of(run, runs), test, validation)
             if study.analysis == CORRUPTIONS:
-                found[place] |= measure_corrupted(run, data_dir, device)
+                found[place] |= measure_corrupted(run, held_out, device)
             if "omitted_class" in found[place]:
                 keep_bias(run, found[place]["omitted_class"]["bias"])
     arms: list[MeasuredArm] = []
     for arm in study.arms:
         own = [(run, each) for run, each in zip(runs, found, strict=True) if run.arm == arm]
-        arms.append(describe_arm(arm, study.arms, arms, own, len(data_set.classes)))
+        arms.append(describe_arm(arm, study.arms, arms, own, len(data.classes)))
 
     compared_with_people = None
     if study.analysis == HUMAN_LABELS:
@@ -87,16 +86,16 @@ def summarise(
             study.arms, runs, test.logits, test.labels, validation.logits, validation.labels, cifar10h
         )
     if test:
-        data = test.images.description
+        measured_on = test.images.description
     else:
-        data = checkpoint.load_config(fresh[0].folder)["data"] if fresh else ledger.data
+        measured_on = checkpoint.load_config(fresh[0].folder)["data"] if fresh else ledger.data
     return MeasuredStudy(
         study=name,
         question=study.question,
         measured_on=study.measured_on,
         arms=tuple(arms),
         comparisons=tuple(compare(study.measured_on, arms)),
-        data=data,
+        data=measured_on,
         machine=machine(device),
         versions={"torch": torch.__version__, "torchvision": torchvision.__version__},
         command=command,
@@ -255,9 +254,8 @@ def keep_bias(run: Run, value: float) -> None:
     write_json(run.folder / checkpoint.CONFIG, config | {bias.BIAS: value})
 
 
-def measure_corrupted(run: Run, data_dir: Path, device: torch.device) -> dict:
+def measure_corrupted(run: Run, validation: LabelledImages, device: torch.device) -> dict:
     """A run's accuracy on the corrupted validation images: corrupted_accuracy, and corruptions, by kind."""
-    validation = open_data(data_dir, run.recipe.image_size).split()[1]
     by_kind = {
         name: evaluation.accuracy(
             evaluation.checkpoint_logits(run.folder, replace(validation, images=images), device), validation.labels
@@ -270,9 +268,7 @@ def measure_corrupted(run: Run, data_dir: Path, device: torch.device) -> dict:
 def metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> dict:
     """A run's metrics on the test images; agreement where there is a teacher to agree with."""
     found = {
-        "accuracy": evaluation.accuracy(logits, labels),
-        "nll": evaluation.negative_log_likelihood(logits, labels),
-        "ece": evaluation.calibration_error(logits, labels),
+        **evaluation.measure(logits, labels),
         "reliability": evaluation.reliability(logits, labels),
         "right": bits_as_text(logits.argmax(dim=1) == labels),
     }
@@ -341,8 +337,7 @@ def spread(values: Iterable[float]) -> dict:
 
 def compare(measured_on: str, arms: Sequence[MeasuredArm]) -> list[dict]:
     """Each arm against its baseline: by seed (paired t-test) and, on the test images, by image (McNemar)."""
-    metric = "accuracy" if measured_on == "test" else "validation_accuracy"
-    comparisons = []
+    metric, comparisons = METRIC_OF[measured_on], []
     for place, arm in enumerate(arms):
         if arm.baseline is None:
             continue

@@ -34,6 +34,7 @@ class OmittedClassRun(NamedTuple):
 
     Attributes:
         weights: their digest; None in a file from before it was stored.
+        taught_by: the digest of its teacher's weights; None of a student alone, or in such a file.
     """
 
     arm: MeasuredArm
@@ -42,6 +43,7 @@ class OmittedClassRun(NamedTuple):
     before: dict
     after: dict
     weights: str | None
+    taught_by: str | None
 
     @property
     def temperature(self) -> float | None:
@@ -53,8 +55,11 @@ def runs_of(study: MeasuredStudy) -> list[OmittedClassRun]:
     """The runs of a study that were measured on an omitted class, in the study's order."""
     return [
         OmittedClassRun(
-            arm, run["seed"], *(run["omitted_class"][key] for key in ("bias", "before", "after")), run.get("weights")
-        )
+            arm,
+            run["seed"],
+            *(run["omitted_class"][key] for key in ("bias", "before", "after")),
+            *(run.get(key) for key in ("weights", "taught_by")),
+        )  # fmt: skip
         for arm in study.arms
         for run in arm.runs
         if arm.omitted_class and "omitted_class" in run
@@ -102,24 +107,32 @@ class Found(NamedTuple):
 
 
 def study_of(config: dict, studies: Mapping[str, MeasuredStudy]) -> Found | None:
-    """What the studies found for the student of this config.json: a run of the same recipe, seed and omitted class.
-
-    A run of other weights than those that the student's were made of (`train.halve`) is another one; files from before
-    that was stored do not say.
-    """
-    source = checkpoint.made_of(config)
+    """What the studies found for the student of this config.json, see `is_of`."""
     for study in studies.values():
         runs = runs_of(study)
         for run in runs:
-            if (
-                (config["role"], config["data"].get("omitted_class")) == (run.arm.role, run.arm.omitted_class)
-                and _comparable(config["recipe"]) == _comparable(run.arm.recipe | {"seed": run.seed})
-                and (source == run.weights or None in (source, run.weights))
-            ):  # fmt: skip
+            if is_of(config, run):
                 alike = (other for other in runs if (other.temperature, other.seed) == (None, run.seed))
                 control = next((other for other in alike if other.arm.omitted_class == run.arm.omitted_class), None)
                 return Found(study, run, control)
     return None
+
+
+def is_of(config: dict, run: OmittedClassRun) -> bool:
+    """Whether a run is that of the student of this config.json: of the same recipe, seed, omitted class and teacher.
+
+    A run of other weights than those that the student's were made of (`train.halve`) is another one. Files from before
+    weights and teacher were stored do not say.
+    """
+    stored = checkpoint.made_of(config), checkpoint.digest(config["teacher"]) if config.get("teacher") else None
+    return (
+        (config["role"], config["data"].get("omitted_class")) == (run.arm.role, run.arm.omitted_class)
+        and _comparable(config["recipe"]) == _comparable(run.arm.recipe | {"seed": run.seed})
+        and all(
+            own == theirs or None in (own, theirs)
+            for own, theirs in zip(stored, (run.weights, run.taught_by), strict=True)
+        )
+    )
 
 
 def _comparable(recipe: dict) -> object:

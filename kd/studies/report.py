@@ -5,13 +5,14 @@ from dataclasses import asdict
 from kd.dataset import data_name
 from kd.recipe import RECIPES
 from kd.significance import MARGIN, judged
+from kd.studies.declared import METRIC_OF
 from kd.studies.findings import findings
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.omitted_class import runs_of
 from kd.studies.words import arm_name
 from kd.tables import markdown_table
 
-_COLUMNS = {
+COLUMNS = {
     "accuracy": ("test accuracy", "{:.2%}", 100),
     "validation_accuracy": ("validation accuracy", "{:.2%}", 100),
     "corrupted_accuracy": ("corrupted validation images", "{:.2%}", 100),
@@ -52,7 +53,7 @@ def arms_table(study: MeasuredStudy) -> str:
     """The arms with the mean and the standard deviation of each metric, as a Markdown table."""
     metrics = [key for key in _columns_of(study) if any(key in arm.mean for arm in study.carried_out)]
     published = any(arm.published_accuracy is not None for arm in study.arms)
-    headings = ["arm", "runs", *(["published"] if published else []), *(_COLUMNS[key][0] for key in metrics)]
+    headings = ["arm", "runs", *(["published"] if published else []), *(COLUMNS[key][0] for key in metrics)]
     rows = []
     for arm in study.arms:
         if not arm.runs and arm.published_accuracy is None:
@@ -66,9 +67,8 @@ def arms_table(study: MeasuredStudy) -> str:
 
 def runs_table(study: MeasuredStudy) -> str:
     """Every run by itself, and what it came from, as a Markdown table."""
-    metric = "accuracy" if study.measured_on == "test" else "validation_accuracy"
-    heading, form, _ = _COLUMNS[metric]
-    rows = []
+    metric, rows = METRIC_OF[study.measured_on], []
+    heading, form, _ = COLUMNS[metric]
     for arm in study.carried_out:
         for run in arm.runs:
             before = run.get("epochs_before")
@@ -85,7 +85,7 @@ def verdicts(study: MeasuredStudy) -> list[str]:
         arm, baseline = (arm_name(study.arms[found[key]]) for key in ("arm", "baseline"))
         text = (
             f"**{arm}** against {baseline}: {found['verdict']}. "
-            f"{found['mean'] * 100:+.2f} points of {_COLUMNS[found['metric']][0]}"
+            f"{found['mean'] * 100:+.2f} points of {COLUMNS[found['metric']][0]}"
         )
         if found["n"] > 1:
             p = _probability(found["p"])
@@ -158,9 +158,7 @@ def _measuring(study: MeasuredStudy) -> str:
     data = study.data
     spread = "; mean ± standard deviation over the seeds" if any(len(arm.runs) > 1 for arm in study.arms) else ""
     if study.measured_on == "test":
-        return (
-            f"Measured once, after the last epoch, on the {data['images']:,} test images of {data_name(data)}{spread}"
-        )
+        return f"Measured after the last epoch, on the {data['images']:,} test images of {data_name(data)}{spread}"
     return f"Measured after the last epoch on the {data['validated_on']:,} validation images of {data['name']}{spread}"
 
 
@@ -195,13 +193,13 @@ def in_short(study: MeasuredStudy) -> str:
 
 def _columns_of(study: MeasuredStudy) -> list[str]:
     on_test = study.measured_on == "test"
-    return [key for key in _COLUMNS if (key in _OF_VALIDATION) != on_test]
+    return [key for key in COLUMNS if (key in _OF_VALIDATION) != on_test]
 
 
 def _mean_and_sd(arm: MeasuredArm, key: str) -> str:
     if key not in arm.mean:
         return ""
-    spread, (_, form, scale) = arm.mean[key], _COLUMNS[key]
+    spread, (_, form, scale) = arm.mean[key], COLUMNS[key]
     text = form.format(spread["mean"])
     if spread["sd"] is None:
         return text

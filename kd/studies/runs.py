@@ -66,14 +66,17 @@ def plan(
     Raises:
         CheckpointError: `teacher` is missing or damaged.
         RecipeError: a setting is out of its range.
-        StudyError: `teacher` has a recipe that cannot be told of any more.
+        StudyError: `teacher` is no teacher, was not told all labels, or has a recipe that cannot be told of any more.
     """
     preset, settings = recipe_name or study.recipe, dict(settings or {})
     runs: list[Run] = []
     for arm in study.arms if arms is None else arms:
         if arm.is_plain_teacher and teacher:
+            config = checkpoint.load_config(teacher)
+            if config["role"] != "teacher" or config["data"].keys() & {"omitted_class", "label_fraction"}:
+                raise StudyError(f"--teacher {teacher} is no teacher that was told everything: name another checkpoint")
             try:
-                own = from_config(checkpoint.load_config(teacher)["recipe"])
+                own = from_config(config["recipe"])
             except RecipeError as error:
                 raise StudyError(f"--teacher {teacher}: {error}; name another checkpoint") from error
             runs.append(Run(arm, *own, teacher, given=True))

@@ -46,8 +46,14 @@ function drawCards() {
   )));
 }
 
+// The file of the visitor's picture; null when it was removed. Undefined where nobody announces it: a page without a
+// server sees to it by itself.
+let wanted;
+document.addEventListener("game picture", ({ detail }) => { wanted = detail; });
+
 function drawOwn() {
-  const { value } = props;
+  const { value } = props, { file } = value ?? {};
+  if (wanted === null ? value : wanted && file && file !== wanted) return; // it comes too late
   if (value?.problem) $("#own-answer").replaceChildren(value.problem);
   else $("#own-answer").replaceChildren(...(value ? faceUp(value, false) : []));
 }
@@ -97,7 +103,7 @@ function startAgain() {
 function begin() {
   cards = props.cards;
   withControl = cards.every(({ logits }) => logits.control);
-  $("#game-story").textContent = `A further student was never shown ${one}. It learnt from ${props.earlier_teacher ? "an earlier teacher's" : "the teacher's"} shares for pictures of the ${inWords(classes.length - 1)} other classes, where ${one} is hardly ever more than a doubt.` +
+  $("#game-story").textContent = `A further student was never shown ${one}. It learnt from ${props.another_teacher ? "another teacher's" : "the teacher's"} shares for pictures of the ${inWords(classes.length - 1)} other classes, where ${one} is hardly ever more than a doubt.` +
     (withControl ? ` Its control, a student alone, is the same network and saw the same pictures, but had no teacher.` : "");
   $("#bet legend").textContent = `Here lie ${cards.length} ${many}, face down. How many will it name?`;
   $(".bets").append(...Array.from({ length: cards.length + 1 }, (_, n) => (

@@ -38,7 +38,7 @@ function buildAddress(stage) {
   function write() {
     if (!stage.value?.models) return;
     const { file, example } = stage.value, url = addressOfView(), entry = { ...history.state, file }, before = wanted();
-    if (file) photos.set(file, stage.value);
+    if (file) photos.set(file, { ...stage.value, problem: undefined }); // which is not to come back with it
     if (before.file !== file || (!file && before.example !== example) || before.tour !== stage.tour.step) history.pushState(entry, "", url);
     else if (url.href !== location.href) history.replaceState(entry, "", url);
     else return;

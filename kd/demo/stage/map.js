@@ -141,7 +141,7 @@ function buildMap(stage, recorded) {
   const picture = buildMapPicture(stage, confusions, places), line = buildMapLine(stage, confusions, picture.mark);
   const settle = buildMapNumbers(stage, confusions);
   const now = $("#map-curve .now"), sentence = $("#map-sentence").appendChild(document.createTextNode(""));
-  const draw = drawnInSight(picture.node, () => {
+  const draw = drawnInSight($("#map .panel"), () => { // not the picture alone: the open line's numbers lie below it
     const { T } = stage, { role } = confusions, measures = measuresOf(linesAt(role, T), pairs);
     picture.draw(T, measures.mean);
     const at = (100 * alongSlider(T, props)).toFixed(2);

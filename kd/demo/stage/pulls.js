@@ -49,6 +49,7 @@ function buildPulls(stage) {
   let file = null; // of the photo whose label was chosen
   let inSight = false;
 
+  section.hidden = stage.props.loss !== "kd"; // of another loss these would not be the gradients
   labelSelect.replaceChildren(...stage.classes.map((name) => make("option", { textContent: name })));
   const rows = stage.classes.map(pullRow);
   table.tBodies[0].replaceChildren(...rows.map(({ row }) => row));

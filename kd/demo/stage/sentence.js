@@ -33,7 +33,7 @@ function sentenceOf({ T, logP, order, props, source, value: { classes } }) {
   if (others < 0.01) {
     return ["Still ", `${percent(p(first))} sure`, `: ${classes[first]}.`, "", "", `${hidden} Drag on to warm it up.`, ""];
   }
-  const end = p(last) < 0.01 ? `${article(classes[last])} is out of the question` : `${article(classes[last])} comes last`;
+  const end = p(last) < 0.1 / order.length ? `${article(classes[last])} is out of the question` : `${article(classes[last])} comes last`;
   const then = second === last ? "." : third === last ? `; ${end}.` : `, then ${classes[third]}; ${end}.`;
   return ["Warmed up, its doubts show: next comes ", classes[second], then, "Dark knowledge", `: the ${othersHold(order.length - 1)} ${percent(others)}.`, ...near];
 }

@@ -39,8 +39,8 @@ function sourceOf(props, trigger, watch) {
       });
     },
     // Call `listen` with every value: {classes, models: {role: {logits, ...}}, example, file, photo, width, height,
-    // crop, picture, warning, ...}, or {problem} with a sentence, or null. `photo` is null in that of a crop, which may
-    // also be {problem, of_crop}.
+    // crop, picture, warning, ...}, or {problem} with a sentence, or null. `photo` is null in that of a crop. With
+    // a problem that `keeps` what is shown, the image stays; a crop's does.
     receive(listen) {
       watch("value", () => {
         const { value } = props;
@@ -49,7 +49,7 @@ function sourceOf(props, trigger, watch) {
           received = asked;
           if (next) this.crop(next);
           next = null;
-        } else if (value?.of_crop && received === asked) return;
+        } else if (value?.of_crop && received === asked) return; // of a photo before
         else settle(); // whatever else comes overtakes what was asked of a photo
         listen(value);
       });

@@ -103,11 +103,10 @@ function comesTooLate(value) {
 }
 
 stage.source.receive((value) => {
-  // That of another part of a photo comes without the photo; too late, it is none of the present image.
-  if (value?.of_crop) { // there is none: the photo stays, and the square goes back to where it was answered
-    if (!stage.value?.file) return;
-    value = { ...stage.value, problem: value.problem };
-  } else if (value?.models && !value.photo) {
+  // That of another part of a photo comes without the photo; too late, it is none of the present image. Where there is
+  // none, the photo stays, and its square goes back to where it was answered.
+  if (value?.keeps && stage.value?.models) value = { ...stage.value, problem: value.problem };
+  else if (value?.models && !value.photo) {
     if (value.file !== stage.value?.file) return;
     value = { ...value, photo: stage.value.photo };
   } else if (comesTooLate(value)) return;

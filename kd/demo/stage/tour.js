@@ -12,12 +12,12 @@ function tourSteps({ props, classes, source }) {
       const rest = doubtsAloud(p[first]) ? "here it doubts aloud." : "what it thinks of each is squeezed in there.";
       return `At T = 1 the teacher gives ${classes[first]} ${percent(p[first])}. ${othersShare(classes.length - 1)} ${percent(1 - p[first])}: ${rest}`;
     } },
-    { T: TAUGHT_AT, title: "The ranking", caption: ({ p, order }) => {
+    TAUGHT_AT > 1 && { T: TAUGHT_AT, title: "The ranking", caption: ({ p, order }) => {
       const [first, second, third] = order, last = order.at(-1);
       if (order.length < 4) return `T = ${TAUGHT_AT} brings all nearer and keeps their order: ${order.map((k) => `${classes[k]} (${percent(p[k])})`).join(", ")}.`;
       return `T = ${TAUGHT_AT} brings all nearer and keeps their order: after ${classes[first]} come ${classes[second]} (${percent(p[second])}) and ${classes[third]} (${percent(p[third])}), last ${classes[last]} (${percent(p[last])}).`;
     } },
-    { T: HOT, title: "Hotter still", caption: ({ p, order }) => {
+    HOT > TAUGHT_AT && { T: HOT, title: "Hotter still", caption: ({ p, order }) => {
       const lost = isTooHot(HOT, TAUGHT_AT, p[order[0]], p[order.at(-1)]);
       return `At T = ${HOT} all ${inWords(classes.length)} lie between ${percent(p[order.at(-1)])} and ${percent(p[order[0]])}: ${lost ? "too hot, the order is lost to the eye" : "even here the order can be seen"}.`;
     } },
@@ -26,9 +26,9 @@ function tourSteps({ props, classes, source }) {
       const mean = (role) => (examples.reduce((sum, each) => sum + orderShared(each, role), 0) / examples.length).toFixed(2);
       return `Of the teacher's order of the other ${inWords(classes.length - 1)} the student alone (ring) shares ${shared("student")}, the distilled student (disc) ${shared("distilled")}; over all examples it is ${mean("student")} and ${mean("distilled")}. 1 is the same order, 0 none of it.`;
     } },
-  ];
+  ].filter(Boolean); // where it taught at 1 or at the hottest, two steps would show the same
   if (omitted >= 0) {
-    const whose = props.earlier_teacher ? "an earlier teacher's" : "the teacher's";
+    const whose = props.another_teacher ? "another teacher's" : "the teacher's";
     steps.push({ T: TAUGHT_AT, title: "The class it never saw", students: true, leadsOn: true, caption: ({ p, order: [first] }) => (
       first === omitted
         ? `One student was never shown ${article(classes[omitted])}: what it knows of one are ${whose} shares for other pictures.`

@@ -6,7 +6,7 @@ const WORDS = {
   temperature: "The temperature T divides the scores before the softmax. At 1 they stay as they are; a higher T makes the probabilities more alike, but never changes their order.",
   "soft targets": "Soft targets are the teacher's probabilities at a temperature. The distilled student was trained to match its teacher's, not only the one true label.",
   "dark knowledge": "Dark knowledge is what the teacher gives to all classes but its answer: which mistakes would be small ones. Geoffrey Hinton named it so.",
-  distilled: "Distilled: trained on the teacher's soft targets besides the labels. The student alone is the same network with the same start and the same images, and had the labels alone.",
+  distilled: "Distilled: trained on the teacher's soft targets besides the labels. The student alone had the labels alone.",
   nearer: "How far two distributions are apart is measured by their total variation: the probability that they give to different classes.",
   nats: "A nat measures information, as a bit does: 1 nat is 1.44 bits. Ten equal classes have 2.303 nats of doubt.",
   KL: "The Kullback-Leibler divergence tells how far one distribution is from another: 0 when they are the same.",
@@ -18,6 +18,7 @@ function buildWords(stage) {
   // Lets a button show what `told` returns, in a note that takes no room.
   stage.explain = (button, told) => {
     button.setAttribute("popovertarget", "word");
+    button.setAttribute("popovertargetaction", "show"); // another word while one is open takes its place
     button.addEventListener("click", () => {
       note.textContent = told();
       const { left, bottom } = button.getBoundingClientRect();
@@ -26,5 +27,9 @@ function buildWords(stage) {
     });
     return button;
   };
-  for (const button of stage.element.querySelectorAll("button.word")) stage.explain(button, () => WORDS[button.dataset.word ?? button.textContent]);
+  const alike = stage.props.alike ? " The network, its start and its images are the same for both." : "";
+  for (const button of stage.element.querySelectorAll("button.word")) {
+    const word = button.dataset.word ?? button.textContent;
+    stage.explain(button, () => WORDS[word] + (word === "distilled" ? alike : ""));
+  }
 }
