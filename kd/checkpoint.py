@@ -48,6 +48,7 @@ INDEX = "model.safetensors.index.json"
 METRICS = ("validation_accuracy", "validation_loss")  # of the last epoch, which a run's config.json has
 MAX_CLASSES = 1000
 MOST_SECONDS = 1e9  # of an epoch: thirty years
+BIAS = "omitted_class_bias"  # of a student with an omitted class, once a study has measured it
 LARGEST_BIAS = 1000  # of a logit: far beyond what a correction needs
 MAX_SHARD_BYTES = 9_500_000  # of tensors; a header of some kilobytes comes on top
 
@@ -270,9 +271,9 @@ def _wrong_fields(config: object) -> list[str]:
         wrong.append("teacher")
     if not isinstance(config.get("stored_in", {}), dict):
         wrong.append("stored_in")
-    bias = config.get("omitted_class_bias", 0.0)
+    bias = config.get(BIAS, 0.0)
     if not isinstance(bias, float | int) or abs(bias) > LARGEST_BIAS:
-        wrong.append("omitted_class_bias")
+        wrong.append(BIAS)
     return wrong
 
 

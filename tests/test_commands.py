@@ -124,6 +124,15 @@ def test_a_teacher_starts_from_another_one_and_says_so(teacher, few_images, tmp_
     assert "differs in started_from" in refusal("teacher", *arguments)
 
 
+def test_a_run_that_goes_on_elsewhere_names_every_commit_and_machine(teacher, tmp_path):
+    config = checkpoint.load_config(teacher)
+    for commit, machine in (("a1", "one"), ("a1", "another"), ("b2", "another"), (None, "one")):
+        here = config | {"commit": commit, "machine": machine}
+        here |= train.run.all_parts(tmp_path, here)
+        write_json(tmp_path / "config.json", here)
+    assert (here["commit"], here["machine"]) == ("a1, then b2", "one, then another")
+
+
 def test_weights_of_another_network_are_refused_as_a_start(teacher, student, few_images, tmp_path):
     arguments = ["--data-dir", few_images, "--output-dir", tmp_path, "--device", "cpu"]
     said = refusal("teacher", "--stem", "cifar", "--start-from", teacher, *arguments)

@@ -11,7 +11,6 @@ from kd import checkpoint
 from kd.cifar10 import IMAGE_SIZE
 from kd.data_dir import open_data
 from kd.recipe import RECIPES, as_config
-from kd.studies.bias import BIAS
 from kd.studies.declared import DISTILLED, STUDENT, TEACHER, Study
 from kd.studies.ledger import SCHEMA, as_json, from_json, read_studies, read_study, write_study
 from kd.studies.measure import check_nothing_is_lost, recorded, summarise, to_measure
@@ -189,7 +188,7 @@ def student():
 
 def test_a_shipped_students_bias_is_the_one_that_a_study_found_for_it(student):
     found = study_of(student, read_studies(ROOT / "checkpoints"))
-    assert found.study.study == "omitted-class" and found.run.bias == student[BIAS]
+    assert found.study.study == "omitted-class" and found.run.bias == student[checkpoint.BIAS]
 
 
 @pytest.mark.parametrize("change", [{"temperature": 1.5}, {"seed": 99}, {"epochs": 3}, {"ema": 0.5}])

@@ -11,7 +11,6 @@ from kd.cifar10 import IMAGE_SIZE, read_test_set
 from kd.data_dir import open_data
 from kd.files import write_json
 from kd.significance import judged, paired_difference
-from kd.studies.bias import BIAS
 from kd.studies.declared import CORRUPTIONS, DISTILLED, STUDENT, TEACHER, Arm, Study
 from kd.studies.ledger import as_json
 from kd.studies.measure import summarise
@@ -231,9 +230,9 @@ def test_a_bias_that_was_measured_anew_is_shipped_anew(tmp_path, data_dir):
     )
     write_run(run)
     for bias in (1.5, 2.5):
-        write_json(run.folder / "config.json", checkpoint.load_config(run.folder) | {BIAS: bias})
+        write_json(run.folder / "config.json", checkpoint.load_config(run.folder) | {checkpoint.BIAS: bias})
         ship([run], tmp_path, data_dir)
-        assert checkpoint.load_config(tmp_path / CONTROL_FOLDER)[BIAS] == bias
+        assert checkpoint.load_config(tmp_path / CONTROL_FOLDER)[checkpoint.BIAS] == bias
 
 
 def test_a_student_without_a_class_and_its_control_are_shipped_side_by_side():
@@ -264,10 +263,10 @@ def test_what_is_known_of_an_omitted_class_is_measured_and_the_bias_goes_into_th
     measured = runs_of(found)
     assert [(each.arm.role, each.temperature) for each in measured] == [("student", None), ("distilled", 4.0)]
     for run, each in zip(runs[1:], measured, strict=True):
-        assert checkpoint.load_config(run.folder)[BIAS] == each.bias
+        assert checkpoint.load_config(run.folder)[checkpoint.BIAS] == each.bias
         of_all = 0.1 * each.before["omitted"] + 0.9 * each.before["others"]  # ten of the hundred images are cats
         assert of_all == pytest.approx(each.arm.runs[0]["accuracy"])
-    assert BIAS not in checkpoint.load_config(runs[0].folder)
+    assert checkpoint.BIAS not in checkpoint.load_config(runs[0].folder)
     for run in runs[1:]:
         (run.folder / "model.safetensors").unlink()  # what the ledger holds is not looked at again
     assert summarise("omitted", study, runs, data, torch.device("cpu"), command="python", ledger=found) == found

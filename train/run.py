@@ -35,6 +35,8 @@ from kd.training import TrainingError, check_batch_size, train
 from train.options import add_compile, add_data_dir, add_device, add_output_dir, add_recipe, add_recipe_option
 from train.teachers import check_fits, description_of, logits_dirs, read_teacher, tell_other_size, together
 
+THEN = ", then "  # between the commits, and the machines, of a run that went on elsewhere
+
 
 def main(role: str, arguments: list[str] | None = None) -> None:
     """Train the network of a role; exit with a sentence where that cannot be done."""
@@ -98,6 +100,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     wait_for_all()  # all processes look into the folder before the first one writes to it
     if finished(options.output_dir, config, first):
         return
+    config |= all_parts(options.output_dir, config)
     wait_for_all()
     if first:
         print(f"{config['machine']}, {precision}, {torch.get_num_threads()} threads", flush=True)
@@ -257,6 +260,13 @@ def finished(folder: Path, config: dict, first: bool) -> bool:
         (folder / STATE).unlink(missing_ok=True)  # left where a run was killed between its last two steps
         print(f"{folder} holds this run already, all {before['epochs_done']} epochs of it; --restart trains anew")
     return done
+
+
+def all_parts(folder: Path, config: dict) -> dict[str, str | None]:
+    """Each commit and each machine that had a part in a run that goes on, in their order, for its config.json."""
+    before = checkpoint.load_config(folder) if (folder / checkpoint.CONFIG).exists() else {}
+    parts = {key: [*(before.get(key) or "").split(THEN), config[key] or ""] for key in ("commit", "machine")}
+    return {key: THEN.join(dict.fromkeys(filter(None, names))) or None for key, names in parts.items()}
 
 
 def remove_run(folder: Path) -> None:

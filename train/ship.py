@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from kd import checkpoint
+from kd.checkpoint import BIAS
 from kd.studies import omitted_class
-from kd.studies.bias import BIAS
 from kd.studies.declared import Arm
 from kd.studies.runs import Run, StudyError, is_finished
 from train.halve import halve

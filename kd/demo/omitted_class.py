@@ -23,7 +23,6 @@ from kd.demo.stage_view import script, style
 from kd.demo.uploads import announcing, nothing_came, path_of, read_upload
 from kd.inference import pixels_of
 from kd.photo import PhotoError, to_network_size
-from kd.studies.bias import BIAS
 from kd.studies.declared import caution_of
 from kd.studies.ledger import read_studies
 from kd.studies.omitted_class import (
@@ -126,7 +125,7 @@ def measured(run: OmittedClassRun | None, network: Classifier | None) -> dict | 
     correction of its bias, and the bias, which the network's own config.json holds where it ships."""
     if run is None:
         return None
-    bias = network.config.get(BIAS, run.bias) if network else run.bias
+    bias = network.config.get(checkpoint.BIAS, run.bias) if network else run.bias
     return {"before": run.before["omitted"], "after": run.after["omitted"], "bias": bias}
 
 

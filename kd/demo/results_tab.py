@@ -8,7 +8,7 @@ import hashlib
 import html
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
@@ -25,7 +25,7 @@ from kd.demo.documents import document
 from kd.figures import LEGEND_BELOW, styled
 from kd.models import ROLE_NAMES, ROLES
 from kd.results import RESULTS, present_results, results_provenance, results_table, the_test_images
-from kd.studies.claims import Claim, told
+from kd.studies.claims import Claim, Told, told
 from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
 from kd.studies.report import study_table
@@ -76,18 +76,16 @@ class ResultsTab:
                 gr.Markdown(how)
         files = study_files(self.checkpoints / STUDIES_FOLDER)
         studies = {path: self.attempt(path.name, lambda path=path: read_study(path)) for path in files}
-        if not files:
-            tell(NO_STUDIES)
         read = {path.stem: study for path, study in studies.items() if study}
-        found, others, unmade = self.attempt("the claims", lambda: told(read)) or ([], list(read.values()), [])
-        for of_study in found:
+        shown = self.attempt("the claims", lambda: told(read)) or Told([], list(read.values()), [])
+        for of_study in shown.by_study:
             self.show_claims(of_study)
-        if read and not found and not unmade and all(studies.values()):
-            tell(NO_CLAIMS)
-        unread = [path.name for path, study in studies.items() if study is None]
-        for file in (*unread, *(f"{name}.json" for name in unmade)):
+        excused, missing = untold(files, read, shown)
+        if missing:
+            tell(missing)
+        for file in excused:
             gr.Markdown(sentence(file))
-        for study in others:
+        for study in shown.others:
             self.show_details(study, study.question)
         with folded("Accuracy while training"):
             histories = {role: self.history_of(role) for role in ROLES}
@@ -165,6 +163,14 @@ def attempt(what: str, make: Callable[[], Made]) -> Made | None:
     except Exception as error:  # what a damaged file may lead to has no end; nothing of it stops the page
         _log.warning("%s cannot be shown: %r", what, error)
         return None
+
+
+def untold(files: list[Path], read: Mapping[str, MeasuredStudy], shown: Told) -> tuple[list[str], str | None]:
+    """The studies' files of which something cannot be shown, and what to say where there is no claim to be seen."""
+    excused = [path.name for path in files if path.stem not in read] + [f"{name}.json" for name in shown.unmade]
+    if not files:
+        return excused, NO_STUDIES
+    return excused, None if shown.by_study or excused else NO_CLAIMS
 
 
 def tell(what_is_missing: str) -> None:

@@ -27,7 +27,7 @@ from kd.demo.examples import RECORDED, read_examples
 from kd.demo.omitted_class import TAB, OmittedClass, cards_of, game_view, read_game
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
-from kd.demo.results_tab import NO_CLAIMS, NO_RESULTS, NO_STUDIES, attempt, chip, how_often_right, sentence
+from kd.demo.results_tab import NO_RESULTS, attempt, chip, how_often_right, sentence, untold
 from kd.demo.stage_view import later_script, script, warning
 from kd.export import ExportError
 from kd.files import write_atomically
@@ -36,7 +36,7 @@ from kd.models import ROLES, first_layer
 from kd.out_of_class import FLOOR, floats_as_text
 from kd.results import RESULTS, present_results, results_table, training_sentences
 from kd.site.runtime import FILES, fetch_runtime
-from kd.studies.claims import Claim, told
+from kd.studies.claims import Claim, Told, told
 from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, MeasuredStudy, read_studies, study_files
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
@@ -289,25 +289,22 @@ def results_html(checkpoints: Path, folder: Path) -> str:
 
     def of_claims(claims: list[Claim]) -> str:
         study, figures = claims[0].study, {drawing.name: drawing for drawing in drawings_of(claims[0].study)}
-        told = [f"<p>{chip(claim)}</p>\n{image_of(study, figures.pop(claim.figure))}" for claim in claims]
-        return "\n".join([*told, details(study, "Details", list(figures.values()))])
+        paragraphs = [f"<p>{chip(claim)}</p>\n{image_of(study, figures.pop(claim.figure))}" for claim in claims]
+        return "\n".join([*paragraphs, details(study, "Details", list(figures.values()))])
 
     def of_study(study: MeasuredStudy) -> str:
         return details(study, study.question, drawings_of(study))
 
     studies = read_studies(checkpoints)
-    found, others, unmade = attempt("the claims", lambda: told(studies)) or ([], list(studies.values()), [])
+    shown = attempt("the claims", lambda: told(studies)) or Told([], list(studies.values()), [])
     makers = {RESULTS: networks}
-    makers |= {f"{claims[0].study.study}.json": partial(of_claims, claims) for claims in found}
-    makers |= {f"{study.study}.json": partial(of_study, study) for study in others}
-    parts = {file: attempt(file, make) for file, make in makers.items()}
-    files = study_files(checkpoints / STUDIES_FOLDER)
-    unread = [file.name for file in files if file.stem not in studies]
-    shown = [markdown().render(sentence(file)) if part is None else part for file, part in parts.items()]
-    shown += [markdown().render(sentence(file)) for file in (*unread, *(f"{name}.json" for name in unmade))]
-    if not files or not (found or unmade or unread):
-        shown.append(markdown().render(NO_CLAIMS if files else NO_STUDIES))
-    return "\n".join(shown)
+    makers |= {f"{claims[0].study.study}.json": partial(of_claims, claims) for claims in shown.by_study}
+    makers |= {f"{study.study}.json": partial(of_study, study) for study in shown.others}
+    made = {file: attempt(file, make) for file, make in makers.items()}
+    excused, missing = untold(study_files(checkpoints / STUDIES_FOLDER), studies, shown)
+    parts = [markdown().render(sentence(file)) if part is None else part for file, part in made.items()]
+    parts += [markdown().render(text) for text in (*map(sentence, excused), missing) if text]
+    return "\n".join(parts)
 
 
 def markdown() -> MarkdownIt:

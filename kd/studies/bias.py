@@ -11,8 +11,6 @@ from torch import Tensor
 
 from kd.cifar10 import CLASSES
 
-BIAS = "omitted_class_bias"  # in such a student's config.json, once a study has measured it
-
 
 def predictions_with_bias(logits: Tensor, omitted: int, bias: float) -> Tensor:
     """The predicted classes, int64, (N,), when `bias` is added to one class's logit; logits are (N, K)."""

@@ -251,7 +251,7 @@ def teachers_digest(run: Run, runs: list[Run], study: Study, ledger: MeasuredStu
 def keep_bias(run: Run, value: float) -> None:
     """Write the bias of a student with an omitted class into its own config.json, with which it ships."""
     config = checkpoint.load_config(run.folder)
-    write_json(run.folder / checkpoint.CONFIG, config | {bias.BIAS: value})
+    write_json(run.folder / checkpoint.CONFIG, config | {checkpoint.BIAS: value})
 
 
 def measure_corrupted(run: Run, validation: LabelledImages, device: torch.device) -> dict:
