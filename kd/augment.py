@@ -75,7 +75,7 @@ def draw(index: Tensor, epoch: int, recipe: Recipe, size: int = IMAGE_SIZE) -> D
         size: the images' side, pixels.
     """
     numbers = _uniform_numbers(index.cpu().numpy(), recipe.augmentation_seed, epoch)
-    columns = iter(numbers.T)
+    columns = iter(numbers.T)  # each call below takes the next: a new one goes last, or the views of all others change
 
     def integers(end: int) -> Tensor:
         return torch.from_numpy((next(columns) * end).astype(np.int64))

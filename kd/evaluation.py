@@ -96,7 +96,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def per_class_accuracy(logits: Tensor, labels: Tensor, classes: Sequence[str] = CLASSES) -> dict[str, float]:
-    """Accuracy among the images of each class, by the class's name."""
+    """Accuracy among the images of each class, 0 to 1, by the class's name; NaN for a class without images."""
     right = logits.argmax(dim=1) == labels
     return {name: right[labels == label].double().mean().item() for label, name in enumerate(classes)}
 

@@ -55,10 +55,10 @@ class TrainedNetwork(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """The logits, (N, 10), in the order of config["classes"].
+        """The logits, (N, K), in the order of config["classes"].
 
         Args:
-            images: float, (N, 3, 32, 32), RGB, values in [0, 1].
+            images: float, (N, 3, S, S), RGB, values in [0, 1]; S is `image_size`.
 
         Raises:
             ValueError: images of another shape.
@@ -76,7 +76,7 @@ class TrainedNetwork(nn.Module):
         """The logits of many images, in their order, `BATCH` computed at once; their time is shared out evenly.
 
         Args:
-            images: RGB, 32 x 32 (see `to_network_size`).
+            images: RGB, of `image_size` (see `to_network_size`).
         """
         found = []
         for first in range(0, len(images), BATCH):
@@ -157,8 +157,8 @@ class Trio:
         """Whether an image is unlikely to show any of the classes; False without a `warner`.
 
         Args:
-            teacher_logits: of the image.
-            image: RGB, 32 x 32, without margins.
+            teacher_logits: of what was shown, margins included.
+            image: RGB, of `image_size`, without margins, which no photo has: by its contrasts, too, it is judged.
         """
         if self.warner is None:
             return False
@@ -174,12 +174,12 @@ class Trio:
         """Classify many images: for each what the endpoint `/classify` returns, in their order.
 
         Args:
-            images: RGB, 32 x 32 (see `network_input`).
+            images: RGB, of `image_size` (see `network_input`).
             temperature: T, in the range of `kd.losses.check_temperature`.
 
         Returns:
-            {"classes": [10 names], "temperature": T, "models": {role: {"logits": [10],
-            "probabilities": [10] at T = 1, "softened": [10] at T, "label": str,
+            {"classes": [K names], "temperature": T, "models": {role: {"logits": [K],
+            "probabilities": [K] at T = 1, "softened": [K] at T, "label": str,
             "confidence": float, "milliseconds": float}}}
 
         Raises:

@@ -2,10 +2,10 @@
 
 Conventions of this module:
     student_logits, teacher_logits: (N, K), any float type; all arithmetic is in float32.
-    labels: int64 (N,). Of an image that is labelled `UNLABELLED` the teacher alone speaks; "dkd", which asks for
-        labels, cannot learn from it.
+    labels: int64 (N,). An image that is labelled `UNLABELLED` is taught by the teacher alone; "dkd" needs every label.
     temperature: T > 0; logits are divided by it before the softmax.
-    Every result is a scalar: summed over the classes, averaged over the batch.
+    Losses are scalars, averaged over the batch: KL divergences summed over the classes, `logit_mse` and the second
+        term of `dist` averaged over them, `hard_loss` averaged over the images that have a label.
 
 A distillation loss is
 
@@ -112,7 +112,7 @@ def dkd(
 
     TCKD is the KL between the two-way distributions (labelled class, all others); NCKD is the KL
     between the distributions over the other classes alone. KD is TCKD + (1 - teacher's probability
-    of the labelled class) NCKD. The paper ramps the whole term up over 20 epochs.
+    of the labelled class) NCKD. The paper ramps the whole term up over 20 epochs; this does not.
 
     Args:
         alpha: weight of TCKD.

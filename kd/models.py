@@ -165,10 +165,12 @@ def _second_stage(network: models.MobileNetV2) -> nn.Conv2d:
 
 
 def before_norms(network: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
-    """The convolutions that a batch norm follows, as their parts of the network list them.
+    """The convolutions whose next sibling, in the order in which they were registered, is a batch norm.
+
+    In torchvision's networks the norm is also what is computed next; in others it may not be.
 
     Yields:
-        The part, and the names that convolution and norm have in it.
+        The module that holds both, and the names that convolution and norm have in it.
     """
     for part in list(network.modules()):
         for (before, convolution), (name, norm) in itertools.pairwise(list(part.named_children())):
@@ -177,9 +179,9 @@ def before_norms(network: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
 
 
 def fuse_norms(network: nn.Module) -> nn.Module:
-    """Take each batch norm into the convolution before it, in place; returns the network. Its logits stay.
+    """Take each batch norm into the convolution before it, in place; returns the network.
 
-    Only for inference: the network has to be in evaluation mode, and can no longer be trained or stored.
+    Its logits stay, up to rounding. Only for inference: the network has to be in evaluation mode, and can no longer be trained or stored.
     """
     for part, before, name in before_norms(network):
         setattr(part, before, fuse_conv_bn_eval(getattr(part, before), getattr(part, name)))
@@ -201,13 +203,13 @@ def stem_responses(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def features(network: nn.Module, images: Tensor) -> Tensor:
-    """What the last linear layer is given, (N, D), of normalised images: 2048 of ResNet-50, 1280 of MobileNetV2."""
+    """What the last linear layer is given of normalised images, (N, D): D is 2048 of ResNet-50, 1280 of MobileNetV2."""
     if isinstance(network, models.ResNet):
-        images = network.maxpool(network.relu(stem_responses(network, images)))
-        images = network.layer4(network.layer3(network.layer2(network.layer1(images))))
+        maps = network.maxpool(network.relu(stem_responses(network, images)))
+        maps = network.layer4(network.layer3(network.layer2(network.layer1(maps))))
     else:
-        images = network.features(images)
-    return images.mean(dim=(2, 3))
+        maps = network.features(images)
+    return maps.mean(dim=(2, 3))
 
 
 def logits_of_features(network: nn.Module, features: Tensor) -> Tensor:
@@ -225,8 +227,10 @@ def load_body(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
         NetworkError: other tensors are missing, of another shape, or not this network's.
     """
     own = network.state_dict()
-    last = [name for name, _ in network.named_parameters()][-1].rpartition(".")[0] + "."
-    needed = [name for name in own if name in tensors or not name.endswith("num_batches_tracked")]  # which is young
+    *_, (last_registered, _) = network.named_parameters()
+    last = last_registered.rpartition(".")[0] + "."
+    # Weights from before PyTorch 0.4.1 have no num_batches_tracked.
+    needed = [name for name in own if name in tensors or not name.endswith("num_batches_tracked")]
     unfit = [name for name in needed if name not in tensors or own[name].shape != tensors[name].shape]
     foreign = sorted(tensors.keys() - own.keys())
     if wrong := [name for name in unfit if not name.startswith(last)] or foreign:

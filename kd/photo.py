@@ -39,7 +39,7 @@ except ImportError:  # a photo from an iPhone is told that it cannot be read
     pass
 else:
     pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
-Image.init()
+Image.init()  # which fills Image.OPEN
 Image.MAX_IMAGE_PIXELS = MAX_REDUCED_PIXELS  # Pillow warns from there on, and refuses twice as many
 # What strangers may send. An ICO may hold an image far larger than its header says, a TIFF such tiles; a TIFF and the
 # EXIF of an AVIF have directories that Pillow reads whatever they cost; a PPM may be read number by number.
@@ -292,8 +292,8 @@ def _to_8_bits(grey: np.ndarray) -> np.ndarray:
     """Scale greys of 32 bits or any float range to 0 to 255."""
     grey = np.nan_to_num(grey.astype(np.float64), posinf=0, neginf=0)
     low = min(grey.min(), 0)
-    # What fits into 16 bits most likely uses that scale; anything else is stretched to its maximum.
-    high = 65535 if 255 < grey.max() <= 65535 else max(grey.max(), 255 if grey.max() > 1 else 1)
+    # The first usual scale that holds them (0 to 1, 8 bits, 16 bits); beyond those, up to their own maximum.
+    high = next((scale for scale in (1, 255, 65535) if grey.max() <= scale), grey.max())
     return ((grey - low) / (high - low) * 255).round().astype(np.uint8)
 
 

@@ -106,7 +106,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for entry in fields(self):
             value, metadata, name = getattr(self, entry.name), entry.metadata, option_name(entry.name)
-            if not isinstance(value, str if entry.type is str else int | float) or isinstance(value, bool):
+            accepted = str if entry.type is str else int | float
+            if not isinstance(value, accepted) or isinstance(value, bool):  # True is an int to Python
                 raise RecipeError(f"{name} {value!r} is no {'text' if entry.type is str else 'number'}")
             if metadata["choices"] and value not in metadata["choices"]:
                 raise RecipeError(f"{name} {value!r} is not one of {', '.join(metadata['choices'])}")
@@ -125,10 +126,10 @@ class Recipe:
         return self.network or ARCHITECTURE_OF_ROLE[role]
 
     def constants(self, images: LabelledImages) -> Normalisation:
-        """What images are normalised by.
+        """Mean and standard deviation by which images are normalised.
 
         Args:
-            images: any of the data set's.
+            images: of the data set, whose own they may be.
         """
         return images.normalisation if self.normalisation == OWN else NORMALISATIONS[self.normalisation]
 
@@ -218,7 +219,7 @@ def from_config(config: dict) -> tuple[str, Recipe]:
     """The preset's name and the recipe that a config.json holds.
 
     A field that an older config does not have yet gets its default: what runs did before there was a choice. One that
-    recipes no longer have may stand there where it was not made use of.
+    recipes no longer have is passed over where it says that nothing was made of it (`_RETIRED`).
 
     Raises:
         RecipeError: the config has a field that recipes no longer have, a value out of its range, or no name.

@@ -80,13 +80,16 @@ class FrozenTeacher(nn.Module):
 
 
 def mean_of_softened(logits: Sequence[Tensor], weights: Sequence[float], temperature: float) -> Tensor:
-    """Logits whose softmax at T is the weighted mean of the teachers' (Hinton 2015, arXiv 1503.02531, section 2).
+    """Logits whose softmax at T is the weighted mean of the teachers' (Hinton 2015, arXiv 1503.02531, section 1).
 
     T log sum_i w_i softmax(z_i / T): exact at this T, and at no other.
 
     Args:
         logits: of each teacher, (N, K).
         weights: of each teacher, together 1.
+
+    Returns:
+        (N, K).
     """
     softened = [F.log_softmax(each / temperature, dim=1) + math.log(weight)
                 for each, weight in zip(logits, weights, strict=True)]  # fmt: skip

@@ -168,7 +168,8 @@ def train_epoch(
     for step, (images, labels, index) in enumerate(batches(training, recipe, epoch, processes)):
         if recorder and recorder.due(epoch, step, steps):
             recorder.record(epoch + step / steps)
-        share = schedule_at(epoch + (step + 0.5) * recipe.batch_size / len(training), recipe)
+        middle = epoch + (step + 0.5) * recipe.batch_size / len(training)  # at its start the first step would be none
+        share = schedule_at(middle, recipe)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * share
@@ -188,7 +189,8 @@ def train_epoch(
         sums += torch.stack([*(term.detach() * len(images) for term in loss), right, labelled])
         images_done += len(images)
         if progress.due():
-            progress.show(images_done * processes.count, *means_of(sums, images_done, epoch)[[0, 3]].tolist())
+            loss_so_far, _, _, accuracy_so_far = means_of(sums, images_done, epoch).tolist()
+            progress.show(images_done * processes.count, loss_so_far, accuracy_so_far)
 
     if processes.count > 1:
         distributed.all_reduce(sums)
@@ -211,7 +213,10 @@ def train_epoch(
 
 
 def loss_of(logits: Tensor, teacher_logits: Tensor | None, labels: Tensor, recipe: Recipe) -> DistillationLoss:
-    """The one place where the student alone and the distilled one differ."""
+    """The loss of a batch; without a teacher's logits the cross-entropy alone.
+
+    The one place where the student alone and the distilled one differ.
+    """
     if teacher_logits is None:
         hard = hard_loss(logits, labels)
         return DistillationLoss(hard, hard, torch.zeros_like(hard))
@@ -256,7 +261,7 @@ def prepared(network: nn.Module, processes: Processes, device: torch.device, com
     """The network as it learns: shared among the processes, and compiled, where asked."""
     learner = network
     if processes.count > 1:
-        if device.type == "cuda":
+        if device.type == "cuda":  # SyncBatchNorm is for GPUs alone
             learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)
         learner = DistributedDataParallel(learner)
     return torch.compile(learner) if compiled else learner
@@ -280,18 +285,17 @@ def validate(network: nn.Module, validation: LabelledImages, recipe: Recipe, epo
 
 
 def make_optimizers(network: nn.Module, recipe: Recipe, device: torch.device) -> list[torch.optim.Optimizer]:
-    """The optimisers of a recipe: SGD, and with "muon" Muon for convolutions.
+    """The optimisers of a recipe: SGD, and with "muon" Muon for most convolutions.
 
-    Muon takes those that a batch norm follows, with more than three input channels a group: not the one that sees the
-    pixels, not depthwise ones, and none whose size means something, which Muon would take away. SGD's norm layers and
-    biases have no weight decay. Each group keeps its peak rate in `initial_lr`.
+    Muon sets the size of a weight, which is harmless where a batch norm follows. Of these convolutions it takes those
+    with more than three input channels a group: neither the one that sees the pixels nor depthwise ones. Norm layers
+    and biases have no weight decay. Each group keeps its peak rate in `initial_lr`.
     """
-    normed = {id(getattr(part, name)) for part, name, _ in before_norms(network)}
-    by_muon = [
-        module.weight
-        for module in network.modules()
-        if id(module) in normed and module.weight.shape[1] > 3 and recipe.optimizer == "muon"
-    ]
+    by_muon = []
+    if recipe.optimizer == "muon":
+        normed = {id(getattr(part, name)) for part, name, _ in before_norms(network)}
+        # In the order of `modules`, by which a stored state is read again.
+        by_muon = [module.weight for module in network.modules() if id(module) in normed and module.weight.shape[1] > 3]
     taken = {id(weight) for weight in by_muon}
     rest = [parameter for parameter in network.parameters() if id(parameter) not in taken]
     decayed = [parameter for parameter in rest if parameter.ndim > 1]
@@ -351,7 +355,7 @@ def orthogonalised(matrix: Tensor, steps: int) -> Tensor:
 
     Args:
         matrix: (M, N).
-        steps: of the iteration; after three, singular values that were not tiny lie between .5 and 1.3 or so.
+        steps: of the iteration; after three, singular values over .02 of the matrix's norm lie between .68 and 1.21.
     """
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
@@ -422,10 +426,10 @@ class Progress:
         if self.hidden:
             return
         done = self.epoch + 1
-        rate = measured["seconds"]
+        seconds_an_epoch = measured["seconds"]
         if done == self.recipe.early_epochs:  # what comes costs more than what was measured
-            rate *= FULL_SIZE_COST
-        left = duration(rate * cost_left(self.recipe, done)) if done < self.recipe.epochs else "nothing"
+            seconds_an_epoch *= FULL_SIZE_COST
+        left = duration(seconds_an_epoch * cost_left(self.recipe, done)) if done < self.recipe.epochs else "nothing"
         tqdm.write(
             f"{self.title}: loss {measured['loss']:.4f}, accuracy {measured['accuracy']:.2%}, "
             f"validation accuracy {measured['validation_accuracy']:.2%}, "
@@ -434,15 +438,14 @@ class Progress:
 
 
 def cost_left(recipe: Recipe, epochs_done: float) -> float:
-    """What is left of a run, in epochs of the kind that `epochs_done` stands in.
+    """The rest of a run, counted in epochs as costly as the one in which `epochs_done` falls.
 
     Args:
         epochs_done: passes over the data so far, a fraction within an epoch.
     """
-    early, now = recipe.early_epochs, int(epochs_done)
-    left = recipe.epochs - epochs_done
-    if now >= early:
-        return left
+    early = recipe.early_epochs
+    if epochs_done >= early:
+        return recipe.epochs - epochs_done
     return (early - epochs_done) + FULL_SIZE_COST * (recipe.epochs - early)
 
 

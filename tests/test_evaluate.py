@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
-from kd import checkpoint
+from kd import checkpoint, evaluation
+from kd.cifar10 import read_test_set
+from kd.files import write_json
 from kd.models import ROLES
 from kd.results import ANOTHER_TEACHER, RESULTS, results_rows, results_section
 from kd.strange_images import KINDS
@@ -26,7 +28,10 @@ def assert_complete(printed, folder):
         stored = sum(path.stat().st_size for path in (folder / role).glob("model*"))
         assert model["bytes"] == stored
         assert model["weights"] == checkpoint.digest(checkpoint.load_config(folder / role))
-    assert printed["models"]["teacher"]["agreement"] == 1
+    test = read_test_set("tests/data")
+    logits = {role: evaluation.checkpoint_logits(folder / role, test) for role in ROLES}
+    for role in ROLES:
+        assert printed["models"][role]["agreement"] == evaluation.agreement(logits[role], logits["teacher"])
     teacher, distilled = (checkpoint.load_config(folder / role) for role in ("teacher", "distilled"))
     assert printed["another_teacher"] != checkpoint.is_taught_by(distilled, teacher)
     warning = printed["out_of_class"]  # from the carried validation images, not from the test images
@@ -41,8 +46,14 @@ def test_evaluate_prints_one_json_object_and_then_writes_none(checkpoints, data_
     (checkpoints / RESULTS).unlink()
     before = sorted(checkpoints.rglob("*"))
     evaluate.main(["--checkpoints", str(checkpoints), "--data-dir", str(data_dir), "--json"])
-    assert_complete(json.loads(capsys.readouterr().out), checkpoints)
-    assert sorted(checkpoints.rglob("*")) == before
+    assert_complete(printed := json.loads(capsys.readouterr().out), checkpoints)
+    assert sorted(checkpoints.rglob("*")) == before and printed["another_teacher"]
+    taught = checkpoint.load_config(checkpoints / "distilled") | {
+        "teacher": checkpoint.load_config(checkpoints / "teacher")
+    }
+    write_json(checkpoints / "distilled" / "config.json", taught)
+    evaluate.main(["--checkpoints", str(checkpoints), "--data-dir", str(data_dir), "--json"])
+    assert json.loads(capsys.readouterr().out)["another_teacher"] is False
 
 
 def test_evaluate_writes_no_document_where_it_prints_json(tmp_path, capsys):

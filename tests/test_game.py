@@ -100,8 +100,13 @@ def test_a_student_is_said_to_have_had_another_teacher_where_that_lies_beside_it
     (with_control / "teacher").unlink()
     (with_control / "teacher").mkdir()
     beside = checkpoint.load_config(CHECKPOINTS / "teacher")
-    for weights, another in ((student.config["teacher"]["weights"], False), (beside["weights"], True)):
-        (with_control / "teacher" / "config.json").write_text(json.dumps(beside | {"weights": weights}))
+    for weights, another in (
+        (student.config["teacher"]["weights"], False),
+        ({"model.safetensors": {"bytes": 1, "sha256": "0" * 64}}, True),
+    ):
+        (with_control / "teacher" / "config.json").write_text(
+            json.dumps(beside | {"weights": weights, "stored_in": {"weights": "float32"}})
+        )
         omitted = read_omitted_class(with_control)
         assert omitted.another_teacher == another == game_view(omitted).props["another_teacher"]
 

@@ -32,6 +32,23 @@ def test_halve_stores_half_the_bytes_and_says_what_it_compared(tmp_path, data_di
         assert not checkpoint.is_taught_by({"teacher": None}, teacher)
 
 
+@pytest.mark.parametrize(
+    ("in_float32", "in_float16", "kept"),
+    [(0.8812, 0.8808, "float32"), (0.9354, 0.9352, "float16"), (0.9352, 0.9354, "float16"), (0.88, 0.8804, "float32")],
+)
+def test_float16_is_taken_where_no_more_than_one_image_changes(
+    tmp_path, data_dir, monkeypatch, in_float32, in_float16, kept
+):
+    accuracies = iter([in_float32, in_float16])
+    monkeypatch.setattr(halve.evaluation, "accuracy", lambda *_: next(accuracies))
+    checkpoint.save(
+        models.build("convnet-4", "imagenet"), describe() | {"architecture": "convnet-4"}, tmp_path / "full"
+    )
+    assert halve.halve(tmp_path / "full", tmp_path / "half", data_dir)["weights"] == kept
+    full, half = (checkpoint.load_config(tmp_path / name) for name in ("full", "half"))
+    assert (checkpoint.weight_bytes(half) < checkpoint.weight_bytes(full)) == (kept == "float16")
+
+
 def test_the_checkpoint_comes_last_so_that_where_it_is_all_is_there(tmp_path, data_dir, monkeypatch):
     full, half = tmp_path / "full", tmp_path / "half"
     checkpoint.save(models.build("convnet-4", "imagenet"), describe() | {"architecture": "convnet-4"}, full)

@@ -74,12 +74,13 @@ def test_muon_takes_the_convolutions_that_mix_channels_and_sgd_all_else():
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 16, 1), nn.BatchNorm2d(16), nn.Linear(16, 10)
     )
-    sgd, muon = make_optimizers(network, Recipe(optimizer="muon"), CPU)
+    recipe = Recipe(optimizer="muon", muon_learning_rate=0.05, muon_momentum=0.3)
+    sgd, muon = make_optimizers(network, recipe, CPU)
     (group,) = muon.param_groups
     assert [weight.shape for weight in group["params"]] == [(16, 8, 1, 1)]
     others = [weight for group in sgd.param_groups for weight in group["params"]]
     assert len(others) == len(list(network.parameters())) - 1
-    assert (group["initial_lr"], sgd.param_groups[0]["initial_lr"]) == (0.24, 0.4)
+    assert (group["initial_lr"], group["momentum"], sgd.param_groups[0]["initial_lr"]) == (0.05, 0.3, 0.4)
 
 
 @pytest.mark.parametrize("architecture", models.ARCHITECTURES)

@@ -9,9 +9,10 @@ from PIL import Image
 
 from kd.cifar10 import CLASSES
 from kd.demo.examples import first_example
+from kd.demo.page import note_of
 from kd.demo.stage_view import warning
 from kd.models import ROLES
-from kd.results import read_results, results_rows
+from kd.results import ANOTHER_TEACHER, read_results, results_rows
 from tests.browser import (
     EXAMPLES,
     LAPTOPS,
@@ -398,3 +399,9 @@ def test_the_temperature_and_the_answer_survive_a_look_at_the_results(visit):
     page.get_by_role("tab", name="One photo").click()
     page.wait_for_selector("#soft-targets-table tbody tr")
     assert table(page) == before
+
+
+@pytest.mark.parametrize("another", [True, False])
+def test_the_note_under_the_photo_says_where_another_teacher_taught(trio, monkeypatch, another):
+    monkeypatch.setattr(trio, "another_teacher", another)
+    assert (ANOTHER_TEACHER in note_of(trio)) == another

@@ -112,12 +112,6 @@ def test_recipe_named_strong_saves_where_it_can_and_keeps_the_teachers_doubts():
         assert (recipe.loss, recipe.temperature) == ("kd", 4)
 
 
-def test_view_holds_all_that_changes_how_an_image_looks_and_nothing_of_the_run():
-    of_the_run = {"stem", "epochs", "batch_size", "optimizer", "loss", "temperature", "precision", "seed"}
-    of_the_view = {"crop_scale", "padding_mode", "blur", "saturation", "cutout", "augmentation_seed", "normalisation"}
-    assert of_the_view <= set(Recipe().view()) and not of_the_run & set(Recipe().view())
-
-
 def test_config_holds_the_name_and_every_field():
     recipe = RECIPES["strong"]["student"]
     assert as_config("strong", recipe) == {"name": "strong"} | {

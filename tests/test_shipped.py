@@ -11,7 +11,7 @@ from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.models import ROLES
 from kd.out_of_class import SHARE, responses
 from kd.recipe import from_config
-from kd.results import read_results, results_section
+from kd.results import network_results, read_results, results_section
 from kd.strange_images import strange_images
 from kd.studies.figures import drawings_of
 from kd.studies.ledger import read_studies, study_files
@@ -84,6 +84,7 @@ def test_the_results_are_those_of_the_shipped_networks_on_the_whole_test_set():
         for key in ("recipe", "epochs_done", "seed", "architecture"):
             assert model[key] == config[key]
         assert model["bytes"] == checkpoint.weight_bytes(config)
+        assert network_results(results, config)  # these very weights
 
 
 def test_the_warning_spares_about_95_of_100_test_images(trio, of_carried_images):
@@ -132,6 +133,8 @@ def test_the_shipped_students_are_the_runs_of_the_seed_that_was_fixed_beforehand
         assert role == "teacher" or config["seed"] == SHIPPED_SEED
         (run,) = [run for run in arms[role]["runs"] if run["seed"] == config["seed"]]
         assert run["validation_accuracy"] == config["metrics"]["validation_accuracy"]
+        assert checkpoint.made_of(config) in (None, run["weights"])  # older ones do not say
+        assert role != "distilled" or run["taught_by"] == checkpoint.digest(config["teacher"])
         assert run["accuracy"] == pytest.approx(results["models"][role]["accuracy"], abs=2e-3)
 
 

@@ -181,7 +181,7 @@ def test_no_run_starts_before_its_teacher_is_finished(options, monkeypatch):
 def test_jobs_run_side_by_side_and_never_more_than_asked_for(options, monkeypatch, tmp_path):
     trace = tmp_path / "trace"
     trace.touch()
-    program = f"import time; f = open({str(trace)!r}, 'ab', 0); f.write(b'+'); time.sleep(.1); f.write(b'-')"
+    program = f"import time; f = open({str(trace)!r}, 'ab', 0); f.write(b'+'); time.sleep(.3); f.write(b'-')"
     pretend(monkeypatch, lambda run: program)
     train_all(planned(TINY, options()), options("--jobs", 2))
     at_once, most = 0, 0

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 import kd.teacher
 from kd.checkpoint import CheckpointError
 from kd.dataset import COPY, Normalisation, normalise
+from kd.losses import soft_targets
 from kd.recipe import Recipe
 from kd.teacher import CachedLogits, FrozenTeacher, LogitsFile, Teachers, mean_of_softened
 from kd.training import TrainingError, train
@@ -111,12 +113,23 @@ def test_another_seed_learns_from_the_same_logits(distil, teacher):
     assert same(distil(teacher, other, kept=False, folder="third"), kept)
 
 
+def test_the_logits_of_several_teachers_are_the_weighted_mean_of_their_soft_targets(make_network):
+    images, index = torch.randn(8, 3, 32, 32), torch.arange(8)
+    two = [FrozenTeacher(make_network(seed)) for seed in (1, 2)]
+    logits = Teachers(two, temperature=4.0, weights=[1, 3]).logits_in(0, None)(images, index)
+    first, second = (soft_targets(teacher(images), 4.0) for teacher in two)
+    torch.testing.assert_close(soft_targets(logits, 4.0), 0.25 * first + 0.75 * second, atol=1e-3, rtol=0)  # float16
+    assert (first - second).abs().max() > 0.01
+
+
 def test_all_that_changes_how_an_image_looks_tells_the_logits_apart():
-    changed = {"augmentation_seed": 1, "cutout": 8, "normalisation": "seed-project", "flip": 0.0, "blur": 0.5}
-    for name, value in changed.items():
-        assert RECIPE.changed(**{name: value}).view() != RECIPE.view(), name
-    for name, value in {"temperature": 8.0, "loss": "dkd", "seed": 9, "batch_size": 32, "stem": "imagenet"}.items():
-        assert RECIPE.changed(**{name: value}).view() == RECIPE.view(), name
+    of_the_run = {
+        "network", "image_size", "stem", "early_downsampling", "dropout", "epochs", "batch_size", "optimizer",
+        "learning_rate", "momentum", "weight_decay", "muon_learning_rate", "muon_momentum", "warmup", "schedule",
+        "loss", "temperature", "soft_weight", "precision", "seed",
+    }  # fmt: skip
+    assert RECIPE.view().keys() == {field.name for field in fields(Recipe)} - of_the_run
+    assert RECIPE.changed(flip=0.0).view() != RECIPE.view()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "another tensor", "another shape", "a folder"])
@@ -167,15 +180,16 @@ def test_runs_side_by_side_keep_what_each_of_them_asked(tmp_path, teacher, mute_
     assert third.logits[2:4].isnan().all()
 
 
-def test_logits_go_by_what_the_teacher_computes_in(tmp_path, make_network):
-    options, config = argparse.Namespace(teacher_logits=tmp_path), {"data": {"sha256": "b"}}
-    folders = [
-        logits_dirs(
-            [TaughtBy(tmp_path, FrozenTeacher(make_network(), name), {"weights": {}}, {})], options, RECIPE, config
-        )
-        for name in ("float32", "bfloat16", "float32")
-    ]
-    assert folders[0] == folders[2] != folders[1]
+def test_logits_go_by_the_teachers_weights_and_precision_the_images_and_the_view(tmp_path, make_network):
+    def folder(precision="float32", weights=(), images="b", recipe=RECIPE):
+        taught_by = TaughtBy(tmp_path, FrozenTeacher(make_network(), precision), {"weights": dict(weights)}, {})
+        options = argparse.Namespace(teacher_logits=tmp_path)
+        return logits_dirs([taught_by], options, recipe, {"data": {"sha256": images}})
+
+    others = [
+        folder("bfloat16"), folder(weights={"a": 1}), folder(images="c"), folder(recipe=RECIPE.changed(flip=0.0))
+    ]  # fmt: skip
+    assert folder() == folder(recipe=RECIPE.changed(seed=9)) and len({folder(), *others}) == 5
 
 
 def test_logits_beyond_half_precisions_range_stay_finite():

@@ -10,15 +10,18 @@ import torch
 from torch import nn
 from torchvision import models
 
+import kd.device
 import kd.training
 from kd import checkpoint
 from kd.checkpoint import STATE, CheckpointError
 from kd.cifar10 import NORMALISATIONS
-from kd.device import DeviceError, Processes, process_device
+from kd.device import DeviceError, Processes, chosen_precision, process_device
 from kd.evaluation import accuracy, negative_log_likelihood, predict
+from kd.losses import distillation_loss
+from kd.models import ARCHITECTURES, STEMS
 from kd.recipe import Recipe
 from kd.teacher import FrozenTeacher
-from kd.training import TrainingError, batches, check_batch_size, prepared, train
+from kd.training import Muon, TrainingError, batches, check_batch_size, loss_of, prepared, step_seed, train
 
 RECIPE = Recipe(epochs=3, batch_size=64, learning_rate=0.1, rotation=10, cutout=4)
 CPU = torch.device("cpu")
@@ -126,7 +129,31 @@ def test_training_lowers_the_loss(run):
     assert history[-1]["accuracy"] > 0.2
 
 
+def test_the_loss_is_the_recipes_at_its_temperature_and_soft_weight():
+    torch.manual_seed(0)
+    logits, teacher_logits, labels = torch.randn(8, 10), torch.randn(8, 10), torch.arange(8)
+    settings = {"loss": "dist", "temperature": 2.0, "soft_weight": 0.3}
+    found = loss_of(logits, teacher_logits, labels, RECIPE.changed(**settings))
+    for term, expected in zip(found, distillation_loss(logits, teacher_logits, labels, **settings), strict=True):
+        assert torch.equal(term, expected)
+
+
 # Schedule and precision
+
+
+def test_both_optimisers_take_their_rates_of_the_schedule(run, monkeypatch):
+    rates = {torch.optim.SGD: [], Muon: []}
+    for kind, seen in rates.items():
+        step = kind.step
+
+        def spy(optimizer, *arguments, seen=seen, step=step, **options):
+            seen.append(optimizer.param_groups[0]["lr"])
+            return step(optimizer, *arguments, **options)
+
+        monkeypatch.setattr(kind, "step", spy)
+    run(RECIPE.changed(epochs=1, optimizer="muon", learning_rate=0.1, muon_learning_rate=0.03))
+    assert len(set(rates[Muon])) == 7
+    assert rates[Muon] == pytest.approx([0.3 * rate for rate in rates[torch.optim.SGD]])
 
 
 def test_every_step_takes_the_rate_of_the_schedule(run, monkeypatch):
@@ -255,6 +282,17 @@ def test_unknown_device_is_refused_with_a_way_out(monkeypatch):
     assert process_device("auto") == CPU
 
 
+@pytest.mark.parametrize("faster", [True, False])
+def test_auto_is_bfloat16_on_a_gpu_and_on_a_cpu_that_is_faster_in_it_for_the_large_network(monkeypatch, faster):
+    monkeypatch.setattr(kd.device, "_bfloat16_is_faster", lambda: faster)
+    for architecture in ARCHITECTURES:
+        for stem in STEMS:
+            large = faster and (architecture, stem) == ("resnet50", "cifar")
+            assert chosen_precision("auto", CPU, architecture, stem) == ("bfloat16" if large else "float32")
+            assert chosen_precision("auto", torch.device("cuda"), architecture, stem) == "bfloat16"
+            assert chosen_precision("float32", torch.device("cuda"), architecture, stem) == "float32"
+
+
 # Repeating and going on
 
 
@@ -264,7 +302,11 @@ def test_same_seed_ends_with_the_same_weights_bit_for_bit(run, whole):
     assert measurements(history) == measurements(again)
 
 
-def test_seed_decides_order_and_dropout(run, make_network):
+def test_seed_epoch_and_process_decide_what_is_dropped():
+    assert len({step_seed(seed, epoch, rank) for seed in (0, 1) for epoch in (0, 1) for rank in (0, 1)}) == 8
+
+
+def test_seed_decides_the_order(run, make_network):
     one, other = make_network(), make_network()
     by_one, by_other = record_inputs(one), record_inputs(other)
     run(RECIPE, one, "one")
@@ -321,6 +363,15 @@ def test_interrupted_run_ends_like_an_uninterrupted_one(
     # The interruption may have come between state and checkpoint, so what is done already is exported again.
     assert exported == ([2, 3] if epochs == 2 else [1, 2, 3])
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_run_that_goes_on_within_the_early_epochs_stays_at_half_size(run):
+    recipe = RECIPE.changed(epochs=3, batch_size=225, early_downsampling=0.67)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, Sized(), export=interrupt_after(1))
+    network = Sized()
+    run(recipe, network)
+    assert network.sizes == [16, 16, 16, 32, 32, 32]  # two batches and the validation images, an epoch
 
 
 def fail_from_epoch(network, epoch):

@@ -9,12 +9,16 @@ import torch
 from PIL import Image
 
 from kd import checkpoint
+from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
 from kd.files import write_json
 from kd.inference import Trio
 from kd.models import ROLES
-from kd.out_of_class import floats_as_text, responses
+from kd.out_of_class import Warner, floats_as_text, responses
 from kd.results import RESULTS
 from kd.strange_images import strange_images
+from kd.studies.omitted_class import FOLDER
+from tests.conftest import describe
+from train.out_of_class import measure_omitted_class
 
 
 @pytest.fixture
@@ -24,6 +28,24 @@ def with_warning(networks, tiny, tmp_path):
         (tmp_path / role).symlink_to(networks / role)
     shutil.copyfile(networks / RESULTS, tmp_path / RESULTS)
     return tmp_path, json.loads((tmp_path / RESULTS).read_text())
+
+
+def test_of_a_class_that_was_omitted_the_network_is_asked_without_its_logit(checkpoints, data_dir, subset):
+    data = describe()["data"] | {"omitted_class": "frog"}
+    (network, _), frog = checkpoint.load(checkpoints / "student"), CLASSES.index("frog")
+    checkpoint.save(network, describe() | {"data": data}, checkpoints / FOLDER)
+    validation, test = subset[1], read_test_set(data_dir)
+    found = measure_omitted_class(checkpoints, validation, test, torch.device("cpu"))
+
+    def looked(images):
+        seen = responses(network, images, NORMALISATIONS["cifar10"])
+        return seen._replace(logits=torch.cat([seen.logits[:, :frog], seen.logits[:, frog + 1 :]], dim=1))
+
+    others = validation.labels != frog
+    warner = Warner.fit(looked(validation.images[others]), validation.labels[others])
+    of_frogs, of_others = (looked(test.images[which]) for which in (test.labels == frog, test.labels != frog))
+    expected = {"detected": warner.share(of_frogs), "false_alarms": warner.share(of_others)}
+    assert found == {"class": "frog"} | expected
 
 
 def test_the_page_warns_of_the_same_images_that_evaluate_counts(with_warning, carried_images):

@@ -26,7 +26,8 @@ except ImportError:  # Windows
 QUEUE = 200  # events that wait, are served, or whose result nobody has fetched; one more is told to come back later
 STREAMS = 800  # requests that Gradio serves at once; a page holds one or two of them open
 SESSIONS = 200  # whose state Gradio keeps, at 100 kB each, or a message's 1 MB; the page itself keeps nothing there
-PEOPLE, STAY = 40, 120  # that an address may be: a class and its teacher; seconds since they last fetched an answer
+PEOPLE = 40  # that an address counts as at most: a class and its teacher
+STAY = 120  # seconds that somebody counts after fetching an answer
 HALF_LIFE = 60  # seconds after which what somebody has computed counts half
 MAX_REMEMBERED = 1000  # visitors; beyond that, those are forgotten of whom there is little to remember
 LITTLE = 2  # seconds of turns: of ten photos or so
@@ -106,6 +107,10 @@ class Turns:
             place.mine.set()
 
     def _had(self, place: "_Place", now: float) -> float:
+        """Seconds computed of late, by the session or by its share of the address, whichever is more.
+
+        All below `LITTLE` are equal, and of equals the first in the line is taken.
+        """
         of_each = self._computed.of(place.address, now) / self.people.of(place.address, now)
         return max(self._computed.of((place.address, place.session), now), of_each, LITTLE)
 
@@ -179,7 +184,7 @@ class Allowance:
 
 
 def may_have(mine: int, taken: int, places: int) -> bool:
-    """Whether somebody who has this many places may have one more: fewer than are still free.
+    """Whether somebody who has `mine` places may have one more: as long as these are fewer than are still free.
 
     So one address may have half of all; the more addresses there are, the less each gets, and somebody who comes anew
     finds a place until all are taken (A. K. Choudhury and E. L. Hahne, "Dynamic queue length thresholds", 1998).

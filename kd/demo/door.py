@@ -201,14 +201,14 @@ class Door:
         if announced.isdecimal() and int(announced) > self.allowance.left(address):
             raise RefusalError(429, TOO_MUCH)
 
-        boundary, end = boundary_of(Headers(scope=scope)), b""
+        boundary, tail = boundary_of(Headers(scope=scope)), b""
 
         async def counted() -> Message:
-            nonlocal end
+            nonlocal tail
             message = await receive()
             body = message.get("body", b"")
-            files = (end + body).count(boundary)
-            end = (end + body)[-len(boundary) + 1 :]
+            files = (tail + body).count(boundary)
+            tail = (tail + body)[-len(boundary) + 1 :]  # two messages may share a boundary
             if not self.allowance.take(address, max(len(body), files * LEAST_UPLOAD)):  # announced less, or nothing
                 raise RefusalError(429, TOO_MUCH)
             return message

@@ -109,18 +109,23 @@ def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, 
     game = {}
     if omitted:
         game = {"omitted_class": omitted.name, "game_tab": TAB, "another_teacher": omitted.another_teacher}
-    note = what_to_expect(trio.folder, trio.configs)
-    if trio.another_teacher:
-        note += f" {ANOTHER_TEACHER}"
-    if trio.warner is None:
-        note += " No photo is warned of, whatever it shows: what that takes has not been measured of these networks."
     alone, distilled = trio.configs["student"], trio.configs["distilled"]
     taught = {
         "taught_at": taught_at,
         "loss": distilled["recipe"]["loss"],
         "alike": all(alone[key] == distilled[key] for key in ("architecture", "seed", "data")),
     }
-    return stage_view(examples, trio.image_size, first, note, recorded, **taught, **game), recorded
+    return stage_view(examples, trio.image_size, first, note_of(trio), recorded, **taught, **game), recorded
+
+
+def note_of(trio: Trio) -> str:
+    """What stands under the photo: what to expect of the networks, and what is not known of them."""
+    note = what_to_expect(trio.folder, trio.configs)
+    if trio.another_teacher:
+        note += f" {ANOTHER_TEACHER}"
+    if trio.warner is None:
+        note += " No photo is warned of, whatever it shows: what that takes has not been measured of these networks."
+    return note
 
 
 def what_to_expect(checkpoints: Path, configs: dict[str, dict]) -> str:
@@ -196,7 +201,7 @@ def show(
     """
     network_input = trio.network_input(photo, crop)
     (shown,) = trio.classify_all([network_input], temperature=1.0)
-    # Around the whole photo are margins, which no photo has: whether it looks like one is asked of its middle.
+    # Margins would make any photo unlike one: its contrasts are those of its middle.
     # An example shows what its name says.
     middle = network_input if crop else trio.network_input(photo)
     strange = not example and trio.fits_no_class(shown["models"]["teacher"]["logits"], middle)
@@ -253,8 +258,10 @@ def opener(trio: Trio) -> Callable:
 
 
 def or_problem(handler: Callable, **more) -> Callable:
-    """The same function, whose sentence for the visitor becomes the stage's, which also gets `more` with it: a toast
-    would vanish."""
+    """The same function, but what it refuses (`gr.Error`) it returns for the stage to show, with `more` beside it.
+
+    A toast would vanish.
+    """
 
     @wraps(handler)
     def handler_or_problem(*inputs):
