@@ -181,7 +181,8 @@ def before_norms(network: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
 def fuse_norms(network: nn.Module) -> nn.Module:
     """Take each batch norm into the convolution before it, in place; returns the network.
 
-    Its logits stay, up to rounding. Only for inference: the network has to be in evaluation mode, and can no longer be trained or stored.
+    Its logits stay, up to rounding. Only for inference: the network has to be in evaluation mode, and can no longer be
+    trained or stored.
     """
     for part, before, name in before_norms(network):
         setattr(part, before, fuse_conv_bn_eval(getattr(part, before), getattr(part, name)))

@@ -116,10 +116,12 @@ def test_another_seed_learns_from_the_same_logits(distil, teacher):
 def test_the_logits_of_several_teachers_are_the_weighted_mean_of_their_soft_targets(make_network):
     images, index = torch.randn(8, 3, 32, 32), torch.arange(8)
     two = [FrozenTeacher(make_network(seed)) for seed in (1, 2)]
+    for teacher in two:
+        teacher.network[-1].weight.data *= 30  # new networks hardly differ
     logits = Teachers(two, temperature=4.0, weights=[1, 3]).logits_in(0, None)(images, index)
     first, second = (soft_targets(teacher(images), 4.0) for teacher in two)
     torch.testing.assert_close(soft_targets(logits, 4.0), 0.25 * first + 0.75 * second, atol=1e-3, rtol=0)  # float16
-    assert (first - second).abs().max() > 0.01
+    assert (first - second).abs().max() > 0.1
 
 
 def test_all_that_changes_how_an_image_looks_tells_the_logits_apart():
