@@ -98,7 +98,13 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     if options.restart and first:
         remove_run(options.output_dir)
     wait_for_all()  # all processes look into the folder before the first one writes to it
-    if finished(options.output_dir, config, first):
+    if finished(options.output_dir, config):
+        if first:
+            # Left where a run was killed between its last two steps.
+            (options.output_dir / STATE).unlink(missing_ok=True)
+            print(
+                f"{options.output_dir} holds this run already, all {recipe.epochs} epochs of it; --restart trains anew"
+            )
         return
     config |= all_parts(options.output_dir, config)
     wait_for_all()
@@ -230,8 +236,8 @@ def write_checkpoint(folder: Path, config: dict, network: torch.nn.Module, histo
     checkpoint.save(network, {**config, "epochs_done": len(history), "metrics": metrics}, folder)
 
 
-def finished(folder: Path, config: dict, first: bool) -> bool:
-    """Whether the output folder holds this very run, finished; the first process says so.
+def finished(folder: Path, config: dict) -> bool:
+    """Whether the output folder holds this very run, finished.
 
     Raises:
         TrainingError: it holds another run, which would be lost, or one that cannot go on.
@@ -255,11 +261,7 @@ def finished(folder: Path, config: dict, first: bool) -> bool:
         raise TrainingError(
             f"{folder} holds an unfinished run without its {STATE}: give --restart to train from the start"
         )
-    done = before["epochs_done"] == config["recipe"]["epochs"]
-    if done and first:
-        (folder / STATE).unlink(missing_ok=True)  # left where a run was killed between its last two steps
-        print(f"{folder} holds this run already, all {before['epochs_done']} epochs of it; --restart trains anew")
-    return done
+    return before["epochs_done"] == config["recipe"]["epochs"]
 
 
 def all_parts(folder: Path, config: dict) -> dict[str, str | None]:
