@@ -263,7 +263,7 @@ def ask_as_somebody_new(visitor: Visitor, form: str, pixels: int = MAX_PIXELS, *
 
 def name_files_without_end(visitor: Visitor):
     """A message as long as may be, of as many files as go into it."""
-    event = visitor.event("gallery-files", "upload")
+    event = visitor.event("gallery-files", "change")
     return lambda: visitor.join(event, [[{"path": 1}] * (MAX_MESSAGE // 15)])
 
 

@@ -108,7 +108,7 @@ def done(visitor, place):
 def test_a_single_photo_does_not_wait_behind_lists_of_other_visitors(visitors, large_photos, way):
     lists, single = visitors[:3], visitors[3]
     photo = single.upload(photo_bytes(photo_of(1)))
-    name = {"elem_id": "gallery-files", "trigger": "upload"} if way == "tab" else {"api_name": "classify"}
+    name = {"elem_id": "gallery-files", "trigger": "change"} if way == "tab" else {"api_name": "classify"}
     asked = [] if way == "tab" else [1.0]
     with ThreadPoolExecutor(len(lists)) as pool:
         lists_done = [

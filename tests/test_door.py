@@ -242,10 +242,10 @@ def test_a_message_of_very_many_files_is_refused_soon(tmp_path, monkeypatch, pat
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     path = path.format(uploads=tmp_path) if isinstance(path, str) else path
     files = [{"path": path}] * 90_000
-    started = time.process_time()
+    started = time.thread_time()
     with pytest.raises(RefusalError, match="holds too much"):
         only_uploads({"data": [files]})
-    assert time.process_time() - started < 0.2  # seconds, in which nobody else is answered
+    assert time.thread_time() - started < 0.2  # seconds, in which nobody else is answered
     assert len(only_uploads({"data": [files[: MAX_VALUES // 2]]})["data"][0]) == MAX_VALUES // 2
 
 
@@ -852,7 +852,7 @@ def test_fifty_and_more_crafted_messages_get_a_sentence_each_no_traceback_and_th
 
 
 @pytest.mark.parametrize(
-    ("part", "trigger"), [("image", "input"), ("gallery-files", "upload"), ("game-image", "input")]
+    ("part", "trigger"), [("image", "input"), ("gallery-files", "change"), ("game-image", "input")]
 )
 def test_what_is_no_file_is_told_so_wherever_a_file_is_awaited(visitor, capfd, part, trigger):
     for odd in (3, "x", True, NEST, [3], [None], [[{}]], float("nan"), "\ud800"):

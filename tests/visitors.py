@@ -49,7 +49,7 @@ class Visitor:
 
     def show_many(self, uploads: list[dict]) -> dict:
         """Do as the tab of many images does: what its view shows in the end."""
-        return self.wait(self.join(self.event("gallery-files", "upload"), [uploads]))[0]
+        return self.wait(self.join(self.event("gallery-files", "change"), [uploads]))[0]
 
     def event(self, elem_id: str | None = None, trigger: str | None = None, api_name: str | None = None) -> int:
         """The number of an event that the server answers, by its component and trigger or by its name."""
