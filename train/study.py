@@ -14,6 +14,7 @@ import argparse
 import functools
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from kd.checkpoint import CheckpointError, read_history
 from kd.data_dir import open_data, recipe_defaults
 from kd.dataset import DataError
 from kd.device import DeviceError, process_device
+from kd.files import write_atomically
 from kd.memory import keep_freed_memory
 from kd.models import SCRIPT_OF_ROLE, NetworkError, count_macs
 from kd.recipe import Recipe, RecipeError, option_name
@@ -129,7 +131,8 @@ def main(arguments: list[str] | None = None) -> None:
                 command=command, cifar10h=options.cifar10h, ledger=ledger, looked=looked,
             )  # fmt: skip
             if options.afresh and path.exists() and not former.exists():
-                path.rename(former)  # other runs may be gone for good
+                # Other runs may be gone for good. Copied, so that at no moment the page is without the study.
+                write_atomically(former, functools.partial(shutil.copyfile, path))
             write_study(ledger, path)
             if options.ship:
                 ship(done, options.ship, options.data_dir)
