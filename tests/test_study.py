@@ -24,7 +24,7 @@ from kd.studies.words import arm_name
 from tests.serving import ROOT
 from tests.studies import TINY, write_run
 from train import study as command
-from train.study import EpochsBar, main, make_parser, planned, train_all
+from train.study import StudyProgress, main, make_parser, planned, train_all
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -217,22 +217,52 @@ def test_on_a_terminal_all_runs_are_trained_under_one_bar(options, monkeypatch):
     assert "distilled, seed" in terminal.getvalue()
 
 
-def test_on_a_terminal_a_bar_counts_the_epochs_of_all_runs_together(options, monkeypatch):
+def add_epochs(run, epochs):
+    """Epochs in a run's history, as if it had trained so far."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({"epoch": epoch + 1, "validation_accuracy": epoch / 16}) for epoch in range(epochs)]
+    (run.folder / "history.jsonl").write_text("\n".join(lines))
+
+
+@pytest.fixture
+def of_digits(options):
+    """A teacher and a student of 12 epochs each."""
+    return planned(STUDIES["digits"], options("--recipe", "digits", "--data-dir", "digits", name="digits"))[:2]
+
+
+def test_on_a_terminal_a_bar_counts_the_epochs_of_all_runs_together(of_digits, monkeypatch):
     terminal = terminal_of(monkeypatch)
-    teacher, student, *_ = planned(
-        STUDIES["digits"], options("--recipe", "digits", "--data-dir", "digits", name="digits")
-    )
-    bar = EpochsBar([teacher, student])
-    bar.show([teacher])
-    for run, epochs in ((teacher, 12), (student, 3)):
-        run.folder.mkdir(parents=True)
-        lines = [json.dumps({"epoch": epoch + 1, "validation_accuracy": epoch / 16}) for epoch in range(epochs)]
-        (run.folder / "history.jsonl").write_text("\n".join(lines))
-    bar.show([student])
-    bar.close()
+    teacher, student = of_digits
+    progress = StudyProgress(of_digits)
+    progress.show([teacher])
+    add_epochs(teacher, 12)
+    progress.take_in([teacher])
+    add_epochs(student, 3)
+    progress.show([student])
+    progress.close()
     said = terminal.getvalue()
-    assert "teacher, seed 0" in said and "0/24" in said
+    assert "teacher, seed 0" in said and "0/24" in said and "validation accuracy none yet" in said
     assert "student alone, seed 0" in said and "15/24" in said and "validation accuracy 12.5%" in said
+
+
+def test_the_time_left_is_told_by_the_epochs_that_were_seen_to_end(of_digits, monkeypatch, capsys):
+    _, student = of_digits
+    add_epochs(student, 6)  # trained before, which tells nothing of how long an epoch takes
+    now = 0.0
+    monkeypatch.setattr(command.time, "perf_counter", lambda: now)
+    progress = StudyProgress([student])
+    now = 10.0
+    progress.show([student])
+    assert capsys.readouterr().out == ""
+    add_epochs(student, 8)
+    now = 70.0
+    progress.show([student])
+    assert "student alone, seed 0: epoch 8 of 12; all done in about 0:02:20" in capsys.readouterr().out
+    add_epochs(student, 9)
+    now = 80.0
+    progress.show([student])  # sooner than a minute after the last line
+    progress.close()
+    assert capsys.readouterr().out == ""
 
 
 def test_failed_run_is_named_with_its_log_and_the_others_are_finished(options, monkeypatch, capsys):

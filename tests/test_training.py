@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import kd.training
 from kd import checkpoint
 from kd.checkpoint import STATE, CheckpointError
 from kd.cifar10 import NORMALISATIONS
-from kd.device import DeviceError, Processes, chosen_precision, process_device
+from kd.device import DeviceError, Processes, chosen_precision, machine, process_device
 from kd.evaluation import accuracy, negative_log_likelihood, predict
 from kd.losses import distillation_loss
 from kd.models import ARCHITECTURES, STEMS
@@ -280,6 +281,25 @@ def test_unknown_device_is_refused_with_a_way_out(monkeypatch):
         process_device("abacus")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert process_device("auto") == CPU
+
+
+@pytest.mark.parametrize(
+    ("info", "named"),
+    [
+        (
+            "model name\t: A 9000\nflags\t\t: fpu avx512_bf16 amx_bf16\n\nmodel name\t: B\n",
+            "A 9000 (AMX, AVX-512 bf16)",
+        ),
+        ("model name\t: A: 9000\nflags\t\t: fpu\n", "A: 9000"),
+        ("BogoMIPS\t: 50.00\n", f"{platform.machine()} CPU"),
+        (None, f"{platform.machine()} CPU"),
+    ],
+)
+def test_a_cpu_is_named_with_what_multiplies_in_bfloat16(info, named, tmp_path, monkeypatch):
+    monkeypatch.setattr(kd.device, "CPU_INFO", tmp_path / "cpuinfo")
+    if info:
+        (tmp_path / "cpuinfo").write_text(info)
+    assert machine(CPU) == f"{named} with {os.cpu_count()} cores"
 
 
 @pytest.mark.parametrize("faster", [True, False])

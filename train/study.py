@@ -72,6 +72,7 @@ from train.options import (
 from train.ship import SHIPPED_SEED, check_shipping, ship
 
 POLL_SECONDS = 0.2
+SECONDS_A_LINE = 60  # between two lines on how far a study is
 FORMER = ".json.former"  # what --afresh leaves of a study's JSON
 SETTINGS = (
     "epochs",
@@ -231,8 +232,7 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
     # Seed by seed, so that a study that is cut off has compared what it has.
     waiting = sorted((run for run in unique(runs) if not is_finished(run)), key=lambda run: run.recipe.seed)
     tell(f"{total} runs, {total - len(waiting)} of them finished already")
-    bar = EpochsBar(list(waiting))
-    started, all_work = time.perf_counter(), sum(map(work, waiting))
+    progress = StudyProgress(list(waiting))
     running: dict[subprocess.Popen, Run] = {}
     failed: list[Run] = []
     try:
@@ -246,20 +246,18 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
             if not running:
                 break  # what still waits has lost its teacher
             time.sleep(POLL_SECONDS)
-            bar.show(list(running.values()))
+            progress.show(list(running.values()))
             for process in [process for process in running if process.poll() is not None]:
                 run = running.pop(process)
                 if process.returncode:
                     failed.append(run)
                     tell(f"{run.title}: failed\n{last_lines(run.log)}")
                 else:
-                    left = [*waiting, *running.values()]
-                    ahead = sum(map(work, left))
-                    seconds = (time.perf_counter() - started) * ahead / max(all_work - ahead, 1)
-                    tell(f"{run.title}: done, {len(left)} to go, about {duration(seconds)}")
+                    progress.take_in([run])
+                    tell(f"{run.title}: done, {len(waiting) + len(running)} to go, {progress.left()}")
                     after_each()
     finally:
-        bar.close()
+        progress.close()
         for process in running:  # an interruption; each run keeps its last finished epoch
             process.terminate()
             process.wait()
@@ -276,34 +274,66 @@ def tell(line: str) -> None:
     sys.stdout.flush()
 
 
-class EpochsBar:
-    """A bar over the epochs of all runs together, on a terminal alone, with what is being trained and how it does."""
+class StudyProgress:
+    """How far all runs of a study are, and when they will be done.
+
+    On a terminal it is a bar over their epochs; elsewhere a line after an epoch, at most one a minute.
+    """
 
     def __init__(self, runs: list[Run]) -> None:
-        self.runs = runs
-        total = sum(run.recipe.epochs for run in runs)
-        self.bar = tqdm(total=total, unit="epoch", leave=False, dynamic_ncols=True, disable=None if runs else True)
+        self.work = {run.folder: {epochs: work(run, epochs) for epochs in range(run.recipe.epochs + 1)} for run in runs}
+        self.histories: dict[Path, list[dict]] = {}
+        self.done: dict[Path, int] = {}  # epochs
+        self.take_in(runs)
+        self.work_at_start = self.work_left()
+        self.started = self.told = time.perf_counter()
+        self.bar = tqdm(
+            total=sum(run.recipe.epochs for run in runs), initial=sum(self.done.values()), unit="epoch", leave=False,
+            dynamic_ncols=True, bar_format="{desc} {bar} {n}/{total} {postfix}", disable=None if runs else True,
+        )  # fmt: skip
+
+    def take_in(self, running: list[Run]) -> bool:
+        """Read the histories of runs; returns whether an epoch is new."""
+        before = dict(self.done)
+        for run in running:
+            self.histories[run.folder] = read_history(run.folder)
+            self.done[run.folder] = min(len(self.histories[run.folder]), run.recipe.epochs)
+        return self.done != before
 
     def show(self, running: list[Run]) -> None:
-        """Move the bar to what the runs' histories hold, `running` being under way."""
+        """Show how far all is, `running` being under way."""
+        new, now = self.take_in(running), time.perf_counter()
         if self.bar.disable:
+            if new and now - self.told >= SECONDS_A_LINE:
+                self.told = now
+                for run in running:
+                    tell(f"{run.title}: epoch {self.done[run.folder]} of {run.recipe.epochs}; all {self.left()}")
             return
-        histories = {run.title: read_history(run.folder) for run in self.runs}
-        self.bar.set_description(" | ".join(run.title for run in running), refresh=False)
-        known = [f"{histories[run.title][-1]['validation_accuracy']:.1%}" for run in running if histories[run.title]]
-        self.bar.set_postfix_str(f"validation accuracy {', '.join(known)}" if known else "", refresh=False)
-        self.bar.n = sum(len(history) for history in histories.values())
+        histories = [self.histories[run.folder] for run in running]
+        known = ", ".join(f"{history[-1]['validation_accuracy']:.1%}" for history in histories if history)
+        self.bar.set_description_str(" | ".join(run.title for run in running), refresh=False)
+        self.bar.set_postfix_str(f"validation accuracy {known or 'none yet'}, all {self.left()}", refresh=False)
+        self.bar.n = sum(self.done.values())
         self.bar.refresh()
+
+    def work_left(self) -> float:
+        return sum(self.work[folder][epochs] for folder, epochs in self.done.items())
+
+    def left(self) -> str:
+        """When all will be done, by what the epochs took that were seen to end."""
+        left = self.work_left()
+        if not (done := self.work_at_start - left):
+            return "done in a time that the first epoch will tell"
+        return f"done in about {duration((time.perf_counter() - self.started) * left / done)}"
 
     def close(self) -> None:
         self.bar.close()
 
 
-def work(run: Run) -> float:
-    """What a run costs, in multiplications and up to a factor that all runs share."""
-    early = run.recipe.early_epochs > 0
-    macs = _count_macs(run.recipe.architecture(run.arm.role), run.recipe.stem, early, image_size=run.recipe.image_size)
-    return macs * cost_left(run.recipe, 0)
+def work(run: Run, epochs_done: int) -> float:
+    """What is left of a run, in multiplications and up to a factor that all runs share."""
+    macs = _count_macs(run.recipe.architecture(run.arm.role), run.recipe.stem, image_size=run.recipe.image_size)
+    return macs * cost_left(run.recipe, epochs_done)
 
 
 def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
