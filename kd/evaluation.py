@@ -140,6 +140,14 @@ def agreement(logits: Tensor, others: Tensor) -> float:
     return (logits.argmax(dim=1) == others.argmax(dim=1)).double().mean().item()
 
 
+def largest_logit(logits: Tensor) -> float:
+    """The largest distance of any logit from its image's mean, of all images.
+
+    In the hundreds no temperature that is of use would soften that image's answer.
+    """
+    return (logits - logits.mean(dim=1, keepdim=True)).abs().max().item()
+
+
 def energy_score(logits: Tensor) -> Tensor:
     """Negative free energy, log sum exp z, at T = 1 (Liu 2020, arXiv 2010.03759, eq. 4), in nats.
 

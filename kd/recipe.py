@@ -4,6 +4,7 @@ The training scripts' options are made from the fields below, so each is written
 type, its default, its unit, its range, and the sentence that `--help` prints.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from kd.cifar10 import IMAGE_SIZE, NORMALISATIONS
@@ -150,7 +151,8 @@ def option_name(field_name: str) -> str:
 
 # The starting project's set-up made sound: its networks, augmentation, normalisation, T and epochs;
 # one optimiser for all three roles. Trains on a laptop's CPU. T, soft weight and weight decay are
-# those that the study `selection` found best on the validation images (the distilled student's decay: second best).
+# those that short runs found best on the validation images (selection-original.json; the distilled student's decay:
+# second best).
 _ORIGINAL = Recipe(
     stem="imagenet",
     normalisation="seed-project",
@@ -211,6 +213,22 @@ DEFAULT_RECIPE = "strong"
 
 # Fields that recipes once had, with the value that meant none.
 _RETIRED = {"alternating_flip": False, "calibrated_teacher": False, "ema": 0.0, "mixup": 0.0, "pretrained": False}
+
+
+def beside_preset(config: dict, role: str) -> dict[str, object]:
+    """The fields that the recipe in a config.json sets otherwise than the preset it names; epochs, seed, stem apart.
+
+    Of a preset that is gone nothing can be said. A field that an older config does not have yet counts as its default.
+    """
+    presets = RECIPES.get(config["name"])
+    told = {entry.name: entry for entry in fields(Recipe) if presets and entry.name not in ("epochs", "seed", "stem")}
+    values = {name: config.get(name, entry.default) for name, entry in told.items()}
+    return {name: value for name, value in values.items() if value != getattr(presets[role], name)}
+
+
+def settings_in_words(settings: Iterable[tuple[str, object]]) -> str:
+    """Fields with their values as they stand behind something: ", early downsampling 0.0, seed 3"."""
+    return "".join(f", {name.replace('_', ' ')} {value}" for name, value in settings)
 
 
 def as_config(name: str, recipe: Recipe) -> dict:

@@ -11,6 +11,8 @@ The images are ten of the test set, one of each class, drawn with a fixed seed (
 of the validation images, the first 50 of each class in the order of the file, class by class. Probabilities at any T
 follow: a softmax does not mind what its row's mean was.
 
+A moment in an epoch with the early stride (`Recipe.early_downsampling`) is of the network with that stride.
+
 A network that was trained without one is recorded as it is, in one moment, by `python -m train.record`.
 """
 

@@ -9,7 +9,7 @@ from kd.cifar10 import NAME
 from kd.dataset import data_name
 from kd.files import lacking, parsed
 from kd.models import ROLE_NAMES, architecture_name
-from kd.recipe import RECIPES
+from kd.recipe import RECIPES, beside_preset, settings_in_words
 from kd.tables import markdown_table
 
 RESULTS = "results.json"
@@ -175,8 +175,9 @@ def training_sentences(models: dict[str, dict], another_teacher: bool = False) -
             done = f"{before} epochs of earlier training and {done}"
         elif model["epochs_done"] != planned:
             done += f" (the recipe's schedule has {planned})"
+        settings = settings_in_words(sorted(beside_preset(recipe, role).items()))
         text = (
-            f"recipe `{recipe['name']}` ({recipe['stem']} stem), seed {model['seed']}, "
+            f"recipe `{recipe['name']}` ({recipe['stem']} stem{settings}), seed {model['seed']}, "
             f"{done} on {model['data']['trained_on']:,} images, {model['machine']}"
         )
         roles.setdefault(text, []).append(ROLE_NAMES[role].lower())

@@ -7,7 +7,7 @@ import torch
 from kd import checkpoint, models
 from kd.cifar10 import CLASSES, NORMALISATIONS
 from kd.recipe import as_config
-from kd.studies.declared import DISTILLED, LOSS_SETTINGS, STUDENT, TEACHER, Arm, Study
+from kd.studies.declared import DISTILLED, STUDENT, TEACHER, Arm, Study
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 
 # Of 100 predictions 40 are 55 % sure and 60 are 95 % sure.
@@ -52,7 +52,7 @@ def measured(arm, accuracies=(0.5,), epochs=24, sd=0.01, recipe=(), before=()):
 def trial(declared, accuracy, loss="kd", **change):
     """An arm that tries a value of a field of the recipe, with its validation accuracy, or None if it was not run."""
     ((field, _),) = change.items()
-    changes = (LOSS_SETTINGS[loss] if loss != "kd" else {}) | change
+    changes = ({"loss": loss} if loss != "kd" else {}) | change
     return measured(replace(declared, changes=changes, varies=field), (accuracy + 0.01,) if accuracy else ())
 
 

@@ -142,7 +142,7 @@ def test_inherited_doubts_are_told_by_their_rank_correlations(studies):
 
 
 def test_short_runs_and_studies_that_are_missing_claim_nothing(studies):
-    assert claims({"few-labels": studies["few-labels"]}) == []
+    assert claims({"few-labels": studies["few-labels-original"]}) == []
     assert claims({}) == []
 
 

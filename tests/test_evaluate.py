@@ -32,6 +32,9 @@ def assert_complete(printed, folder):
     logits = {role: evaluation.checkpoint_logits(folder / role, test) for role in ROLES}
     for role in ROLES:
         assert printed["models"][role]["agreement"] == evaluation.agreement(logits[role], logits["teacher"])
+        assert printed["models"][role]["largest_logit"] == pytest.approx(
+            evaluation.largest_logit(logits[role]), rel=1e-4
+        )
     teacher, distilled = (checkpoint.load_config(folder / role) for role in ("teacher", "distilled"))
     assert printed["another_teacher"] != checkpoint.is_taught_by(distilled, teacher)
     warning = printed["out_of_class"]  # from the carried validation images, not from the test images

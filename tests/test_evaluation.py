@@ -11,6 +11,7 @@ from kd.evaluation import (
     agreement,
     calibration_error,
     energy_score,
+    largest_logit,
     measure,
     negative_log_likelihood,
     per_class_accuracy,
@@ -144,6 +145,11 @@ def test_measure_gathers_all_metrics_of_one_network(answers):
         "ece": calibration_error(*answers),
     }
     assert all(isinstance(value, float) for value in measure(*answers).values())
+
+
+def test_the_largest_logit_is_counted_from_the_mean_of_its_image_either_way():
+    logits = torch.tensor([[100.0, 101.0, 102.0], [4.0, 4.0, -8.0], [0.0, 0.0, 3.0]])
+    assert largest_logit(logits) == 8
 
 
 # Images outside the classes

@@ -293,6 +293,14 @@ def test_a_history_whose_lines_lack_keys_is_shown_as_far_as_it_goes(checkpoints,
     assert figures == shown()[1]
 
 
+def test_what_came_before_the_epochs_of_a_curve_is_told(checkpoints, shown):
+    began = {"started_from": {"epochs_done": 17, "recipe": None, "weights": {}, "machine": None}}
+    edit(checkpoints / "student" / "config.json", lambda config: config | began)
+    texts, _, _ = shown()
+    assert "Student alone: the curve is of its last run, after 17 epochs of earlier ones." in texts
+    assert "Distilled student: the curve is of its last run" not in texts
+
+
 def test_a_damaged_history_costs_its_own_lines(checkpoints, shown):
     _, figures, _ = shown()
     (checkpoints / "student" / "history.jsonl").write_text('{"epoch')

@@ -22,7 +22,7 @@ def test_every_arm_has_a_selector_of_its_own_that_means_it(study):
         (
             "ten-omitted-classes",
             ["omitted_class=frog", "role=teacher"],
-            ["teacher", "no frog, student alone", *(f"no frog, T = {t}" for t in (1, 4, 8, 20))],
+            ["teacher", "no frog, student alone", *(f"no frog, T = {t}" for t in (4, 8))],
         ),
         ("ten-omitted-classes", ["role=teacher", "omitted_class=frog,temperature=8"], ["teacher", "no frog, T = 8"]),
         (
@@ -31,8 +31,8 @@ def test_every_arm_has_a_selector_of_its_own_that_means_it(study):
             ["teacher", "4%, all images, full teacher"],
         ),
         ("augmentation", ["blur=0.2,crop_scale=none"], ["blur"]),
-        ("losses", ["role=teacher", "loss=dkd"], ["teacher", "dkd, soft weight 1"]),
-        ("selection", ["role=student,varies=weight_decay,weight_decay=4e-5"], ["student alone, weight decay 4e-05"]),
+        ("losses", ["role=teacher", "loss=kd,temperature=4"], ["teacher", "kd, T = 4"]),
+        ("muon", ["varies=muon_learning_rate,muon_learning_rate=3e-2"], ["student alone, muon learning rate 0.03"]),
     ],
 )
 def test_arms_are_those_of_which_all_of_a_selector_is_so_in_the_studys_order(study, selectors, names):
@@ -52,7 +52,7 @@ def test_arms_are_those_of_which_all_of_a_selector_is_so_in_the_studys_order(stu
         (
             "role=student,temperature=8",
             "--arms role=student,temperature=8 means none of the study's arms: choose from role=teacher "
-            "role=student,omitted_class=frog role=distilled,omitted_class=frog,temperature=1.0 ",
+            "role=student,omitted_class=frog role=distilled,omitted_class=frog,temperature=4.0 ",
         ),
         (
             "temperature=8",

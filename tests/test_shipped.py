@@ -8,9 +8,12 @@ import torch
 
 from kd import checkpoint, evaluation, models
 from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
+from kd.demo.stage_view import SLIDER_MAX
+from kd.losses import soft_targets
 from kd.models import ROLES
 from kd.out_of_class import SHARE, responses
 from kd.recipe import from_config
+from kd.recording import RECORDING, read_recording
 from kd.results import network_results, read_results, results_section
 from kd.strange_images import strange_images
 from kd.studies.figures import drawings_of
@@ -87,6 +90,13 @@ def test_the_results_are_those_of_the_shipped_networks_on_the_whole_test_set():
         assert network_results(results, config)  # these very weights
 
 
+def test_a_higher_temperature_softens_what_the_teacher_says_of_every_image():
+    """With logits of hundreds an answer would stay certain at any T that is of use."""
+    recording = read_recording(CHECKPOINTS / "teacher" / RECORDING)
+    examples = recording["logits"][-1, : len(CLASSES)].float() * recording["scale"][-1]
+    assert soft_targets(examples, SLIDER_MAX).max() < 0.5
+
+
 def test_the_warning_spares_about_95_of_100_test_images(trio, of_carried_images):
     warned = trio.warner.warns(of_carried_images.logits, of_carried_images.contrasts)
     assert 1 <= warned.sum() <= 12  # 5 expected; binomial, beyond this in one of a thousand samples
@@ -159,7 +169,7 @@ def test_short_runs_stand_under_a_heading_of_their_own_and_not_on_the_page():
     long, short = STUDIES.split("## Short runs\n")
     for name, study in read_studies(CHECKPOINTS).items():
         assert f"<!-- study {name} -->" in (short if is_short(study) else long), name
-    assert is_short(read_studies(CHECKPOINTS)["losses"]) and not is_short(read_studies(CHECKPOINTS)["main"])
+    assert is_short(read_studies(CHECKPOINTS)["losses-original"]) and not is_short(read_studies(CHECKPOINTS)["main"])
 
 
 def test_every_study_has_its_figures_drawn_from_what_its_file_holds_now():

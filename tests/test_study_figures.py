@@ -5,7 +5,7 @@ from dataclasses import replace
 import plotly.graph_objects as go
 import pytest
 
-from kd.studies.declared import DISTILLED, LOSS_SETTINGS, STUDENT, TEACHER
+from kd.studies.declared import DISTILLED, STUDENT, TEACHER
 from kd.studies.figures import (
     PUBLISHED,
     accuracy_against_work,
@@ -41,7 +41,7 @@ def test_every_seed_is_a_dot_and_the_mean_has_its_spread(study):
 
 
 def test_settings_of_an_arm_stand_below_it():
-    study = made_study(measured(replace(DISTILLED, changes=LOSS_SETTINGS["dkd"]), [0.6]))
+    study = made_study(measured(replace(DISTILLED, changes={"loss": "dkd", "soft_weight": 1.0}), [0.6]))
     for figure in (metric_of_arms(study, "accuracy"), agreement_with_teacher(study)):
         assert list(figure.data[0].y) == ["dkd<br>soft weight 1"]
 

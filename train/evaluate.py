@@ -68,9 +68,9 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
     Returns:
         The content of results.json: data, machine, versions, out_of_class (`train.out_of_class`), another_teacher
         (whether another teacher than the one measured taught the distilled student), and for each role in "models"
-        accuracy, ece and per_class_accuracy (0 to 1), nll (nats), agreement with the
-        teacher (0 to 1), parameters, macs (of one image), bytes (of the weight files), weights (their digest),
-        latency_ms (one core, batch 1), and how it was trained.
+        accuracy, ece and per_class_accuracy (0 to 1), nll (nats), agreement with the teacher (0 to 1),
+        largest_logit (of the test images, from its image's mean), parameters, macs (of one image), bytes (of the
+        weight files), weights (their digest), latency_ms (one core, batch 1), and how it was trained.
     """
     results: dict[str, dict] = {}
     configs: dict[str, dict] = {}
@@ -104,6 +104,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
             **evaluation.measure(logits, labels),
             "per_class_accuracy": evaluation.per_class_accuracy(logits, labels, test.classes),
             "agreement": evaluation.agreement(logits, teacher_logits),
+            "largest_logit": evaluation.largest_logit(logits),
             "parameters": models.count_parameters(network),
             "macs": models.count_macs(
                 config["architecture"],

@@ -89,6 +89,8 @@ class ResultsTab:
             self.show_details(study, study.question)
         with folded("Accuracy while training"):
             histories = {role: self.history_of(role) for role in ROLES}
+            for role in ROLES:
+                self.tell_of_earlier_training(role)
             curves = self.attempt("the training curves", lambda: plotted(training_curves(histories)))
             gr.Plot(curves, show_label=False, elem_id="training-curves")
         gr.Markdown(f"How all of this was measured, and what else: {document('studies.md')}.", elem_id="more-results")
@@ -145,6 +147,12 @@ class ResultsTab:
         elif untold := len(history) - len(complete):
             tell(f"{ROLE_NAMES[role]}: {untold} of {len(history)} epochs in `{file}` do not tell how they went.")
         return complete
+
+    def tell_of_earlier_training(self, role: str) -> None:
+        """Say what came before the epochs of a network's history."""
+        config = self.attempt(f"{role}/{checkpoint.CONFIG}", lambda: checkpoint.load_config(self.checkpoints / role))
+        if config and (before := checkpoint.epochs_before(config)):
+            gr.Markdown(f"{ROLE_NAMES[role]}: the curve is of its last run, after {before} epochs of earlier ones.")
 
     def attempt(self, what: str, make: Callable[[], Made]) -> Made | None:
         """What `make` returned at the first call, made again where a file is another one since.

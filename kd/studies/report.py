@@ -1,9 +1,7 @@
 """A study as people read it: its tables, its verdicts, and where they come from, made of its JSON's fields."""
 
-from dataclasses import asdict
-
 from kd.dataset import data_name
-from kd.recipe import RECIPES
+from kd.recipe import beside_preset, settings_in_words
 from kd.significance import MARGIN, judged
 from kd.studies.declared import METRIC_OF
 from kd.studies.findings import findings
@@ -55,10 +53,8 @@ def arms_table(study: MeasuredStudy) -> str:
     published = any(arm.published_accuracy is not None for arm in study.arms)
     headings = ["arm", "runs", *(["published"] if published else []), *(COLUMNS[key][0] for key in metrics)]
     rows = []
-    for arm in study.arms:
-        if not arm.runs and arm.published_accuracy is None:
-            continue
-        row = [arm_name(arm), str(len(arm.runs)) if arm.runs else "not run"]
+    for arm in study.carried_out:
+        row = [arm_name(arm), str(len(arm.runs))]
         if published:
             row.append("" if arm.published_accuracy is None else f"{arm.published_accuracy:.2%}")
         rows.append(row + [_mean_and_sd(arm, key) for key in metrics])
@@ -126,14 +122,15 @@ def study_provenance(study: MeasuredStudy) -> str:
     in_order = sorted(trained_alike.items(), key=lambda alike: len(alike[1]) > _NAMED_AT_MOST)
     trained = " ".join(_told_together(arms, *training) for training, arms in in_order)
     left_out = len(study.arms) - len(study.carried_out)
-    not_run = f" {left_out} of the study's {len(study.arms)} arms have not been run." if left_out else ""
+    have = "have" if left_out > 1 else "has"
+    not_run = f" {left_out} of the study's {len(study.arms)} arms {have} not been run." if left_out else ""
     dated = all("commit" in run for arm in study.carried_out for run in arm.runs)
     return f"{trained} {_measuring(study)}.{not_run}\n\n{'' if dated else EARLIER}`{study.command}`"
 
 
 def _training(study: MeasuredStudy, arm: MeasuredArm) -> tuple[str, str]:
     """How an arm was trained, and on which machines."""
-    settings = "".join(f", {field.replace('_', ' ')} {value}" for field, value in shared_changes(study, arm))
+    settings = settings_in_words(shared_changes(study, arm))
     recipe = f"recipe `{arm.recipe['name']}` ({arm.recipe['stem']} stem{settings})"
     seeds = f"seed{'s' * (len(arm.runs) > 1)} {', '.join(str(run['seed']) for run in arm.runs)}"
     before = arm.runs[0].get("epochs_before")
@@ -168,14 +165,12 @@ def shared_changes(study: MeasuredStudy, arm: MeasuredArm) -> list[tuple[str, ob
     What the arms of a role differ in, their names tell. The plain teacher, which studies share, stands by itself.
     Of a preset that is gone nothing can be said.
     """
-    changes = []
-    for other in study.carried_out:
-        presets = RECIPES.get(other.recipe["name"])
-        if (other.role, other.is_plain_teacher) == (arm.role, arm.is_plain_teacher) and presets:
-            preset = asdict(presets[other.role])
-            told = preset.keys() - {"epochs", "seed"}  # a field that recipes no longer have may stand in the file
-            changes.append({(field, other.recipe.get(field, preset[field])) for field in told} - preset.items())
-    return sorted(set.intersection(*changes)) if changes else []
+    alike = [
+        set(beside_preset(other.recipe, other.role).items())
+        for other in study.carried_out
+        if (other.role, other.is_plain_teacher) == (arm.role, arm.is_plain_teacher)
+    ]
+    return sorted(set.intersection(*alike))
 
 
 def in_short(study: MeasuredStudy) -> str:
