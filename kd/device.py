@@ -68,8 +68,8 @@ def chosen_precision(precision: str, device: torch.device, architecture: str, st
 
     auto is bfloat16 on a GPU. On a CPU that multiplies faster in it, it is bfloat16 for ResNet-50 with CIFAR's stem
     alone: the small feature maps of the ImageNet stem and the depthwise convolutions of MobileNetV2 gain less from it
-    than the conversions of autocast cost. No network is timed, so that runs which are to be compared cannot differ
-    in it by chance.
+    than the conversions of autocast cost, or hardly more. No network is timed, so that runs which are to be compared
+    cannot differ in it by chance.
     """
     if precision != "auto":
         return precision
@@ -116,15 +116,15 @@ def machine(device: torch.device) -> str:
 
 
 def _cpu_name() -> str:
-    """The CPU's name and the units by which it multiplies in bfloat16, as Linux tells them; elsewhere its kind alone.
+    """The CPU's name and the units by which it multiplies in bfloat16, as Linux tells them on x86; else its kind alone.
 
     Two machines of as many cores differ by a factor in both, and their runs in the last bits.
     """
     try:
-        lines = CPU_INFO.read_text("utf-8").splitlines()
+        first_core = CPU_INFO.read_text("utf-8").partition("\n\n")[0]
     except OSError:
-        lines = []
-    # Of the first core; the others repeat it.
-    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+        first_core = ""
+    told = dict(line.split("\t: ", 1) for line in first_core.splitlines() if "\t: " in line)
+    told = {key.strip(): value.strip() for key, value in told.items()}
     units = [unit for flag, unit in BFLOAT16_UNITS.items() if flag in told.get("flags", "").split()]
     return told.get("model name", f"{platform.machine()} CPU") + (f" ({', '.join(units)})" if units else "")

@@ -248,11 +248,10 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
-def count_macs(architecture: str, stem: str, early: bool = False, classes: int = 10, image_size: int = 32) -> int:
+def count_macs(architecture: str, stem: str, classes: int = 10, image_size: int = 32) -> int:
     """Multiply-accumulates of one forward pass of one image, in convolutions and linear layers.
 
     Args:
-        early: with the stride that `downsample_early` puts in.
         image_size: its side, pixels.
 
     Raises:
@@ -265,8 +264,6 @@ def count_macs(architecture: str, stem: str, early: bool = False, classes: int =
         with torch.random.fork_rng([]):
             network = build(architecture, stem, classes).to("meta")
     network.eval()
-    if early:
-        downsample_early(network, True)
     image = torch.empty(1, 3, image_size, image_size, device="meta")
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -227,8 +227,8 @@ def beside_preset(config: dict, role: str) -> dict[str, object]:
 
 
 def settings_in_words(settings: Iterable[tuple[str, object]]) -> str:
-    """Fields with their values as they stand behind something: ", early downsampling 0.0, seed 3"."""
-    return "".join(f", {name.replace('_', ' ')} {value}" for name, value in settings)
+    """Fields with their values, by their names, as they stand behind something: ", dropout 0.2, stem cifar"."""
+    return "".join(f", {name.replace('_', ' ')} {value}" for name, value in sorted(settings))
 
 
 def as_config(name: str, recipe: Recipe) -> dict:

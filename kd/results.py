@@ -175,7 +175,7 @@ def training_sentences(models: dict[str, dict], another_teacher: bool = False) -
             done = f"{before} epochs of earlier training and {done}"
         elif model["epochs_done"] != planned:
             done += f" (the recipe's schedule has {planned})"
-        settings = settings_in_words(sorted(beside_preset(recipe, role).items()))
+        settings = settings_in_words(beside_preset(recipe, role).items())
         text = (
             f"recipe `{recipe['name']}` ({recipe['stem']} stem{settings}), seed {model['seed']}, "
             f"{done} on {model['data']['trained_on']:,} images, {model['machine']}"

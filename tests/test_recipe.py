@@ -11,7 +11,17 @@ import pytest
 
 import train.run
 from kd.models import ROLES
-from kd.recipe import _RETIRED, RECIPES, Recipe, RecipeError, as_config, from_config, option_name
+from kd.recipe import (
+    _RETIRED,
+    RECIPES,
+    Recipe,
+    RecipeError,
+    as_config,
+    beside_preset,
+    from_config,
+    option_name,
+    settings_in_words,
+)
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
@@ -225,3 +235,31 @@ def test_config_with_a_retired_field_is_read_where_the_field_was_not_made_use_of
     assert from_config(config | _RETIRED) == ("original", Recipe())
     with pytest.raises(RecipeError, match="no longer known: ema"):
         from_config(config | {"ema": 0.9, "alternating_flip": False})
+
+
+def config_of(name, role, **changes):
+    return as_config(name, RECIPES[name][role].changed(**changes))
+
+
+@pytest.mark.parametrize(
+    ("config", "role", "told"),
+    [
+        (config_of("strong", "student"), "student", {}),
+        (config_of("strong", "student"), "teacher", {"muon_learning_rate": 0.12}),  # each role has its own preset
+        (config_of("strong", "teacher", learning_rate=0.2, epochs=3, seed=5, stem="imagenet"), "teacher",
+         {"learning_rate": 0.2}),
+        (config_of("strong", "student", network="resnet18"), "student", {"network": "resnet18"}),
+        ({"name": "a preset that is gone", "learning_rate": 0.2}, "student", {}),
+    ],
+)  # fmt: skip
+def test_what_a_recipe_sets_beside_its_preset_is_told_but_for_epochs_seed_and_stem(config, role, told):
+    assert beside_preset(config, role) == told
+
+
+def test_a_field_that_an_older_config_lacks_counts_as_its_default_and_not_as_what_the_preset_has_now():
+    older = {name: value for name, value in config_of("strong", "student").items() if name != "muon_learning_rate"}
+    assert beside_preset(older, "student") == {"muon_learning_rate": 0.24}
+
+
+def test_settings_are_told_in_the_order_of_their_names():
+    assert settings_in_words({"warmup": 0.5, "batch_size": 64}.items()) == ", batch size 64, warmup 0.5"

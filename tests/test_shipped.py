@@ -90,7 +90,7 @@ def test_the_results_are_those_of_the_shipped_networks_on_the_whole_test_set():
         assert network_results(results, config)  # these very weights
 
 
-def test_a_higher_temperature_softens_what_the_teacher_says_of_every_image():
+def test_a_higher_temperature_softens_what_the_teacher_says_of_each_of_the_ten_examples():
     """With logits of hundreds an answer would stay certain at any T that is of use."""
     recording = read_recording(CHECKPOINTS / "teacher" / RECORDING)
     examples = recording["logits"][-1, : len(CLASSES)].float() * recording["scale"][-1]

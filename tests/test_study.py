@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +15,6 @@ import torch
 from kd import checkpoint, evaluation
 from kd.cifar10 import read_test_set
 from kd.files import write_json
-from kd.losses import DISTANCES
 from kd.recipe import RECIPES
 from kd.results import read_results
 from kd.studies.declared import STUDIES, Arm
@@ -82,11 +83,13 @@ def test_every_study_can_be_planned_with_every_recipe_and_its_folders_tell_runs_
 
 
 def test_study_of_the_losses_compares_all_with_hintons_at_the_recipes_temperature():
-    _, as_it_ships, *others = STUDIES["losses"].arms
+    _, hinton, *others = STUDIES["losses"].arms
     recipe = RECIPES["strong"]["distilled"]
-    assert recipe.changed(**as_it_ships.changes) == recipe
-    assert all(arm.baseline == as_it_ships for arm in others)
-    assert {arm.loss for arm in others} <= DISTANCES.keys()
+    assert recipe.changed(**hinton.changes) == recipe
+    assert all(arm.baseline == hinton for arm in others)
+    assert {(arm.loss, arm.temperature) for arm in others} == {
+        ("kd", 2), ("kd", 8), ("dkd", None), ("standardised-kd", 1.5),
+    }  # fmt: skip
 
 
 def test_baselines_and_teachers_are_arms_of_the_study_and_come_first():
@@ -216,50 +219,77 @@ def test_on_a_terminal_all_runs_are_trained_under_one_bar(options, monkeypatch):
     assert "distilled, seed" in terminal.getvalue()
 
 
-def add_epochs(run, epochs):
-    """Epochs in a run's history, as if it had trained so far."""
+def add_epochs(run, *seconds):
+    """Epochs in a run's history, each of so many seconds, as if it had trained so far."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({"epoch": epoch + 1, "validation_accuracy": epoch / 16}) for epoch in range(epochs)]
+    lines = [
+        json.dumps({"epoch": number + 1, "validation_accuracy": number / 16, "seconds": taken})
+        for number, taken in enumerate(seconds)
+    ]
     (run.folder / "history.jsonl").write_text("\n".join(lines))
 
 
 @pytest.fixture
 def of_digits(options):
-    """A teacher and a student of 12 epochs each."""
-    return planned(STUDIES["digits"], options("--recipe", "digits", "--data-dir", "digits", name="digits"))[:2]
+    """A teacher and two students of 12 epochs each."""
+    return planned(STUDIES["digits"], options("--recipe", "digits", "--data-dir", "digits", name="digits"))[:3]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds since midnight of a Sunday, by which progress goes."""
+    now = [0.0]
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls):
+            return datetime(2026, 11, 29) + timedelta(seconds=now[0])
+
+    monkeypatch.setattr(command, "datetime", Clock)
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
 
 
 def test_on_a_terminal_a_bar_counts_the_epochs_of_all_runs_together(of_digits, monkeypatch):
     terminal = terminal_of(monkeypatch)
-    teacher, student = of_digits
-    progress = StudyProgress(of_digits)
-    progress.show([teacher])
-    add_epochs(teacher, 12)
+    teacher, student, _ = of_digits
+    progress = StudyProgress(of_digits, jobs=1)
+    progress.show([teacher], of_digits[1:])
+    add_epochs(teacher, *[60] * 12)
     progress.take_in([teacher])
-    add_epochs(student, 3)
-    progress.show([student])
+    add_epochs(student, 60, 60, 60)
+    progress.show([student], of_digits[2:])
     progress.close()
     said = terminal.getvalue()
-    assert "teacher, seed 0" in said and "0/24" in said and "validation accuracy none yet" in said
-    assert "student alone, seed 0" in said and "15/24" in said and "validation accuracy 12.5%" in said
+    assert "0/36, the first epoch will tell when all is done; teacher, seed 0" in said
+    assert "15/36, all done about " in said and "student alone, seed 0 12.5%" in said
 
 
-def test_the_time_left_is_told_by_the_epochs_that_were_seen_to_end(of_digits, monkeypatch, capsys):
-    _, student = of_digits
-    add_epochs(student, 6)  # trained before, which tells nothing of how long an epoch takes
-    now = 0.0
-    monkeypatch.setattr(command.time, "perf_counter", lambda: now)
-    progress = StudyProgress([student])
-    now = 10.0
-    progress.show([student])
+@pytest.mark.parametrize(
+    ("before", "jobs", "said"),
+    [
+        # The teacher still has 9 epochs of 600 s, each student 12 like these for want of better.
+        ([(600, 600), (), ()], 1, "teacher, seed 0: epoch 3 of 12; all done about Sun 05:32"),
+        ([(600, 600), (), ()], 2, "teacher, seed 0: epoch 3 of 12; all done about Sun 02:47"),
+        # One student has trained 11 before: the other's are like them.
+        ([(600, 600), (60,) * 11, ()], 1, "teacher, seed 0: epoch 3 of 12; all done about Sun 01:45"),
+    ],
+)
+def test_the_end_is_told_by_what_epochs_of_such_networks_took(of_digits, clock, capsys, before, jobs, said):
+    teacher, *students = of_digits
+    for run, seconds in zip(of_digits, before, strict=True):
+        add_epochs(run, *seconds)
+    progress = StudyProgress(of_digits, jobs)
+    clock[0] = 50.0
+    progress.show([teacher], students)
     assert capsys.readouterr().out == ""
-    add_epochs(student, 8)
-    now = 70.0
-    progress.show([student])
-    assert "student alone, seed 0: epoch 8 of 12; all done in about 0:02:20" in capsys.readouterr().out
-    add_epochs(student, 9)
-    now = 80.0
-    progress.show([student])  # sooner than a minute after the last line
+    add_epochs(teacher, 600, 600, 600)
+    clock[0] = 120.0
+    progress.show([teacher], students)
+    assert capsys.readouterr().out == f"{said}\n"
+    add_epochs(teacher, 600, 600, 600, 600)
+    clock[0] = 170.0  # sooner than a minute after the last line
+    progress.show([teacher], students)
     progress.close()
     assert capsys.readouterr().out == ""
 

@@ -116,7 +116,7 @@ def test_every_study_gets_the_figures_that_its_measurements_allow(study):
 
 def test_every_figure_says_how_the_students_were_trained(study):
     for drawing in drawings_of(study):
-        assert drawing.figure(study).layout.title.text == "Recipe seed, 24 epochs, 2 seeds<br>an abacus"
+        assert drawing.figure(study).layout.title.text == "Recipe seed, 24 epochs, 2 seeds"
 
 
 def test_figures_numbers_have_six_decimals_and_texts_stay():

@@ -16,11 +16,13 @@ import os
 import shlex
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from torch import Tensor
@@ -32,7 +34,7 @@ from kd.dataset import DataError
 from kd.device import DeviceError, process_device
 from kd.files import write_atomically
 from kd.memory import keep_freed_memory
-from kd.models import SCRIPT_OF_ROLE, NetworkError, count_macs
+from kd.models import SCRIPT_OF_ROLE, NetworkError
 from kd.recipe import Recipe, RecipeError, option_name
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Study
 from kd.studies.human_labels import read_people
@@ -56,7 +58,7 @@ from kd.studies.runs import (
     unique,
 )
 from kd.studies.selectors import chosen
-from kd.training import cost_left, duration
+from kd.training import cost_left, epoch_cost
 from train.document import write_studies
 from train.options import (
     add_compile,
@@ -81,7 +83,6 @@ SETTINGS = (
     "warmup",
     "image_size",
 )  # fields that a study may set for all its arms
-_count_macs = functools.cache(count_macs)  # which builds a network each time
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -173,7 +174,7 @@ def make_parser() -> argparse.ArgumentParser:
                         help="only the arms of which all of this is so, like role=teacher or "
                         "omitted_class=frog,temperature=8: role, label_fraction, keep_unlabelled, omitted_class, "
                         "varies, what an arm changes in the recipe, and each after teacher. for the teacher's; none "
-                        "for what it does not set. The others are listed as not run")  # fmt: skip
+                        "for what it does not set. The others are counted as not run")  # fmt: skip
     parser.add_argument("--teacher", type=Path, metavar="DIR",
                         help="take the teacher from whom nothing is withheld from this checkpoint")  # fmt: skip
     add_jobs(parser, default=1)
@@ -232,7 +233,7 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
     # Seed by seed, so that a study that is cut off has compared what it has.
     waiting = sorted((run for run in unique(runs) if not is_finished(run)), key=lambda run: run.recipe.seed)
     tell(f"{total} runs, {total - len(waiting)} of them finished already")
-    progress = StudyProgress(list(waiting))
+    progress = StudyProgress(list(waiting), options.jobs)
     running: dict[subprocess.Popen, Run] = {}
     failed: list[Run] = []
     try:
@@ -246,7 +247,7 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
             if not running:
                 break  # what still waits has lost its teacher
             time.sleep(POLL_SECONDS)
-            progress.show(list(running.values()))
+            progress.show(list(running.values()), waiting)
             for process in [process for process in running if process.poll() is not None]:
                 run = running.pop(process)
                 if process.returncode:
@@ -254,7 +255,8 @@ def train_all(runs: list[Run], options: argparse.Namespace, after_each: Callable
                     tell(f"{run.title}: failed\n{last_lines(run.log)}")
                 else:
                     progress.take_in([run])
-                    tell(f"{run.title}: done, {len(waiting) + len(running)} to go, {progress.left()}")
+                    left = [*running.values(), *waiting]
+                    tell(f"{run.title}: done, {len(left)} to go" + (f", {progress.end_of(left)}" if left else ""))
                     after_each()
     finally:
         progress.close()
@@ -275,65 +277,69 @@ def tell(line: str) -> None:
 
 
 class StudyProgress:
-    """How far all runs of a study are, and when they will be done.
+    """How far the runs of a study are, and when all will be done.
 
     On a terminal it is a bar over their epochs; elsewhere a line after an epoch, at most one a minute.
+
+    Args:
+        runs: those that are to be trained, also those that were begun before.
+        jobs: how many are trained side by side.
     """
 
-    def __init__(self, runs: list[Run]) -> None:
-        self.work = {run.folder: {epochs: work(run, epochs) for epochs in range(run.recipe.epochs + 1)} for run in runs}
-        self.histories: dict[Path, list[dict]] = {}
-        self.done: dict[Path, int] = {}  # epochs
-        self.take_in(runs)
-        self.work_at_start = self.work_left()
-        self.started = self.told = time.perf_counter()
-        self.bar = tqdm(
-            total=sum(run.recipe.epochs for run in runs), initial=sum(self.done.values()), unit="epoch", leave=False,
-            dynamic_ncols=True, bar_format="{desc} {bar} {n}/{total} {postfix}", disable=None if runs else True,
-        )  # fmt: skip
+    def __init__(self, runs: list[Run], jobs: int) -> None:
+        self.runs, self.jobs = runs, jobs
+        self.histories = {run.folder: read_history(run.folder) for run in runs}
+        self.told = time.monotonic()
+        # The bar has its place before what may be cut off.
+        self.bar = tqdm(total=sum(run.recipe.epochs for run in runs), leave=False, dynamic_ncols=True,
+                        bar_format="{bar:20} {n}/{total}{postfix}", disable=None if runs else True)  # fmt: skip
 
-    def take_in(self, running: list[Run]) -> bool:
-        """Read the histories of runs; returns whether an epoch is new."""
-        before = dict(self.done)
-        for run in running:
-            self.histories[run.folder] = read_history(run.folder)
-            self.done[run.folder] = min(len(self.histories[run.folder]), run.recipe.epochs)
-        return self.done != before
+    def take_in(self, running: list[Run]) -> list[Run]:
+        """Read the histories of runs; returns those that have an epoch more."""
+        before = {run.folder: self.epochs_done(run) for run in running}
+        self.histories |= {run.folder: read_history(run.folder) for run in running}
+        return [run for run in running if self.epochs_done(run) > before[run.folder]]
 
-    def show(self, running: list[Run]) -> None:
+    def show(self, running: list[Run], waiting: list[Run]) -> None:
         """Show how far all is, `running` being under way."""
-        new, now = self.take_in(running), time.perf_counter()
+        grown, left = self.take_in(running), [*running, *waiting]
         if self.bar.disable:
-            if new and now - self.told >= SECONDS_A_LINE:
-                self.told = now
-                for run in running:
-                    tell(f"{run.title}: epoch {self.done[run.folder]} of {run.recipe.epochs}; all {self.left()}")
+            if grown and time.monotonic() - self.told >= SECONDS_A_LINE:
+                self.told = time.monotonic()
+                for run in grown:
+                    tell(f"{run.title}: epoch {self.epochs_done(run)} of {run.recipe.epochs}; {self.end_of(left)}")
             return
-        histories = [self.histories[run.folder] for run in running]
-        known = ", ".join(f"{history[-1]['validation_accuracy']:.1%}" for history in histories if history)
-        self.bar.set_description_str(" | ".join(run.title for run in running), refresh=False)
-        self.bar.set_postfix_str(f"validation accuracy {known or 'none yet'}, all {self.left()}", refresh=False)
-        self.bar.n = sum(self.done.values())
+        histories = {run.title: self.histories[run.folder] for run in running}
+        known = [
+            f"{title} {last[-1]['validation_accuracy']:.1%}" if last else title for title, last in histories.items()
+        ]
+        self.bar.set_postfix_str("; ".join([self.end_of(left), *known]), refresh=False)
+        self.bar.n = sum(map(self.epochs_done, self.runs))
         self.bar.refresh()
 
-    def work_left(self) -> float:
-        return sum(self.work[folder][epochs] for folder, epochs in self.done.items())
+    def epochs_done(self, run: Run) -> int:
+        return min(len(self.histories[run.folder]), run.recipe.epochs)
 
-    def left(self) -> str:
-        """When all will be done, by what the epochs took that were seen to end."""
-        left = self.work_left()
-        if not (done := self.work_at_start - left):
-            return "done in a time that the first epoch will tell"
-        return f"done in about {duration((time.perf_counter() - self.started) * left / done)}"
+    def end_of(self, left: list[Run]) -> str:
+        """When what is left will be done, by what epochs so far took: those of the same role, where there are any."""
+        spent: dict[str, tuple[float, float]] = {}
+        for run in self.runs:
+            epochs = self.histories[run.folder][: run.recipe.epochs]
+            seconds = sum(epoch.get("seconds", 0) for epoch in epochs)
+            cost = sum(epoch_cost(run.recipe, number) for number in range(len(epochs)))
+            before = spent.get(run.arm.role, (0, 0))
+            spent[run.arm.role] = (before[0] + seconds, before[1] + cost)
+        known = {role: seconds / cost for role, (seconds, cost) in spent.items() if cost}
+        if not known:
+            return "the first epoch will tell when all is done"
+        any_role = statistics.fmean(known.values())
+        seconds = sum(
+            known.get(run.arm.role, any_role) * cost_left(run.recipe, self.epochs_done(run)) for run in left
+        ) / self.jobs  # fmt: skip
+        return f"all done about {datetime.now() + timedelta(seconds=seconds):%a %H:%M}"
 
     def close(self) -> None:
         self.bar.close()
-
-
-def work(run: Run, epochs_done: int) -> float:
-    """What is left of a run, in multiplications and up to a factor that all runs share."""
-    macs = _count_macs(run.recipe.architecture(run.arm.role), run.recipe.stem, image_size=run.recipe.image_size)
-    return macs * cost_left(run.recipe, epochs_done)
 
 
 def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:

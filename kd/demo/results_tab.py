@@ -90,7 +90,8 @@ class ResultsTab:
         with folded("Accuracy while training"):
             histories = {role: self.history_of(role) for role in ROLES}
             for role in ROLES:
-                self.tell_of_earlier_training(role)
+                if histories[role]:
+                    self.tell_of_earlier_training(role)
             curves = self.attempt("the training curves", lambda: plotted(training_curves(histories)))
             gr.Plot(curves, show_label=False, elem_id="training-curves")
         gr.Markdown(f"How all of this was measured, and what else: {document('studies.md')}.", elem_id="more-results")

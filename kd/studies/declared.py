@@ -152,15 +152,15 @@ def losses() -> Iterator[Arm]:
     (selection-original.json). Standardised logits want a lower T (see `kd.losses`).
     """
     yield TEACHER
-    as_it_ships = Arm("distilled", teacher=TEACHER, changes={"loss": "kd", "temperature": 4.0})
-    yield as_it_ships
+    hinton = Arm("distilled", teacher=TEACHER, changes={"loss": "kd", "temperature": 4.0})
+    yield hinton
     for changes in (
         {"loss": "kd", "temperature": 2.0},
         {"loss": "kd", "temperature": 8.0},
         {"loss": "dkd", "soft_weight": 1.0},
         {"loss": "standardised-kd", "temperature": 1.5, "soft_weight": 0.5},
     ):
-        yield replace(as_it_ships, baseline=as_it_ships, changes=changes)
+        yield replace(hinton, baseline=hinton, changes=changes)
 
 
 def schedules() -> Iterator[Arm]:
@@ -182,7 +182,7 @@ def for_photos() -> Iterator[Arm]:
 
 
 def muon_rates() -> Iterator[Arm]:
-    """The student alone under the recipe's rate of Muon, cifar10-airbench's for batches of 2,000, and lower ones."""
+    """The student alone under cifar10-airbench's rate of Muon, which is for batches of 2,000, and lower ones."""
     for rate in (0.03, 0.06, 0.12, 0.24):
         yield Arm("student", changes={"muon_learning_rate": rate}, varies="muon_learning_rate")
 

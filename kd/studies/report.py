@@ -163,27 +163,23 @@ def shared_changes(study: MeasuredStudy, arm: MeasuredArm) -> list[tuple[str, ob
     """The recipe's fields, epochs apart, that an arm and its like set otherwise than the preset.
 
     What the arms of a role differ in, their names tell. The plain teacher, which studies share, stands by itself.
-    Of a preset that is gone nothing can be said.
     """
     alike = [
         set(beside_preset(other.recipe, other.role).items())
         for other in study.carried_out
         if (other.role, other.is_plain_teacher) == (arm.role, arm.is_plain_teacher)
     ]
-    return sorted(set.intersection(*alike))
+    return list(set.intersection(*alike))
 
 
 def in_short(study: MeasuredStudy) -> str:
-    """Recipe, epochs and machines of a study's students in a line or two, for its figures."""
+    """Recipe, epochs and seeds of a study's students in a line, for its figures."""
     students = [arm for arm in study.carried_out if arm.role != "teacher"] or study.carried_out
     recipes = " and ".join(sorted({arm.recipe["name"] for arm in students}))
     epochs = sorted({run["epochs_done"] for arm in students for run in arm.runs})
     seeds = max(len(arm.runs) for arm in students)
-    machines = " and ".join(sorted({run["machine"] for arm in students for run in arm.runs}))
-    return (
-        f"Recipe {recipes}, {' to '.join(map(str, epochs[:1] + epochs[1:][-1:]))} epochs, "
-        f"{seeds} seed{'s' * (seeds > 1)}<br>{machines}"
-    )
+    from_to = " to ".join(map(str, epochs[:1] + epochs[1:][-1:]))
+    return f"Recipe {recipes}, {from_to} epochs, {seeds} seed{'s' * (seeds > 1)}"
 
 
 def _columns_of(study: MeasuredStudy) -> list[str]:
