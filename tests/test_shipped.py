@@ -90,8 +90,9 @@ def test_the_results_are_those_of_the_shipped_networks_on_the_whole_test_set():
         assert network_results(results, config)  # these very weights
 
 
-def test_a_higher_temperature_softens_what_the_teacher_says_of_each_of_the_ten_examples():
+def test_a_higher_temperature_softens_what_the_teacher_says_of_any_test_image():
     """With logits of hundreds an answer would stay certain at any T that is of use."""
+    assert read_results(CHECKPOINTS)["models"]["teacher"]["largest_logit"] < 100
     recording = read_recording(CHECKPOINTS / "teacher" / RECORDING)
     examples = recording["logits"][-1, : len(CLASSES)].float() * recording["scale"][-1]
     assert soft_targets(examples, SLIDER_MAX).max() < 0.5
