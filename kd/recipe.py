@@ -183,7 +183,7 @@ _STRONG = Recipe(
     schedule="linear",
 )
 
-# The study `muon` found half of the field's rate to suit the student better. The teacher was not tried.
+# The study `settings` found half of the field's rate to suit the student better. The teacher was not tried.
 _STRONG_STUDENT = _STRONG.changed(muon_learning_rate=0.12)
 
 # For scikit-learn's handwritten digits: small networks and a minute. Digits are not mirrored, and lean a little. The

@@ -32,7 +32,7 @@ def test_every_arm_has_a_selector_of_its_own_that_means_it(study):
         ),
         ("augmentation", ["blur=0.2,crop_scale=none"], ["blur"]),
         ("losses", ["role=teacher", "loss=kd,temperature=4"], ["teacher", "kd, T = 4"]),
-        ("muon", ["varies=muon_learning_rate,muon_learning_rate=3e-2"], ["student alone, muon learning rate 0.03"]),
+        ("settings", ["varies=muon_learning_rate,muon_learning_rate=3e-2"], ["student alone, muon learning rate 0.03"]),
     ],
 )
 def test_arms_are_those_of_which_all_of_a_selector_is_so_in_the_studys_order(study, selectors, names):

@@ -181,10 +181,12 @@ def for_photos() -> Iterator[Arm]:
         yield Arm("student", baseline=without, changes=plain | changes, label=label)
 
 
-def muon_rates() -> Iterator[Arm]:
-    """The student alone under cifar10-airbench's rate of Muon, which is for batches of 2,000, and lower ones."""
-    for rate in (0.03, 0.06, 0.12, 0.24):
-        yield Arm("student", changes={"muon_learning_rate": rate}, varies="muon_learning_rate")
+def settings() -> Iterator[Arm]:
+    """The student alone, one setting changed at a time: rates of Muon up to cifar10-airbench's, which is for batches of
+    2,000, and the size of a batch."""
+    for field_name, values in {"muon_learning_rate": (0.03, 0.06, 0.12, 0.24), "batch_size": (128, 256)}.items():
+        for value in values:
+            yield Arm("student", changes={field_name: value}, varies=field_name)
 
 
 def seed_project() -> Iterator[Arm]:
@@ -234,9 +236,7 @@ STUDIES = {
         measured_on="validation",
         analysis=CORRUPTIONS,
     ),
-    "muon": Study(
-        "Which learning rate of Muon suits the student?", tuple(muon_rates()), seeds=1, measured_on="validation"
-    ),
+    "settings": Study("Which settings suit the student?", tuple(settings()), seeds=1, measured_on="validation"),
     "digits": Study(
         "Do a teacher's soft targets make a better reader of handwritten digits?",
         (TEACHER, STUDENT, DISTILLED),
