@@ -63,18 +63,16 @@ def process_device(device: str) -> torch.device:
     return found
 
 
-def chosen_precision(precision: str, device: torch.device, architecture: str, stem: str) -> str:
+def chosen_precision(precision: str, device: torch.device, stem: str) -> str:
     """What a recipe's `precision` means here: float32 or bfloat16.
 
-    auto is bfloat16 on a GPU. On a CPU that multiplies faster in it, it is bfloat16 for ResNet-50 with CIFAR's stem
-    alone: the small feature maps of the ImageNet stem and the depthwise convolutions of MobileNetV2 gain less from it
-    than the conversions of autocast cost, or hardly more. No network is timed, so that runs which are to be compared
-    cannot differ in it by chance.
+    auto is bfloat16 on a GPU. On a CPU that multiplies faster in it, it is bfloat16 with CIFAR's stem alone: the small
+    feature maps of the ImageNet stem gain less from it than the conversions of autocast cost. No network is timed, so
+    that runs which are to be compared cannot differ in it by chance.
     """
     if precision != "auto":
         return precision
-    pays = architecture == "resnet50" and stem == "cifar"
-    if device.type == "cuda" or (device.type == "cpu" and pays and _bfloat16_is_faster()):
+    if device.type == "cuda" or (device.type == "cpu" and stem == "cifar" and _bfloat16_is_faster()):
         return "bfloat16"
     return "float32"
 

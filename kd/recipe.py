@@ -98,8 +98,7 @@ class Recipe:
 
     precision: str = _option(
         "auto",
-        "what the networks compute in; auto is bfloat16 on a GPU, and on a CPU that is fast in it for ResNet-50 "
-        "with the CIFAR stem",
+        "what the networks compute in; auto is bfloat16 on a GPU, and on a CPU that is fast in it with the CIFAR stem",
         choices=("auto", "float32", "bfloat16"),
     )
     seed: int = _option(0, "of the initial weights, the order of the images and dropout", 0, 2**31 - 1)

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
 import kd.models
@@ -101,6 +102,28 @@ def test_early_stride_saves_most_multiplications_and_has_no_weights(architecture
     assert counter.get_total_flops() / 2e6 == pytest.approx(millions, abs=1)
     downsample_early(network, False)
     assert torch.equal(network(image), before)
+
+
+def test_under_autocast_a_depthwise_convolution_computes_in_float32_where_it_has_a_stride_and_nowhere_else():
+    network = build("mobilenet_v2", "cifar").train()
+    computed: dict[tuple[int, ...], set[torch.dtype]] = {}
+    for part in network.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            part.register_forward_hook(
+                lambda part, _, output: computed.setdefault((part.groups > 1, *part.stride), set()).add(output.dtype)
+            )
+    with torch.autocast("cpu", torch.bfloat16):
+        network(torch.randn(2, 3, 32, 32))
+    half = {torch.bfloat16}
+    assert computed == {(False, 1, 1): half, (True, 1, 1): half, (True, 2, 2): {torch.float32}}
+
+
+def test_a_depthwise_convolution_has_the_weights_of_torchvisions():
+    torch.manual_seed(5)
+    theirs = torchvision.models.mobilenet_v2(num_classes=10, dropout=0.0)
+    torch.manual_seed(5)
+    ours, images = build("mobilenet_v2", "imagenet").eval(), torch.randn(2, 3, 64, 64)
+    assert torch.equal(ours(images), theirs.eval()(images))
 
 
 @pytest.mark.slow

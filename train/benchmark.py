@@ -79,7 +79,7 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
         images_per_second of "ours", "compiled" and "plain", the ratio of the best of ours to plain, the share of the
         matrix product's speed, and on a GPU the peak memory in bytes, with what the role's other loops hold.
     """
-    matmul_precision = chosen_precision("auto", device, "resnet50", "cifar")
+    matmul_precision = chosen_precision("auto", device, "cifar")
     peak = matmul_operations_per_second(device, matmul_precision)
     settings = recipe_defaults(options.data_dir) | {"batch_size": min(512, len(training))}
     recipes = {role: recipe.changed(**settings) for role, recipe in RECIPES[options.recipe].items()}
@@ -130,12 +130,10 @@ def our_loop(
     if role == "distilled":
         teachers = recipes["teacher"]
         network_of_teacher = build("teacher", teachers, training, device).to(memory_format=torch.channels_last)
-        precision_of_teacher = chosen_precision(
-            teachers.precision, device, teachers.architecture("teacher"), teachers.stem
-        )
+        precision_of_teacher = chosen_precision(teachers.precision, device, teachers.stem)
         teacher = FrozenTeacher(network_of_teacher, precision_of_teacher, len(training.classes))
     optimizers = make_optimizers(network, recipe, device)
-    precision = chosen_precision(recipe.precision, device, recipe.architecture(role), recipe.stem)
+    precision = chosen_precision(recipe.precision, device, recipe.stem)
     if compiled:
         network = torch.compile(network)
         if teacher:

@@ -69,7 +69,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     keep_freed_memory()
     if options.network:  # whoever gives the command has named whose code builds it
         models.allow(options.network)
-    precision = chosen_precision(recipe.precision, device, recipe.architecture(role), recipe.stem)
+    precision = chosen_precision(recipe.precision, device, recipe.stem)
     taught_by = [read_teacher(path, device) for path in options.teacher] if role == "distilled" else []
     options.output_dir.mkdir(parents=True, exist_ok=True)  # if it cannot be written to, better now than in an hour
     data, training, validation = read_data(options, recipe, first)

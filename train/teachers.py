@@ -40,7 +40,7 @@ def read_teacher(path: Path, device: torch.device) -> TaughtBy:
     network, config = checkpoint.load(path)
     description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")}
     own = config["recipe"].get("precision", Recipe.precision)  # its recipe may have fields that are gone since
-    precision = chosen_precision(own, device, config["architecture"], config["stem"])
+    precision = chosen_precision(own, device, config["stem"])
     return TaughtBy(path, FrozenTeacher(network, precision, len(config["classes"])), description, config)
 
 
