@@ -133,15 +133,16 @@ def _resnet50(stem: str, classes: int) -> nn.Module:
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution that computes in float32 on a CPU where it has a stride, under autocast too.
+    """A depthwise convolution that computes in float32, under autocast too, where a CPU is slow in bfloat16.
 
-    There the gradient of a strided one takes several times as long in bfloat16 as in float32, and that of all others in
-    MobileNetV2 less.
+    There the gradient of a strided one, and of one of 2 x 2 maps, takes several times as long in bfloat16 as in float32,
+    and that of all others in MobileNetV2 less.
     """
 
     def forward(self, images: Tensor) -> Tensor:
         """As `nn.Conv2d`'s."""
-        if self.stride == (1, 1) or images.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        slow = images.device.type == "cpu" and (self.stride != (1, 1) or images.shape[-1] <= 2)
+        if not slow or not torch.is_autocast_enabled("cpu"):  # without it nothing is to be switched off
             return super().forward(images)
         with torch.autocast("cpu", enabled=False):
             return super().forward(images.float())

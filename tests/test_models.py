@@ -104,18 +104,22 @@ def test_early_stride_saves_most_multiplications_and_has_no_weights(architecture
     assert torch.equal(network(image), before)
 
 
-def test_under_autocast_a_depthwise_convolution_computes_in_float32_where_it_has_a_stride_and_nowhere_else():
+@pytest.mark.parametrize("size", [32, 16])
+def test_under_autocast_depthwise_convolutions_compute_in_float32_where_bfloat16_is_slow_and_nowhere_else(size):
     network = build("mobilenet_v2", "cifar").train()
-    computed: dict[tuple[int, ...], set[torch.dtype]] = {}
+    computed: dict[tuple[bool, bool], set[torch.dtype]] = {}
+
+    def note(part, given, output):
+        slow = part.groups > 1 and (part.stride == (2, 2) or given[0].shape[-1] <= 2)
+        computed.setdefault((part.groups > 1, slow), set()).add(output.dtype)
+
     for part in network.modules():
         if isinstance(part, torch.nn.Conv2d):
-            part.register_forward_hook(
-                lambda part, _, output: computed.setdefault((part.groups > 1, *part.stride), set()).add(output.dtype)
-            )
+            part.register_forward_hook(note)
     with torch.autocast("cpu", torch.bfloat16):
-        network(torch.randn(2, 3, 32, 32))
-    half = {torch.bfloat16}
-    assert computed == {(False, 1, 1): half, (True, 1, 1): half, (True, 2, 2): {torch.float32}}
+        network(torch.randn(2, 3, size, size))
+    bfloat16 = {torch.bfloat16}
+    assert computed == {(False, False): bfloat16, (True, False): bfloat16, (True, True): {torch.float32}}
 
 
 def test_a_depthwise_convolution_has_the_weights_of_torchvisions():
