@@ -135,8 +135,8 @@ def _resnet50(stem: str, classes: int) -> nn.Module:
 class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution that computes in float32, under autocast too, where a CPU is slow in bfloat16.
 
-    There the gradient of a strided one, and of one of 2 x 2 maps, takes several times as long in bfloat16 as in float32,
-    and that of all others in MobileNetV2 less.
+    There the gradient of a strided one, and of one of 2 x 2 maps, takes several times as long in bfloat16, that of all
+    others in MobileNetV2 less.
     """
 
     def forward(self, images: Tensor) -> Tensor:
