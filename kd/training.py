@@ -37,8 +37,8 @@ from kd.teacher import CachedLogits, FrozenTeacher, LogitsFile, MeanLogits, Read
 # few steps bring every singular value near 1.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
-# What an epoch at full size costs, in epochs with the early stride. Their multiplications are as 4 to 1, their time on
-# two cores as 2.7 (MobileNetV2) or 3.7 (ResNet-50) to 1.
+# What an epoch at full size costs, in epochs with the early stride. Their multiplications are as 4 to 1; the time they
+# take, by network and precision, is between 2 and 4 to 1.
 FULL_SIZE_COST = 3
 
 

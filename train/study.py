@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
@@ -322,21 +323,17 @@ class StudyProgress:
 
     def end_of(self, left: list[Run]) -> str:
         """When what is left will be done, by what epochs so far took: those of the same role, where there are any."""
-        spent: dict[str, tuple[float, float]] = {}
+        seconds, cost = Counter(), Counter()
         for run in self.runs:
             epochs = self.histories[run.folder][: run.recipe.epochs]
-            seconds = sum(epoch.get("seconds", 0) for epoch in epochs)
-            cost = sum(epoch_cost(run.recipe, number) for number in range(len(epochs)))
-            before = spent.get(run.arm.role, (0, 0))
-            spent[run.arm.role] = (before[0] + seconds, before[1] + cost)
-        known = {role: seconds / cost for role, (seconds, cost) in spent.items() if cost}
+            seconds[run.arm.role] += sum(epoch.get("seconds", 0) for epoch in epochs)
+            cost[run.arm.role] += sum(epoch_cost(run.recipe, number) for number in range(len(epochs)))
+        known = {role: seconds[role] / cost[role] for role in cost if cost[role]}
         if not known:
             return "the first epoch will tell when all is done"
         any_role = statistics.fmean(known.values())
-        seconds = sum(
-            known.get(run.arm.role, any_role) * cost_left(run.recipe, self.epochs_done(run)) for run in left
-        ) / self.jobs  # fmt: skip
-        return f"all done about {datetime.now() + timedelta(seconds=seconds):%a %H:%M}"
+        ahead = sum(known.get(run.arm.role, any_role) * cost_left(run.recipe, self.epochs_done(run)) for run in left)
+        return f"all done about {datetime.now() + timedelta(seconds=ahead / self.jobs):%a %H:%M}"
 
     def close(self) -> None:
         self.bar.close()
