@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kd import checkpoint
 from kd.dataset import normalise
 from kd.losses import check_temperature
-from kd.models import ARCHITECTURES, ROLES, count_parameters, first_layer, fuse_norms
+from kd.models import ROLES, count_parameters, first_layer, fuse_norms
 from kd.out_of_class import Warner, contrasts
 from kd.photo import CENTRE, Crop, read_photo, to_network_size
 from kd.results import RESULTS, network_results, read_results, warning_rates
@@ -135,8 +135,7 @@ class Trio:
                 )
         self.parameters = {role: count_parameters(network) for role, network in self.networks.items()}
         for network in self.networks.values():
-            if network.config["architecture"] in ARCHITECTURES:  # of others nobody knows what follows on what
-                fuse_norms(network.network)
+            fuse_norms(network.network)
             network.to(memory_format=torch.channels_last)
         self.out_of_class = _out_of_class(self.folder, self.configs["teacher"])
         self.warner = _warner(self.folder, self.out_of_class, self.networks["teacher"]) if self.out_of_class else None

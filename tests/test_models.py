@@ -170,6 +170,12 @@ def test_a_network_with_its_norms_taken_into_its_convolutions_answers_as_before(
         torch.testing.assert_close(stem_responses(fused, images), responses, rtol=1e-4, atol=1e-4)
 
 
+def test_the_norms_of_a_network_whose_order_nobody_knows_stay():
+    network = build("shufflenet_v2_x0_5", "imagenet").eval()
+    before = list(network.state_dict())
+    assert list(fuse_norms(network).state_dict()) == before
+
+
 # Other networks by their names
 
 

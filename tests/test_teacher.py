@@ -15,6 +15,7 @@ import kd.teacher
 from kd.checkpoint import CheckpointError
 from kd.dataset import COPY, Normalisation, normalise
 from kd.losses import soft_targets
+from kd.models import build
 from kd.recipe import Recipe
 from kd.teacher import CachedLogits, FrozenTeacher, LogitsFile, Teachers, mean_of_softened
 from kd.training import TrainingError, train
@@ -78,6 +79,15 @@ def test_teachers_logits_carry_no_gradient_and_do_not_depend_on_the_batch(teache
     logits = teacher.train()(images)
     assert not logits.requires_grad
     torch.testing.assert_close(teacher(images[:2]), logits[:2])
+
+
+def test_a_known_networks_norms_are_fused_and_it_answers_as_before():
+    network, images = build("resnet18", "imagenet").eval(), torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = network(images)
+    teacher = FrozenTeacher(network)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in teacher.modules())
+    torch.testing.assert_close(teacher(images), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_teacher_computes_in_its_own_precision_and_returns_float32(make_network):
