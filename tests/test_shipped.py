@@ -24,6 +24,7 @@ from tests.benchmark_data import DATA, data_table
 from tests.benchmark_page import PAGE, page_table
 from tests.serving import ROOT
 from train.benchmark import BENCHMARK, benchmark_table
+from train.document import claims_besides
 from train.ship import SHIPPED_SEED
 from train.study import main as study_command
 
@@ -162,8 +163,10 @@ def test_the_documentation_shows_every_study_as_its_file_has_it(tmp_path):
 
 
 def test_the_readme_gives_the_verdict_of_the_main_study():
-    (verdict,) = verdicts(read_studies(CHECKPOINTS)["main"])
-    assert README.split("<!-- verdicts of main -->\n")[1].split("\n<!-- end of")[0] == verdict
+    study = read_studies(CHECKPOINTS)["main"]
+    told = README.split("<!-- verdicts of main -->\n")[1].split("\n<!-- end of")[0].split("\n\n")
+    assert told == [*verdicts(study), *claims_besides(study)]
+    assert len(told) == 3  # of accuracy, agreement and calibration
 
 
 def test_short_runs_stand_under_a_heading_of_their_own_and_not_on_the_page():

@@ -502,9 +502,28 @@ def test_afresh_measures_what_the_ledger_holds_anew(measured, monkeypatch):
     main([*arguments, "--afresh"])
     assert json.loads(path.read_text())["arms"][1]["runs"][0]["accuracy"] != 0.999
     assert path.with_suffix(".json.former").read_bytes() == before
-    with pytest.raises(SystemExit, match="former holds what an earlier --afresh replaced: go on without it"):
-        main([*arguments, "--afresh"])
     assert study_files(path.parent) == [path]
+
+
+def test_an_interrupted_afresh_goes_on_with_the_same_command(measured, monkeypatch, capsys):
+    arguments, runs, path = measured
+    former = path.with_suffix(".json.former")
+    before = path.read_bytes()
+    former.write_bytes(before)  # killed after the copy, before anything was measured
+    pretend(monkeypatch, lambda run: "")
+    asked = []
+
+    def logits(folder, images, device):
+        asked.append(folder)
+        return torch.eye(10)[images.labels]
+
+    monkeypatch.setattr(evaluation, "checkpoint_logits", logits)
+    main([*arguments, "--afresh"])
+    assert len(asked) == len(runs) and former.read_bytes() == before
+    asked.clear()
+    main([*arguments, "--afresh"])  # killed later: all is measured, and the command comes again
+    assert asked == [] and former.read_bytes() == before
+    assert f"to replace {path} too, move that away" in capsys.readouterr().out
 
 
 def test_a_study_whose_last_run_fails_has_written_down_the_others(measured, monkeypatch):

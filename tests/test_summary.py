@@ -310,7 +310,7 @@ def test_a_document_that_wants_verdicts_gets_those_of_the_study_that_it_names_an
     path = tmp_path / "README.md"
     path.write_text("by hand\n<!-- verdicts of tiny -->\n<!-- end of verdicts of tiny -->\nby hand too\n")
     write_studies(path, [replace(study, study="another"), study], tmp_path / "figures")
-    told = "\n".join(verdicts(study))
+    told = "\n\n".join(verdicts(study))
     assert told and path.read_text() == (
         f"by hand\n<!-- verdicts of tiny -->\n{told}\n<!-- end of verdicts of tiny -->\nby hand too\n"
     )

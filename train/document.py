@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kd.files import write_atomically
+from kd.studies.claims import claims
 from kd.studies.ledger import MeasuredStudy
 from kd.studies.report import is_short, runs_table, study_table, verdicts
 
 SHORT_RUNS, LAST = "## Short runs\n", "## Measured and replaced\n"  # headings before which new studies go
 VERDICTS = "verdicts of "
+BESIDES = ("agreement", "calibration-error")  # the figures of the claims that a study's tables have no verdict of
 
 
 def write_studies(path: Path, studies: Iterable[MeasuredStudy], figures: Path) -> None:
@@ -32,7 +34,8 @@ def write_studies(path: Path, studies: Iterable[MeasuredStudy], figures: Path) -
         name, content = f"study {study.study}", path.read_text("utf-8")
         if f"<!-- {VERDICTS}" in content:
             if f"<!-- {VERDICTS}{study.study} -->" in content:
-                write_section(path, VERDICTS + study.study, "\n".join(verdicts(study)) + "\n")
+                told = [*verdicts(study), *claims_besides(study)]
+                write_section(path, VERDICTS + study.study, "\n\n".join(told) + "\n")
             continue
         if f"<!-- {name} -->" not in content:
             new = f"## {study.question}\n\n<!-- {name} -->\n<!-- end of {name} -->\n\n"
@@ -47,9 +50,16 @@ def section_of(study: MeasuredStudy, figures: str) -> str:
     # Here, because it brings Plotly with it: a machine that trains need not have that.
     from kd.studies.figures import drawings_of
 
+    claimed = "".join(f"- {claim}\n" for claim in claims_besides(study))
     links = [f"\n![{each.title}]({figures}/{study.study}-{each.name}.svg)\n" for each in drawings_of(study)]
     runs = f"\n<details><summary>Every run</summary>\n\n{runs_table(study)}\n\n</details>\n"
-    return study_table(study) + runs + "".join(links)
+    return study_table(study) + ("\n" + claimed if claimed else "") + runs + "".join(links)
+
+
+def claims_besides(study: MeasuredStudy) -> list[str]:
+    """The page's sentences on agreement and calibration, whose verdicts none of the study's tables tells."""
+    made = claims({study.study: study})
+    return [f"**{claim.verdict}**: {claim.sentence}" for claim in made if claim.figure in BESIDES]
 
 
 def write_section(path: Path, name: str, text: str) -> None:

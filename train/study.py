@@ -11,6 +11,7 @@ studies share: what is finished is not trained again, and what was cut off goes 
 """
 
 import argparse
+import filecmp
 import functools
 import os
 import shlex
@@ -106,10 +107,11 @@ def main(arguments: list[str] | None = None) -> None:
         if options.ship:
             check_shipping(runs)
         path = options.output_dir / f"{options.study}.json"
-        ledger = read_study(path) if path.exists() and not options.afresh else None
         former = path.with_suffix(FORMER)
-        if options.afresh and former.exists():
-            raise StudyError(f"{former} holds what an earlier --afresh replaced: go on without it, or move that away")
+        begun = options.afresh and has_begun_afresh(path, former)
+        if begun:
+            print(f"{former} holds what --afresh replaced: going on; to replace {path} too, move that away", flush=True)
+        ledger = read_study(path) if path.exists() and (begun or not options.afresh) else None
         check_same_data(ledger, data, path)
         check_nothing_is_lost(runs, study, ledger, path)
         check_teachers_are_there(runs, study, ledger, path)
@@ -152,6 +154,12 @@ def main(arguments: list[str] | None = None) -> None:
     print(table, end="")
 
 
+def has_begun_afresh(path: Path, former: Path) -> bool:
+    """Whether an earlier --afresh has replaced a study's JSON, kept as `former`, by measurements of its own."""
+    # Both are the same where it ended between the copy and its first measurement.
+    return path.exists() and former.exists() and not filecmp.cmp(path, former, shallow=False)
+
+
 def write_down(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Write all studies that are measured into a document."""
     try:
@@ -187,7 +195,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_output_dir(parser, f"checkpoints/{STUDIES_FOLDER}", "folder of the summaries")
     parser.add_argument("--afresh", action="store_true",
                         help="measure all runs anew, also those that the study's JSON holds, which is kept as "
-                        f"NAME{FORMER}")  # fmt: skip
+                        f"NAME{FORMER}; where that is there already, go on")  # fmt: skip
     parser.add_argument("--ship", type=Path, metavar="DIR",
                         help=f"record each role's run of seed {SHIPPED_SEED} and store it there, in float16 where "
                         "accuracy allows")  # fmt: skip
