@@ -32,7 +32,7 @@ from kd import models
 from kd.cifar10 import CLASSES, IMAGE_SIZE, NAME, NORMALISATIONS
 from kd.dataset import Normalisation
 from kd.files import WRITERS, fingerprint, lacking, parsed, to_disk, write_atomically, write_json
-from kd.recipe import Recipe, RecipeError, from_config
+from kd.recipe import OF_THE_LOSS, Recipe, RecipeError, from_config
 
 try:
     import fcntl
@@ -357,6 +357,13 @@ def is_taught_by(student: dict, teacher: dict) -> bool:
     return bool(named) and digest(named) in (digest(teacher), made_of(teacher))
 
 
+def differ_in_loss_alone(one: dict, other: dict) -> bool:
+    """Whether two students, by their config.json, are one network, began alike and were shown the same images alike."""
+    recipes = [{key: each["recipe"][key] for key in each["recipe"] if key not in OF_THE_LOSS} for each in (one, other)]
+    same = all(one[key] == other[key] for key in ("architecture", "stem", "seed", "data"))
+    return same and recipes[0] == recipes[1]
+
+
 def made_of(config: dict) -> str | None:
     """The digest of the weights of which `train.halve` made a checkpoint; None where it did not, or did not say yet."""
     return config.get("stored_in", {}).get("made_of")
@@ -413,6 +420,12 @@ def save_state(
     write_atomically(path, lambda temporary: temporary.write_bytes(serialised.getbuffer()))
 
 
+def remove_state(folder: Path) -> None:
+    """Remove the state of a run from its folder, and what writers of it that were killed have left."""
+    for path in folder.glob(f"{STATE}*"):
+        path.unlink(missing_ok=True)
+
+
 def load_state(
     path: Path, network: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe, run: dict | None = None
 ) -> list[dict]:
@@ -422,17 +435,21 @@ def load_state(
 
     Raises:
         CheckpointError: the file is damaged or another run's.
+        OSError: it cannot be read now; nor does `torch.OutOfMemoryError` say anything against it.
     """
     if not path.exists():
         return []
+    content = io.BytesIO(path.read_bytes())  # what keeps it from being read now is no damage
     try:
-        state = torch.load(path, map_location=next(network.parameters()).device, weights_only=True)
+        state = torch.load(content, map_location=next(network.parameters()).device, weights_only=True)
         if (from_config({"name": "", **state["recipe"]})[1], state.get("run", run)) != (recipe, run):
             raise ValueError("it belongs to another run")
         network.load_state_dict(state["network"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         return list(state["history"])
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # a damaged file can raise nearly anything
         reason = str(error).partition("\n")[0]  # PyTorch goes on with advice that does not apply
         raise CheckpointError(f"{path} cannot be read ({reason}): give --restart to train from the start") from error

@@ -50,8 +50,8 @@ def open_data(data_dir: str | Path, image_size: int, strict: bool = False) -> Da
         )
     if not (Path(data_dir) / FOLDER).is_dir() and not _is_for_download(Path(data_dir)):
         raise DataError(
-            f"there is neither train/ nor {FOLDER} in {data_dir}: name a folder of pictures, CIFAR-10's folder, or an "
-            "empty one to download CIFAR-10 to"
+            f"there is neither train/ nor {FOLDER} in {data_dir}: name a folder of pictures, the one that holds "
+            f"{FOLDER}, or an empty one to download CIFAR-10 to"
         )
     return open_cifar10(data_dir, image_size)
 

@@ -66,15 +66,15 @@ def process_device(device: str) -> torch.device:
 def chosen_precision(precision: str, device: torch.device, stem: str) -> str:
     """What a recipe's `precision` means here: float32 or bfloat16.
 
-    auto is bfloat16 on a GPU. On a CPU that multiplies faster in it, it is bfloat16 with CIFAR's stem alone: the small
-    feature maps of the ImageNet stem gain less from it than the conversions of autocast cost. No network is timed, so
-    that runs which are to be compared cannot differ in it by chance.
+    auto is bfloat16 on a CUDA GPU that computes in it. On a CPU that multiplies faster in it, it is bfloat16 with
+    CIFAR's stem alone: the small feature maps of the ImageNet stem gain less from it than the conversions of autocast
+    cost. No network is timed, so that runs which are to be compared cannot differ in it by chance.
     """
     if precision != "auto":
         return precision
-    if device.type == "cuda" or (device.type == "cpu" and stem == "cifar" and _bfloat16_is_faster()):
-        return "bfloat16"
-    return "float32"
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if device.type == "cpu" and stem == "cifar" and _bfloat16_is_faster() else "float32"
 
 
 @functools.cache
@@ -101,7 +101,8 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     """The context in which networks compute; losses and weights are float32 in any case.
 
     Args:
-        precision: float32 or bfloat16; see `chosen_precision`.
+        precision: float32 or bfloat16; see `chosen_precision`. Of float32 a CUDA GPU computes convolutions in TF32,
+            unless torch.backends.cudnn.allow_tf32 says otherwise.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,16 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder, and see whether it can be written to: better before hours of work than after them.
+
+    Raises:
+        OSError: it cannot.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def to_disk(path: Path) -> None:

@@ -132,28 +132,17 @@ def dkd(
     return temperature**2 * (alpha * tckd + beta * nckd)
 
 
-def dist(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    labels: Tensor,
-    temperature: float,
-    beta: float = 1.0,
-    gamma: float = 1.0,
-) -> Tensor:
-    """beta inter + gamma intra: distances between relations (Huang 2022, arXiv 2205.10536, eq. 8-10).
+def dist(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """inter + intra: distances between relations (Huang 2022, arXiv 2205.10536, eq. 8-10, beta = gamma = 1).
 
     inter is 1 - the Pearson correlation of an image's two distributions over the classes, averaged
     over the images; intra is 1 - the correlation of a class's two columns over the batch, averaged
     over the classes. A correlation does not change with scale, so no factor T^2 is due.
-
-    Args:
-        beta: weight of the relation between classes.
-        gamma: weight of the relation between images.
     """
     teacher, student = soft_targets(teacher_logits, temperature), soft_targets(student_logits, temperature)
     inter = 1 - _pearson(student, teacher).mean()
     intra = 1 - _pearson(student.T, teacher.T).mean()
-    return beta * inter + gamma * intra
+    return inter + intra
 
 
 def standardised_kd(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -173,15 +162,16 @@ DISTANCES = {
     "dist": dist,
     "standardised-kd": standardised_kd,
 }
+OF_SOFT_TARGETS = ("kd", "dkd", "dist")  # those that compare softmax(z / T) of the logits as they are
 
 
-def _pearson(a: Tensor, b: Tensor, epsilon: float = 1e-8) -> Tensor:
+def _pearson(a: Tensor, b: Tensor) -> Tensor:
     """Pearson correlation of matching rows; 0 where a row is constant."""
     a, b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
-    return F.cosine_similarity(a, b, dim=1, eps=epsilon)
+    return F.cosine_similarity(a, b, dim=1)
 
 
-def _standardise(logits: Tensor, epsilon: float = 1e-7) -> Tensor:
+def _standardise(logits: Tensor) -> Tensor:
     logits = logits.float()
     deviation = logits.std(dim=1, correction=0, keepdim=True)
-    return (logits - logits.mean(dim=1, keepdim=True)) / (deviation + epsilon)
+    return (logits - logits.mean(dim=1, keepdim=True)) / (deviation + 1e-7)

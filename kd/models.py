@@ -256,9 +256,10 @@ def load_body(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
     unfit = [name for name in needed if name not in tensors or own[name].shape != tensors[name].shape]
     foreign = sorted(tensors.keys() - own.keys())
     if wrong := [name for name in unfit if not name.startswith(last)] or foreign:
+        named = wrong[0] + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
         raise NetworkError(
-            f"{wrong[0]} and {len(wrong) - 1} others are missing, of another shape or foreign: these are the weights "
-            "of another network, or of another --stem"
+            f"{named}: missing, of another shape or foreign. These are the weights of another network, or of another "
+            "--stem"
         )
     network.load_state_dict({name: tensors[name] for name in needed if name not in unfit}, strict=False)
     return unfit

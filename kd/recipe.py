@@ -29,6 +29,7 @@ _NOT_OF_THE_VIEW = {
     "learning_rate", "momentum", "weight_decay", "muon_learning_rate", "muon_momentum", "warmup", "schedule", "loss",
     "temperature", "soft_weight", "precision", "seed",
 }  # fmt: skip
+OF_THE_LOSS = ("loss", "temperature", "soft_weight")  # fields that say nothing to a student alone
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Recipe:
     image_size: int = _option(IMAGE_SIZE, "side that the images are scaled to, pixels; CIFAR-10's is 32", 16, 224)
 
     crop_scale: float = _option(1.0, "random resized crop of at least this share of the area; 1 for none", 0.1, 1)
-    crop_padding: int = _option(4, "random crop after padding each side by this many pixels", 0, 16)
+    crop_padding: int = _option(4, "random crop after padding each side by this many pixels", 0, 15)
     padding_mode: str = _option(
         "constant", "what is padded: black, or the image mirrored", choices=("constant", "reflect")
     )

@@ -38,14 +38,14 @@ class RecordingError(ValueError):
 
 
 def recorded_images(examples: LabelledImages, validation: LabelledImages) -> Tensor:
-    """The images of a recording, uint8, (510, 3, 32, 32) of CIFAR-10's; of smaller data sets as many of each class.
+    """The images of a recording, uint8, (510, 3, 32, 32) of CIFAR-10's; of other data as many of each class as fit.
 
     Args:
-        examples: one image of each class, in class order.
+        examples: one image of each class, in class order; of many classes those of `example_positions`.
         validation: the validation images.
     """
     of_class = validation.labels.bincount()
-    a_class = min(VALIDATION_IMAGES // len(of_class), int(of_class.min()))
+    a_class = min(max(1, VALIDATION_IMAGES // len(of_class)), int(of_class.min()))
     chosen = [torch.nonzero(validation.labels == label)[:a_class, 0] for label in range(len(of_class))]
     return torch.cat([examples.images, validation.images[torch.cat(chosen)]])
 
@@ -68,9 +68,9 @@ class Recorder:
         self.network, self.precision = network, precision
         self.images = self.images.to(next(network.parameters()).device)
         found = read_recording(self.path) if epochs_done else None
-        if found:
-            rows = torch.nonzero(found["epoch"] <= epochs_done)[:, 0]
-            self.moments = [{name: tensor[row] for name, tensor in found.items()} for row in rows]
+        self.moments = moments_until(found, epochs_done)
+        if epochs_done and not (self.moments and self.moments[-1]["epoch"] == epochs_done):
+            print(f"{self.path} lacks the epochs that were trained without --record", flush=True)
 
     def due(self, epoch: int, step: int, steps: int) -> bool:
         """Whether to record before this step (from 0) of an epoch (from 0) of that many steps."""
@@ -92,7 +92,7 @@ def record_finished(folder: Path, examples: LabelledImages, validation: Labelled
     """Record a finished checkpoint as it is, at full size: a recording of one moment.
 
     Args:
-        folder: the checkpoint's; a recording of one moment in it is replaced.
+        folder: the checkpoint's. What was recorded of its training stays before that moment, a single moment does not.
         examples, validation: as of `recorded_images`.
 
     Returns:
@@ -100,22 +100,31 @@ def record_finished(folder: Path, examples: LabelledImages, validation: Labelled
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged.
-        RecordingError: its training was recorded, which would be lost.
+        RecordingError: it is recorded already.
         OSError: the disk is full or not writable.
     """
     path = folder / RECORDING
+    network, config = checkpoint.load(folder)
     found = read_recording(path)
-    if found and len(found["epoch"]) > 1:
+    if found and len(found["epoch"]) > 1 and found["epoch"][-1] >= config["epochs_done"]:
         raise RecordingError(
             f"{path} holds {len(found['epoch'])} moments of a training, the finished network among them: nothing is "
             "missing. If it is another network's, delete it first"
         )
-    network, config = checkpoint.load(folder)
     normalisation = checkpoint.normalisation_of(config)
     accuracy = evaluation.accuracy(evaluation.predict(network, validation.images, normalisation), validation.labels)
     logits = evaluation.predict(network, recorded_images(examples, validation), normalisation)
-    write_recording([moment(logits, config["epochs_done"], accuracy)], path)
+    before = moments_until(found, config["epochs_done"] - 1)
+    if len(before) < 2 or before[0]["logits"].shape != logits.shape:  # as it was once, or of other images
+        before = []
+    write_recording([*before, moment(logits, config["epochs_done"], accuracy)], path)
     return accuracy
+
+
+def moments_until(found: dict[str, Tensor] | None, epoch: float) -> list[dict[str, Tensor]]:
+    """The moments of a recording, as `moment` makes them, up to an epoch; none of None."""
+    rows = torch.nonzero(found["epoch"] <= epoch)[:, 0] if found else ()
+    return [{name: tensor[row] for name, tensor in found.items()} for row in rows]
 
 
 def moment(logits: Tensor, epoch: float, accuracy: float) -> dict[str, Tensor]:

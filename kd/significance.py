@@ -71,7 +71,7 @@ def judged(comparisons: Sequence[Mapping], margin: float | None = MARGIN) -> lis
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values of several tests, corrected so that all verdicts together err in 5 % of studies at most.
+    """P-values of several tests, corrected so that all BETTER and WORSE together err in 5 % of studies at most.
 
     Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6.
     """
@@ -118,7 +118,7 @@ def mcnemar(only_ours: int, only_theirs: int) -> float:
 def t_tail(t: float, degrees: int) -> float:
     """P(X > t) of Student's t distribution, t >= 0, for a whole number of degrees of freedom.
 
-    The finite sums of Abramowitz & Stegun 1964, 26.7.3 and 26.7.4.
+    The finite sums of Abramowitz & Stegun 1964, 26.7.3 and 26.7.4; below 1e-12 nothing but rounding is left of it.
     """
     theta = math.atan2(t, math.sqrt(degrees))
     cosine = math.cos(theta)
@@ -135,7 +135,7 @@ def t_tail(t: float, degrees: int) -> float:
             total += term
             term *= cosine**2 * (k + 1) / (k + 2)
         within = math.sin(theta) * total
-    return (1 - within) / 2
+    return max(0.0, (1 - within) / 2)
 
 
 def t_quantile(probability: float, degrees: int) -> float:

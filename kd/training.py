@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from kd import evaluation
 from kd.augment import augment, draw
-from kd.checkpoint import STATE, load_state, save_state
+from kd.checkpoint import STATE, load_state, remove_state, save_state
 from kd.dataset import LabelledImages, shuffled
 from kd.device import ALONE, Processes, autocast
 from kd.losses import UNLABELLED, DistillationLoss, distillation_loss, hard_loss
@@ -136,7 +136,7 @@ def train(
                 "--teacher-logits, and give the same command again (without --restart) to go on."
             ) from error
     if processes.rank == 0:
-        (output_dir / STATE).unlink(missing_ok=True)
+        remove_state(output_dir)
     return history
 
 
@@ -331,7 +331,7 @@ class Muon(torch.optim.Optimizer):
         steps: of the Newton-Schulz iteration.
     """
 
-    def __init__(self, params, lr: float = 0.24, momentum: float = 0.6, steps: int = 3) -> None:
+    def __init__(self, params, lr: float, momentum: float, steps: int = 3) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "steps": steps})
 
     @torch.no_grad()

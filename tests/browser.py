@@ -105,21 +105,28 @@ def drag(page, *shares, steps=10):
 
 
 def hold_questions(page):
-    """Hold the page's questions to the server back; returns what lets them go, and waits for their answers."""
+    """Hold the page's questions to the server back.
+
+    Returns:
+        What waits until one is asked, and what lets it go and waits until its answer has come.
+    """
     questions, holds = [], True
     page.route("**/queue/join*", lambda question: questions.append(question) if holds else question.continue_())
 
-    def let_go():
-        nonlocal holds
+    def wait_for_one():
         while not questions:
             page.wait_for_timeout(20)
+
+    def let_go():
+        nonlocal holds
+        wait_for_one()
         holds = False
         assert len(questions) == 1
         with page.expect_response("**/queue/join*"):
             questions[0].continue_()
         page.wait_for_timeout(600)  # an answer takes a third of that
 
-    return let_go
+    return wait_for_one, let_go
 
 
 def opened(page, view):
@@ -150,3 +157,8 @@ def shown_at(page, moment):
 def taught_at():
     """The T at which the distilled student that ships was taught, where the slider begins."""
     return checkpoint.load_config(ROOT / "checkpoints" / "distilled")["recipe"]["temperature"]
+
+
+def ticks_above(temperature):
+    """The slider's marks above a temperature, where Page Up leads."""
+    return [tick for tick in sorted({0.5, 1, 2, taught_at(), 8, 20}) if tick > temperature]

@@ -317,6 +317,10 @@ def visiting(browser, windows, server):
     def note(error):
         errors.append(str(error))
 
+    def note_what_gradio_logs(message):  # it catches what a component's own script throws
+        if message.text.startswith(("Error in watch callback", "Error executing js_on_load")):
+            errors.append(message.text)
+
     def open_page(query="", viewport=None, **settings):
         kept = windows[repr(settings)]
         page = kept.pop() if kept else browser.new_context(**settings).new_page()
@@ -324,6 +328,7 @@ def visiting(browser, windows, server):
         page.set_viewport_size(viewport or {"width": 1280, "height": 1000})
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", note)
+        page.on("console", note_what_gradio_logs)
         page.goto(server + query)
         # What other tests did in this window is no history of this page.
         page.context.new_cdp_session(page).send("Page.resetNavigationHistory")
@@ -334,6 +339,7 @@ def visiting(browser, windows, server):
     for page, kept in pages:
         page.context.set_offline(False)
         page.remove_listener("pageerror", note)
+        page.remove_listener("console", note_what_gradio_logs)
         for other in page.context.pages:
             if other != page:
                 other.close()

@@ -5,7 +5,7 @@ import pytest
 from kd.cifar10 import CLASSES
 from kd.demo.omitted_class import TAB
 from tests.axe import SETTINGS, findings
-from tests.browser import EXAMPLES, answered_anew, choose_example, example_shown, table, upload
+from tests.browser import EXAMPLES, answered_anew, choose_example, example_shown, opened, table, upload
 
 PHONE_AND_SLOW_THREE = [
     pytest.param(setting, marks=() if setting == "phone" else pytest.mark.slow) for setting in SETTINGS
@@ -126,6 +126,21 @@ def test_everything_fits_the_width_and_nothing_is_cut_off(visit, setting):
         "#soft-targets-table :is(th, td)",
         "#pulls :is(th, td)",
     )
+    assert page.evaluate(MISFITS, [parts, width]) == []
+
+
+@pytest.mark.parametrize("width", [768, 960, 1024])
+def test_the_bars_have_room_and_nothing_is_cut_off_on_a_tablet(visit, width):
+    page = visit("?T=4", viewport={"width": width, "height": 1024})
+    bars = page.locator("#soft-targets .room").first
+    assert bars.bounding_box()["width"] > 150
+    if page.locator("#all-numbers").is_visible():
+        page.locator("#all-numbers").check()
+        assert bars.bounding_box()["width"] > 60
+    opened(page, "replay")
+    assert page.locator("#replay-table .room").first.bounding_box()["width"] > 150
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    parts = (".answer", "section", "button", ":is(#soft-targets-table, #replay-table) :is(th, td)")
     assert page.evaluate(MISFITS, [parts, width]) == []
 
 

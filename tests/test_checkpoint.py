@@ -152,6 +152,17 @@ def test_newer_checkpoint_leaves_no_files_of_an_older_one(folder, tiny, monkeypa
     assert same(checkpoint.load(folder)[0], tiny)
 
 
+def test_two_students_differ_in_the_loss_alone_where_all_else_is_the_same():
+    one = checkpoint.load_config(ROOT / "checkpoints" / "student")
+    other = json.loads(json.dumps(one))
+    other["recipe"] |= {"loss": "dkd", "temperature": 8.0, "soft_weight": 0.5}
+    other |= {"role": "distilled", "teacher": {}}
+    assert checkpoint.differ_in_loss_alone(one, other)
+    for key, value in {"stem": "imagenet", "seed": 7, "data": {}, "architecture": "resnet18"}.items():
+        assert not checkpoint.differ_in_loss_alone(one, other | {key: value})
+    assert not checkpoint.differ_in_loss_alone(one, other | {"recipe": other["recipe"] | {"epochs": 5}})
+
+
 def test_history_is_read_line_by_line_and_empty_where_there_is_none(tmp_path):
     assert checkpoint.read_history(tmp_path) == []
     (tmp_path / checkpoint.HISTORY).write_text('{"epoch": 1}\n{"epoch": 2}\n')

@@ -124,10 +124,20 @@ def test_a_teacher_starts_from_another_one_and_says_so(teacher, few_images, tmp_
     assert "differs in started_from" in refusal("teacher", *arguments)
 
 
+@pytest.mark.parametrize(
+    ("role", "option"), [("teacher", "--start-from"), ("teacher", "--weights"), ("distilled", "--teacher")]
+)
+def test_a_run_does_not_write_over_what_it_begins_with_or_learns_from(teacher, role, option):
+    before = contents(teacher)
+    with pytest.raises(SystemExit, match="would begin with or learn from, and write over: choose another --output-dir"):
+        train.run.main(role, [option, str(teacher), "--output-dir", str(teacher), "--restart"])
+    assert contents(teacher) == before
+
+
 def test_a_run_that_goes_on_elsewhere_names_every_commit_and_machine(teacher, tmp_path):
     config = checkpoint.load_config(teacher)
     for commit, machine in (("a1", "one"), ("a1", "another"), ("b2", "another"), (None, "one")):
-        here = config | {"commit": commit, "machine": machine}
+        here = config | {"commit": commit, "machine": machine, "precision": "float32"}
         here |= train.run.all_parts(tmp_path, here)
         write_json(tmp_path / "config.json", here)
     assert (here["commit"], here["machine"]) == ("a1, then b2", "one, then another")
@@ -205,7 +215,6 @@ def test_killed_run_given_the_same_command_ends_bit_for_bit_like_one_that_was_no
         while not (folder / "history.jsonl").exists():
             assert process.poll() is None, "it ended before its first epoch"
             time.sleep(0.01)
-        time.sleep(0.2)  # into the second epoch
         assert process.poll() is None, "it ended before it could be killed"
     finally:
         process.send_signal(signal.SIGKILL)

@@ -81,6 +81,21 @@ def test_keys_move_and_zoom_the_square_up_to_the_whole_photo(visit, trio, wide):
     assert_answered(page, trio, photo, CENTRE)
 
 
+def test_the_square_can_be_zoomed_to_its_limit(visit, trio, tmp_path):
+    photo = Image.new("RGB", (1024, 683), "red")  # of these sides a tenth is rounded
+    photo.paste("blue", (412, 241, 612, 441))
+    photo.save(tmp_path / "photo.png")
+    page = visit()
+    upload(page, tmp_path / "photo.png")
+    page.locator("#crop").focus()
+    for _ in range(20):
+        page.keyboard.press("+")
+    side = page.locator("#crop").bounding_box()["width"]
+    assert side == pytest.approx(Crop.MIN_SIDE * 683 / 1024 * page.locator("#photo").bounding_box()["width"], abs=0.5)
+    assert_answered(page, trio, photo, Crop(across=0.5, down=0.5, side=Crop.MIN_SIDE))
+    assert page.locator("#problem").inner_text() == ""
+
+
 def test_the_button_shows_the_whole_photo_and_again_the_square(visit, trio, wide):
     photo, path = wide
     page = visit()
@@ -135,7 +150,7 @@ def fingers(visit, wide):
 def test_the_square_follows_the_finger_on_a_phone_while_answers_come(fingers, trio, wide):
     page, x, y, touch = fingers
     touch("touchStart", (x, y))
-    let_go = hold_questions(page)
+    _, let_go = hold_questions(page)
     touch("touchMove", (x + 40, y))
     let_go()  # the answer to this place comes in the middle of the drag
     assert page.locator("#photo.large").is_visible()

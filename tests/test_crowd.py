@@ -125,9 +125,10 @@ def test_who_has_much_to_do_takes_turns_with_the_others():
     def work(name, times):
         for _ in range(times):
             with turns.one():
-                started.set()
                 order.append(name)
-                time.sleep(0.05)
+                started.set()
+                while len(order) == 1 and len(turns._waiting) < 2:
+                    time.sleep(0.001)
 
     many = threading.Thread(target=work, args=("many", 6))
     many.start()
@@ -137,7 +138,7 @@ def test_who_has_much_to_do_takes_turns_with_the_others():
         other.start()
     for thread in (many, *others):
         thread.join()
-    assert max(order.index(f"single {number}") for number in range(2)) <= 4
+    assert sorted(order[:3]) == ["many", "single 0", "single 1"]
     assert order.count("many") == 6
 
 
@@ -227,6 +228,7 @@ def test_what_was_computed_counts_half_after_its_half_life_and_is_forgotten_of_o
 @pytest.mark.parametrize("at_once", [1, 2, 3])
 def test_no_more_than_the_allowed_number_compute_at_once_and_an_error_gives_its_turn_back(at_once):
     turns, lock, now, most = Turns(at_once, 1), threading.Lock(), [0], [0]
+    together = threading.Barrier(at_once, timeout=60)  # of 60, which every number here divides
 
     def work(number):
         try:
@@ -234,6 +236,7 @@ def test_no_more_than_the_allowed_number_compute_at_once_and_an_error_gives_its_
                 with lock:
                     now[0] += 1
                     most[0] = max(most[0], now[0])
+                together.wait()
                 time.sleep(0.002)
                 with lock:
                     now[0] -= 1

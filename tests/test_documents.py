@@ -206,7 +206,7 @@ def test_app_takes_no_options_and_none_is_shown():
 def test_the_commands_for_curl_get_the_endpoints_answer(server, classify):
     (block,) = [block for block in blocks(ROOT / "docs" / "hosting.md", "sh") if "curl" in block]
     script = block.replace("http://127.0.0.1:7860/", server)
-    done = subprocess.run(["bash", "-euc", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-euc", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert "event: complete" in done.stdout, done.stderr
     (answer,) = json.loads(done.stdout.split("data: ")[1])
     expected = classify(EXAMPLES / "cat.png")

@@ -238,14 +238,14 @@ def test_what_is_nested_without_end_is_refused():
 
 
 @pytest.mark.parametrize("path", [1, "/tmp/gradio/a", "{uploads}/a"])
-def test_a_message_of_very_many_files_is_refused_soon(tmp_path, monkeypatch, path):
+def test_a_message_of_very_many_files_is_refused_before_all_are_looked_for(tmp_path, monkeypatch, path):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     path = path.format(uploads=tmp_path) if isinstance(path, str) else path
-    files = [{"path": path}] * 90_000
-    started = time.thread_time()
+    files, looked_for = [{"path": path}] * 90_000, []
+    monkeypatch.setattr(messages, "is_upload", lambda path: looked_for.append(path) or uploads.is_upload(path))
     with pytest.raises(RefusalError, match="holds too much"):
         only_uploads({"data": [files]})
-    assert time.thread_time() - started < 0.2  # seconds, in which nobody else is answered
+    assert len(looked_for) <= MAX_VALUES
     assert len(only_uploads({"data": [files[: MAX_VALUES // 2]]})["data"][0]) == MAX_VALUES // 2
 
 
@@ -613,7 +613,7 @@ def test_after_uploads_in_quick_succession_there_is_a_sweep_once_the_pause_is_ov
         return last
 
     last = asyncio.run(upload_all())
-    assert 2 <= len(swept) <= 6 and swept[-1] >= last
+    assert 2 <= len(swept) <= 2 + swept[-1] / 0.1 and swept[-1] >= last
 
 
 def stored(folder, name, content, age):

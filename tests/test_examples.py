@@ -17,6 +17,8 @@ from tests.pictures import draw_pictures
 from tests.serving import ROOT
 from train import choose_examples
 
+LABELS = ROOT / "tests" / "data" / "cifar-10-test-labels.npy"
+
 
 def test_the_command_writes_ten_images_of_the_data_set_with_their_labels(tmp_path, data_dir):
     choose_examples.main(["--data-dir", str(data_dir), "--output-dir", str(tmp_path)])
@@ -76,10 +78,14 @@ def test_the_shipped_examples_are_those_of_the_rule_for_the_whole_test_set():
     content = json.loads((EXAMPLES / "examples.json").read_text())
     assert content["data"]["images"] == 10_000
     assert content["chosen"] == choose_examples.SOURCE["chosen"]
-    # CIFAR-10's test labels, as the data set's first examples of each class stand in this order.
+    labels = torch.from_numpy(np.load(LABELS)).long()  # of CIFAR-10's test images, in its order
+    assert [example["test_index"] for example in content["examples"]] == example_positions(labels).tolist()
     for name, example in zip(CLASSES, content["examples"], strict=True):
         assert example["label"] == name
         assert np.asarray(Image.open(EXAMPLES / example["file"])).shape == (32, 32, 3)
+    game = content["game"]
+    in_order = drawn_order(labels, CLASSES.index(game["label"]))[1 : 1 + choose_examples.IN_GAME]
+    assert [picture["test_index"] for picture in game["pictures"]] == in_order.tolist()
 
 
 def test_the_games_pictures_are_six_of_the_shipped_students_omitted_class():

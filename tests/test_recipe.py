@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 SCRIPTS = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
 
 RANGES = {
-    "crop_padding": (0, 16),
+    "crop_padding": (0, 15),
     "flip": (0, 1),
     "rotation": (0, 180),
     "brightness": (0, 1),

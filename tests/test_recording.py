@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import train.record
 from kd import checkpoint, models
@@ -135,10 +136,24 @@ def test_recording_of_a_training_is_not_replaced_by_a_moment_but_a_moment_is(fin
     own.begin(checkpoint.load(folder)[0], 0, "float32")
     for epoch in (0, 1):
         own.record(epoch)
+    train.record.main(command)  # the rest was trained without
+    found = read_recording(folder / RECORDING)
+    assert found["epoch"].tolist() == [0, 1, 9] and not torch.equal(found["logits"][1], found["logits"][2])
     before = (folder / RECORDING).read_bytes()
-    with pytest.raises(SystemExit, match=r"recording.safetensors holds 2 moments .* delete it first"):
+    with pytest.raises(SystemExit, match=r"recording.safetensors holds 3 moments .* delete it first"):
         train.record.main(command)
     assert (folder / RECORDING).read_bytes() == before
+
+
+def test_a_run_that_goes_on_says_which_epochs_its_recording_lacks(tmp_path, capsys):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    for recorded, epochs_done, said in ((1, 0, False), (2, 1, False), (5, 4, True)):
+        recorder = Recorder(images, NORMALISATIONS["cifar10"], tmp_path)
+        recorder.begin(network, epochs_done, "float32")
+        recorder.record(recorded)
+        assert ("lacks the epochs that were trained without --record" in capsys.readouterr().out) == said
+    assert read_recording(tmp_path / RECORDING)["epoch"].tolist() == [1, 2, 5]
 
 
 def test_halving_takes_the_recording_along_and_leaves_no_other_networks(finished, data_dir, tmp_path):

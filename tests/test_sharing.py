@@ -9,7 +9,19 @@ from PIL import Image
 
 from kd.cifar10 import CLASSES
 from kd.models import ROLES
-from tests.browser import EXAMPLES, choose_example, drag, example_shown, other_examples, share, softmax, table, upload
+from tests.browser import (
+    EXAMPLES,
+    TEMPERATURE,
+    choose_example,
+    drag,
+    example_shown,
+    hold_questions,
+    other_examples,
+    share,
+    softmax,
+    table,
+    upload,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -99,6 +111,31 @@ def test_an_uploaded_photo_stays_out_of_the_link_and_the_page_says_so(visit, cla
     assert page.get_by_text("but for an uploaded photo, which stays out of it").is_visible()
     page.go_back()
     assert_shows(page, second, classify, 1)
+
+
+def test_back_overtakes_a_photo_that_waits_for_its_answer(visit, classify):
+    page = visit()
+    first, second = example_shown(page), other_examples(page)[0]
+    choose_example(page, CLASSES.index(second))
+    address_says(page, example=second)
+    wait_for_one, let_go = hold_questions(page)
+    page.locator("#image input[type=file]").set_input_files(EXAMPLES / "ship.png")
+    wait_for_one()
+    page.go_back()
+    assert_shows(page, first, classify, 1)
+    let_go()
+    assert_shows(page, first, classify, 1)
+    assert page.locator("#photo.own").count() == 0
+
+
+def test_back_out_of_a_tour_that_glides_leads_to_the_temperature_before(visit):
+    page = visit("?T=8")
+    page.locator("#begin-tour").click()
+    page.wait_for_function(f"{TEMPERATURE} < 8")
+    page.go_back()
+    page.wait_for_selector("#tour", state="hidden")
+    assert table(page)["temperature"] == 8
+    address_says(page, T="8.00")
 
 
 def test_back_leads_to_an_uploaded_photo_and_on_past_it(visit, classify):

@@ -18,6 +18,7 @@ from kd.results import network_results, read_results, results_section
 from kd.strange_images import strange_images
 from kd.studies.figures import drawings_of
 from kd.studies.ledger import read_studies, study_files
+from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
 from kd.studies.report import is_short, verdicts
 from tests import draw_figures
 from tests.benchmark_data import DATA, data_table
@@ -76,6 +77,9 @@ def test_baseline_and_distilled_student_differ_in_the_loss_alone():
     assert name == other_name
     assert ours == theirs
     assert student["data"] == distilled["data"]
+    assert checkpoint.differ_in_loss_alone(student, distilled)
+    without = (checkpoint.load_config(CHECKPOINTS / folder) for folder in (FOLDER, CONTROL_FOLDER))
+    assert checkpoint.differ_in_loss_alone(*without)
     teacher = checkpoint.load_config(CHECKPOINTS / "teacher")
     assert checkpoint.is_taught_by(distilled, teacher) != read_results(CHECKPOINTS)["another_teacher"]
 

@@ -183,7 +183,15 @@ def test_no_run_starts_before_its_teacher_is_finished(options, monkeypatch):
 def test_jobs_run_side_by_side_and_never_more_than_asked_for(options, monkeypatch, tmp_path):
     trace = tmp_path / "trace"
     trace.touch()
-    program = f"import time; f = open({str(trace)!r}, 'ab', 0); f.write(b'+'); time.sleep(.3); f.write(b'-')"
+    program = f"""
+import time
+trace = open({str(trace)!r}, "ab+", 0)
+trace.write(b"+")
+while not trace.seek(0) and trace.read().count(b"+") < 2:
+    time.sleep(0.01)
+time.sleep(0.1)  # in which a third would begin
+trace.write(b"-")
+"""
     pretend(monkeypatch, lambda run: program)
     train_all(planned(TINY, options()), options("--jobs", 2))
     at_once, most = 0, 0

@@ -99,9 +99,19 @@ def test_a_step_is_reached_by_its_address_and_left_by_the_browsers_back(visit):
 
 
 def test_the_slider_glides_to_a_steps_temperature_unless_a_hand_takes_it_and_the_tour_waits(visit):
-    page = visit("?tour=2")
-    page.wait_for_function(f"{TEMPERATURE} > 1.2 && {TEMPERATURE} < {taught_at()}")
+    page = visit("?tour=1")
+    page.evaluate(
+        """() => {
+            const table = document.querySelector('#soft-targets-table');
+            window.temperatures = [];
+            const note = () => window.temperatures.push(+table.dataset.temperature);
+            new MutationObserver(note).observe(table, {attributes: true, attributeFilter: ['data-temperature']});
+        }"""
+    )
+    page.get_by_role("button", name="Next").click()
     page.wait_for_function(f"{TEMPERATURE} === {taught_at()}")
+    passed = page.evaluate("window.temperatures")
+    assert passed == sorted(passed) and any(1 < temperature < taught_at() for temperature in passed)
     page.get_by_role("button", name="Next").click()
     page.wait_for_function(f"{TEMPERATURE} > {taught_at()} + 0.2")
     drag(page, 0.25)

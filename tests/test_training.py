@@ -303,11 +303,15 @@ def test_a_cpu_is_named_with_what_multiplies_in_bfloat16(info, named, tmp_path, 
 
 
 @pytest.mark.parametrize("faster", [True, False])
-def test_auto_is_bfloat16_on_a_gpu_and_on_a_cpu_that_is_faster_in_it_for_large_feature_maps(monkeypatch, faster):
+def test_auto_is_bfloat16_on_a_gpu_that_has_it_and_for_large_feature_maps_on_a_cpu_that_is_faster_in_it(
+    monkeypatch, faster
+):
     monkeypatch.setattr(kd.device, "_bfloat16_is_faster", lambda: faster)
+    # Older GPUs emulate it, slowly.
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or faster)
     for stem in STEMS:
         assert chosen_precision("auto", CPU, stem) == ("bfloat16" if faster and stem == "cifar" else "float32")
-        assert chosen_precision("auto", torch.device("cuda"), stem) == "bfloat16"
+        assert chosen_precision("auto", torch.device("cuda"), stem) == ("bfloat16" if faster else "float32")
         assert chosen_precision("float32", torch.device("cuda"), stem) == "float32"
 
 
@@ -481,6 +485,21 @@ def test_device_that_is_really_full_ends_the_run_with_advice(run, tmp_path, monk
     monkeypatch.setattr(Path, "with_name", lambda path, name: full if name.startswith(STATE) else with_name(path, name))
     with pytest.raises(TrainingError, match="make room"):
         run()
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), PermissionError("not allowed")])
+def test_a_state_that_cannot_be_read_now_is_not_called_damaged(run, monkeypatch, error):
+    with pytest.raises(KeyboardInterrupt):
+        run(export=interrupt_after(1))
+
+    def fail(*arguments, **keywords):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*((torch, "load") if isinstance(error, torch.OutOfMemoryError) else (Path, "read_bytes")), fail)
+        with pytest.raises(type(error)):
+            run()
+    run()
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a state", "truncated", "foreign"], ids=str)

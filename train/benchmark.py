@@ -30,12 +30,12 @@ from kd.dataset import DataError, LabelledImages
 from kd.device import DeviceError, chosen_precision, machine, matmul_seconds, process_device
 from kd.files import write_json
 from kd.losses import distillation_loss
-from kd.recipe import RECIPES, Recipe
+from kd.recipe import RECIPES, Recipe, RecipeError
 from kd.tables import markdown_table
 from kd.teacher import CachedLogits, FrozenTeacher
 from kd.training import Progress, make_optimizers, train_epoch
 from train.document import write_section
-from train.options import add_data_dir, add_device, add_document, add_output_dir, add_recipe
+from train.options import add_data_dir, add_device, add_document, add_output_dir, add_recipe, positive
 
 BENCHMARK = "benchmark.json"
 WARM_UP_STEPS = 2
@@ -46,8 +46,8 @@ FORWARD_AND_BACKWARD = 3  # the backward pass costs about two forward passes
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.benchmark", description=__doc__.splitlines()[0])
     add_recipe(parser)
-    parser.add_argument("--images", type=int, metavar="N", help="images a round (45,000 on a GPU, 2,048 on a CPU)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of each loop, in turns (3)")
+    parser.add_argument("--images", type=positive, metavar="N", help="images a round (45,000 on a GPU, 2,048 on a CPU)")
+    parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="rounds of each loop, in turns (3)")
     parser.add_argument("--workers", type=int, default=torch.get_num_threads(), metavar="N",
                         help="the plain loop's DataLoader workers (one a core)")  # fmt: skip
     parser.add_argument("--eager", action="store_true", help="leave out torch.compile")
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
         write_json(options.output_dir / BENCHMARK, found)
         if options.document:
             write_section(options.document, "benchmark", benchmark_table(found))
-    except (DataError, DeviceError, OSError) as error:
+    except (DataError, DeviceError, RecipeError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
     print(benchmark_table(found), end="")
 
@@ -74,15 +74,18 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
     """Time the project's loop, compiled and not, and the plain one, for each of the three roles.
 
     Returns:
-        The content of benchmark.json: machine, versions, recipe, images, rounds, the operations a second that a large
-        matrix product reaches in the faster precision, which precision that is, and for each role in "roles"
-        images_per_second of "ours", "compiled" and "plain", the ratio of the best of ours to plain, the share of the
-        matrix product's speed, and on a GPU the peak memory in bytes, with what the role's other loops hold.
+        The content of benchmark.json: machine, versions, recipe, images, rounds, each role's batch size in
+        "batch_sizes", the operations a second that a large matrix product reaches in the faster precision, which
+        precision that is, and for each role in "roles" images_per_second of "ours", "compiled" and "plain", the ratio
+        of the best of ours to plain, the share of the matrix product's speed, and on a GPU the peak memory in bytes,
+        with what the role's other loops hold.
     """
     matmul_precision = chosen_precision("auto", device, "cifar")
     peak = matmul_operations_per_second(device, matmul_precision)
-    settings = recipe_defaults(options.data_dir) | {"batch_size": min(512, len(training))}
-    recipes = {role: recipe.changed(**settings) for role, recipe in RECIPES[options.recipe].items()}
+    recipes = {
+        role: recipe.changed(**recipe_defaults(options.data_dir), batch_size=min(recipe.batch_size, len(training)))
+        for role, recipe in RECIPES[options.recipe].items()
+    }
     roles = {}
     for role in models.ROLES:
         loops = {
@@ -111,6 +114,7 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
         "recipe": options.recipe,
         "images": len(training),
         "rounds": options.rounds,
+        "batch_sizes": {role: recipe.batch_size for role, recipe in recipes.items()},
         "workers": options.workers,
         "matmul_operations_per_second": peak,
         "matmul_precision": matmul_precision,

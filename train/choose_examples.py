@@ -47,6 +47,7 @@ SOURCE = {
     "chosen": CHOSEN,
 }
 IN_GAME = 6
+PAGES = "kd/demo/examples"  # where the page has those of CIFAR-10
 RECORDED_CHOSEN = "the first validation images of each class, in the order of CIFAR-10's training files, a row a class"
 GAME_CHOSEN = (
     f"the {IN_GAME} test images of the class that come after its example in the order drawn with seed {EXAMPLES_SEED}"
@@ -58,11 +59,13 @@ def main(arguments: list[str] | None = None) -> None:
     add_data_dir(parser)
     parser.add_argument("--checkpoints", type=Path, metavar="DIR",
                         help=f"choose for these networks, into {EXAMPLES_FOLDER}/ beside them")  # fmt: skip
-    add_output_dir(parser, "kd/demo/examples", "where the images and examples.json go")
+    add_output_dir(parser, PAGES, "where the images and examples.json go, without --checkpoints")
     parser.add_argument("--omitted-class", metavar="CLASS",
                         help="class of the game, no image of which one student was shown (that of the checkpoints' "
                         "omitted-class/; frog without --checkpoints)")  # fmt: skip
     options = parser.parse_args(arguments)
+    if options.checkpoints and options.output_dir != Path(PAGES):
+        parser.error("--checkpoints says where the images go, and --output-dir another place: leave one of them out")
     try:
         folder, size, omitted = options.output_dir, IMAGE_SIZE, options.omitted_class or "frog"
         if options.checkpoints:

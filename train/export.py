@@ -15,7 +15,6 @@ import argparse
 import io
 import json
 import sys
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +28,7 @@ from kd.data_dir import open_data
 from kd.dataset import DataError, LabelledImages
 from kd.device import machine
 from kd.export import ExportError
-from kd.files import write_atomically, write_json
+from kd.files import make_writable, write_atomically, write_json
 from kd.inference import TrainedNetwork
 from kd.models import ROLE_NAMES, architecture_name
 from kd.site.runtime import RuntimeFetchError
@@ -113,7 +112,7 @@ def export_networks(forms: list[str], options: argparse.Namespace) -> dict[str, 
     if "float32" in forms:
         export.require_packages()
     for output in outputs.values():
-        make_writable(output)
+        check_writable(output)
     sizes = {network.image_size for network in networks.values()}
     data = {size: open_data(options.data_dir, size).split() for size in sizes}
     for folder, network in networks.items():
@@ -227,15 +226,10 @@ def exported_network(form: str, content: bytes, threads: int = 0) -> Network:
     return torch.export.load(io.BytesIO(content)).module() if form == "pt2" else export.onnx_network(content, threads)
 
 
-def make_writable(folder: Path) -> None:
-    """Make the folder, and see whether it can be written to: better now than after minutes.
-
-    Raises:
-        ExportError: it cannot.
-    """
+def check_writable(folder: Path) -> None:
+    """Make the folder; raise ExportError where it cannot be written to."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        make_writable(folder)
     except OSError as error:
         raise ExportError(f"{folder} cannot be written to ({error.strerror}): name another --output") from error
 

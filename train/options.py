@@ -26,15 +26,15 @@ def add_checkpoints(parser: argparse.ArgumentParser, **keywords: object) -> None
 
 
 def add_jobs(parser: argparse.ArgumentParser, default: int) -> None:
-    parser.add_argument("--jobs", type=_positive, default=default, metavar="N",
+    parser.add_argument("--jobs", type=positive, default=default, metavar="N",
                         help=f"runs side by side, which share the CPU's cores or the GPU ({default})")  # fmt: skip
 
 
 def add_seeds(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", type=_positive, metavar="N", help="runs of each arm (the study's own number)")
+    parser.add_argument("--seeds", type=positive, metavar="N", help="runs of each arm (the study's own number)")
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
@@ -47,7 +47,9 @@ def add_output_dir(parser: argparse.ArgumentParser, default: str, holds: str) ->
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ... (auto: a GPU where there is one)"
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, cuda:1, mps ... (auto: a CUDA GPU where there is one, else the CPU)",
     )
 
 

@@ -20,11 +20,11 @@ import torch.distributed as distributed
 import torchvision
 
 from kd import checkpoint, models
-from kd.checkpoint import STATE, CheckpointError
+from kd.checkpoint import STATE, CheckpointError, remove_state
 from kd.data_dir import open_data, recipe_defaults
 from kd.dataset import DataError, DataSet, LabelledImages, example_positions
 from kd.device import DeviceError, Processes, chosen_precision, machine, process_device, wait_for_all
-from kd.files import write_atomically
+from kd.files import make_writable, write_atomically
 from kd.hub import read_weights
 from kd.memory import keep_freed_memory
 from kd.models import ARCHITECTURES, NetworkError
@@ -35,7 +35,8 @@ from kd.training import TrainingError, check_batch_size, train
 from train.options import add_compile, add_data_dir, add_device, add_output_dir, add_recipe, add_recipe_option
 from train.teachers import check_fits, description_of, logits_dirs, read_teacher, tell_other_size, together
 
-THEN = ", then "  # between the commits, and the machines, of a run that went on elsewhere
+PARTS = ("commit", "machine", "precision")  # of config.json, which differ where a run went on elsewhere
+THEN = ", then "  # between them
 
 
 def main(role: str, arguments: list[str] | None = None) -> None:
@@ -53,7 +54,10 @@ def main(role: str, arguments: list[str] | None = None) -> None:
     except (TrainingError, CheckpointError, DataError, DeviceError, NetworkError, RecipeError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
     except torch.OutOfMemoryError:
-        sys.exit(f"{parser.prog}: a step does not fit into the GPU's memory: give a smaller --batch-size")
+        sys.exit(
+            f"{parser.prog}: the GPU's memory is full: give a smaller --batch-size, or end what else takes it. "
+            "What was saved is kept"
+        )
     except KeyboardInterrupt:
         again = "the same command" + (" (once an epoch is done, without --restart)" if options.restart else "")
         sys.exit(f"{parser.prog}: interrupted; {again} goes on from the last finished epoch")
@@ -64,6 +68,7 @@ def main(role: str, arguments: list[str] | None = None) -> None:
 
 def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     """Train by `recipe`, writing a checkpoint to `options.output_dir` each epoch."""
+    check_folders(role, options)
     device = process_device(options.device)
     first = join_processes(device)
     keep_freed_memory()
@@ -71,7 +76,8 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         models.allow(options.network)
     precision = chosen_precision(recipe.precision, device, recipe.stem)
     taught_by = [read_teacher(path, device) for path in options.teacher] if role == "distilled" else []
-    options.output_dir.mkdir(parents=True, exist_ok=True)  # if it cannot be written to, better now than in an hour
+    for folder in (options.output_dir, *([options.teacher_logits] if taught_by else [])):
+        make_writable(folder)  # if it cannot be written to, better now than in an hour
     data, training, validation = read_data(options, recipe, first)
     for each in taught_by:
         check_fits(each, data, training, validation)
@@ -100,8 +106,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     wait_for_all()  # all processes look into the folder before the first one writes to it
     if finished(options.output_dir, config):
         if first:
-            # Left where a run was killed between its last two steps.
-            (options.output_dir / STATE).unlink(missing_ok=True)
+            remove_state(options.output_dir)  # left where a run was killed between its last two steps
             print(
                 f"{options.output_dir} holds this run already, all {recipe.epochs} epochs of it; --restart trains anew"
             )
@@ -128,9 +133,23 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         print(f"{options.output_dir}: {recipe.epochs} epochs done")
 
 
+def check_folders(role: str, options: argparse.Namespace) -> None:
+    """Raise TrainingError where a run would write over the networks that it begins with or learns from."""
+    given = []
+    if role == "distilled":
+        given = options.teacher
+    elif role == "teacher":
+        given = [options.start_from, options.weights]
+    if any(each and Path(each).resolve() == options.output_dir.resolve() for each in given):
+        raise TrainingError(
+            f"{options.output_dir} holds what this run would begin with or learn from, and write over: choose another "
+            "--output-dir"
+        )
+
+
 def join_processes(device: torch.device) -> bool:
     """Join the other processes where torchrun started this one; returns whether it is the first."""
-    if "WORLD_SIZE" in os.environ and not distributed.is_initialized():
+    if {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys() and not distributed.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
         # The first process may pack pictures for hours while the others wait.
@@ -265,15 +284,16 @@ def finished(folder: Path, config: dict) -> bool:
 
 
 def all_parts(folder: Path, config: dict) -> dict[str, str | None]:
-    """Each commit and each machine that had a part in a run that goes on, in their order, for its config.json."""
+    """Each commit, machine and precision of a run that goes on, in their order, for its config.json."""
     before = checkpoint.load_config(folder) if (folder / checkpoint.CONFIG).exists() else {}
-    parts = {key: [*(before.get(key) or "").split(THEN), config[key] or ""] for key in ("commit", "machine")}
+    parts = {key: [*str(before.get(key) or "").split(THEN), config[key] or ""] for key in PARTS}
     return {key: THEN.join(dict.fromkeys(filter(None, names))) or None for key, names in parts.items()}
 
 
 def remove_run(folder: Path) -> None:
     """Remove a run's own files from a folder, and nothing else; the state first, without which nothing goes on."""
-    for pattern in (STATE, f"{STATE}.*.tmp", checkpoint.CONFIG, checkpoint.HISTORY, RECORDING, "model*.safetensors*"):
+    remove_state(folder)
+    for pattern in (checkpoint.CONFIG, checkpoint.HISTORY, RECORDING, "model*.safetensors*"):
         for path in folder.glob(pattern):
             path.unlink()
 
@@ -294,7 +314,10 @@ def begin(
     if role == "teacher" and options.start_from:
         return network, load_checkpoint(network, options.start_from, recipe, classes)
     if role == "teacher" and options.weights:
-        return network, load_weights(network, options.weights)
+        started_from = load_weights(network, options.weights)
+        if started_from["anew"] and Processes.current().rank == 0:
+            print(f"{options.weights}: all but {', '.join(started_from['anew'])}, which begins anew", flush=True)
+        return network, started_from
     return network, None
 
 
@@ -326,8 +349,6 @@ def load_weights(network: torch.nn.Module, where: str) -> dict:
         anew = models.load_body(network, tensors)
     except NetworkError as error:
         raise TrainingError(f"--weights {where}: {error}") from error
-    if anew:
-        print(f"{where}: all but {', '.join(anew)}, which begins anew", flush=True)
     return {"epochs_done": 0, "recipe": None, "weights": files, "machine": None, "anew": anew}
 
 
@@ -367,7 +388,7 @@ def make_parser(role: str) -> argparse.ArgumentParser:
     parser.add_argument("--strict", action="store_true",
                         help="stop at a picture that cannot be read, instead of leaving it out")  # fmt: skip
     parser.add_argument("--record", action="store_true",
-                        help="store the logits of 510 images at many moments, for the page's replay")  # fmt: skip
+                        help="store the logits of some hundred images at many moments, for the replay")  # fmt: skip
     add_compile(parser)
     parser.add_argument(
         "--restart", action="store_true", help="discard what --output-dir holds and train from the start"
@@ -395,5 +416,7 @@ def chosen_recipe(options: argparse.Namespace, role: str) -> Recipe:
     given = {entry.name: getattr(options, entry.name) for entry in fields(Recipe)}
     given = {name: value for name, value in given.items() if value is not None}
     if given.get("network", "") not in ("", *ARCHITECTURES):  # which has no stem to choose
-        given = {"stem": "imagenet", "early_downsampling": 0.0} | given
+        given = {"stem": "imagenet"} | given
+    if given.get("stem") == "imagenet":  # which has no early stride to take out
+        given = {"early_downsampling": 0.0} | given
     return RECIPES[options.recipe][role].changed(**recipe_defaults(options.data_dir) | given)

@@ -341,7 +341,7 @@ class StudyProgress:
             return "the first epoch will tell when all is done"
         any_role = statistics.fmean(known.values())
         ahead = sum(known.get(run.arm.role, any_role) * cost_left(run.recipe, self.epochs_done(run)) for run in left)
-        return f"all done about {datetime.now() + timedelta(seconds=ahead / self.jobs):%a %H:%M}"
+        return f"all done about {datetime.now() + timedelta(seconds=ahead / min(self.jobs, len(left))):%a %H:%M}"
 
     def close(self) -> None:
         self.bar.close()
@@ -367,9 +367,10 @@ def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
 
-def last_lines(log: Path, count: int = 5) -> str:
+def last_lines(log: Path) -> str:
     """The end of a run's log."""
-    return "\n".join("    " + line for line in log.read_text("utf-8").splitlines()[-count:])
+    lines = log.read_text("utf-8", errors="replace").splitlines()
+    return "\n".join("    " + line for line in lines[-5:])
 
 
 if __name__ == "__main__":

@@ -177,6 +177,8 @@ def game_view(omitted: OmittedClass, cards: list[dict] | None = None) -> gr.HTML
         },
         chosen=omitted.chosen,
         caution=caution_of(omitted.found.study.study),
+        alike=omitted.control is not None
+        and checkpoint.differ_in_loss_alone(omitted.student.config, omitted.control.config),
         cards=cards,
         another_teacher=omitted.another_teacher,
     )

@@ -28,6 +28,7 @@ from kd.demo.stage_view import later_script, stage_view, warning
 from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, announcing, keep_sweeping, nothing_came, sentences, turn_for
 from kd.demo.use_tab import build_use
 from kd.inference import Trio
+from kd.losses import OF_SOFT_TARGETS
 from kd.memory import return_freed_memory
 from kd.models import ROLE_NAMES, ROLES, architecture_name
 from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, read_photo
@@ -113,7 +114,8 @@ def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, 
     taught = {
         "taught_at": taught_at,
         "loss": distilled["recipe"]["loss"],
-        "alike": all(alone[key] == distilled[key] for key in ("architecture", "seed", "data")),
+        "by_soft_targets": distilled["recipe"]["loss"] in OF_SOFT_TARGETS and distilled["recipe"]["soft_weight"] > 0,
+        "alike": checkpoint.differ_in_loss_alone(alone, distilled),
     }
     return stage_view(examples, trio.image_size, first, note_of(trio), recorded, **taught, **game), recorded
 

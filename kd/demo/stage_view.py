@@ -50,6 +50,7 @@ def stage_view(
     *,
     taught_at: float,
     loss: str = "kd",
+    by_soft_targets: bool = True,
     alike: bool = True,
     omitted_class: str | None = None,
     game_tab: str | None = None,
@@ -67,6 +68,7 @@ def stage_view(
             with the scripts that show it (`later_script`).
         taught_at: the temperature at which the distilled student was taught.
         loss: by which distillation loss (`kd.losses.DISTANCES`); what it pulls is shown of Hinton's alone.
+        by_soft_targets: whether it learnt from what is shown, the teacher's softmax(z / T).
         alike: whether both students are one network that began alike and saw the same images.
         omitted_class: of one student, where there is a game about it.
         game_tab: the label of that game's tab.
@@ -92,6 +94,7 @@ def stage_view(
         start_temperature=SLIDER_START,
         taught_at=taught_at,
         loss=loss,
+        by_soft_targets=by_soft_targets,
         alike=alike,
         note=note,
         omitted_class=omitted_class,

@@ -29,7 +29,7 @@ export async function readPhoto(file) {
     throw new PhotoError(`The image has more than ${MAX_PIXELS / 1e6} million pixels. Please scale it down first.`);
   }
   try {
-    const bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+    const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
     const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
     const context = canvas.getContext("2d", { willReadFrequently: true }); // in memory, where reading is exact
     context.fillStyle = GROUND;
@@ -38,7 +38,8 @@ export async function readPhoto(file) {
     bitmap.close();
     const factor = Math.ceil(Math.sqrt((width * height) / ENOUGH));
     return reduce(context.getImageData(0, 0, canvas.width, canvas.height), factor);
-  } catch {
+  } catch (error) {
+    console.warn(error);
     if (width * height > SURELY_DRAWN) {
       throw new PhotoError("The image is damaged, or too large for this browser. Please scale it down, or choose another file.");
     }

@@ -153,18 +153,22 @@ document.addEventListener("drop", (event) => {
 $("#image .remove").addEventListener("click", () => {
   overtake();
   show(null);
+  $("#image .choose").focus(); // the button that had it is gone
 });
 // An example that is chosen overtakes a photo that waits for its logits.
 document.addEventListener("click", ({ target }) => {
   if (target.closest?.("#examples button")) overtake();
 });
+window.addEventListener("popstate", overtake); // and so does Back
 
 let opening = false; // a second click while the browser asks whether it may film
 $("#image .camera").addEventListener("click", async () => {
   if (opening || video.srcObject) return;
   opening = true;
+  const before = brought;
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
+    if (before !== brought) { closeCamera(); return; } // something else was brought, or is shown, meanwhile
     await video.play();
   } catch (error) {
     console.error(error);
@@ -244,6 +248,7 @@ async function controlled() {
 // the pictures behind the map's lines, come when all else is there, to be read when they are asked for.
 let kept = null;
 function keepAll() {
+  if (!navigator.serviceWorker?.controller) return; // nobody would keep it
   const all = [runtime, ...Object.values(networks), ...Object.values(game?.networks ?? {})];
   const parts = [...all.flatMap((each) => each.parts), ...(props.pictures ? [props.pictures] : [])];
   kept ??= Promise.all(parts.map(async (part) => (await fetch(part)).arrayBuffer())).catch(console.warn);

@@ -196,11 +196,11 @@ def seed_project() -> Iterator[Arm]:
     yield replace(DISTILLED, teacher=teacher, baseline=student, published_accuracy=0.7578)
 
 
-def omitted_digit(name: str = "three") -> Iterator[Arm]:
+def omitted_digit() -> Iterator[Arm]:
     """Hinton's experiment with the omitted 3 (2015, arXiv 1503.02531, section 3)."""
-    alone = Arm("student", omitted_class=name)
+    alone = Arm("student", omitted_class="three")
     yield alone
-    yield replace(DISTILLED, baseline=alone, omitted_class=name)
+    yield replace(DISTILLED, baseline=alone, omitted_class="three")
 
 
 STUDIES = {

@@ -104,7 +104,7 @@ function begin() {
   cards = props.cards;
   withControl = cards.every(({ logits }) => logits.control);
   $("#game-story").textContent = `A further student was never shown ${one}. It learnt from ${props.another_teacher ? "another teacher's" : "the teacher's"} shares for pictures of the ${inWords(classes.length - 1)} other classes, where ${one} is hardly ever more than a doubt.` +
-    (withControl ? ` Its control, a student alone, is the same network and saw the same pictures, but had no teacher.` : "");
+    (withControl ? ` Its control, a student alone, ${props.alike ? "is the same network and saw the same pictures" : `was never shown ${one} either`}, but had no teacher.` : "");
   $("#bet legend").textContent = `Here lie ${cards.length} ${many}, face down. How many will it name?`;
   $(".bets").append(...Array.from({ length: cards.length + 1 }, (_, n) => (
     make("label", {}, make("input", { type: "radio", name: "bet", value: n, required: true }), make("span", { textContent: n })))));

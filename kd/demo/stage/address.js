@@ -49,12 +49,13 @@ function buildAddress(stage) {
   function follow() {
     const view = wanted(), photo = photos.get(view.file);
     stage.pause();
+    if (!photo) source.leaveUpload();
     // After a reload a photo is gone: its entry becomes that of the example which its address shows.
     if (view.file && !photo) history.replaceState({ ...history.state, file: null }, "");
     stage.show(photo ?? source.examples[names.indexOf(view.example)]);
     stage.setOptions({ order: view.order, log: view.log, ghost: view.ghost, large: view.large });
-    if (!view.tour) stage.setTemperature(view.T);
     stage.tour.go(view.tour);
+    if (!view.tour) stage.setTemperature(view.T); // last: a tour that is ended while it glides sets its own
   }
 
   window.addEventListener("popstate", follow);

@@ -105,7 +105,7 @@ function buildMapNetworks({ $, names, props }, confusions, temperatures, changed
     $("#map-curve .under").setAttribute("d", `M0 100L${points.join("L")}L100 100Z`);
     const best = spreads[role].indexOf(Math.max(...spreads[role]));
     const why = best > 0 && best < STEPS ? " Colder, they grow thin; hotter, they grow alike: most is to be learnt of kinship in between." : "";
-    $("#map-best").textContent = `The curve under the slider is how much the ${pairs.length} lines of ${subjectOf(role)} differ (their standard deviation): most near T = ${temperatures[best].toFixed(1)}.${why} The distilled student was taught at T = ${props.taught_at}.`;
+    $("#map-best").textContent = `The curve under the slider is how much the ${pairs.length} lines of ${subjectOf(role)} differ (their standard deviation): most near T = ${temperatures[best].toFixed(1)}.${why}${props.by_soft_targets ? ` The distilled student was taught at T = ${props.taught_at}.` : ""}`;
     changed();
   }
   show(roles[0]);

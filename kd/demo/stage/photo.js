@@ -2,6 +2,7 @@
 
 const KEY_STEP = 0.05, KEY_ZOOM = 1.15; // a key press moves the square by this share of its way, or zooms by this factor
 const CENTRE = { across: 0.5, down: 0.5, side: 1 }; // as in kd/photo.py
+const CAMERA = "Capture from camera", OTHER_WAYS = ["Upload file", "Paste from clipboard"]; // as Gradio names its buttons
 
 function buildPhoto(stage) {
   const { $, props } = stage, panel = $("#photo"), whole = $("#photo .whole"), square = $("#crop"), picture = $("#crop img");
@@ -11,7 +12,7 @@ function buildPhoto(stage) {
   let crop = null; // {across, down, side}, as in kd/photo.py; null is the whole photo with margins
   const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
   // On a phone the square is moved on a photo that a first touch has made larger.
-  const narrow = window.matchMedia("(max-width: 760px)"); // as stage.css has it
+  const narrow = window.matchMedia("(max-width: 47.5em)"); // as stage.css has it
   const setLarge = (large) => panel.classList.toggle("large", large);
   const movable = () => Boolean(stage.value?.file);
 
@@ -52,9 +53,9 @@ function buildPhoto(stage) {
   // The crop whose square has this place and side in the panel.
   function cropAt(x, y, side) {
     const { w, h, left, top } = places(), shorter = Math.min(w, h);
-    side = clamp(side, props.min_side * shorter, shorter);
-    const share = (from, room) => (room > 1e-9 ? clamp(from / room, 0, 1) : 0.5);
-    return { across: share(x - left, w - side), down: share(y - top, h - side), side: side / shorter };
+    const ofShorter = clamp(side / shorter, props.min_side, 1); // exactly: the server takes nothing below min_side
+    const share = (from, size) => (size > ofShorter * shorter + 1e-9 ? clamp(from / (size - ofShorter * shorter), 0, 1) : 0.5);
+    return { across: share(x - left, w), down: share(y - top, h), side: ofShorter };
   }
 
   // Around the square's centre; out of the largest square comes the whole photo.
@@ -127,10 +128,10 @@ function buildPhoto(stage) {
     input().files = event.dataTransfer.files;
     input().dispatchEvent(new Event("change", { bubbles: true }));
   });
-  // Its camera needs the place of the photo.
+  // Its camera needs the place of the photo, until another way in is chosen or something is shown.
   document.addEventListener("click", ({ target }) => {
-    const camera = target.closest?.("#image button[aria-label='Capture from camera']");
-    if (camera) stage.element.classList.add("camera");
+    const way = target.closest?.("#image button")?.ariaLabel;
+    if (CAMERA === way || OTHER_WAYS.includes(way)) stage.element.classList.toggle("camera", way === CAMERA);
   }, true);
 
   const howSure = stage.explain(make("button", { type: "button", className: "word", textContent: "How sure is this?" }), () => stage.value.warning.rates);

@@ -6,7 +6,8 @@ const FINE_BELOW = 4, FINE_STEP = 0.1, COARSE_STEP = 0.5; // of the arrow keys
 
 function buildTemperature(stage) {
   const { $, props } = stage, { min_temperature: MIN_T, max_temperature: MAX_T, taught_at: TAUGHT_AT } = props;
-  const NAMES = new Map([[1, "1: its answer"], [TAUGHT_AT, `${TAUGHT_AT}: as it teaches`]]);
+  const NAMES = new Map(props.by_soft_targets ? [[TAUGHT_AT, `${TAUGHT_AT}: as it teaches`]] : []);
+  NAMES.set(1, NAMES.has(1) ? "1: its answer, and as it teaches" : "1: its answer");
   const TICKS = [...new Set([MIN_T, 1, 2, TAUGHT_AT, 8, MAX_T])].sort((a, b) => a - b);
   const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
 

@@ -21,9 +21,10 @@ function buildWords(stage) {
     button.setAttribute("popovertargetaction", "show"); // another word while one is open takes its place
     button.addEventListener("click", () => {
       note.textContent = told();
-      const { left, bottom } = button.getBoundingClientRect();
-      note.style.left = `${Math.max(8, Math.min(left, window.innerWidth - 328))}px`;
-      note.style.top = `${Math.min(bottom + 6, window.innerHeight - 120)}px`;
+      note.showPopover({ source: button }); // by which its size is known
+      const { left, bottom } = button.getBoundingClientRect(), within = (at, room) => `${Math.max(8, Math.min(at, room - 8))}px`;
+      note.style.left = within(left, window.innerWidth - note.offsetWidth);
+      note.style.top = within(bottom + 6, window.innerHeight - note.offsetHeight);
     });
     return button;
   };
