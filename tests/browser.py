@@ -104,6 +104,19 @@ def drag(page, *shares, steps=10):
     page.mouse.up()
 
 
+def note_changes(page, selector, name):
+    """Have the page note in `noted` each number that an element's data-`name` becomes from now on."""
+    page.evaluate(
+        """([selector, name]) => {
+            const element = document.querySelector(selector);
+            window.noted = [];
+            const note = () => window.noted.push(+element.dataset[name]);
+            new MutationObserver(note).observe(element, {attributes: true, attributeFilter: [`data-${name}`]});
+        }""",
+        [selector, name],
+    )
+
+
 def hold_questions(page):
     """Hold the page's questions to the server back.
 

@@ -17,7 +17,7 @@ from kd.demo.stage_view import stage_view
 from kd.models import ROLES
 from kd.recording import RECORDING, moment, read_recording, write_recording
 from tests.axe import SETTINGS, findings
-from tests.browser import EXAMPLES, VALUES, drawn, opened, share, shown_at, softmax, table, upload
+from tests.browser import EXAMPLES, VALUES, drawn, note_changes, opened, share, shown_at, softmax, table, upload
 from tests.serving import ROOT
 
 CHECKPOINTS = ROOT / "checkpoints"
@@ -361,19 +361,12 @@ def test_play_goes_from_the_start_to_the_end_by_itself_but_never_starts_by_itsel
     play, slider = page.locator("#replay-play"), page.locator("#replay-slider")
     last = int(slider.get_attribute("max"))
     shown_at(page, last)
-    page.evaluate(
-        """() => {
-            const table = document.querySelector('#replay-table');
-            window.moments = [];
-            const note = () => window.moments.push(+table.dataset.moment);
-            new MutationObserver(note).observe(table, {attributes: true, attributeFilter: ['data-moment']});
-        }"""
-    )
+    note_changes(page, "#replay-table", "moment")
     play.click()
-    page.wait_for_function("window.moments.includes(1)")
+    page.wait_for_function("window.noted.includes(1)")
     gliding = page.locator("#replay .bar.student").first.evaluate("(bar) => getComputedStyle(bar).transitionDuration")
     assert (gliding == "0s") == (motion == "reduce")
-    assert page.evaluate("[...new Set(window.moments)].slice(0, 2)") == [0, 1]
+    assert page.evaluate("[...new Set(window.noted)].slice(0, 2)") == [0, 1]
     slider.fill(str(last - 1))  # the hand on the slider stops it
     assert play.inner_text() == "Play"
     play.click()

@@ -12,9 +12,10 @@ from PIL import Image, features
 
 from kd import checkpoint
 from kd.classifier import Classifier
+from kd.demo.pictures import PREVIEW_SIDE
 from kd.inference import pixels_of
 from kd.models import ROLES
-from kd.photo import CENTRE, MAX_FILE_BYTES, Crop, PhotoError, read_photo, to_network_size
+from kd.photo import CENTRE, ENOUGH, MAX_FILE_BYTES, Crop, PhotoError, read_photo, to_network_size
 from kd.site.build import exported
 from tests.browser import EXAMPLES, PATIENCE
 from tests.pictures import SIZES, fifty_pictures, picture, png_that_claims
@@ -162,6 +163,21 @@ def test_what_is_no_photo_gets_a_sentence_in_the_browser_too(shrunk, tmp_path):
 
 def test_a_file_may_be_as_large_as_for_the_server(page):
     assert page.evaluate("import('./photo.js').then((photo) => photo.MAX_FILE_BYTES)") == MAX_FILE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("kd/site/photo.js", f"const ENOUGH = {ENOUGH:_};"),
+        ("kd/site/site.js", f"const PREVIEW_SIDE = {PREVIEW_SIDE};"),
+        *(
+            (file, f"CENTRE = {{ across: {CENTRE.across}, down: {CENTRE.down}, side: {CENTRE.side:.0f} }};")
+            for file in ("kd/site/shrink.js", "kd/demo/stage/photo.js")
+        ),
+    ],
+)
+def test_a_number_that_browser_and_server_have_is_the_same(file, line):
+    assert line in (ROOT / file).read_text("utf-8")
 
 
 # The networks

@@ -20,6 +20,7 @@ from tests.browser import (
     choose_example,
     drag,
     example_shown,
+    note_changes,
     number_in,
     settle,
     share,
@@ -201,18 +202,11 @@ def test_play_is_started_and_paused_by_keyboard(visit, key):
 @pytest.mark.slow
 def test_where_motion_is_to_be_reduced_play_steps_from_mark_to_mark(visit):
     page = visit(reduced_motion="reduce")
-    page.evaluate(
-        """() => {
-            const table = document.querySelector('#soft-targets-table');
-            window.temperatures = [];
-            const note = () => window.temperatures.push(+table.dataset.temperature);
-            new MutationObserver(note).observe(table, {attributes: true, attributeFilter: ['data-temperature']});
-        }"""
-    )
+    note_changes(page, "#soft-targets-table", "temperature")
     page.locator("#play").click()
-    page.wait_for_function("window.temperatures.length >= 3")
+    page.wait_for_function("window.noted.length >= 3")
     page.locator("#play").click()
-    assert page.evaluate("window.temperatures.slice(0, 3)") == ticks_above(1)[:3]
+    assert page.evaluate("window.noted.slice(0, 3)") == ticks_above(1)[:3]
 
 
 def test_a_screen_reader_is_told_once_after_the_drag_and_nothing_while_it_lasts(visit):

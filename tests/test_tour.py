@@ -10,7 +10,19 @@ from kd.cifar10 import CLASSES
 from kd.demo.omitted_class import TAB, read_omitted_class
 from kd.studies.human_labels import rank_correlation
 from tests.axe import findings
-from tests.browser import EXAMPLES, LAPTOPS, PHONE, TEMPERATURE, drag, number_in, settle, share, table, taught_at
+from tests.browser import (
+    EXAMPLES,
+    LAPTOPS,
+    PHONE,
+    TEMPERATURE,
+    drag,
+    note_changes,
+    number_in,
+    settle,
+    share,
+    table,
+    taught_at,
+)
 from tests.serving import ROOT
 
 OF_STEP = [1, taught_at(), 20, taught_at(), taught_at()]  # the temperatures
@@ -100,17 +112,10 @@ def test_a_step_is_reached_by_its_address_and_left_by_the_browsers_back(visit):
 
 def test_the_slider_glides_to_a_steps_temperature_unless_a_hand_takes_it_and_the_tour_waits(visit):
     page = visit("?tour=1")
-    page.evaluate(
-        """() => {
-            const table = document.querySelector('#soft-targets-table');
-            window.temperatures = [];
-            const note = () => window.temperatures.push(+table.dataset.temperature);
-            new MutationObserver(note).observe(table, {attributes: true, attributeFilter: ['data-temperature']});
-        }"""
-    )
+    note_changes(page, "#soft-targets-table", "temperature")
     page.get_by_role("button", name="Next").click()
     page.wait_for_function(f"{TEMPERATURE} === {taught_at()}")
-    passed = page.evaluate("window.temperatures")
+    passed = page.evaluate("window.noted")
     assert passed == sorted(passed) and any(1 < temperature < taught_at() for temperature in passed)
     page.get_by_role("button", name="Next").click()
     page.wait_for_function(f"{TEMPERATURE} > {taught_at()} + 0.2")

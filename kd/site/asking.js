@@ -6,6 +6,7 @@ const NO_WORKER = "The networks could not be started. Please check the connectio
 // that of the file server's headers, which may be none.
 function workerOf(address) {
   const script = URL.createObjectURL(new Blob([`import ${JSON.stringify(address)};`], { type: "text/javascript" }));
+  setTimeout(() => URL.revokeObjectURL(script), 60_000); // when it has long been read
   return new Worker(script, { type: "module" });
 }
 
