@@ -3,36 +3,68 @@
 const KEY_STEP = 0.05, KEY_ZOOM = 1.15; // a key press moves the square by this share of its way, or zooms by this factor
 const CENTRE = { across: 0.5, down: 0.5, side: 1 }; // as in kd/photo.py
 const CAMERA = "Capture from camera", OTHER_WAYS = ["Upload file", "Paste from clipboard"]; // as Gradio names its buttons
+const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 
 function buildPhoto(stage) {
-  const { $, props } = stage, panel = $("#photo"), whole = $("#photo .whole"), square = $("#crop"), picture = $("#crop img");
-  const wholeButton = $("#whole-photo"), inputSide = props.image_size;
-  const canvas = make("canvas", { width: inputSide, height: inputSide });
+  const { $, props } = stage, { whole, picture } = partsOf(stage), square = squareOf(stage), setLarge = enlargedByTouch(stage);
+  const howSure = stage.explain(make("button", { type: "button", className: "word", textContent: "How sure is this?" }), () => stage.value.warning.rates);
+  followPointers(stage, square, setLarge);
+  followKeys(stage, square);
+  buildWaysIn(stage);
+  $("#whole-photo").addEventListener("click", () => square.set(square.crop ? null : CENTRE));
+  $("#photo-note").textContent = props.note;
   let file = null; // of the photo shown; null for an example
-  let crop = null; // {across, down, side}, as in kd/photo.py; null is the whole photo with margins
-  const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
-  // On a phone the square is moved on a photo that a first touch has made larger.
-  const narrow = window.matchMedia("(max-width: 47.5em)"); // as stage.css has it
-  const setLarge = (large) => panel.classList.toggle("large", large);
-  const movable = () => Boolean(stage.value?.file);
+
+  stage.views.push({
+    show(value) {
+      stage.element.classList.remove("camera");
+      if (value?.file !== file) setLarge(false); // not by the answer to a square that is being moved
+      $("#out-of-class").replaceChildren(...(value?.warning ? [value.warning.sentence, " ", howSure] : []));
+      if (!value?.models) return;
+      const moving = value.file && value.file === file && stage.source.waiting; // a newer square is being asked for
+      ({ file } = value);
+      if (!moving) {
+        square.crop = value.crop;
+        picture.src = value.picture;
+      }
+      whole.src = value.photo ?? value.picture;
+      picture.alt = value.example ? `${article(value.example)} at ${props.image_size} x ${props.image_size} pixels` : `The square at ${props.image_size} x ${props.image_size} pixels`;
+      square.node.tabIndex = value.file ? 0 : -1;
+      square.node.setAttribute("aria-label", value.file ? "The square that the networks see: arrow keys move it, plus and minus zoom it" : "What the networks see");
+      $("#photo").classList.toggle("own", Boolean(value.file));
+      $("#whole-photo").hidden = !value.file || value.width === value.height;
+      square.place();
+    },
+  });
+}
+
+const partsOf = ({ $ }) => ({ panel: $("#photo"), whole: $("#photo .whole"), node: $("#crop"), picture: $("#crop img") });
+const movable = (stage) => Boolean(stage.value?.file); // an example is not
+
+// The square: where it lies, and what sets it to another place. `crop` is {across, down, side}, as in kd/photo.py; null
+// is the whole photo with margins.
+function squareOf(stage) {
+  const { $, props } = stage, { whole, node, picture } = partsOf(stage), inputSide = props.image_size;
+  const canvas = make("canvas", { width: inputSide, height: inputSide });
+  const square = { node, crop: null, places, place, set, at, zoom };
 
   // Where the photo and the square lie in the panel, in shares of the panel's side.
-  function places(of = crop) {
-    const { width, height } = stage.value, longer = Math.max(width, height);
+  function places() {
+    const { width, height } = stage.value, longer = Math.max(width, height), { crop } = square;
     const w = width / longer, h = height / longer, left = (1 - w) / 2, top = (1 - h) / 2;
-    const side = of ? of.side * Math.min(w, h) : 1;
-    return of
-      ? { w, h, left, top, side, x: left + (w - side) * of.across, y: top + (h - side) * of.down }
+    const side = crop ? crop.side * Math.min(w, h) : 1;
+    return crop
+      ? { w, h, left, top, side, x: left + (w - side) * crop.across, y: top + (h - side) * crop.down }
       : { w, h, left, top, side, x: 0, y: 0 };
   }
 
   function place() {
     const { x, y, side } = places();
-    Object.assign(square.style, { left: `${x * 100}%`, top: `${y * 100}%`, width: `${side * 100}%`, height: `${side * 100}%` });
-    wholeButton.setAttribute("aria-pressed", String(crop === null));
+    Object.assign(node.style, { left: `${x * 100}%`, top: `${y * 100}%`, width: `${side * 100}%`, height: `${side * 100}%` });
+    $("#whole-photo").setAttribute("aria-pressed", String(square.crop === null));
   }
 
-  // The square at once as the browser shrinks it; the exact pixels come with the logits.
+  // At once as the browser shrinks it; the exact pixels come with the logits.
   function preview() {
     const { x, y, side, left, top } = places(), scale = Math.max(whole.naturalWidth, whole.naturalHeight);
     const context = canvas.getContext("2d");
@@ -43,15 +75,15 @@ function buildPhoto(stage) {
     picture.src = canvas.toDataURL();
   }
 
-  function setCrop(to) {
-    crop = to;
+  function set(crop) {
+    square.crop = crop;
     place();
     preview();
     stage.source.crop({ file: stage.value.file, whole: crop === null, ...crop });
   }
 
   // The crop whose square has this place and side in the panel.
-  function cropAt(x, y, side) {
+  function at(x, y, side) {
     const { w, h, left, top } = places(), shorter = Math.min(w, h);
     const ofShorter = clamp(side / shorter, props.min_side, 1); // exactly: the server takes nothing below min_side
     const share = (from, size) => (size > ofShorter * shorter + 1e-9 ? clamp(from / (size - ofShorter * shorter), 0, 1) : 0.5);
@@ -60,14 +92,29 @@ function buildPhoto(stage) {
 
   // Around the square's centre; out of the largest square comes the whole photo.
   function zoom(factor) {
-    if (!crop) { if (factor < 1) setCrop(CENTRE); return; }
-    if (factor > 1 && crop.side === 1) { if (stage.value.width !== stage.value.height) setCrop(null); return; }
+    const { crop } = square;
+    if (!crop) { if (factor < 1) set(CENTRE); return; }
+    if (factor > 1 && crop.side === 1) { if (stage.value.width !== stage.value.height) set(null); return; }
     const { x, y, side } = places(), larger = side * factor;
-    setCrop(cropAt(x + (side - larger) / 2, y + (side - larger) / 2, larger));
+    set(at(x + (side - larger) / 2, y + (side - larger) / 2, larger));
   }
 
-  // One finger or the mouse moves the square, two zoom it, its corner makes it larger or smaller.
-  const pointers = new Map();
+  return square;
+}
+
+// On a phone the square is moved on a photo that a first touch has made larger. Returns what makes it large or small.
+function enlargedByTouch(stage) {
+  const { panel } = partsOf(stage), setLarge = (large) => panel.classList.toggle("large", large);
+  document.addEventListener("pointerdown", ({ target }) => { if (!panel.contains(target)) setLarge(false); });
+  panel.addEventListener("keydown", ({ key }) => { if (key === "Escape") setLarge(false); });
+  panel.addEventListener("focusout", ({ relatedTarget }) => { if (relatedTarget && !panel.contains(relatedTarget)) setLarge(false); });
+  return setLarge;
+}
+
+// One finger or the mouse moves the square, two zoom it, its corner makes it larger or smaller.
+function followPointers(stage, square, setLarge) {
+  const { panel, node } = partsOf(stage), pointers = new Map();
+  const narrow = window.matchMedia("(max-width: 47.5em)"); // as stage.css has it
   let grip = null; // {corner, at, pointer, apart}
   const inPanel = (event) => {
     const box = panel.getBoundingClientRect();
@@ -75,52 +122,51 @@ function buildPhoto(stage) {
   };
   const apart = () => { const [a, b] = pointers.values(); return Math.hypot(a.x - b.x, a.y - b.y); };
 
-  square.addEventListener("pointerdown", (event) => {
-    if (!movable()) return;
+  node.addEventListener("pointerdown", (event) => {
+    if (!movable(stage)) return;
     if (narrow.matches && !panel.matches(".large")) { setLarge(true); return; }
-    square.setPointerCapture(event.pointerId);
+    node.setPointerCapture(event.pointerId);
     pointers.set(event.pointerId, inPanel(event));
-    grip = { corner: event.target.matches(".corner"), at: places(), pointer: inPanel(event), apart: pointers.size === 2 ? apart() : 0 };
+    grip = { corner: event.target.matches(".corner"), at: square.places(), pointer: inPanel(event), apart: pointers.size === 2 ? apart() : 0 };
   });
-  square.addEventListener("pointermove", (event) => {
-    if (!pointers.has(event.pointerId) || !movable()) return;
+  node.addEventListener("pointermove", (event) => {
+    if (!pointers.has(event.pointerId) || !movable(stage)) return;
     pointers.set(event.pointerId, inPanel(event));
     const { at } = grip, dx = inPanel(event).x - grip.pointer.x, dy = inPanel(event).y - grip.pointer.y;
     if (pointers.size === 2 && grip.apart) {
       const side = at.side * grip.apart / apart();
-      setCrop(cropAt(at.x + (at.side - side) / 2, at.y + (at.side - side) / 2, side));
-    } else if (grip.corner) setCrop(cropAt(at.x, at.y, at.side + Math.max(dx, dy)));
-    else if (crop) setCrop(cropAt(at.x + dx, at.y + dy, at.side));
+      square.set(square.at(at.x + (at.side - side) / 2, at.y + (at.side - side) / 2, side));
+    } else if (grip.corner) square.set(square.at(at.x, at.y, at.side + Math.max(dx, dy)));
+    else if (square.crop) square.set(square.at(at.x + dx, at.y + dy, at.side));
   });
   for (const end of ["pointerup", "pointercancel"]) {
-    square.addEventListener(end, () => pointers.clear()); // the finger that is left of two moves nothing
+    node.addEventListener(end, () => pointers.clear()); // the finger that is left of two moves nothing
   }
   panel.addEventListener("dragstart", (event) => event.preventDefault()); // the browser's own dragging of pictures
   panel.addEventListener("wheel", (event) => { // with Ctrl, as a pinch on a touchpad also arrives: plain scrolling scrolls
-    if (!movable() || !event.ctrlKey) return;
+    if (!movable(stage) || !event.ctrlKey) return;
     event.preventDefault();
-    zoom(Math.exp(event.deltaY / 200));
+    square.zoom(Math.exp(event.deltaY / 200));
   }, { passive: false });
-  square.addEventListener("keydown", (event) => {
-    if (!movable()) return;
-    const key = plainKey(event), move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
+}
+
+function followKeys(stage, square) {
+  square.node.addEventListener("keydown", (event) => {
+    if (!movable(stage)) return;
+    const key = plainKey(event), move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key], { crop } = square;
     if (move && crop) {
-      setCrop({ ...crop, across: clamp(crop.across + KEY_STEP * move[0], 0, 1), down: clamp(crop.down + KEY_STEP * move[1], 0, 1) });
-    } else if (key === "+" || key === "=") zoom(1 / KEY_ZOOM);
-    else if (key === "-") zoom(KEY_ZOOM);
+      square.set({ ...crop, across: clamp(crop.across + KEY_STEP * move[0], 0, 1), down: clamp(crop.down + KEY_STEP * move[1], 0, 1) });
+    } else if (key === "+" || key === "=") square.zoom(1 / KEY_ZOOM);
+    else if (key === "-") square.zoom(KEY_ZOOM);
     else if (!move) return;
     event.preventDefault();
   });
-  document.addEventListener("pointerdown", ({ target }) => { if (!panel.contains(target)) setLarge(false); });
-  panel.addEventListener("keydown", ({ key }) => { if (key === "Escape") setLarge(false); });
-  panel.addEventListener("focusout", ({ relatedTarget }) => { if (relatedTarget && !panel.contains(relatedTarget)) setLarge(false); });
-  wholeButton.addEventListener("click", () => setCrop(crop ? null : CENTRE));
+}
 
-  $("#photo-note").textContent = props.note;
-
-  // Photos go to the component of uploads, which lies below: by its button, or dropped here.
-  const input = () => document.querySelector("#image input[type=file]");
-  $("#own-photo").addEventListener("click", () => input()?.click());
+// Photos go to the component of uploads, which lies below: by its button, or dropped on the one shown.
+function buildWaysIn(stage) {
+  const { panel } = partsOf(stage), input = () => document.querySelector("#image input[type=file]");
+  stage.$("#own-photo").addEventListener("click", () => input()?.click());
   panel.addEventListener("dragover", (event) => event.preventDefault());
   panel.addEventListener("drop", (event) => {
     event.preventDefault();
@@ -131,29 +177,6 @@ function buildPhoto(stage) {
   // Its camera needs the place of the photo, until another way in is chosen or something is shown.
   document.addEventListener("click", ({ target }) => {
     const way = target.closest?.("#image button")?.ariaLabel;
-    if (CAMERA === way || OTHER_WAYS.includes(way)) stage.element.classList.toggle("camera", way === CAMERA);
+    if (way === CAMERA || OTHER_WAYS.includes(way)) stage.element.classList.toggle("camera", way === CAMERA);
   }, true);
-
-  const howSure = stage.explain(make("button", { type: "button", className: "word", textContent: "How sure is this?" }), () => stage.value.warning.rates);
-  stage.views.push({
-    show(value) {
-      stage.element.classList.remove("camera");
-      if (value?.file !== file) setLarge(false); // not by the answer to a square that is being moved
-      $("#out-of-class").replaceChildren(...(value?.warning ? [value.warning.sentence, " ", howSure] : []));
-      if (!value?.models) return;
-      const moving = value.file && value.file === file && stage.source.waiting; // a newer square is being asked for
-      ({ file } = value);
-      if (!moving) {
-        ({ crop } = value);
-        picture.src = value.picture;
-      }
-      whole.src = value.photo ?? value.picture;
-      picture.alt = value.example ? `${article(value.example)} at ${inputSide} x ${inputSide} pixels` : `The square at ${inputSide} x ${inputSide} pixels`;
-      square.tabIndex = value.file ? 0 : -1;
-      square.setAttribute("aria-label", value.file ? "The square that the networks see: arrow keys move it, plus and minus zoom it" : "What the networks see");
-      panel.classList.toggle("own", Boolean(value.file));
-      wholeButton.hidden = !value.file || value.width === value.height;
-      place();
-    },
-  });
 }
