@@ -12,7 +12,7 @@ const lengthOf = (p, log) => (log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES)
 function buildChart(stage) {
   const { $, options, logP } = stage, table = $("#soft-targets-table"), ghostP = new Float64Array(stage.classes.length);
   const orderSwitch = $("#order"), logSwitch = $("#log-scale"), ghostSwitch = $("#ghost"), numbersSwitch = $("#all-numbers"), largeSwitch = $("#large-type");
-  const wide = window.matchMedia("(min-width: 47.51em)"); // as stage.css has it
+  const wide = window.matchMedia("(min-width: 64em)"); // as stage.css has it
 
   // Marks are pushed along their room (100cqw), bars are scaled: nothing is laid out anew when they move.
   const setBar = (bar, p) => { bar.style.transform = `scaleX(${lengthOf(p, options.log)})`; };

@@ -114,7 +114,7 @@ function enlargedByTouch(stage) {
 // One finger or the mouse moves the square, two zoom it, its corner makes it larger or smaller.
 function followPointers(stage, square, setLarge) {
   const { panel, node } = partsOf(stage), pointers = new Map();
-  const narrow = window.matchMedia("(max-width: 47.5em)"); // as stage.css has it
+  const narrow = window.matchMedia("(max-width: 63.99em)"); // as stage.css has it
   let grip = null; // {corner, at, pointer, apart}
   const inPanel = (event) => {
     const box = panel.getBoundingClientRect();
