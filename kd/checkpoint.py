@@ -422,7 +422,7 @@ def save_state(
 
 def remove_state(folder: Path) -> None:
     """Remove the state of a run from its folder, and what writers of it that were killed have left."""
-    for path in folder.glob(f"{STATE}*"):
+    for path in (folder / STATE, *folder.glob(f"{STATE}.*.tmp")):
         path.unlink(missing_ok=True)
 
 

@@ -73,7 +73,8 @@ def chosen_precision(precision: str, device: torch.device, stem: str) -> str:
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        with torch.cuda.device(device):
+            return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if device.type == "cpu" and stem == "cifar" and _bfloat16_is_faster() else "float32"
 
 

@@ -135,7 +135,7 @@ class Trio:
                 )
         self.parameters = {role: count_parameters(network) for role, network in self.networks.items()}
         for network in self.networks.values():
-            fuse_norms(network.network)
+            fuse_norms(network.network, network.config["architecture"])
             network.to(memory_format=torch.channels_last)
         self.out_of_class = _out_of_class(self.folder, self.configs["teacher"])
         self.warner = _warner(self.folder, self.out_of_class, self.networks["teacher"]) if self.out_of_class else None

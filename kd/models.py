@@ -197,15 +197,16 @@ def before_norms(network: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
                 yield part, before, name
 
 
-def fuse_norms(network: nn.Module) -> nn.Module:
+def fuse_norms(network: nn.Module, architecture: str) -> nn.Module:
     """Take each batch norm into the convolution before it, in place; returns the network.
 
     Its logits stay, up to rounding. Only for inference: the network has to be in evaluation mode, and can no longer be
-    trained or stored. Any but torchvision's ResNets and MobileNetV2 stay as they are: of others nobody knows what
-    follows on what.
+    trained or stored.
+
+    Args:
+        architecture: its name. Those without a stem of ours stay as they are: nobody knows what follows on what.
     """
-    known = isinstance(network, (models.ResNet, models.MobileNetV2))
-    for part, before, name in before_norms(network) if known else ():
+    for part, before, name in before_norms(network) if architecture in ARCHITECTURES else ():
         setattr(part, before, fuse_conv_bn_eval(getattr(part, before), getattr(part, name)))
         setattr(part, name, nn.Identity())
     return network

@@ -61,7 +61,7 @@ class Recipe:
     image_size: int = _option(IMAGE_SIZE, "side that the images are scaled to, pixels; CIFAR-10's is 32", 16, 224)
 
     crop_scale: float = _option(1.0, "random resized crop of at least this share of the area; 1 for none", 0.1, 1)
-    crop_padding: int = _option(4, "random crop after padding each side by this many pixels", 0, 15)
+    crop_padding: int = _option(4, "random crop after padding each side by this many pixels", 0, 16)
     padding_mode: str = _option(
         "constant", "what is padded: black, or the image mirrored", choices=("constant", "reflect")
     )
@@ -99,7 +99,8 @@ class Recipe:
 
     precision: str = _option(
         "auto",
-        "what the networks compute in; auto is bfloat16 on a GPU, and on a CPU that is fast in it with the CIFAR stem",
+        "what the networks compute in; auto is bfloat16 on a GPU that has it, and with the CIFAR stem on a CPU that is "
+        "fast in it",
         choices=("auto", "float32", "bfloat16"),
     )
     seed: int = _option(0, "of the initial weights, the order of the images and dropout", 0, 2**31 - 1)
@@ -117,6 +118,11 @@ class Recipe:
                 raise RecipeError(f"{name} {value} is not between {low} and {high}")
             if entry.type is int and not isinstance(value, int):
                 raise RecipeError(f"{name} {value} is no whole number")
+        if self.padding_mode == "reflect" and self.crop_padding >= self.image_size:
+            raise RecipeError(
+                f"--crop-padding {self.crop_padding} is not below --image-size {self.image_size}: there is no more to "
+                "mirror"
+            )
 
     def changed(self, **values) -> "Recipe":
         """This recipe with other values for some fields; raises RecipeError like the constructor."""

@@ -13,7 +13,8 @@ follow: a softmax does not mind what its row's mean was.
 
 A moment in an epoch with the early stride (`Recipe.early_downsampling`) is of the network with that stride.
 
-A network that was trained without one is recorded as it is, in one moment, by `python -m train.record`.
+A network that was trained without one is recorded as it is, in one moment, by `python -m train.record`; where the
+end of a training was not recorded, that moment is added.
 """
 
 from pathlib import Path

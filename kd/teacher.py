@@ -25,7 +25,6 @@ from kd.checkpoint import CheckpointError
 from kd.dataset import COPY, Normalisation
 from kd.device import Processes, autocast
 from kd.files import write_atomically
-from kd.models import fuse_norms
 
 HALF_MAX = torch.finfo(torch.float16).max
 
@@ -37,13 +36,13 @@ class FrozenTeacher(nn.Module):
         """Freeze a network.
 
         Args:
-            network: anything that turns images into logits; its batch norms are fused in place, for speed.
+            network: anything that turns images into logits.
             precision: what it computes in, float32 or bfloat16.
             classes: the number of its logits.
         """
         super().__init__()
         self.classes = classes
-        self.network = fuse_norms(network.eval()).requires_grad_(False)
+        self.network = network.requires_grad_(False)
         self.precision = precision
         self.scale = self.shift = self.size = None
         self.train()

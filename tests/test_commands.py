@@ -125,22 +125,31 @@ def test_a_teacher_starts_from_another_one_and_says_so(teacher, few_images, tmp_
 
 
 @pytest.mark.parametrize(
-    ("role", "option"), [("teacher", "--start-from"), ("teacher", "--weights"), ("distilled", "--teacher")]
-)
-def test_a_run_does_not_write_over_what_it_begins_with_or_learns_from(teacher, role, option):
+    ("role", "option", "file"),
+    [("teacher", "--start-from", ""), ("teacher", "--weights", ""), ("teacher", "--weights", "model.safetensors"),
+     ("distilled", "--teacher", "")],
+)  # fmt: skip
+def test_a_run_does_not_write_over_what_it_begins_with_or_learns_from(teacher, role, option, file):
     before = contents(teacher)
     with pytest.raises(SystemExit, match="would begin with or learn from, and write over: choose another --output-dir"):
-        train.run.main(role, [option, str(teacher), "--output-dir", str(teacher), "--restart"])
+        train.run.main(role, [option, str(teacher / file), "--output-dir", str(teacher), "--restart"])
     assert contents(teacher) == before
 
 
-def test_a_run_that_goes_on_elsewhere_names_every_commit_and_machine(teacher, tmp_path):
+def test_a_run_that_goes_on_elsewhere_names_every_commit_machine_and_precision(teacher, tmp_path):
     config = checkpoint.load_config(teacher)
-    for commit, machine in (("a1", "one"), ("a1", "another"), ("b2", "another"), (None, "one")):
-        here = config | {"commit": commit, "machine": machine, "precision": "float32"}
+    parts = [
+        ("a1", "one", "float32"),
+        ("a1", "another", "bfloat16"),
+        ("b2", "another", "float32"),
+        (None, "one", "bfloat16"),
+    ]
+    for commit, machine, precision in parts:
+        here = config | {"commit": commit, "machine": machine, "precision": precision}
         here |= train.run.all_parts(tmp_path, here)
         write_json(tmp_path / "config.json", here)
     assert (here["commit"], here["machine"]) == ("a1, then b2", "one, then another")
+    assert here["precision"] == "float32, then bfloat16"
 
 
 def test_weights_of_another_network_are_refused_as_a_start(teacher, student, few_images, tmp_path):
@@ -212,7 +221,7 @@ def test_killed_run_given_the_same_command_ends_bit_for_bit_like_one_that_was_no
     arguments = ["train.student", *SEED_RUN, "--output-dir", folder]
     process = subprocess.Popen(command(*arguments), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
     try:
-        while not (folder / "history.jsonl").exists():
+        while not (folder / "config.json").exists():  # the last that an epoch writes
             assert process.poll() is None, "it ended before its first epoch"
             time.sleep(0.01)
         assert process.poll() is None, "it ended before it could be killed"

@@ -55,6 +55,12 @@ def test_missing_data_end_the_command_with_the_way_out(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_two_places_for_the_images_are_one_too_many(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        choose_examples.main(["--checkpoints", str(tmp_path), "--output-dir", str(tmp_path / "out")])
+    assert "leave one of them out" in capsys.readouterr().err
+
+
 def test_examples_of_other_data_want_the_networks_that_they_are_for(tmp_path, capsys):
     pictures = draw_pictures(tmp_path / "pictures", {"train": 12})
     with pytest.raises(SystemExit):

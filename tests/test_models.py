@@ -164,7 +164,7 @@ def test_a_network_with_its_norms_taken_into_its_convolutions_answers_as_before(
             norm.weight.uniform_(0.5, 1.5)
             norm.bias.uniform_(-0.5, 0.5)
         logits, responses = network.eval()(images), stem_responses(network, images)
-        fused = fuse_norms(network)
+        fused = fuse_norms(network, architecture)
         assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in fused.modules())
         torch.testing.assert_close(fused(images), logits, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(stem_responses(fused, images), responses, rtol=1e-4, atol=1e-4)
@@ -173,7 +173,7 @@ def test_a_network_with_its_norms_taken_into_its_convolutions_answers_as_before(
 def test_the_norms_of_a_network_whose_order_nobody_knows_stay():
     network = build("shufflenet_v2_x0_5", "imagenet").eval()
     before = list(network.state_dict())
-    assert list(fuse_norms(network).state_dict()) == before
+    assert list(fuse_norms(network, "shufflenet_v2_x0_5").state_dict()) == before
 
 
 # Other networks by their names

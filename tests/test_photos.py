@@ -324,7 +324,8 @@ def test_what_has_many_small_parts_is_given_up_after_so_many_steps(tmp_path, con
     takes_long(tmp_path / "upload")
     with pytest.raises(PhotoError, match="too many parts"):
         read_photo(tmp_path / "upload")
-    # Some took a minute, of the largest files that are read. `takes_long` opens the file too.
+    # Some took a minute, of the largest files; a step takes microseconds. `takes_long` opens the file too.
+    assert photo_module.MAX_OPENING_STEPS <= 10_000 and photo_module.MAX_STEPS <= 100_000
     assert len(steps) <= 2 * (photo_module.MAX_OPENING_STEPS + photo_module.MAX_STEPS + 1)
 
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 SCRIPTS = {"teacher": "train.teacher", "student": "train.student", "distilled": "train.distill"}
 
 RANGES = {
-    "crop_padding": (0, 15),
+    "crop_padding": (0, 16),
     "flip": (0, 1),
     "rotation": (0, 180),
     "brightness": (0, 1),
@@ -158,6 +158,21 @@ def test_value_out_of_range_is_refused_with_its_option_and_the_range(name, where
 def test_unknown_choice_is_refused_with_its_option_and_the_known_ones(name):
     with pytest.raises(RecipeError, match=re.escape(f"{option_name(name)} 'magic' is not one of {CHOICES[name]}")):
         Recipe(**{name: "magic"})
+
+
+def test_padding_that_mirrors_is_less_than_the_image():
+    Recipe(padding_mode="reflect", crop_padding=16, image_size=17)
+    Recipe(padding_mode="constant", crop_padding=16, image_size=16)
+    with pytest.raises(RecipeError, match="--crop-padding 16 is not below --image-size 16"):
+        Recipe(padding_mode="reflect", crop_padding=16, image_size=16)
+
+
+def test_with_the_stem_that_has_no_early_stride_no_epoch_counts_as_one_with_it():
+    def chosen(*arguments):
+        return train.run.chosen_recipe(train.run.make_parser("student").parse_args(arguments), "student")
+
+    assert chosen("--recipe", "strong").early_epochs == 12
+    assert chosen("--recipe", "strong", "--stem", "imagenet").early_epochs == 0
 
 
 # Options

@@ -132,7 +132,8 @@ def test_recording_of_a_training_is_not_replaced_by_a_moment_but_a_moment_is(fin
     checkpoint.save(models.build("", ""), checkpoint.load_config(folder) | {"epochs_done": 9}, folder)
     train.record.main(command)
     assert read_recording(folder / RECORDING)["epoch"].tolist() == [9]
-    own = Recorder(torch.zeros(510, 3, 32, 32, dtype=torch.uint8), NORMALISATIONS["cifar10"], folder)
+    count = read_recording(folder / RECORDING)["logits"].shape[1]
+    own = Recorder(torch.zeros(count, 3, 32, 32, dtype=torch.uint8), NORMALISATIONS["cifar10"], folder)
     own.begin(checkpoint.load(folder)[0], 0, "float32")
     for epoch in (0, 1):
         own.record(epoch)

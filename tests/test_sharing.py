@@ -128,6 +128,22 @@ def test_back_overtakes_a_photo_that_waits_for_its_answer(visit, classify):
     assert page.locator("#photo.own").count() == 0
 
 
+def test_back_to_a_photo_overtakes_the_one_that_waits_for_its_answer(visit):
+    page = visit()
+    upload(page, EXAMPLES / "ship.png")
+    page.wait_for_function("history.state?.file")
+    photo, second = table(page), other_examples(page)[0]
+    choose_example(page, CLASSES.index(second))
+    address_says(page, example=second)
+    wait_for_one, let_go = hold_questions(page)
+    page.locator("#image input[type=file]").set_input_files(EXAMPLES / "truck.png")
+    wait_for_one()
+    page.go_back()
+    page.wait_for_selector("#photo.own")
+    let_go()
+    assert table(page) == photo
+
+
 def test_back_out_of_a_tour_that_glides_leads_to_the_temperature_before(visit):
     page = visit("?T=8")
     page.locator("#begin-tour").click()

@@ -428,16 +428,8 @@ def test_a_photo_can_be_removed_and_is_there_again_with_the_browsers_back(visit_
     assert remove.is_visible() and example_shown(page) is None
 
 
-@pytest.mark.parametrize(
-    ("holder", "call"),
-    [
-        pytest.param("window", "createImageBitmap", id="read", marks=pytest.mark.slow),
-        pytest.param("Worker.prototype", "postMessage", id="answered"),
-    ],
-)
-def test_a_photo_that_is_removed_while_another_one_comes_leaves_an_empty_stage(visit_site, holder, call):
-    page = visit_site()
-    upload(page, EXAMPLES / "ship.png")
+def hold_calls(page, holder, call):
+    """Hold calls of a function back until `letGo`; `isHeld` tells whether there was one."""
     page.evaluate(
         """([holder, call]) => {
             const real = holder[call], held = [];
@@ -449,6 +441,38 @@ def test_a_photo_that_is_removed_while_another_one_comes_leaves_an_empty_stage(v
         }""",
         [page.evaluate_handle(holder), call],
     )
+
+
+def test_back_overtakes_a_photo_that_is_being_answered_and_the_square_goes_on(visit_site):
+    page = visit_site()
+    upload(page, EXAMPLES / "ship.png")
+    page.wait_for_function("history.state?.file")
+    photo = table(page)
+    choose_example(page, CLASSES.index("truck"))
+    page.wait_for_function("location.search.includes('truck')")
+    hold_calls(page, "Worker.prototype", "postMessage")
+    page.locator("#image input[type=file]").set_input_files(EXAMPLES / "cat.png")
+    page.wait_for_function("window.isHeld()")
+    answered_anew(page, page.go_back)
+    assert table(page) == photo
+    page.evaluate("window.letGo()")
+    page.wait_for_timeout(600)  # an answer takes a third of that
+    assert table(page) == photo
+    page.locator("#crop").focus()
+    answered_anew(page, lambda: page.keyboard.press("+"))
+
+
+@pytest.mark.parametrize(
+    ("holder", "call"),
+    [
+        pytest.param("window", "createImageBitmap", id="read", marks=pytest.mark.slow),
+        pytest.param("Worker.prototype", "postMessage", id="answered"),
+    ],
+)
+def test_a_photo_that_is_removed_while_another_one_comes_leaves_an_empty_stage(visit_site, holder, call):
+    page = visit_site()
+    upload(page, EXAMPLES / "ship.png")
+    hold_calls(page, holder, call)
     page.locator("#image input[type=file]").set_input_files(EXAMPLES / "truck.png")
     page.wait_for_function("window.isHeld()")
     page.get_by_role("button", name="Remove the photo").click()
@@ -641,6 +665,14 @@ def test_without_a_camera_a_sentence_says_so(visit_site):
     page.get_by_text("The camera cannot be used").wait_for()
     choose_example(page, CLASSES.index("deer"))
     assert page.locator("#photo").is_visible()
+
+
+def test_on_a_tablet_the_ways_in_lie_below_the_photo_and_nothing_is_cut_off(visit_site):
+    page = visit_site(viewport={"width": 800, "height": 1000})
+    photo, ways = (page.locator(part).bounding_box() for part in ("#photo", "#image .ways"))
+    assert ways["y"] >= photo["y"] + photo["height"] - 1
+    assert not page.locator("#image .text").first.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 800
 
 
 @pytest.mark.slow

@@ -187,9 +187,10 @@ def test_jobs_run_side_by_side_and_never_more_than_asked_for(options, monkeypatc
 import time
 trace = open({str(trace)!r}, "ab+", 0)
 trace.write(b"+")
-while not trace.seek(0) and trace.read().count(b"+") < 2:
+deadline = time.monotonic() + 60
+while not trace.seek(0) and trace.read().count(b"+") < 2 and time.monotonic() < deadline:
     time.sleep(0.01)
-time.sleep(0.1)  # in which a third would begin
+time.sleep(0.3)  # in which a third would begin
 trace.write(b"-")
 """
     pretend(monkeypatch, lambda run: program)
@@ -300,6 +301,12 @@ def test_the_end_is_told_by_what_epochs_of_such_networks_took(of_digits, clock, 
     progress.show([teacher], students)
     progress.close()
     assert capsys.readouterr().out == ""
+
+
+def test_the_last_run_takes_its_own_time_however_many_may_run_at_once(of_digits, clock):
+    teacher, student, _ = of_digits
+    add_epochs(teacher, *[60] * 12)
+    assert len({StudyProgress(of_digits, jobs).end_of([student]) for jobs in (1, 4)}) == 1
 
 
 def test_failed_run_is_named_with_its_log_and_the_others_are_finished(options, monkeypatch, capsys):

@@ -36,6 +36,7 @@ def test_study_ended_from_outside_ends_its_runs_and_says_how_to_go_on(tmp_path, 
     (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
     before = (folder / "history.jsonl").read_bytes()
     assert before.count(b"\n") < 40
+    deadline = time.monotonic() + 60
     with pytest.raises(ProcessLookupError):  # nobody trains on
         while time.monotonic() < deadline:
             os.killpg(process.pid, 0)

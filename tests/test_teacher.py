@@ -12,14 +12,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 import kd.teacher
-from kd.checkpoint import CheckpointError
+from kd.checkpoint import CheckpointError, load
 from kd.dataset import COPY, Normalisation, normalise
 from kd.losses import soft_targets
-from kd.models import build
 from kd.recipe import Recipe
 from kd.teacher import CachedLogits, FrozenTeacher, LogitsFile, Teachers, mean_of_softened
 from kd.training import TrainingError, train
-from train.teachers import TaughtBy, logits_dirs
+from tests.serving import ROOT
+from train.teachers import TaughtBy, logits_dirs, read_teacher
 
 RECIPE = Recipe(epochs=2, batch_size=64, learning_rate=0.1, rotation=10, cutout=4)
 
@@ -81,13 +81,13 @@ def test_teachers_logits_carry_no_gradient_and_do_not_depend_on_the_batch(teache
     torch.testing.assert_close(teacher(images[:2]), logits[:2])
 
 
-def test_a_known_networks_norms_are_fused_and_it_answers_as_before():
-    network, images = build("resnet18", "imagenet").eval(), torch.randn(2, 3, 32, 32)
-    with torch.no_grad():
-        expected = network(images)
-    teacher = FrozenTeacher(network)
+def test_a_networks_norms_are_fused_when_it_is_read_to_teach_and_it_answers_as_before():
+    folder, images = ROOT / "checkpoints" / "student", torch.randn(2, 3, 32, 32)
+    teacher = read_teacher(folder, torch.device("cpu")).teacher
+    teacher.precision = "float32"
     assert not any(isinstance(part, nn.BatchNorm2d) for part in teacher.modules())
-    torch.testing.assert_close(teacher(images), expected, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(teacher(images), load(folder)[0].eval()(images), rtol=1e-3, atol=1e-3)
 
 
 def test_teacher_computes_in_its_own_precision_and_returns_float32(make_network):

@@ -1,5 +1,6 @@
 """The loop: fair to baseline and distilled student, repeatable bit for bit, and hard to kill."""
 
+import contextlib
 import errno
 import math
 import os
@@ -309,6 +310,7 @@ def test_auto_is_bfloat16_on_a_gpu_that_has_it_and_for_large_feature_maps_on_a_c
     monkeypatch.setattr(kd.device, "_bfloat16_is_faster", lambda: faster)
     # Older GPUs emulate it, slowly.
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or faster)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     for stem in STEMS:
         assert chosen_precision("auto", CPU, stem) == ("bfloat16" if faster and stem == "cifar" else "float32")
         assert chosen_precision("auto", torch.device("cuda"), stem) == ("bfloat16" if faster else "float32")

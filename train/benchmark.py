@@ -134,6 +134,7 @@ def our_loop(
     if role == "distilled":
         teachers = recipes["teacher"]
         network_of_teacher = build("teacher", teachers, training, device).to(memory_format=torch.channels_last)
+        models.fuse_norms(network_of_teacher.eval(), teachers.architecture("teacher"))  # as `read_teacher` does
         precision_of_teacher = chosen_precision(teachers.precision, device, teachers.stem)
         teacher = FrozenTeacher(network_of_teacher, precision_of_teacher, len(training.classes))
     optimizers = make_optimizers(network, recipe, device)
@@ -268,9 +269,11 @@ def benchmark_table(found: dict) -> str:
             rows[-1][0] += f" ({max(measured['peak_bytes'].values()) / 2**30:.1f} GiB)"
     tflops = found["matmul_operations_per_second"] / 1e12
     precision = found.get("matmul_precision", "bfloat16")  # results that do not say were measured in that
+    sizes = sorted(set(found.get("batch_sizes", {}).values()))
+    batches = f", batches of {' and '.join(map(str, sizes))}" if sizes else ""
     return f"""{markdown_table(headings, rows)}
 
-Recipe `{found["recipe"]}`, {found["images"]:,} images a round, median of {found["rounds"]} rounds in turns,
+Recipe `{found["recipe"]}`{batches}, {found["images"]:,} images a round, median of {found["rounds"]} rounds in turns,
 {found["machine"]}, torch {found["versions"]["torch"]}. The plain loop is float32, torchvision's transforms and a
 DataLoader with {found["workers"]} workers; the matrix product is {precision}, {tflops:.2f} Tflop/s here.
 `python -m train.benchmark --recipe {found["recipe"]} --images {found["images"]} --rounds {found["rounds"]}`

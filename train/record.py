@@ -2,7 +2,8 @@
 
     python -m train.record runs/teacher runs/student runs/distilled
 
-Each folder gets a recording of one moment, the network as it is (see `kd.recording`).
+Each folder gets a recording of one moment, the network as it is, or that moment behind what was recorded of its
+training (see `kd.recording`).
 """
 
 import argparse

@@ -76,7 +76,8 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         models.allow(options.network)
     precision = chosen_precision(recipe.precision, device, recipe.stem)
     taught_by = [read_teacher(path, device) for path in options.teacher] if role == "distilled" else []
-    for folder in (options.output_dir, *([options.teacher_logits] if taught_by else [])):
+    keeps_logits = any(each.config for each in taught_by)  # not those of a file
+    for folder in (options.output_dir, *([options.teacher_logits] if keeps_logits else [])):
         make_writable(folder)  # if it cannot be written to, better now than in an hour
     data, training, validation = read_data(options, recipe, first)
     for each in taught_by:
@@ -140,7 +141,8 @@ def check_folders(role: str, options: argparse.Namespace) -> None:
         given = options.teacher
     elif role == "teacher":
         given = [options.start_from, options.weights]
-    if any(each and Path(each).resolve() == options.output_dir.resolve() for each in given):
+    folders = [Path(each).parent if Path(each).is_file() else Path(each) for each in given if each]
+    if options.output_dir.resolve() in [folder.resolve() for folder in folders]:
         raise TrainingError(
             f"{options.output_dir} holds what this run would begin with or learn from, and write over: choose another "
             "--output-dir"

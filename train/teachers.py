@@ -12,6 +12,7 @@ from kd import checkpoint
 from kd.dataset import DataSet, LabelledImages, Normalisation
 from kd.device import chosen_precision
 from kd.files import fingerprint
+from kd.models import fuse_norms
 from kd.recipe import Recipe
 from kd.teacher import FrozenTeacher, LogitsFile, Teachers
 from kd.training import TrainingError
@@ -41,6 +42,7 @@ def read_teacher(path: Path, device: torch.device) -> TaughtBy:
     description = {key: config[key] for key in ("architecture", "stem", "epochs_done", "seed", "weights")}
     own = config["recipe"].get("precision", Recipe.precision)  # its recipe may have fields that are gone since
     precision = chosen_precision(own, device, config["stem"])
+    fuse_norms(network.eval(), config["architecture"])  # it answers sooner
     return TaughtBy(path, FrozenTeacher(network, precision, len(config["classes"])), description, config)
 
 

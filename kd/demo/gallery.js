@@ -60,7 +60,7 @@ function show() {
     $("output").textContent = `${value.done} of ${value.total} images answered`;
   }
   if (value?.rows) buildPredictions(value);
-  $(".spoken").textContent = value?.rows ? `${value.rows.length} images answered` : "";
+  $(".spoken").textContent = value?.rows ? `${value.rows.filter(({ problem }) => !problem).length} images answered` : "";
 }
 
 // Gradio sends no folder's name: here it becomes a part of the file's, before Gradio takes the files.

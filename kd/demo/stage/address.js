@@ -49,7 +49,7 @@ function buildAddress(stage) {
   function follow() {
     const view = wanted(), photo = photos.get(view.file);
     stage.pause();
-    if (!photo) source.leaveUpload();
+    source.leaveUpload(photo ? view.file : null);
     // After a reload a photo is gone: its entry becomes that of the example which its address shows.
     if (view.file && !photo) history.replaceState({ ...history.state, file: null }, "");
     stage.show(photo ?? source.examples[names.indexOf(view.example)]);

@@ -102,7 +102,7 @@ function squareOf(stage) {
   return square;
 }
 
-// On a phone the square is moved on a photo that a first touch has made larger. Returns what makes it large or small.
+// In a narrow window the square is moved on a photo that a first touch has made larger. Returns what makes it so or not.
 function enlargedByTouch(stage) {
   const { panel } = partsOf(stage), setLarge = (large) => panel.classList.toggle("large", large);
   document.addEventListener("pointerdown", ({ target }) => { if (!panel.contains(target)) setLarge(false); });

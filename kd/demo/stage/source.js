@@ -22,12 +22,14 @@ function sourceOf(props, trigger, watch) {
     // Whether the value of a crop is still to come.
     get waiting() { return asked > received; },
     get wanted() { return wanted; },
-    // An example is shown: the component of uploads holds none any more, and none is waited for.
-    leaveUpload() {
+    // Something else is shown, an example or the photo of a former `file`: none is waited for any more, and beside an
+    // example the component of uploads holds none.
+    leaveUpload(file = null) {
       settle();
-      if (!wanted) return;
-      wanted = null;
-      trigger("example");
+      if (wanted === undefined) return;
+      const held = wanted !== null;
+      wanted = file;
+      if (held && !file) trigger("example");
     },
     // What was recorded of the networks, as kd/demo/recordings.py describes it; asked for when it is first wanted.
     recordings() {
