@@ -136,7 +136,10 @@ def test_what_does_not_fit_into_a_gpus_memory_ends_with_a_sentence(pictures, tmp
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     arguments = [*QUICK, "--data-dir", str(pictures), "--output-dir", str(tmp_path)]
-    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="a step does not fit .* --batch-size"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(SystemExit, match="the GPU's memory is full: give a smaller --batch-size"),
+    ):
         patch.setattr("train.run.train", full)
         train_run("student", arguments)
     training, _ = open_data(pictures, 24).split()
