@@ -656,7 +656,7 @@ def test_a_browser_that_is_too_old_gets_a_sentence_and_the_examples(visit_site, 
     page.locator("#own-answer", has_text="Please use a newer browser").wait_for()
     page.locator("#bet label").first.click()
     page.locator("#turn").click()
-    assert page.locator("#cards .up img").is_visible()
+    page.locator("#cards .up img").wait_for()  # the card turns
 
 
 def test_without_a_camera_a_sentence_says_so(visit_site):
