@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +33,14 @@ def api_client(address: str) -> Client:
     The client's own patience is 5 seconds, which browsers that draw at every frame can take from a slow machine.
     """
     return Client(address, verbose=False, httpx_kwargs={"timeout": START_SECONDS})
+
+
+def wait_until(done: Callable[[], object]) -> None:
+    """Wait for what happens in another thread or process, a minute at most."""
+    deadline = time.monotonic() + 60
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert done()
 
 
 @contextmanager

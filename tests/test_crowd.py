@@ -32,7 +32,7 @@ from kd.demo.crowd import (
 from kd.demo.uploads import read_upload
 from tests import benchmark_crowd
 from tests.benchmark_crowd import CROWD, GROWTH, LAST, P95, crowd_text
-from tests.serving import ROOT
+from tests.serving import ROOT, wait_until
 from tests.visitors import Visitor, photo_bytes
 
 VISITORS = 50
@@ -127,8 +127,8 @@ def test_who_has_much_to_do_takes_turns_with_the_others():
             with turns.one():
                 order.append(name)
                 started.set()
-                while len(order) == 1 and len(turns._waiting) < 2:
-                    time.sleep(0.001)
+                if len(order) == 1:
+                    wait_until(lambda: len(turns._waiting) == 2)
 
     many = threading.Thread(target=work, args=("many", 6))
     many.start()
@@ -167,9 +167,7 @@ def served(monkeypatch, costs, *askers, people=()):
         for asker in askers:
             threads.append(threading.Thread(target=work, args=(asker,)))
             threads[-1].start()
-            deadline = time.monotonic() + 10
-            while len(turns._waiting) < len(threads) and time.monotonic() < deadline:
-                time.sleep(0.001)
+            wait_until(lambda: len(turns._waiting) == len(threads))
     for thread in threads:
         thread.join()
     assert not turns._waiting and (turns._free, turns._free_large) == (1, 1)

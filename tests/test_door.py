@@ -29,7 +29,7 @@ from kd.demo.crowd import QUEUE, STREAMS, may_have
 from kd.demo.door import FAILED, FULL, FULL_FOR_ONE, MAX_ADDRESS, NO_FILE, Door
 from kd.demo.messages import MAX_COMMAS, MAX_DEPTH, MAX_MESSAGE, MAX_VALUES, TOO_MANY_VALUES, RefusalError, only_uploads
 from kd.demo.preview import PREVIEW
-from tests.serving import ROOT, api_client
+from tests.serving import ROOT, api_client, wait_until
 from tests.visitors import RefusalError as VisitorRefused
 from tests.visitors import Visitor, photo_bytes
 
@@ -102,13 +102,6 @@ def door_of(page):
     while not isinstance(layer, Door):
         layer = layer.app
     return layer
-
-
-def wait_until(done):
-    deadline = time.monotonic() + 60
-    while not done() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert done()
 
 
 def file_at(path, **more):
@@ -906,9 +899,7 @@ def test_the_real_queue_shows_who_asks_as_the_door_reads_it(page, visitor, monke
     upload, event = visitor.upload(photo_bytes(Image.new("RGB", (40, 40), "blue"))), visitor.event("image", "input")
     try:
         places = [visitor.join(event, [upload]) for _ in range(5)]
-        deadline = time.monotonic() + 60
-        while not asked and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: asked)
         found = door_of(page).places.events()
         assert [each.session_hash for each in found] == [visitor.session] * 5
         assert {visitor_module.address_of(each.request.scope["client"]) for each in found} == {"127.0.0.1"}

@@ -2,7 +2,6 @@
 
 import base64
 import os
-import time
 
 import httpx
 import pytest
@@ -10,7 +9,7 @@ from PIL import Image, PngImagePlugin
 
 from kd.demo import page as page_module
 from kd.demo.crowd import SESSIONS
-from tests.serving import files_in
+from tests.serving import files_in, wait_until
 from tests.visitors import RefusalError, Visitor, photo_bytes
 
 MARK = "zqx7-holiday-mark"  # in the names and in the content of files; nothing else says this
@@ -122,9 +121,7 @@ def test_an_upload_is_removed_after_its_time_and_asking_again_gets_a_sentence(tm
         upload = visitor.upload(marked_photo(), "photo.png")
         visitor.show_many([upload])
         visitor.show(upload)
-        deadline = time.monotonic() + 30
-        while os.path.exists(upload["path"]) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        wait_until(lambda: not os.path.exists(upload["path"]))
         assert [path for path in files_in(tmp_path / "cache") if path.endswith("photo.png")] == []
         assert "upload it again" in refusal(visitor.show, upload)
         shown = httpx.get(page.local_url + "gradio_api/file=" + upload["path"])

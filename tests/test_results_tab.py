@@ -4,10 +4,9 @@ import html
 import json
 import logging
 import shutil
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -15,6 +14,7 @@ from plotly.graph_objects import Figure
 
 from kd.checkpoint import CONFIG, HISTORY, load_config
 from kd.demo import results_tab
+from kd.demo.crowd import Turns
 from kd.demo.page import what_to_expect
 from kd.demo.results_tab import NO_CLAIMS, NO_RESULTS, NO_STUDIES, ResultsTab
 from kd.models import ROLES
@@ -22,7 +22,7 @@ from kd.results import load_results, read_results, results_table
 from kd.studies.figures import drawings_of
 from kd.studies.ledger import as_json, read_studies, write_study
 from kd.studies.report import study_table
-from tests.serving import ROOT
+from tests.serving import ROOT, wait_until
 from tests.studies import make_few_labels
 
 SHIPPED = ROOT / "checkpoints"
@@ -92,23 +92,46 @@ def test_only_the_first_opening_draws_and_another_content_is_drawn_anew(checkpoi
     assert work["to_json"] == 2 * once["to_json"]
 
 
-def test_of_many_who_open_the_tab_one_draws_in_a_turn_that_photos_take_as_well(checkpoints, work, monkeypatch):
-    taken = []
-
-    def one():
-        taken.append(1)
-        return nullcontext()
-
-    monkeypatch.setattr(results_tab, "TURNS", SimpleNamespace(one=one))
+@pytest.fixture
+def opened(checkpoints, monkeypatch):
+    """What an opening of the tab runs, on a page that all openings share."""
     rendered = []
     monkeypatch.setattr(results_tab.gr, "render", lambda **_: rendered.append)
     with gr.Blocks():
         results_tab.build_results(checkpoints)
+    with gr.Blocks():
+        yield rendered[0]
 
-    with gr.Blocks(), ThreadPoolExecutor(4) as pool:
-        for opened in [pool.submit(rendered[0]) for _ in range(4)]:
-            opened.result()
-    assert len(taken) == 4 and work["told"] == 1 and work["to_json"] == work["__init__"] > 5
+
+def test_of_many_who_open_the_tab_one_draws(opened, work):
+    with ThreadPoolExecutor(4) as pool:
+        for opening in [pool.submit(opened) for _ in range(4)]:
+            opening.result()
+    assert work["told"] == 1 and work["to_json"] == work["__init__"] > 5
+
+
+def test_those_who_wait_for_the_drawing_leave_a_turn_for_photos(opened, monkeypatch):
+    turns, drawing, drawn = Turns(at_once=2, large_at_once=1), threading.Event(), threading.Event()
+    monkeypatch.setattr(results_tab, "TURNS", turns)
+
+    def show(tab):
+        drawing.set()
+        assert drawn.wait(60)
+
+    def photo():
+        with turns.one():
+            return True
+
+    monkeypatch.setattr(ResultsTab, "show", show)
+    with ThreadPoolExecutor(3) as pool:
+        openings = [pool.submit(opened)]
+        assert drawing.wait(60)
+        openings.append(pool.submit(opened))
+        wait_until(lambda: len(turns._waiting) == 1)
+        assert pool.submit(photo).result(60)
+        drawn.set()
+        for opening in openings:
+            opening.result(60)
 
 
 def edit(path, change):

@@ -46,8 +46,9 @@ def build_results(checkpoints: Path) -> None:
     results, drawing = ResultsTab(checkpoints), threading.Lock()
 
     def show_in_turn() -> None:
-        # Of many who open it at once, one draws; whoever waits for a turn keeps nobody else from drawing.
-        with TURNS.one(), drawing:
+        # Of many who open it at once, one draws; whoever waits for a turn keeps nobody else from drawing, and those who
+        # wait for the drawing leave turns for photos.
+        with TURNS.one(large=True), drawing:
             results.show()
 
     with gr.Tab("Results") as tab:
