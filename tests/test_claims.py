@@ -110,6 +110,21 @@ def test_agreement_and_calibration_are_judged_by_the_runs_that_were_compared(
     assert f"{statistics.fmean(distilled):.1%}" in claim.sentence and f"{statistics.fmean(alone):.1%}" in claim.sentence
 
 
+def test_calibration_is_told_with_its_direction(studies):
+    """Of 40 images in two runs 30 are right; the sum of the confidences is 36."""
+    diagrams = [
+        {"images": [10, 10], "confidence": [8.0, 10.0], "right": [5, 10]},
+        {"images": [0, 20], "confidence": [0.0, 18.0], "right": [0, 15]},
+    ]
+    two_runs = of_runs(studies["main"], "ece", [0.01, 0.02], [0.15, 0.1501])
+    changed = of_runs(two_runs, "reliability", diagrams[::-1], diagrams)
+    shortened = [replace(arm, runs=arm.runs[:2]) for arm in changed.arms]
+    told = {claim.figure: claim.sentence for claim in claims({"main": replace(changed, arms=tuple(shortened))})}
+    assert told["calibration-error"].endswith(
+        "One that learns so is 90.0% sure, on average, and 75.0% of the time right."
+    )
+
+
 def test_two_judgements_of_the_same_runs_are_corrected_for_one_another(studies):
     barely = ([0.80, 0.80], [0.802, 0.8022])  # p = .03 alone
     unsure = of_runs(studies["main"], "ece", [0.1, 0.1], [0.1, 0.2])

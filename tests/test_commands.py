@@ -306,6 +306,29 @@ def test_on_a_machine_without_git_no_commit_is_noted(monkeypatch):
     assert train.run.commit() is None
 
 
+def test_a_commit_is_marked_where_its_code_was_changed_but_not_its_checkpoints(tmp_path, monkeypatch):
+    def git(*arguments):
+        who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        return subprocess.run(
+            ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout
+
+    code, ledger = tmp_path / "train" / "run.py", tmp_path / "checkpoints" / "main.json"
+    monkeypatch.setattr(train.run, "__file__", str(code))
+    git("init", "--quiet")
+    for path in (code, ledger, tmp_path / "kd" / "losses.py"):
+        path.parent.mkdir()
+        path.write_text("as committed")
+    assert train.run.commit() is None  # there is none yet
+    git("add", ".")
+    git("commit", "--quiet", "--message=all of it")
+    ledger.write_text("as a study has it after its first run")
+    found = git("rev-parse", "HEAD")[:12]
+    assert train.run.commit() == found
+    (tmp_path / "kd" / "losses.py").write_text("as edited")
+    assert train.run.commit() == f"{found}-dirty"
+
+
 def test_unfinished_run_without_its_state_is_refused(student, tmp_path):
     folder = tmp_path / "student"
     shutil.copytree(student, folder)

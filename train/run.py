@@ -238,15 +238,15 @@ def describe(role: str, recipe_name: str, recipe: Recipe, network: torch.nn.Modu
 
 
 def commit() -> str | None:
-    """The commit that the code is at; None outside a clone, marked where tracked files differ from it."""
+    """The commit that the code is at; None outside a clone, marked where the code of kd/ or train/ differs from it."""
+    git = partial(subprocess.run, cwd=Path(__file__).parent, capture_output=True, text=True)
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"],
-            cwd=Path(__file__).parent, capture_output=True, text=True,
-        )  # fmt: skip
+        found = git(["git", "rev-parse", "--verify", "--short=12", "HEAD"]).stdout.strip()
+        # Not what lies in checkpoints/: a study writes there between its runs.
+        changed = git(["git", "diff", "--quiet", "HEAD", "--", ":/kd", ":/train"]).returncode == 1
     except OSError:  # a machine without git
         return None
-    return found.stdout.strip() or None
+    return f"{found}-dirty" if found and changed else found or None
 
 
 def write_checkpoint(folder: Path, config: dict, network: torch.nn.Module, history: list[dict]) -> None:
