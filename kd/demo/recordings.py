@@ -19,8 +19,8 @@ from kd.recording import RECORDING, VALIDATION_IMAGES, read_recording
 
 STUDENTS = ("student", "distilled")
 LEAST_MOMENTS = 3  # of a replay
-# Total variation (0 to 1) of a network's distributions for the examples and those that were recorded of it, on average,
-# from which on they are another network's. Half precision and the rounding of what is stored move it by hundredths.
+# How far the examples' logits may lie from those that were recorded, as a share of their own spread. Half precision and
+# the rounding of what is stored move them by hundredths; the shipped networks' lie .24 or more from one another.
 ANOTHER = 0.1
 
 
@@ -99,9 +99,13 @@ def _is_whole(recording: dict[str, Tensor], classes: int) -> bool:
 
 
 def _apart(recording: dict[str, Tensor], logits: list[list[float]]) -> float:
-    """Mean total variation of the last moment's distributions of the examples and these logits', at T = 1."""
-    recorded = recording["logits"][-1, : len(logits)] * recording["scale"][-1]
-    return (recorded.softmax(dim=1) - torch.tensor(logits).softmax(dim=1)).abs().sum(dim=1).mean().item() / 2
+    """Root mean square of how the last moment's logits of the examples differ from these, by that of these.
+
+    Of each image's logits their mean is taken first: no answer shows it.
+    """
+    recorded, present = recording["logits"][-1, : len(logits)] * recording["scale"][-1], torch.tensor(logits)
+    recorded, present = (each - each.mean(dim=1, keepdim=True) for each in (recorded, present))
+    return ((recorded - present).norm() / present.norm().clamp(min=1e-9)).item()
 
 
 def _last_moment(recording: dict[str, Tensor]) -> dict:

@@ -125,20 +125,17 @@ def teaching_brings_nearer(study: MeasuredStudy) -> Claim | None:
 
 def teaching_calibrates(study: MeasuredStudy) -> Claim | None:
     """Whether the distilled student's certainty is nearer to how often it is right than that of the student alone."""
-    claim = _beside_accuracy(
-        study,
-        "ece",
-        "Does a student that learns from soft targets know better how sure to be? Its calibration error, how far its "
-        "certainty lies from how often it is right, is {ours:.1%}, that of the student alone {theirs:.1%}{measured}.",
-    )
-    if not claim:
+    if not study.comparisons:
         return None
     diagrams = [run["reliability"] for run in study.arms[study.comparisons[0]["arm"]].runs]
     images, sure, right = (sum(sum(diagram[key]) for diagram in diagrams) for key in ("images", "confidence", "right"))
-    which_way = (
-        f" One that learns so is {sure / images:.1%} sure, on average, and {right / images:.1%} of the time right."
+    return _beside_accuracy(
+        study,
+        "ece",
+        f"Do soft targets teach how sure to be? The distilled student is {sure / images:.1%} sure, on average, and "
+        f"right {right / images:.1%} of the time: its calibration error, how far the two are apart, is "
+        "{ours:.1%}, that of the student alone {theirs:.1%}{measured}.",
     )
-    return claim._replace(sentence=claim.sentence + which_way)
 
 
 def teaching_saves_epochs(study: MeasuredStudy) -> Claim | None:
