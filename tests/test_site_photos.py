@@ -130,8 +130,8 @@ def test_a_large_jpeg_which_the_server_decodes_at_reduced_size_is_nearly_the_sam
     browser, server = (np.asarray(each).astype(int) for each in seen)
     assert np.abs(browser - server).max() <= 4
     for role in ROLES:
-        browser, server = Classifier(*checkpoint.load(CHECKPOINTS / role)).eval()(pixels_of(seen))
-        assert (browser - server).abs().max() <= 0.1, role  # as docs/export.md says
+        browser, server = Classifier(*checkpoint.load(CHECKPOINTS / role)).eval()(pixels_of(seen)).softmax(dim=1)
+        assert (browser - server).abs().max() <= 0.02, role  # as docs/export.md says
 
 
 def test_a_large_jpeg_of_a_usual_size_is_the_same(shrunk, tmp_path):
