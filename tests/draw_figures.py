@@ -48,8 +48,12 @@ def svg(page, figure: go.Figure) -> str:
     """The figure as SVG text, on white: the documentation may be read on any background."""
     figure.update_layout(paper_bgcolor="white", width=WIDTH)
     address = page.evaluate(
-        """async (figure) => Plotly.toImage(figure, {format: 'svg', width: figure.layout.width,
-                                                     height: figure.layout.height})""",
+        """async (figure) => {
+            // Plotly draws the names of its elements at random: an unchanged figure is to be an unchanged file.
+            let state = 1;
+            Math.random = () => (state = state * 16807 % 2147483647) / 2147483647;
+            return Plotly.toImage(figure, {format: 'svg', width: figure.layout.width, height: figure.layout.height});
+        }""",
         json.loads(figure.to_json()),
     )
     return unquote(address.partition(",")[2])

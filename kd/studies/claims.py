@@ -133,8 +133,8 @@ def teaching_calibrates(study: MeasuredStudy) -> Claim | None:
         study,
         "ece",
         f"Do soft targets teach how sure to be? The distilled student is {sure / images:.1%} sure, on average, and "
-        f"right {right / images:.1%} of the time: its calibration error, how far the two are apart, is "
-        "{ours:.1%}, that of the student alone {theirs:.1%}{measured}.",
+        f"right {right / images:.1%} of the time: its calibration error, how far the two are apart at each degree of "
+        "certainty, is {ours:.1%}, that of the student alone {theirs:.1%}{measured}.",
     )
 
 
