@@ -72,8 +72,8 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, positions: Tensor) -> "LabelledImages":
-        """The images at `positions` (int64, (M,)), under the same description."""
+    def __getitem__(self, positions: Tensor | slice) -> "LabelledImages":
+        """The images at `positions` (int64, (M,), or a slice), under the same description."""
         return replace(
             self,
             images=self.images[positions],

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
-from kd.cifar10 import CLASSES
 from kd.dataset import LabelledImages, Normalisation, normalise
 from kd.device import autocast
 
@@ -95,7 +94,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(dim=1) == labels).double().mean().item()
 
 
-def per_class_accuracy(logits: Tensor, labels: Tensor, classes: Sequence[str] = CLASSES) -> dict[str, float]:
+def per_class_accuracy(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, float]:
     """Accuracy among the images of each class, 0 to 1, by the class's name; NaN for a class without images."""
     right = logits.argmax(dim=1) == labels
     return {name: right[labels == label].double().mean().item() for label, name in enumerate(classes)}

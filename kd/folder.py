@@ -7,7 +7,7 @@ Every picture is decoded once, as the page decodes a photo (`kd.photo.read_photo
 packed, in a random order that is fixed:
 
     .packed/LISTING.json            says which pack the pictures make that the folder lists (names, sizes, times)
-    .packed/CONTENT-SIZE/pack.json  classes; of each part names, labels, sha256; what was left out and why
+    .packed/CONTENT-SIZE/pack.json  classes, normalisation; of each part names, labels, sha256; what was left out, why
     .packed/CONTENT-SIZE/train      the pixels, uint8, (N, 3, SIZE, SIZE), nothing else; val and test alike
 
 CONTENT is a digest of all names and files, and of how they are decoded: pictures that are touched, or moved with the
@@ -34,7 +34,7 @@ from tqdm import tqdm
 from kd.checkpoint import MAX_CLASSES
 from kd.cifar10 import NAME
 from kd.dataset import SPLIT_SEED, DataError, DataSet, LabelledImages, Normalisation, mean_and_spread
-from kd.files import fingerprint, write_json
+from kd.files import fingerprint, make_writable, write_json
 from kd.photo import PhotoError, read_photo, to_network_size
 
 PARTS = ("train", "val", "test")
@@ -62,15 +62,18 @@ def open_folder(folder: Path, image_size: int, strict: bool = False) -> DataSet:
     """
     classes = _classes(folder)
     listing = _parted(folder, classes)
+    home = folder / PACKED
     try:
-        pack = _packed(folder, classes, listing, image_size)
+        home = _home(folder)
+        pack = _packed(home, folder, classes, listing, image_size)
         described = json.loads((pack / "pack.json").read_text("utf-8"))
         left_out, normalisation = dict(described["left_out"]), Normalisation(**described["normalisation"])
     except DataError:  # of the pictures, not of the pack
         raise
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
-            f"the pictures in {folder} cannot be packed ({error}): delete {folder / PACKED}, and they are packed anew"
+            f"the pictures in {folder} cannot be packed ({error}): make room if the disk is full, else delete {home}, "
+            "and they are packed anew"
         ) from error
     _tell(folder, left_out, strict)
 
@@ -190,9 +193,8 @@ def _tell(folder: Path, left_out: dict[str, str], strict: bool) -> None:
 # The pack
 
 
-def _packed(folder: Path, classes: tuple[str, ...], listing: Listing, image_size: int) -> Path:
-    """The folder of the pack, which is made where it is missing."""
-    home = _home(folder)
+def _packed(home: Path, folder: Path, classes: tuple[str, ...], listing: Listing, image_size: int) -> Path:
+    """The folder of the pack, which is made in `home` where it is missing."""
     note = home / f"{_digest(folder, listing, _size_and_time)[:32]}.json"
     try:
         content = json.loads(note.read_text("utf-8"))["content"]
@@ -231,10 +233,10 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def _home(folder: Path) -> Path:
+    """Where the packs of a folder lie: in it, or in the user's cache where it cannot be written to."""
     home = folder / PACKED
     try:
-        home.mkdir(exist_ok=True)
-        tempfile.TemporaryFile(dir=home).close()
+        make_writable(home)
     except OSError:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         home = cache / "dark-knowledge" / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]

@@ -180,7 +180,6 @@ def compared(
     labels: Tensor,
     strange: Mapping[str, Responses],
     corrupted: Mapping[str, Responses],
-    share: float = SHARE,
 ) -> dict[str, dict[str, float]]:
     """How the warning and others like it would do, at the same share of validation images that are warned of.
 
@@ -190,7 +189,7 @@ def compared(
         corrupted: images of the classes as bad photos show them, by corruption.
 
     Returns:
-        By the scores that may warn, each of an equal part of `share`: "detected", the mean over the kinds of strange
+        By the scores that may warn, each of an equal part of `SHARE`: "detected", the mean over the kinds of strange
         images, and "corrupted", over the corruptions, of the share that is warned of. Besides those of the warning
         these are the energy (`kd.evaluation.energy_score`), also as a share of the features' norm, the largest
         probability (Hendrycks & Gimpel 2017, arXiv 1610.02136), and the cosine with a class's mean features.
@@ -210,7 +209,7 @@ def compared(
     beside = [name for name in scores if name != "first layer"]
     found = {}
     for names in [*((name, "first layer") for name in beside), *((name,) for name in scores)]:
-        thresholds = {name: scores[name](validation).quantile(share / len(names)) for name in names}
+        thresholds = {name: scores[name](validation).quantile(SHARE / len(names)) for name in names}
 
         def warned_of(looked: Responses, thresholds: Mapping[str, Tensor] = thresholds) -> float:
             below = [scores[name](looked) < threshold for name, threshold in thresholds.items()]

@@ -99,7 +99,7 @@ def read_photo(path: str | Path, trusted: bool = False) -> Image.Image:
     except PhotoError:
         raise
     except Image.DecompressionBombError as error:
-        raise _too_large(MAX_REDUCED_PIXELS) from error
+        raise _too_large(2 * MAX_REDUCED_PIXELS if trusted else MAX_PIXELS) from error  # that suits any format
     except Image.UnidentifiedImageError as error:
         raise PhotoError(
             "This file is not an image that can be read. Please use JPEG, PNG, WebP, GIF or BMP."

@@ -1,7 +1,7 @@
 """The teacher as a student asks it: frozen, and asked about each view of an image once; or several, or a file.
 
-Whatever teaches has `classes` and `logits_in(epoch, folder)`, which returns a function from images and their indices to
-logits, with `keep` to end the epoch.
+Whatever teaches has `logits_in(epoch, folder)`, which returns a function from images and their indices to logits, with
+`keep` to end the epoch.
 
 How an image looks in an epoch follows from the augmentation seed, the epoch and the image's index (see `kd.augment`),
 not from the run. The teacher's logits are therefore kept by epoch and index, and serve every seed, loss, temperature
@@ -109,7 +109,6 @@ class Teachers(nn.Module):
         """
         super().__init__()
         self.teachers = nn.ModuleList(teachers)
-        self.classes = teachers[0].classes
         self.temperature, self.weights = temperature, [weight / sum(weights) for weight in weights]
 
     def compile(self, *arguments: object, **keywords: object) -> None:

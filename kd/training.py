@@ -12,6 +12,7 @@ schedule, what is said meanwhile, and what ends a run.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -74,7 +75,8 @@ def train(
             what it holds already is read instead of asked. Of several teachers, a folder each.
         precision: what the network computes in, float32 or bfloat16; the recipe's own may be "auto".
         compiled: run the networks through torch.compile.
-        recorder: keeps the network's logits of some images after each epoch, on the first process.
+        recorder: keeps the network's logits of some images, often in the first epoch and after each one, on the first
+            process.
         export: called after each epoch, on the first process, with the network and the history.
         run: what tells this run from others beside the recipe (`kd.checkpoint.identity`).
 
@@ -116,25 +118,16 @@ def train(
             measured |= validate(network, validation, recipe, epoch, precision)
         history.append(measured)
         progress.close(measured)
-        try:
-            if processes.rank == 0:
+        if processes.rank == 0:
+            with writing(f"epoch {epoch + 1} could not be written to {output_dir}, what was saved before is kept"):
                 if recorder:
                     recorder.record(epoch + 1, measured["validation_accuracy"])
                 save_state(output_dir / STATE, network, optimizers, recipe, history, run)
                 export(network, history)
-        except OSError as error:
-            raise TrainingError(
-                f"epoch {epoch + 1} could not be written to {output_dir} ({error}). What was saved before is kept: "
-                "make room and give the same command again (without --restart) to go on."
-            ) from error
-        try:
-            if cached:
+        if cached:
+            lost = f"epoch {epoch + 1} is saved, but not the teacher's logits of it"
+            with writing(lost, "make room, or name another --teacher-logits"):
                 cached.keep()
-        except OSError as error:
-            raise TrainingError(
-                f"epoch {epoch + 1} is saved, but not the teacher's logits of it ({error}): make room, or name another "
-                "--teacher-logits, and give the same command again (without --restart) to go on."
-            ) from error
     if processes.rank == 0:
         remove_state(output_dir)
     return history
@@ -458,6 +451,17 @@ def duration(seconds: float) -> str:
 
 
 # What ends a run
+
+
+@contextmanager
+def writing(lost: str, way_out: str = "make room") -> Iterator[None]:
+    """End the run with a sentence where what is written inside cannot be; `lost` says what that is."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"{lost} ({error}): {way_out}, and give the same command again (without --restart) to go on."
+        ) from error
 
 
 def check_batch_size(recipe: Recipe, images: int, processes: Processes) -> None:

@@ -106,7 +106,7 @@ def make_human_labels(seeds=2, temperature_from="validation"):
 
 
 def make_few_labels():
-    """A study of few labels, in which the starved teachers taught nobody yet."""
+    """A study of few labels, in which the starved teacher of the least taught nobody yet."""
     teacher = measured(TEACHER, (0.9,))
     arms = [teacher]
 
@@ -118,7 +118,7 @@ def make_few_labels():
         add(student, alone)
         add(starved)
         for by in (TEACHER, starved):
-            accuracies = (taught,) if by is TEACHER else ()
+            accuracies = (taught,) if by is TEACHER or share > 0.01 else ()
             add(Arm("distilled", teacher=by, baseline=student, label_fraction=share, keep_unlabelled=True), *accuracies)
     add(STUDENT, 0.8)
     add(Arm("student", label_fraction=0.25))

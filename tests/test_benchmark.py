@@ -53,21 +53,25 @@ def test_ratios_follow_from_the_speeds_and_the_operations(measured):
         speed = figures["images_per_second"]
         assert set(speed) == {"ours", "plain"} and min(speed.values()) > 0
         assert figures["ratio"] == pytest.approx(speed["ours"] / speed["plain"], abs=0.006)
-        operations = operations_an_image(role, RECIPES["original"])
+        operations = operations_an_image(role, RECIPES["original"], 10)
         share = speed["ours"] * operations / found["matmul_operations_per_second"]
         assert figures["share_of_matmul"] == pytest.approx(share, abs=6e-5)
 
 
 def test_distilling_costs_the_students_training_and_the_teachers_logits():
     recipes = RECIPES["original"]
-    teacher, student, distilled = (operations_an_image(role, recipes) for role in ("teacher", "student", "distilled"))
+    teacher, student, distilled = (
+        operations_an_image(role, recipes, 10) for role in ("teacher", "student", "distilled")
+    )
     assert distilled == student + teacher / 3
     assert student == 6 * models.count_macs("mobilenet_v2", "imagenet")
 
 
 def test_the_teacher_of_a_benchmark_is_its_recipes_own():
     recipes = RECIPES["digits"]
-    teacher, student, distilled = (operations_an_image(role, recipes) for role in ("teacher", "student", "distilled"))
+    teacher, student, distilled = (
+        operations_an_image(role, recipes, 10) for role in ("teacher", "student", "distilled")
+    )
     assert distilled == student + teacher / 3 and teacher > 2 * student
 
 

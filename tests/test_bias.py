@@ -59,7 +59,7 @@ def test_student_that_ranks_the_omitted_class_right_but_low_is_corrected():
     teacher, *on_validation = logits_of_three(1)
     _, *on_test = logits_of_three(2)
     distilled, alone = (
-        measure("truck", test, LABELS, validation, teacher, LABELS)
+        measure("truck", test, LABELS, validation, teacher, LABELS, CLASSES)
         for test, validation in zip(on_test, on_validation, strict=True)
     )
     assert distilled["before"]["omitted"] == alone["before"]["omitted"] == 0
@@ -73,7 +73,7 @@ def test_bias_is_found_without_the_omitted_classes_images():
     """Whatever a student says of images of the class, the bias is the same."""
     torch.manual_seed(0)
     validation, teacher, test = (torch.randn(200, 10) for _ in range(3))
-    before = measure("cat", test, LABELS, validation, teacher, LABELS)["bias"]
+    before = measure("cat", test, LABELS, validation, teacher, LABELS, CLASSES)["bias"]
     for logits in (validation, teacher):
         logits[LABELS == CLASSES.index("cat")] = 100 * torch.randn(20, 10)
-    assert measure("cat", test, LABELS, validation, teacher, LABELS)["bias"] == before
+    assert measure("cat", test, LABELS, validation, teacher, LABELS, CLASSES)["bias"] == before

@@ -289,6 +289,9 @@ def test_a_folder_that_cannot_be_written_to_is_packed_in_the_users_cache(picture
     assert len(open_data(pictures, 20).test()) == 6
     (described,) = (tmp_path / "cache").rglob("pack.json")
     assert json.loads(described.read_text())["classes"] == sorted(COLOURS)
+    described.write_text("{")
+    with pytest.raises(DataError, match=f"delete {described.parent.parent}, and they are packed anew"):
+        open_data(pictures, 20)
 
 
 def test_a_pack_that_is_large_for_the_memory_is_read_in_a_random_order_of_blocks(pictures, monkeypatch):

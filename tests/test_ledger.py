@@ -89,8 +89,11 @@ def test_what_is_written_is_read_again(make, path):
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_study_is_refused_by_name_with_the_way_out(damage, path):
     path.write_text(DAMAGE[damage](as_json(make_few_labels())))
-    with pytest.raises(checkpoint.CheckpointError, match=r"made.json cannot be read .* python -m train.study made"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"made.json cannot be read .*: bring it back, or remove it"):
         read_study(path)
+    declared = path.rename(path.with_name("losses.json"))
+    with pytest.raises(checkpoint.CheckpointError, match=r"losses.json cannot be read .* train.study losses$"):
+        read_study(declared)
 
 
 def test_a_study_that_cannot_be_read_is_left_out_and_logged_and_the_others_are_there_by_name(path, caplog):

@@ -346,6 +346,10 @@ def test_run_of_another_recipe_does_not_count_as_finished_and_one_of_another_tea
     write_run(teacher, seed=5)  # a teacher of other weights took its place
     with pytest.raises(StudyError, match="holds a run of another teacher: name another folder with --runs-dir"):
         is_finished(distilled)
+    away = teacher.folder.rename(teacher.folder.with_name("away"))
+    with pytest.raises(StudyError, match=f"whose teacher is not in {teacher.folder} any more: bring it back, name it"):
+        is_finished(distilled)
+    away.rename(teacher.folder)
     config = checkpoint.load_config(teacher.folder)
     for change in ({"epochs_done": 39}, {"recipe": config["recipe"] | {"weight_decay": 0.1}}):
         write_json(teacher.folder / "config.json", config | change)

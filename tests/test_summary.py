@@ -199,6 +199,10 @@ def test_study_on_validation_images_never_reads_the_test_set(tmp_path, data_dir)
     assert found.comparisons[0]["mean"] == pytest.approx(0.02)
     assert "by_image" not in found.comparisons[0]
     assert "validation accuracy" in arms_table(found) and "test accuracy" not in study_table(found)
+    # Of the data at hand: what the runs' checkpoints say of theirs is not asked.
+    training, validation = data.split()
+    assert found.data["sha256"] == training.description["sha256"]
+    assert f"on the {len(validation):,} validation images" in study_table(found)
 
 
 def test_study_of_damaged_images_measures_each_kind_on_the_validation_images(data_dir, tmp_path):

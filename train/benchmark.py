@@ -94,20 +94,12 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
         }
         if not options.eager:
             loops["compiled"] = our_loop(role, training, recipes, device, compiled=True)
-        speeds: dict[str, list[float]] = {name: [] for name in loops}
-        memory = dict.fromkeys(loops)
-        for _ in range(options.rounds):
-            for name, loop in loops.items():
-                if device.type == "cuda":
-                    torch.cuda.reset_peak_memory_stats(device)
-                speeds[name].append(next(loop))
-                memory[name] = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-        medians = {name: round(statistics.median(values), 1) for name, values in speeds.items()}
+        medians, memory = timed(loops, options.rounds, device)
         best = max(medians["ours"], medians.get("compiled", 0))
         roles[role] = {
             "images_per_second": medians,
             "ratio": round(best / medians["plain"], 2),
-            "share_of_matmul": round(best * operations_an_image(role, recipes) / peak, 4),
+            "share_of_matmul": round(best * operations_an_image(role, recipes, len(training.classes)) / peak, 4),
             "peak_bytes": memory,
         }
     return {
@@ -122,6 +114,25 @@ def benchmark(training: LabelledImages, options: argparse.Namespace, device: tor
         "machine": machine(device),
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
     }
+
+
+def timed(
+    loops: dict[str, Iterator[float]], rounds: int, device: torch.device
+) -> tuple[dict[str, float], dict[str, int | None]]:
+    """Run the loops in turns.
+
+    Returns:
+        By the loop's name: the median of its images a second, and on a GPU the peak memory of its last round, in bytes.
+    """
+    speeds: dict[str, list[float]] = {name: [] for name in loops}
+    memory = dict.fromkeys(loops)
+    for _ in range(rounds):
+        for name, loop in loops.items():
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            speeds[name].append(next(loop))
+            memory[name] = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return {name: round(statistics.median(values), 1) for name, values in speeds.items()}, memory
 
 
 def our_loop(
@@ -232,12 +243,12 @@ def build(role: str, recipe: Recipe, images: LabelledImages, device: torch.devic
     return models.build(recipe.architecture(role), recipe.stem, classes, recipe.dropout).to(device)
 
 
-def operations_an_image(role: str, recipes: Mapping[str, Recipe]) -> float:
+def operations_an_image(role: str, recipes: Mapping[str, Recipe], classes: int) -> float:
     """Floating-point operations to train on one image; a multiply-accumulate is two."""
 
     def macs(of: str) -> int:
         recipe = recipes[of]
-        return models.count_macs(recipe.architecture(of), recipe.stem, image_size=recipe.image_size)
+        return models.count_macs(recipe.architecture(of), recipe.stem, classes=classes, image_size=recipe.image_size)
 
     return 2 * (FORWARD_AND_BACKWARD * macs(role) + (macs("teacher") if role == "distilled" else 0))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from torch import Tensor, nn
 
 from kd import checkpoint, cifar10, evaluation, models
 from kd.checkpoint import CheckpointError
@@ -68,19 +69,13 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
     Returns:
         The content of results.json: data, machine, versions, out_of_class (`train.out_of_class`), another_teacher
         (whether another teacher than the one measured taught the distilled student), and for each role in "models"
-        accuracy, ece and per_class_accuracy (0 to 1), nll (nats), agreement with the teacher (0 to 1),
-        largest_logit (of the test images, from its image's mean), parameters, macs (of one image), bytes (of the
-        weight files), weights (their digest), latency_ms (one core, batch 1), and how it was trained.
+        what `described` returns.
     """
     results: dict[str, dict] = {}
     configs: dict[str, dict] = {}
     teacher_logits = out_of_class = None
-    images, labels = test.to(device).images, test.labels
+    images = test.to(device).images
     one = torch.zeros(1, *images.shape[1:]).contiguous(memory_format=torch.channels_last)  # as on the page
-    # Its strange images are of CIFAR-10's size, and it asks the first layer of a network that `kd.models` takes apart.
-    with_warning = checkpoint.load_config(checkpoints / "teacher")["architecture"] in models.ARCHITECTURES and (
-        test.description["name"] == cifar10.NAME
-    )
     for role in models.ROLES:
         network, config = checkpoint.load_as(role, checkpoints / role)
         configs[role] = config
@@ -89,7 +84,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
         latency = evaluation.latencies({role: network}, one)[role]
         network.to(device, memory_format=torch.channels_last)
         normalisation = checkpoint.normalisation_of(config)
-        if role == "teacher" and with_warning:
+        if role == "teacher" and may_warn(config, test):
             on_test = responses(network, images, normalisation)
             out_of_class = measure_warning(
                 network, normalisation, validation.to(device).images, validation.labels, on_test,
@@ -100,30 +95,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
             logits = evaluation.predict(network, images, normalisation)
         if role == "teacher":
             teacher_logits = logits
-        results[role] = {
-            **evaluation.measure(logits, labels),
-            "per_class_accuracy": evaluation.per_class_accuracy(logits, labels, test.classes),
-            "agreement": evaluation.agreement(logits, teacher_logits),
-            "largest_logit": evaluation.largest_logit(logits),
-            "parameters": models.count_parameters(network),
-            "macs": models.count_macs(
-                config["architecture"],
-                config["stem"],
-                classes=len(test.classes),
-                image_size=checkpoint.image_size_of(config),
-            ),
-            "bytes": checkpoint.weight_bytes(config),
-            "weights": checkpoint.digest(config),
-            "latency_ms": latency,
-            "architecture": config["architecture"],
-            "epochs_done": config["epochs_done"],
-            "epochs_before": checkpoint.epochs_before(config),
-            "foreign_weights": checkpoint.has_foreign_weights(config),
-            "seed": config["seed"],
-            "recipe": config["recipe"],
-            "machine": config["machine"],
-            "data": config["data"],
-        }
+        results[role] = described(network, config, logits, teacher_logits, test) | {"latency_ms": latency}
     return {
         "models": results,
         "another_teacher": not checkpoint.is_taught_by(configs["distilled"], configs["teacher"]),
@@ -132,6 +104,54 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
         "machine": machine(torch.device("cpu")),
         "latency_runs": evaluation.LATENCY_RUNS,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+    }
+
+
+def may_warn(teacher: dict, test: LabelledImages) -> bool:
+    """Whether the page warns of photos outside the classes of this teacher; `teacher` is its config.json.
+
+    The strange images that the warning is set by are of CIFAR-10's size, and it asks the first layer of a network that
+    `kd.models` takes apart.
+    """
+    return teacher["architecture"] in models.ARCHITECTURES and test.description["name"] == cifar10.NAME
+
+
+def described(
+    network: nn.Module, config: dict, logits: Tensor, teacher_logits: Tensor, test: LabelledImages
+) -> dict[str, object]:
+    """What results.json says of a network.
+
+    Args:
+        config: of its checkpoint.
+        logits, teacher_logits: its own and the teacher's of the test images, (N, K).
+
+    Returns:
+        accuracy, ece and per_class_accuracy (0 to 1), nll (nats), agreement with the teacher (0 to 1), largest_logit
+        (of the test images, from its image's mean), parameters, macs (of one image), bytes (of the weight files),
+        weights (their digest), and how it was trained. `evaluate` adds latency_ms (one core, batch 1).
+    """
+    return {
+        **evaluation.measure(logits, test.labels),
+        "per_class_accuracy": evaluation.per_class_accuracy(logits, test.labels, test.classes),
+        "agreement": evaluation.agreement(logits, teacher_logits),
+        "largest_logit": evaluation.largest_logit(logits),
+        "parameters": models.count_parameters(network),
+        "macs": models.count_macs(
+            config["architecture"],
+            config["stem"],
+            classes=len(test.classes),
+            image_size=checkpoint.image_size_of(config),
+        ),
+        "bytes": checkpoint.weight_bytes(config),
+        "weights": checkpoint.digest(config),
+        "architecture": config["architecture"],
+        "epochs_done": config["epochs_done"],
+        "epochs_before": checkpoint.epochs_before(config),
+        "foreign_weights": checkpoint.has_foreign_weights(config),
+        "seed": config["seed"],
+        "recipe": config["recipe"],
+        "machine": config["machine"],
+        "data": config["data"],
     }
 
 

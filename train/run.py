@@ -102,15 +102,7 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
         teacher.to(device, memory_format=torch.channels_last)
 
     check_batch_size(recipe, len(training), Processes.current())  # before anything is removed
-    if options.restart and first:
-        remove_run(options.output_dir)
-    wait_for_all()  # all processes look into the folder before the first one writes to it
-    if finished(options.output_dir, config):
-        if first:
-            remove_state(options.output_dir)  # left where a run was killed between its last two steps
-            print(
-                f"{options.output_dir} holds this run already, all {recipe.epochs} epochs of it; --restart trains anew"
-            )
+    if is_done_already(options.output_dir, config, options.restart, first):
         return
     config |= all_parts(options.output_dir, config)
     wait_for_all()
@@ -255,6 +247,18 @@ def write_checkpoint(folder: Path, config: dict, network: torch.nn.Module, histo
     lines = "".join(json.dumps(epoch) + "\n" for epoch in history)
     write_atomically(folder / checkpoint.HISTORY, lambda path: path.write_text(lines, "utf-8"))
     checkpoint.save(network, {**config, "epochs_done": len(history), "metrics": metrics}, folder)
+
+
+def is_done_already(folder: Path, config: dict, restart: bool, first: bool) -> bool:
+    """Whether the output folder holds this very run, finished; `restart` removes first what it holds."""
+    if restart and first:
+        remove_run(folder)
+    wait_for_all()  # all processes look into the folder before the first one writes to it
+    done = finished(folder, config)
+    if done and first:
+        remove_state(folder)  # left where a run was killed between its last two steps
+        print(f"{folder} holds this run already, all {config['recipe']['epochs']} epochs of it; --restart trains anew")
+    return done
 
 
 def finished(folder: Path, config: dict) -> bool:

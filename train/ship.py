@@ -37,8 +37,8 @@ def is_made_of(shipped: Path, folder: Path) -> bool:
 def ship(runs: list[Run], checkpoints: Path, data_dir: Path) -> None:
     """Store those of `SHIPPED_SEED` that are finished as the checkpoints of their roles, with their recordings.
 
-    What lies there already stays as it is, and a teacher that was given is no run of the study. Weights are float16
-    where accuracy allows (`train.halve`).
+    They replace what lies there, unless it was made of this very run with the same bias. A teacher that was given is no
+    run of the study. Weights are float16 where accuracy allows (`train.halve`).
 
     Args:
         runs: measured, so that their checkpoints may be gone; such a one stays what it was.

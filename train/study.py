@@ -40,7 +40,7 @@ from kd.models import SCRIPT_OF_ROLE, NetworkError
 from kd.recipe import Recipe, RecipeError, option_name
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Study
 from kd.studies.human_labels import read_people
-from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, read_study, study_files, write_study
+from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, MeasuredStudy, read_study, study_files, write_study
 from kd.studies.measure import (
     check_nothing_is_lost,
     check_same_data,
@@ -107,11 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.ship:
             check_shipping(runs)
         path = options.output_dir / f"{options.study}.json"
-        former = path.with_suffix(FORMER)
-        begun = options.afresh and has_begun_afresh(path, former)
-        if begun:
-            print(f"{former} holds what --afresh replaced: going on; to replace {path} too, move that away", flush=True)
-        ledger = read_study(path) if path.exists() and (begun or not options.afresh) else None
+        ledger = opened(path, options.afresh)
         check_same_data(ledger, data, path)
         check_nothing_is_lost(runs, study, ledger, path)
         check_teachers_are_there(runs, study, ledger, path)
@@ -125,22 +121,16 @@ def main(arguments: list[str] | None = None) -> None:
         def measure() -> None:
             """Write down what is done: should the machine be lost, the file is enough to go on with."""
             nonlocal ledger
-            ended = [run for run in runs if run not in missing or is_finished(run)]
-            # What is measured beside a teacher waits for it: a run that stands in the file is not looked at again.
-            folders = {run.folder for run in ended}
-            done = [run for run in ended if teacher_of(run, runs) in (None, *folders)]
-            if not done:
-                return
-            ledger = summarise(
-                options.study, study, done, data, device,
-                command=command, cifar10h=options.cifar10h, ledger=ledger, looked=looked,
-            )  # fmt: skip
-            if options.afresh and path.exists() and not former.exists():
-                # Other runs may be gone for good. Copied, so that at no moment the page is without the study.
-                write_atomically(former, functools.partial(shutil.copyfile, path))
-            write_study(ledger, path)
-            if options.ship:
-                ship(done, options.ship, options.data_dir)
+            if done := measurable(runs, missing):
+                ledger = summarise(
+                    options.study, study, done, data, device,
+                    command=command, cifar10h=options.cifar10h, ledger=ledger, looked=looked,
+                )  # fmt: skip
+                if options.afresh:
+                    keep_former(path)
+                write_study(ledger, path)
+                if options.ship:
+                    ship(done, options.ship, options.data_dir)
 
         train_all(missing, options, after_each=lambda: study.analysis == HUMAN_LABELS or measure())
         measure()
@@ -154,10 +144,38 @@ def main(arguments: list[str] | None = None) -> None:
     print(table, end="")
 
 
-def has_begun_afresh(path: Path, former: Path) -> bool:
-    """Whether an earlier --afresh has replaced a study's JSON, kept as `former`, by measurements of its own."""
+def opened(path: Path, afresh: bool) -> MeasuredStudy | None:
+    """The study's JSON, with which its command goes on; None where there is none, or --afresh is to replace it."""
+    if afresh and not has_begun_afresh(path):
+        return None
+    if afresh:
+        print(
+            f"{path.with_suffix(FORMER)} holds what --afresh replaced: going on; to replace {path} too, move that away",
+            flush=True,
+        )
+    return read_study(path) if path.exists() else None
+
+
+def has_begun_afresh(path: Path) -> bool:
+    """Whether an earlier --afresh has replaced a study's JSON, kept beside it, by measurements of its own."""
+    former = path.with_suffix(FORMER)
     # Both are the same where it ended between the copy and its first measurement.
     return path.exists() and former.exists() and not filecmp.cmp(path, former, shallow=False)
+
+
+def keep_former(path: Path) -> None:
+    """Keep what --afresh is about to replace, once: runs that are gone may stand in it."""
+    former = path.with_suffix(FORMER)
+    if path.exists() and not former.exists():
+        # Copied, so that at no moment the page is without the study.
+        write_atomically(former, functools.partial(shutil.copyfile, path))
+
+
+def measurable(runs: list[Run], missing: list[Run]) -> list[Run]:
+    """The runs that are done, and whose teachers are: a run that stands in the file is not looked at again."""
+    done = [run for run in runs if run not in missing or is_finished(run)]
+    folders = {run.folder for run in done}
+    return [run for run in done if teacher_of(run, runs) in (None, *folders)]
 
 
 def write_down(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kd.cifar10 import CLASSES
-
 
 def predictions_with_bias(logits: Tensor, omitted: int, bias: float) -> Tensor:
     """The predicted classes, int64, (N,), when `bias` is added to one class's logit; logits are (N, K)."""
@@ -51,7 +49,7 @@ def measure(
     validation_logits: Tensor,
     validation_teacher_logits: Tensor,
     validation_labels: Tensor,
-    classes: Sequence[str] = CLASSES,
+    classes: Sequence[str],
 ) -> dict:
     """A student's accuracy on its omitted class and on the others, before and after the correction of its bias.
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kd.significance import Verdict, judged, paired_difference
 from kd.studies.declared import caution_of
 from kd.studies.findings import TOLD_SHARE, human_labels_judged
-from kd.studies.ledger import MeasuredStudy
+from kd.studies.ledger import MeasuredStudy, paired_runs
 from kd.studies.omitted_class import told_runs
 from kd.studies.report import is_short
 from kd.studies.words import interval, share
@@ -102,15 +102,16 @@ def _made(studies: Mapping[str, MeasuredStudy]) -> tuple[list[Claim], list[str]]
 
 def teaching_helps(study: MeasuredStudy) -> Claim | None:
     """Whether the distilled student is more often right than the student alone."""
-    for found in judged(study.comparisons):
-        ours, theirs = _accuracies(found, study)
-        return _claim(
-            found,
-            f"A student that learns from the teacher's soft targets is more often right than the student "
-            f"alone: {ours:.1%} of the test images against {theirs:.1%}{_measured(found)}.",
-            study,
-        )
-    return None
+    found = next(iter(judged(study.comparisons)), None)
+    if not found:
+        return None
+    ours, theirs = _accuracies(found, study)
+    return _claim(
+        found,
+        f"A student that learns from the teacher's soft targets is more often right than the student "
+        f"alone: {ours:.1%} of the test images against {theirs:.1%}{_measured(found)}.",
+        study,
+    )
 
 
 def teaching_brings_nearer(study: MeasuredStudy) -> Claim | None:
@@ -127,7 +128,7 @@ def teaching_calibrates(study: MeasuredStudy) -> Claim | None:
     """Whether the distilled student's certainty is nearer to how often it is right than that of the student alone."""
     if not study.comparisons:
         return None
-    diagrams = [run["reliability"] for run in study.arms[study.comparisons[0]["arm"]].runs]
+    diagrams = [run["reliability"] for run, _ in _pairs(study.comparisons[0], study)]
     images, sure, right = (sum(sum(diagram[key]) for diagram in diagrams) for key in ("images", "confidence", "right"))
     return _beside_accuracy(
         study,
@@ -231,26 +232,27 @@ def _claim(found: Mapping, sentence: str, study: MeasuredStudy) -> Claim:
 
 def _beside_accuracy(study: MeasuredStudy, metric: str, sentence: str) -> Claim | None:
     """A claim of the study's first comparison about one of `_BESIDE_ACCURACY`; the sentence has places for numbers."""
-    for compared in study.comparisons[:1]:
-        arms = [{run["seed"]: run for run in study.arms[compared[key]].runs} for key in ("arm", "baseline")]
-        seeds = sorted(arms[0].keys() & arms[1].keys())
-        differences = {
-            name: paired_difference(*([arm[seed][name] for seed in seeds] for arm in arms))._asdict()
-            for name in _BESIDE_ACCURACY
-        }
-        gains = [found | {"mean": _BESIDE_ACCURACY[name] * found["mean"]} for name, found in differences.items()]
-        verdicts = {name: found["verdict"] for name, found in zip(differences, judged(gains, margin=None), strict=True)}
-        ours, theirs = (statistics.fmean(arm[seed][metric] for seed in seeds) for arm in arms)
-        in_words = sentence.format(ours=ours, theirs=theirs, measured=_measured(differences[metric]))
-        return Claim(_SHOWN[verdicts[metric]], in_words, study)
-    return None
+    if not study.comparisons:
+        return None
+    both = list(zip(*_pairs(study.comparisons[0], study), strict=True))
+    differences = {
+        name: paired_difference(*([run[name] for run in runs] for runs in both))._asdict() for name in _BESIDE_ACCURACY
+    }
+    gains = [found | {"mean": _BESIDE_ACCURACY[name] * found["mean"]} for name, found in differences.items()]
+    verdicts = {name: found["verdict"] for name, found in zip(differences, judged(gains, margin=None), strict=True)}
+    ours, theirs = (statistics.fmean(run[metric] for run in runs) for runs in both)
+    in_words = sentence.format(ours=ours, theirs=theirs, measured=_measured(differences[metric]))
+    return Claim(_SHOWN[verdicts[metric]], in_words, study)
 
 
 def _accuracies(found: Mapping, study: MeasuredStudy) -> list[float]:
     """The mean test accuracies, 0 to 1, of a comparison's arm and of its baseline, over the seeds that both have."""
-    arms = [{run["seed"]: run["accuracy"] for run in study.arms[found[key]].runs} for key in ("arm", "baseline")]
-    seeds = sorted(arms[0].keys() & arms[1].keys())
-    return [statistics.fmean(arm[seed] for seed in seeds) for arm in arms]
+    return [statistics.fmean(run["accuracy"] for run in runs) for runs in zip(*_pairs(found, study), strict=True)]
+
+
+def _pairs(found: Mapping, study: MeasuredStudy) -> list[tuple[dict, dict]]:
+    """The runs that a comparison compares, its arm's and its baseline's."""
+    return paired_runs(study.arms[found["arm"]], study.arms[found["baseline"]])
 
 
 def _measured(found: Mapping, scale: int = 100, unit: str = " points", form: str = ".1f") -> str:

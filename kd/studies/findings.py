@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping
 
 from kd.significance import Verdict, judged, paired_difference
-from kd.studies.ledger import MeasuredArm, MeasuredStudy
+from kd.studies.ledger import MeasuredArm, MeasuredStudy, paired_runs
 from kd.studies.omitted_class import OmittedClassRun, runs_of, told_runs
 from kd.studies.words import arm_name, interval, setting, share, way_of_teaching
 from kd.tables import markdown_table
@@ -25,11 +25,11 @@ def findings(study: MeasuredStudy) -> list[str]:
 
 def few_labels_sentence(study: MeasuredStudy) -> list[str]:
     """What soft targets for all images add to `TOLD_SHARE` of the labels; empty where those arms have not been run."""
-    told, alone = [], None
+    told, alone = [], []
     for found in judged(study.comparisons):
         arm = study.arms[found["arm"]]
         if arm.label_fraction == TOLD_SHARE and arm.keep_unlabelled and arm.teacher:
-            alone = study.arms[found["baseline"]]
+            alone = [run["accuracy"] for _, run in paired_runs(arm, study.arms[found["baseline"]])]
             starved = arm.teacher.label_fraction < 1
             teacher = "a teacher that has no other labels itself" if starved else "the full teacher"
             gain = f"{found['mean'] * 100:+.1f} points where {teacher} gives them"
@@ -37,7 +37,7 @@ def few_labels_sentence(study: MeasuredStudy) -> list[str]:
     if not told:
         return []
     return [
-        f"With {share(TOLD_SHARE)} of the labels a student alone has {alone.mean['accuracy']['mean']:.1%} of the test "
+        f"With {share(TOLD_SHARE)} of the labels a student alone has {statistics.fmean(alone):.1%} of the test "
         f"images right; soft targets for all training images, labelled or not, add {' and '.join(told)}."
     ]
 

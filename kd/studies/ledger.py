@@ -15,7 +15,7 @@ from pathlib import Path
 from kd.checkpoint import CheckpointError
 from kd.files import lacking, parsed, write_json
 from kd.models import ROLES
-from kd.studies.declared import METRIC_OF, Arm
+from kd.studies.declared import METRIC_OF, STUDIES, Arm
 
 STUDIES_FOLDER = "studies"
 FIGURES_FOLDER = "figures"  # in it; what the documentation shows
@@ -72,6 +72,12 @@ class MeasuredStudy:
         return [arm for arm in self.arms if arm.runs]
 
 
+def paired_runs(arm: MeasuredArm, baseline: MeasuredArm) -> list[tuple[dict, dict]]:
+    """The runs of the seeds that both arms have, in the order of these: while a study is under way one lacks some."""
+    ours, theirs = ({run["seed"]: run for run in each.runs} for each in (arm, baseline))
+    return [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+
+
 def read_studies(checkpoints: str | Path) -> dict[str, MeasuredStudy]:
     """The studies beside the checkpoints, by name; a file that cannot be read is logged and left out."""
     found = {}
@@ -100,9 +106,10 @@ def read_study(path: Path) -> MeasuredStudy:
             raise ValueError(f"it is of the study {study.study}: rename or remove it")
         return study
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({error!r}): write it anew with python -m train.study {path.stem} --afresh"
-        ) from error
+        way_out = "bring it back, or remove it"  # of a study that is declared no more, no command writes it
+        if path.stem in STUDIES:
+            way_out = f"bring it back, or move it away and write it anew with python -m train.study {path.stem}"
+        raise CheckpointError(f"{path} cannot be read ({error!r}): {way_out}") from error
 
 
 def write_study(study: MeasuredStudy, path: Path) -> None:

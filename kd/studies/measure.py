@@ -21,7 +21,7 @@ from kd.recipe import RecipeError, as_config, from_config
 from kd.significance import mcnemar, paired_difference
 from kd.studies import bias, human_labels
 from kd.studies.declared import CORRUPTIONS, HUMAN_LABELS, METRIC_OF, Arm, Study
-from kd.studies.ledger import MeasuredArm, MeasuredStudy
+from kd.studies.ledger import MeasuredArm, MeasuredStudy, paired_runs
 from kd.studies.runs import Run, StudyError, is_finished, teacher_of
 from kd.studies.words import arm_name
 
@@ -57,24 +57,24 @@ def summarise(
         CheckpointError: a run is missing or damaged.
         DataError: the test set or the counts are missing or damaged.
     """
-    found = [recorded(run, runs, study, ledger) for run in runs]
-    fresh = [run for run, known in zip(runs, found, strict=True) if not known]
-    asked = to_measure(runs, study, ledger)
+    known = [recorded(run, runs, study, ledger) for run in runs]
+    fresh = [run for run, found in zip(runs, known, strict=True) if not found]
     looked = {} if looked is None else looked
+    asked = to_measure(runs, study, ledger)
     test = validation = None
     if study.measured_on == "test":
         test = look("test", data.test(), asked, device, looked)
         if study.analysis == HUMAN_LABELS or any(run.arm.omitted_class for run in fresh):
             validation = look("validation", data.split()[1], asked, device, looked)
+    to_corrupt = data.split()[1] if study.analysis == CORRUPTIONS else None
 
-    held_out = data.split()[1] if study.analysis == CORRUPTIONS and fresh else None
-    for place, run in enumerate(runs):
-        if not found[place]:
-            found[place] = measured(run, teacher_of(run, runs), test, validation)
-            if study.analysis == CORRUPTIONS:
-                found[place] |= measure_corrupted(run, held_out, device)
-            if "omitted_class" in found[place]:
-                keep_bias(run, found[place]["omitted_class"]["bias"])
+    found = [
+        already or measured(run, teacher_of(run, runs), test, validation, to_corrupt, device)
+        for run, already in zip(runs, known, strict=True)
+    ]
+    for run, new in zip(runs, found, strict=True):
+        if run in fresh and "omitted_class" in new:
+            keep_bias(run, new["omitted_class"]["bias"])
     arms: list[MeasuredArm] = []
     for arm in study.arms:
         own = [(run, each) for run, each in zip(runs, found, strict=True) if run.arm == arm]
@@ -85,22 +85,26 @@ def summarise(
         compared_with_people = human_labels.analyse(
             study.arms, runs, test.logits, test.labels, validation.logits, validation.labels, cifar10h
         )
-    if test:
-        measured_on = test.images.description
-    else:
-        measured_on = checkpoint.load_config(fresh[0].folder)["data"] if fresh else ledger.data
     return MeasuredStudy(
         study=name,
         question=study.question,
         measured_on=study.measured_on,
         arms=tuple(arms),
         comparisons=tuple(compare(study.measured_on, arms)),
-        data=measured_on,
+        data=described(data, study.measured_on),
         machine=machine(device),
         versions={"torch": torch.__version__, "torchvision": torchvision.__version__},
         command=command,
         human_labels=compared_with_people,
     )
+
+
+def described(data: DataSet, measured_on: str) -> dict:
+    """What a study's figures are of: the test images, or the split, of which the validation images are measured on."""
+    if measured_on == "test":
+        return data.test().description
+    training, validation = data.split()
+    return training.description | {"trained_on": len(training), "validated_on": len(validation)}
 
 
 class Looked(NamedTuple):
@@ -124,12 +128,20 @@ def look(
     return Looked(images, {folder: logits for (folder, of_part), logits in looked.items() if of_part == part})
 
 
-def measured(run: Run, teacher: Path | None, test: Looked | None, validation: Looked | None) -> dict:
+def measured(
+    run: Run,
+    teacher: Path | None,
+    test: Looked | None,
+    validation: Looked | None,
+    to_corrupt: LabelledImages | None,
+    device: torch.device,
+) -> dict:
     """How a run came about, and its metrics on the test images where the study asks for them.
 
     Args:
         teacher: the folder of the network whose predictions its own are compared with (see `teacher_of`).
         validation: wanted for a student with an omitted class, to find its bias.
+        to_corrupt: the validation images, where the study asks how the network does on them corrupted.
     """
     found = describe_run(run)
     if test:
@@ -139,6 +151,8 @@ def measured(run: Run, teacher: Path | None, test: Looked | None, validation: Lo
             run.arm.omitted_class, test.logits[run.folder], test.labels,
             validation.logits[run.folder], validation.logits[teacher], validation.labels, test.images.classes,
         )  # fmt: skip
+    if to_corrupt:
+        found |= measure_corrupted(run, to_corrupt, device)
     return found
 
 
@@ -341,8 +355,7 @@ def compare(measured_on: str, arms: Sequence[MeasuredArm]) -> list[dict]:
     for place, arm in enumerate(arms):
         if arm.baseline is None:
             continue
-        ours, theirs = ({run["seed"]: run for run in each.runs} for each in (arm, arm.baseline))
-        pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+        pairs = paired_runs(arm, arm.baseline)
         if not pairs:
             continue
         difference = paired_difference(*zip(*((one[metric], other[metric]) for one, other in pairs), strict=True))

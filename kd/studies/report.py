@@ -30,7 +30,7 @@ EARLIER = "By earlier code, in names of today: "
 
 
 def is_short(study: MeasuredStudy) -> bool:
-    """Whether no student had more than 8 epochs of `SHORT_RUNS_OF`: such runs are not shown on the page."""
+    """Whether all students' runs are of `SHORT_RUNS_OF` and of 8 epochs at most: the page does not show such runs."""
     runs = [(arm.recipe["name"], run) for arm in study.arms if arm.role != "teacher" for run in arm.runs]
     return all(name == SHORT_RUNS_OF and run["epochs_done"] <= 8 for name, run in runs)
 

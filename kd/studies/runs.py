@@ -132,7 +132,7 @@ def is_finished(run: Run) -> bool:
     """Whether the run's folder holds exactly this run, all epochs of it, in whatever precision.
 
     Raises:
-        StudyError: it holds a run of other data or of another teacher.
+        StudyError: it holds a run of other data or of another teacher, or of one that is gone.
     """
     if run.given:
         return True
@@ -156,5 +156,12 @@ def _same_data(config: dict, run: Run) -> bool:
 
 def _same_teacher(config: dict, run: Run) -> bool:
     """Whether the weights that teach a run have taught a checkpoint."""
+    if not run.teacher:
+        return True
+    if not (run.teacher / checkpoint.CONFIG).exists():
+        raise StudyError(
+            f"{run.folder} holds a run whose teacher is not in {run.teacher} any more: bring it back, name it with "
+            "--teacher, or name another folder with --runs-dir"
+        )
     taught_by = config.get("teacher") or {"weights": None}
-    return not run.teacher or taught_by["weights"] == checkpoint.load_config(run.teacher)["weights"]
+    return taught_by["weights"] == checkpoint.load_config(run.teacher)["weights"]

@@ -52,7 +52,7 @@ def share(fraction: float) -> str:
     return f"{100 * fraction:g}%"
 
 
-def interval(difference: Mapping, scale: int = 100, form: str = ".1f") -> str:
+def interval(difference: Mapping, scale: int, form: str) -> str:
     """The 95% interval of a mean difference and its number of seeds; of one seed, which has no interval, that alone.
 
     Args:
