@@ -30,7 +30,8 @@ from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
 from kd.studies.report import study_table
 
-FIGURE_HEIGHT, LEGEND_HEIGHT = 184, 60  # pixels, of the figure beside a claim, and more where a legend is below it
+FIGURE_HEIGHT, LEGEND_HEIGHT = 160, 60  # pixels, of the figure beside a claim, and more where a legend is below it
+CAPTION_HEIGHT = 36  # pixels, above it
 CURVE_KEYS = ("epoch", "accuracy", "validation_accuracy")  # of a line of history.jsonl
 LAID_OUT_ANEW = "() => { requestAnimationFrame(() => window.dispatchEvent(new Event('resize'))); return []; }"
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
@@ -86,8 +87,10 @@ class ResultsTab:
             tell(missing)
         for file in excused:
             gr.Markdown(sentence(file))
-        for study in shown.others:
-            self.show_details(study, study.question)
+        if shown.others:
+            with folded("More studies"):
+                for study in shown.others:
+                    self.show_details(study, study.question)
         with folded("Accuracy while training"):
             histories = {role: self.history_of(role) for role in ROLES}
             for role in ROLES:
@@ -270,7 +273,8 @@ def plotted(figure: Figure, height: int | None = None) -> PlotData:
         legend = figure.layout.legend.y
         height += LEGEND_HEIGHT if legend else 0
         # As many pixels below the axis as before, whose title it would cover.
-        figure.update_layout(height=height, legend_y=legend and legend * figure.layout.height / height)
+        legend = legend and legend * figure.layout.height / height
+        figure.update_layout(height=height, legend_y=legend, margin_t=CAPTION_HEIGHT)
     return PlotData(type="plotly", plot=figure.to_json())
 
 

@@ -257,22 +257,35 @@ def doubts_inherited(study: MeasuredStudy) -> go.Figure:
 
 def accuracy_over_epochs(study: MeasuredStudy) -> go.Figure:
     """Test accuracy of both students over the epochs of their schedules: mean and standard deviation over the seeds."""
-    figure = go.Figure()
-    for role, schedules in accuracy_by_epochs(study).items():
+    # Both lines rise: above the end of the upper one and below the beginning of the lower one there is room for words.
+    named = {"student": (0, "bottom right"), "distilled": (-1, "top left")}
+    figure, measured = go.Figure(), accuracy_by_epochs(study)
+    for role, schedules in measured.items():
         epochs = sorted(schedules)
         values = [list(schedules[each].values()) for each in epochs]
+        at, side = named[role]
         figure.add_scatter(
             x=epochs,
             y=[statistics.fmean(each) for each in values],
             error_y={"array": [statistics.stdev(each) if len(each) > 1 else 0 for each in values]},
-            mode="lines+markers",
+            mode="lines+markers+text",
             name=ROLE_NAMES[role],
+            text=[ROLE_NAMES[role] if each == epochs[at] else "" for each in epochs],
+            textposition=side,
+            textfont={"color": ROLE_COLOURS[role]},
+            cliponaxis=False,
             line={"color": ROLE_COLOURS[role]},
             hovertemplate="%{x} epochs: %{y:.2%}<extra>%{fullData.name}</extra>",
         )
-    ticks = sorted({epochs for schedules in accuracy_by_epochs(study).values() for epochs in schedules})
+    ticks = sorted({epochs for schedules in measured.values() for epochs in schedules})
+    accuracies = [
+        each for schedules in measured.values() for by_seed in schedules.values() for each in by_seed.values()
+    ]
+    low, high = min(accuracies), max(accuracies)
+    room = (high - low) / 3
+    yaxis = {"title": "test accuracy", "tickformat": ".0%", "range": [low - room, high + room]}
     xaxis = {"title": "epochs of the schedule", "type": "log", "tickvals": ticks, "ticktext": [str(t) for t in ticks]}
-    return styled(figure, xaxis, {"title": "test accuracy", "tickformat": ".0%"})
+    return styled(figure, xaxis, yaxis, showlegend=False)
 
 
 def omitted_class_recognised(study: MeasuredStudy) -> go.Figure:
