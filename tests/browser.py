@@ -95,7 +95,7 @@ def number_in(page, selector):
 
 def drag(page, *shares, steps=10):
     """Drag the slider's thumb with the mouse to these shares of its length, one after the other."""
-    box = page.locator("#temperature-slider").bounding_box()
+    box = page.locator("#temperature input[type=range]").bounding_box()
     middle = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, middle)
     page.mouse.down()

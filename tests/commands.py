@@ -21,6 +21,11 @@ def run(*arguments, **environment):
     )
 
 
+def contents(folder):
+    """The bytes of each file in a folder, by its path in it."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def refusal(main, *arguments):
     """The sentence that a command ends with, given in this process."""
     with pytest.raises(SystemExit) as caught:

@@ -212,6 +212,7 @@ class Watched:
         cache: the folder that the host names for Gradio's cache.
         letter: a file of the host's in it.
         elsewhere: the home folder and the folder for temporary files, which belong to it alone.
+        hosts: a file with every host that the process has looked up or connected to, a line each.
     """
 
     address: str
@@ -221,6 +222,19 @@ class Watched:
     cache: Path
     letter: Path
     elsewhere: Path
+    hosts: Path
+
+
+# Python runs a module of this name first: it notes every host that the process looks up or connects to.
+NOTES_HOSTS = """
+import sys
+def note(event, arguments):
+    if event in ("socket.getaddrinfo", "socket.connect"):
+        address = arguments[0 if event == "socket.getaddrinfo" else 1]
+        with open({!r}, "a") as hosts:
+            print(address[0] if isinstance(address, tuple) else address, file=hosts)
+sys.addaudithook(note)
+"""
 
 
 @pytest.fixture(scope="session")
@@ -234,9 +248,12 @@ def watched(tmp_path_factory):
     letter = cache / "letter.txt"
     letter.touch()
     os.utime(letter, (0, 0))  # older than any upload may be
+    hosts, notes = folder / "hosts", folder / "notes"
+    notes.mkdir()
+    (notes / "sitecustomize.py").write_text(NOTES_HOSTS.format(str(hosts)))
     settings = {"GRADIO_TEMP_DIR": str(cache), "TMPDIR": str(elsewhere), "HOME": str(elsewhere)}
-    with serve(log=log, root=root, **settings) as (address, process):
-        yield Watched(address, process, root, log, cache, letter, elsewhere)
+    with serve(log=log, root=root, PYTHONPATH=str(notes), **settings) as (address, process):
+        yield Watched(address, process, root, log, cache, letter, elsewhere, hosts)
 
 
 @pytest.fixture(scope="session")

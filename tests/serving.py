@@ -132,6 +132,12 @@ def resident_bytes(pid: int, which: str = "VmRSS") -> int:
     return int(status.split(f"{which}:")[1].split()[0]) * 1024
 
 
+def processor_seconds(pid: int) -> float:
+    """What a process has had of the processor so far: on a busy machine it waits, and that is not its doing."""
+    of_user, of_system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(of_user) + int(of_system)) / os.sysconf("SC_CLK_TCK")
+
+
 def _answers(address: str) -> bool:
     try:
         return urllib.request.urlopen(address, timeout=5).status == 200

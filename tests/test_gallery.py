@@ -285,5 +285,7 @@ def test_the_gallery_fits_a_phone(gallery_of, folder):
     page = gallery_of(sorted(folder.iterdir()), viewport={"width": 390, "height": 844}, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for selector in ("#gallery-csv", "#gallery-table td[data-model=distilled] .label"):
-        for box in [item.bounding_box() for item in page.locator(selector).all()]:
+        boxes = [item.bounding_box() for item in page.locator(selector).all()]
+        assert boxes, selector
+        for box in boxes:
             assert box["x"] >= 0 and box["x"] + box["width"] <= 390

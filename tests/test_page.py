@@ -1,7 +1,6 @@
 """The real page in real Chromium: first view, upload, the slider under the mouse, bad files, phone, dark mode."""
 
 import json
-import random
 import re
 
 import pytest
@@ -13,6 +12,7 @@ from kd.demo.page import note_of
 from kd.demo.stage_view import warning
 from kd.models import ROLES
 from kd.results import ANOTHER_TEACHER, read_results, results_rows
+from kd.strange_images import strange_images
 from tests.browser import (
     EXAMPLES,
     LAPTOPS,
@@ -159,7 +159,7 @@ def test_dragging_softens_the_table_to_the_softmax_computed_here_without_any_req
 
 def test_the_chart_changes_while_the_mouse_is_still_down(visit):
     page = visit()
-    box = page.locator("#temperature-slider").bounding_box()
+    box = page.locator("#temperature input[type=range]").bounding_box()
     middle = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, middle)
     page.mouse.down()
@@ -340,20 +340,21 @@ def test_a_phone_shows_all_tabs_in_one_row_and_opens_each_by_a_touch(visit):
         assert tab.get_attribute("aria-selected") == "true"
 
 
+def is_warned_of(trio, picture):
+    return trio.fits_no_class(trio.timed_logits([picture])[0]["teacher"].logits, picture)
+
+
 @pytest.fixture
-def strange(tmp_path):
-    """A file of noise, of which the page warns with the shipped networks."""
-    Image.frombytes("RGB", (32, 32), random.Random(0).randbytes(32 * 32 * 3)).save(tmp_path / "strange.png")
-    return tmp_path / "strange.png"
+def strange(trio, tmp_path):
+    """A file with a picture of which the page warns with the shipped networks."""
+    drawn = (each.permute(1, 2, 0).numpy() for kind in strange_images(0, 4).values() for each in kind)
+    next(picture for each in drawn if is_warned_of(trio, picture := Image.fromarray(each))).save(tmp_path / "odd.png")
+    return tmp_path / "odd.png"
 
 
 def test_a_photo_unlike_all_classes_is_warned_of_and_the_next_one_not(visit, trio, strange):
-    def is_warned_of(path):
-        photo = Image.open(path).convert("RGB")
-        return trio.fits_no_class(trio.timed_logits([photo])[0]["teacher"].logits, photo)
-
-    assert is_warned_of(strange)
-    ordinary = next(path for name in CLASSES if not is_warned_of(path := EXAMPLES / f"{name}.png"))
+    examples = [EXAMPLES / f"{name}.png" for name in CLASSES]
+    ordinary = next(path for path in examples if not is_warned_of(trio, Image.open(path).convert("RGB")))
     page = visit()
     upload(page, strange)
     assert page.locator("#out-of-class").inner_text().startswith(warning(trio.out_of_class)["sentence"])

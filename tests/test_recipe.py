@@ -102,6 +102,7 @@ def test_teacher_and_student_can_look_at_the_identical_view(name):
 
 
 def test_recipe_named_original_repeats_the_starting_projects_set_up():
+    assert len({(recipe.optimizer, recipe.momentum) for recipe in RECIPES["original"].values()}) == 1
     for recipe in RECIPES["original"].values():
         assert (recipe.stem, recipe.normalisation) == ("imagenet", "seed-project")
         assert (recipe.crop_padding, recipe.flip, recipe.rotation) == (4, 0.5, 15)

@@ -82,12 +82,13 @@ def test_teachers_logits_carry_no_gradient_and_do_not_depend_on_the_batch(teache
 
 
 def test_a_networks_norms_are_fused_when_it_is_read_to_teach_and_it_answers_as_before():
-    folder, images = ROOT / "checkpoints" / "student", torch.randn(2, 3, 32, 32)
+    folder, images = ROOT / "checkpoints" / "student", torch.randn(2, 3, 32, 32, generator=torch.manual_seed(0))
     teacher = read_teacher(folder, torch.device("cpu")).teacher
     teacher.precision = "float32"
     assert not any(isinstance(part, nn.BatchNorm2d) for part in teacher.modules())
     with torch.no_grad():
-        torch.testing.assert_close(teacher(images), load(folder)[0].eval()(images), rtol=1e-3, atol=1e-3)
+        expected = load(folder)[0].eval()(images)
+        assert (teacher(images) - expected).abs().max() < 1e-3 * expected.abs().max()
 
 
 def test_teacher_computes_in_its_own_precision_and_returns_float32(make_network):
