@@ -5,7 +5,7 @@ import pytest
 from kd.cifar10 import CLASSES
 from kd.demo.omitted_class import TAB
 from tests.axe import SETTINGS, findings
-from tests.browser import EXAMPLES, answered_anew, choose_example, example_shown, opened, table, upload
+from tests.browser import EXAMPLES, answered_anew, choose_example, example_shown, opened, settle, table, upload
 
 PHONE_AND_SLOW_THREE = [
     pytest.param(setting, marks=() if setting == "phone" else pytest.mark.slow) for setting in SETTINGS
@@ -142,6 +142,17 @@ def test_the_bars_have_room_and_nothing_is_cut_off_on_a_tablet(visit, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     parts = (".answer", "section", "button", ":is(#soft-targets-table, #replay-table) :is(th, td)")
     assert page.evaluate(MISFITS, [parts, width]) == []
+
+
+def test_the_marks_of_the_slider_never_run_into_one_another(visit):
+    page = visit()
+    for width in (320, 390, 768, 1023, 1024, 1100, 1279, 1280, 1366):
+        page.set_viewport_size({"width": width, "height": 800})
+        settle(page)
+        boxes = [mark.bounding_box() for mark in page.locator("#temperature-ticks button:visible").all()]
+        assert len(boxes) >= 4
+        for one, other in zip(boxes, boxes[1:], strict=False):
+            assert one["x"] + one["width"] <= other["x"], width
 
 
 def test_the_pulls_have_a_slider_of_their_own_under_the_finger(visit):

@@ -4,6 +4,7 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from kd.cifar10 import CLASSES
 from kd.demo.page import crop_shower
 from kd.demo.pictures import picture_url
 from kd.demo.uploads import NO_UPLOAD
@@ -126,7 +127,26 @@ def test_a_square_that_gets_no_answer_goes_back_and_the_photo_stays(visit, trio,
 def test_why_a_square_gets_no_answer_is_told_as_the_squares(trio):
     asked = {"file": "/etc/passwd", "whole": True, "number": 3}
     told = crop_shower(trio)(gr.EventData(None, asked))
-    assert told["problem"] == NO_UPLOAD and told["of_crop"]
+    assert told["problem"] == NO_UPLOAD and told["of_crop"] and told["number"] == 3
+
+
+def test_the_label_of_a_photo_follows_its_square_until_the_visitor_chooses_one(visit, trio, wide):
+    photo, path = wide
+    page = visit("?T=1")
+    upload(page, path)
+
+    def label_at(key, across):
+        for _ in range(20):
+            page.locator("#crop").press(key)
+        assert_answered(page, trio, photo, Crop(across=across, down=0.5, side=1))
+        answers = table(page)["teacher"]
+        return page.locator("#label").input_value(), CLASSES[answers.index(max(answers))]
+
+    left, right = label_at("ArrowLeft", 0), label_at("ArrowRight", 1)
+    assert left[0] == left[1] != right[0] == right[1]
+    page.get_by_label("True class").select_option("deer")
+    assert page.get_by_text("This is the label that you chose.").is_visible()
+    assert label_at("ArrowLeft", 0)[0] == "deer"
 
 
 @pytest.fixture

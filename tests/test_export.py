@@ -332,6 +332,8 @@ def test_int8_is_refused_for_a_teacher_and_with_pt2(tmp_path, small_checkpoint, 
     assert "is for the students" in refusal(small_checkpoint, "--output", tmp_path / "out", "--int8")
     assert refusal(small_checkpoint, "--output", tmp_path / "out", "--int8", "--format", "pt2") == 2
     assert "--float16 and --int8 are for --format onnx" in capsys.readouterr().err
+    assert refusal("--site", tmp_path / "site", "--int8") == 2
+    assert "--site writes what the page needs: leave out --format" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

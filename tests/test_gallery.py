@@ -12,7 +12,7 @@ from kd.demo.crowd import MAX_IMAGES
 from kd.demo.gallery import as_csv, file_name, gallery_value, named, plain_cell
 from kd.demo.page import STAGE_TAB
 from kd.models import ROLE_NAMES, ROLES
-from tests.browser import EXAMPLES, PATIENCE, choose_example, example_shown, share
+from tests.browser import EXAMPLES, PATIENCE, choose_example, example_shown, hold_questions, share
 
 MARKUP = "<img src=x onerror='window.broken=1'>.png"
 FORMULA = "=HYPERLINK(1).png"
@@ -142,7 +142,8 @@ def test_files_beyond_the_limit_are_left_out_and_counted(trio, cached):
     bad = cached("bad.png", b"no image")
     *progress, value = gallery.predict_files(trio, [bad] * (MAX_IMAGES + 7))
     assert len(value["rows"]) == MAX_IMAGES and value["left_out"] == 7
-    assert progress[0] == {"done": 0, "total": MAX_IMAGES}
+    of = [bad["path"], MAX_IMAGES + 7]
+    assert progress[0] == {"done": 0, "total": MAX_IMAGES, "of": of} and value["of"] == of
     assert [step["done"] for step in progress] == sorted({step["done"] for step in progress})
 
 
@@ -263,7 +264,11 @@ def test_what_is_chosen_later_replaces_what_was_chosen_before_a_folder_too(galle
     (tmp_path / "frog").mkdir()
     (tmp_path / "frog" / "1.png").write_bytes((EXAMPLES / "frog.png").read_bytes())
     page = gallery_of([EXAMPLES / "cat.png", EXAMPLES / "dog.png"])
+    wait_for_one, let_go = hold_questions(page)
     page.locator("input[type=file]:has(+ #gallery-folder)").set_input_files(tmp_path / "frog")
+    wait_for_one()
+    assert not page.locator("#gallery-table").is_visible()  # which is of what was chosen before
+    let_go()
     page.get_by_role("button", name="frog/1.png").wait_for(timeout=PATIENCE)
     assert page.locator("#gallery-table tbody tr").count() == 1
     page.locator("#gallery-files").get_by_role("button", name="Clear").click()

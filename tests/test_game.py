@@ -231,6 +231,13 @@ def test_a_visitors_picture_is_answered_and_a_bad_file_gets_a_sentence_in_its_pl
     game.wait_for_selector("#own-answer img", timeout=PATIENCE)
     logits = logits_of(student, read_photo(EXAMPLES / "ship.png"))
     assert game.locator("#own-answer b").first.inner_text() == CLASSES[logits.argmax()]
+    game.evaluate(
+        "new MutationObserver(() => { window.changed = true; }).observe(document.querySelector('#own-answer'), "
+        "{childList: true, subtree: true})"
+    )
+    game.locator("#bet label").first.click()
+    game.locator("#turn").click()
+    assert not game.evaluate("window.changed")  # or a screen reader would tell it again beside each card
     game.locator("#game-image").get_by_role("button", name="Remove").click()
     game.wait_for_selector("#own-answer img", state="detached")
     (tmp_path / "bad.png").write_text("no image")

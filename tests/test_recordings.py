@@ -408,7 +408,8 @@ def test_axe_finds_nothing_serious_in_the_open_views_and_they_fit_the_width(visi
 
 def test_without_recordings_there_is_no_shell_of_the_views(folder, shown_examples):
     def shell():
-        return stage_view(shown_examples, 32, 0, "", read_recorded(folder, shown_examples), taught_at=4.0).html_template
+        taught = {"taught_at": 4.0, "loss": "kd", "by_soft_targets": True, "alike": True}
+        return stage_view(shown_examples, 32, 0, "", read_recorded(folder, shown_examples), "", **taught).html_template
 
     assert 'id="map"' in shell() and 'id="replay"' in shell()
     for role in ROLES:

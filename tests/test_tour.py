@@ -171,3 +171,6 @@ def test_the_last_step_leads_to_the_game(visit, width):
     page.wait_for_function("document.activeElement.matches('#game input')")
     assert page.get_by_role("tab", name=TAB).get_attribute("aria-selected") == "true"
     assert step_of(page) is None
+    page.go_back()
+    page.locator("#tour").wait_for()
+    assert step_of(page) == len(OF_STEP) and "The class it never saw" in caption(page)

@@ -49,6 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.site and (options.checkpoints or options.output):
         parser.error("--site takes all three networks of --checkpoints, and no CHECKPOINT or --output")
+    if options.site and (options.formats or options.float16 or options.int8 or options.record or options.document):
+        parser.error("--site writes what the page needs: leave out --format, --float16, --int8, --record, --document")
     if not options.site and not (options.checkpoints and options.output):
         parser.error("name a CHECKPOINT and its --output, or --site")
     try:

@@ -1,4 +1,5 @@
 // Many images at once; Gradio calls this behind stage/elements.js, mathematics.js and tabs.js. `props.value` is null, the progress {done, total}, the predictions (gallery.py), or {problem}: a sentence.
+// What is of chosen files says by `of` of which: [the first one's path, their number].
 // All texts are set as text, file names above all: no markup in them is ever read as such.
 
 const $ = (selector) => element.querySelector(selector);
@@ -26,7 +27,7 @@ function buildRow({ name, label, file: path, picture, predictions, differ, fits_
 }
 
 function buildPredictions({ roles, rows, agreement, right, left_out }) {
-  $(".left-out").textContent = left_out ? `${left_out} more files were left out: fewer at once, please.` : "";
+  $(".left-out").textContent = left_out ? `${left_out} more ${left_out === 1 ? "file was" : "files were"} left out: fewer at once, please.` : "";
   $(".shares").replaceChildren(...Object.entries(agreement).map(([role, { same, of }]) => {
     const share = make("dd", { textContent: of ? `${rate(same / of)} (${same} of ${of})` : "no image" });
     share.dataset.agreement = role;
@@ -47,11 +48,12 @@ function saveCsv() {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
-let none = true; // as long as no images are chosen, or not any more: what still comes of them is not wanted
-document.addEventListener("images", ({ detail }) => { none = !detail; if (none) show(); });
+let wanted = null; // the paths of the images that are chosen, null where none are: what still comes of others is not wanted
+document.addEventListener("images", ({ detail }) => { wanted = detail?.length ? detail : null; show(); });
 
 function show() {
-  const value = none ? null : props.value;
+  const { of } = props.value ?? {}, isWanted = wanted && (!of || (of[0] === wanted[0] && of[1] === wanted.length));
+  const value = isWanted ? props.value : null;
   element.classList.toggle("waits", Boolean(value?.total));
   element.classList.toggle("answered", Boolean(value?.rows));
   $(".failed").textContent = value?.problem ?? "";
@@ -60,7 +62,8 @@ function show() {
     $("output").textContent = `${value.done} of ${value.total} images answered`;
   }
   if (value?.rows) buildPredictions(value);
-  $(".spoken").textContent = value?.rows ? `${value.rows.filter(({ problem }) => !problem).length} images answered` : "";
+  const answered = value?.rows?.filter(({ problem }) => !problem).length;
+  $(".spoken").textContent = value?.rows ? `${answered} ${answered === 1 ? "image" : "images"} answered` : "";
 }
 
 // Gradio sends no folder's name: here it becomes a part of the file's, before Gradio takes the files.

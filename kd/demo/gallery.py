@@ -71,20 +71,22 @@ def predict_files(trio: Trio, uploads: list | None) -> Iterator[dict | None]:
         uploads: Gradio's descriptions of files.
 
     Yields:
-        {"done": int, "total": int} before each batch, and at the end what the view shows; None where nothing is chosen.
+        {"done": int, "total": int} before each batch, and at the end what the view shows, each with "of": the path of
+        the first upload and the number of all, by which the view knows whose it is. None where nothing is chosen.
     """
     uploads = uploads if isinstance(uploads, list) else []
     if not uploads:
         yield None
         return
+    of = {"of": [path_of(uploads[0]), len(uploads)]}
     chosen, by_path, rows = uploads[:MAX_IMAGES], {}, []
     while len(rows) < len(chosen):
-        yield {"done": len(rows), "total": len(chosen)}
+        yield {"done": len(rows), "total": len(chosen)} | of
         batch = chosen[len(rows) : len(rows) + BATCH]
         new = {path_of(upload): upload for upload in batch if path_of(upload) not in by_path}
         by_path |= zip(new, predict_batch(trio, list(new.values())), strict=True)
         rows += [{**by_path[path_of(upload)], **named(upload, trio.classes)} for upload in batch]
-    yield gallery_value(rows, left_out=len(uploads) - len(chosen))
+    yield gallery_value(rows, left_out=len(uploads) - len(chosen)) | of
 
 
 def predict_batch(trio: Trio, uploads: list) -> list[dict]:

@@ -117,7 +117,8 @@ def stage_of(trio: Trio, omitted: OmittedClass | None = None) -> tuple[gr.HTML, 
         "by_soft_targets": distilled["recipe"]["loss"] in OF_SOFT_TARGETS and distilled["recipe"]["soft_weight"] > 0,
         "alike": checkpoint.differ_in_loss_alone(alone, distilled),
     }
-    return stage_view(examples, trio.image_size, first, note_of(trio), recorded, **taught, **game), recorded
+    note = note_of(trio)
+    return stage_view(examples, trio.image_size, first, note, recorded, STAGE_TAB, **taught, **game), recorded
 
 
 def note_of(trio: Trio) -> str:
@@ -242,9 +243,12 @@ def crop_shower(trio: Trio) -> Callable:
 
     def show_crop(chosen: gr.EventData) -> dict:
         asked = question(chosen._data)
-        with sentences(), turn_for({"path": asked.file}) as path:
-            shown = show(trio, read_photo(path), asked.crop, file=path, with_photo=False)
-        return shown | {"number": asked.number}
+
+        def show_asked() -> dict:
+            with sentences(), turn_for({"path": asked.file}) as path:
+                return show(trio, read_photo(path), asked.crop, file=path, with_photo=False)
+
+        return or_problem(show_asked, **OF_CROP)() | {"number": asked.number}
 
     return or_problem(show_crop, **OF_CROP)
 

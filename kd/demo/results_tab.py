@@ -36,6 +36,7 @@ CURVE_KEYS = ("epoch", "accuracy", "validation_accuracy")  # of a line of histor
 LAID_OUT_ANEW = "() => { requestAnimationFrame(() => window.dispatchEvent(new Event('resize'))); return []; }"
 NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
 NO_CLAIMS = "No study here has been carried out that makes a claim: `python -m train.study main` does."
+MORE_STUDIES = "More studies"
 NO_STUDIES = "No study has been carried out with these checkpoints yet: `python -m train.study main` is the first."
 
 Made = TypeVar("Made")
@@ -88,7 +89,7 @@ class ResultsTab:
         for file in excused:
             gr.Markdown(sentence(file))
         if shown.others:
-            with folded("More studies"):
+            with folded(MORE_STUDIES):
                 for study in shown.others:
                     self.show_details(study, study.question)
         with folded("Accuracy while training"):

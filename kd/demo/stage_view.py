@@ -47,11 +47,12 @@ def stage_view(
     first_example: int,
     note: str,
     recorded: Recorded,
+    stage_tab: str,
     *,
     taught_at: float,
-    loss: str = "kd",
-    by_soft_targets: bool = True,
-    alike: bool = True,
+    loss: str,
+    by_soft_targets: bool,
+    alike: bool,
     omitted_class: str | None = None,
     game_tab: str | None = None,
     another_teacher: bool = False,
@@ -66,6 +67,7 @@ def stage_view(
         note: what stands under the photo.
         recorded: what the views over recordings show; sent when the component asks for it, by triggering `recordings`,
             with the scripts that show it (`later_script`).
+        stage_tab: the label of its own tab, which Back opens.
         taught_at: the temperature at which the distilled student was taught.
         loss: by which distillation loss (`kd.losses.DISTANCES`); what it pulls is shown of Hinton's alone.
         by_soft_targets: whether it learnt from what is shown, the teacher's softmax(z / T).
@@ -98,6 +100,7 @@ def stage_view(
         alike=alike,
         note=note,
         omitted_class=omitted_class,
+        stage_tab=stage_tab,
         game_tab=game_tab,
         another_teacher=another_teacher,
         examples=examples,

@@ -30,10 +30,10 @@ def nothing_came(**more) -> str:
 
 
 def announcing(event: str) -> str:
-    """JavaScript: tells the views which upload is wanted from now on, before its answer comes: its path, the number of
+    """JavaScript: tells the views which upload is wanted from now on, before its answer comes: its path, the paths of
     several, or null for none."""
     return f"""(upload) => {{
-        const detail = Array.isArray(upload) ? upload.length : upload?.path ?? null;
+        const detail = Array.isArray(upload) ? upload.map(({{ path }}) => path) : upload?.path ?? null;
         document.dispatchEvent(new CustomEvent({json.dumps(event)}, {{ detail }}));
         return [];
     }}"""

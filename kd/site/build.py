@@ -27,7 +27,7 @@ from kd.demo.examples import RECORDED, read_examples
 from kd.demo.omitted_class import TAB, OmittedClass, cards_of, game_view, read_game
 from kd.demo.page import HERE as PAGE_FOLDER
 from kd.demo.page import STAGE_TAB, TITLE, stage_of
-from kd.demo.results_tab import NO_RESULTS, attempt, chip, how_often_right, sentence, untold
+from kd.demo.results_tab import MORE_STUDIES, NO_RESULTS, attempt, chip, how_often_right, sentence, untold
 from kd.demo.stage_view import later_script, script, warning
 from kd.export import ExportError
 from kd.files import write_atomically
@@ -261,7 +261,10 @@ def filled(template: str, texts: dict[str, str]) -> str:
 
 
 def results_html(checkpoints: Path, folder: Path) -> str:
-    """The results and what the studies claim as HTML, as in the results tab; their figures go to the folder."""
+    """The results and what the studies claim as HTML, in the order of the results tab; their figures go to the folder.
+
+    What of the figures only Plotly draws, the curves of the training, is left out.
+    """
 
     def image_of(study: MeasuredStudy, drawing: Drawing) -> str:
         """A figure that is drawn already, as `python -m tests.draw_figures` leaves it; nothing where it is not."""
@@ -289,7 +292,11 @@ def results_html(checkpoints: Path, folder: Path) -> str:
 
     def of_claims(claims: list[Claim]) -> str:
         study, figures = claims[0].study, {drawing.name: drawing for drawing in drawings_of(claims[0].study)}
-        paragraphs = [f"<p>{chip(claim)}</p>\n{image_of(study, figures.pop(claim.figure))}" for claim in claims]
+        beside = [figures.pop(claim.figure, None) for claim in claims]
+        paragraphs = [
+            f"<p>{chip(claim)}</p>" + (f"\n{image_of(study, drawing)}" if drawing else "")
+            for claim, drawing in zip(claims, beside, strict=True)
+        ]
         return "\n".join([*paragraphs, details(study, "Details", list(figures.values()))])
 
     def of_study(study: MeasuredStudy) -> str:
@@ -300,10 +307,12 @@ def results_html(checkpoints: Path, folder: Path) -> str:
     makers = {RESULTS: networks}
     makers |= {f"{claims[0].study.study}.json": partial(of_claims, claims) for claims in shown.by_study}
     makers |= {f"{study.study}.json": partial(of_study, study) for study in shown.others}
-    made = {file: attempt(file, make) for file, make in makers.items()}
+    made = {file: attempt(file, make) or markdown().render(sentence(file)) for file, make in makers.items()}
+    others = [made.pop(f"{study.study}.json") for study in shown.others]
     excused, missing = untold(study_files(checkpoints / STUDIES_FOLDER), studies, shown)
-    parts = [markdown().render(sentence(file)) if part is None else part for file, part in made.items()]
-    parts += [markdown().render(text) for text in (*map(sentence, excused), missing) if text]
+    parts = [*made.values(), *(markdown().render(text) for text in (*map(sentence, excused), missing) if text)]
+    if others:
+        parts.append("\n".join([f"<details><summary>{MORE_STUDIES}</summary>", *others, "</details>"]))
     return "\n".join(parts)
 
 

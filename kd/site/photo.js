@@ -4,9 +4,10 @@
 import { reduce } from "./shrink.js";
 
 export const MAX_FILE_BYTES = 25_000_000; // as in kd/photo.py
-// Width times height. The server takes fewer, but of a JPEG more, which it can decode at a reduced scale; a browser
-// decodes all of it, in four bytes a pixel.
-const MAX_PIXELS = 40_000_000;
+// Width times height: as many as the server takes of a HEIC, which phones take with up to 48.8 million. Of a JPEG it
+// takes more, since it can decode that at a reduced scale, and of other formats fewer; a browser decodes all of it, in
+// four bytes a pixel.
+const MAX_PIXELS = 50_000_000;
 const SURELY_DRAWN = 4096 * 4096; // pixels: Safari's canvas before version 18 takes no more
 const ENOUGH = 4_000_000; // pixels, as in kd/photo.py: a larger photo is shrunk as soon as it is decoded
 const GROUND = "white"; // what transparent pixels show

@@ -37,10 +37,11 @@ function faceUp(card, judged) {
   return [face, ...networksOf(card).map((network) => saidBy(network, card, judged))];
 }
 
-function drawCards() {
+// Of the card that was turned just now the picture turns, too.
+function drawCards(justTurned) {
   $("#cards").replaceChildren(...cards.map((card, place) => (
     turned.includes(place)
-      ? make("li", { className: place === turned.at(-1) ? "up" : "" }, ...faceUp(card, true))
+      ? make("li", { className: place === justTurned ? "up" : "" }, ...faceUp(card, true))
       : make("li", { className: "down" }, make("div", { className: "face" },
         make("span", { textContent: "?", ariaHidden: "true" }), make("span", { className: "spoken", textContent: `Card ${place + 1}, face down` })))
   )));
@@ -66,9 +67,8 @@ function score() {
   return `${so}${control}: ${named("student") === bet ? "as you bet" : `you bet ${bet}`}.`;
 }
 
-function draw() {
-  drawCards();
-  drawOwn();
+function draw(justTurned) {
+  drawCards(justTurned);
   $("#score").textContent = score();
   const over = turned.length === cards.length;
   $("#bet fieldset").disabled = turned.length > 0;
@@ -81,7 +81,7 @@ function turn() {
   bet = Number(new FormData($("#bet")).get("bet") ?? bet); // a form without its disabled fields, once it is made
   const place = clicked ?? cards.findIndex((_, at) => !turned.includes(at)), card = cards[place];
   turned.push(place);
-  draw();
+  draw(place);
   const said = networksOf(card).map((network) => {
     const { label, sure } = predictionOf(network, card);
     return `the ${network} says ${label}, ${percent(sure)}`;
@@ -117,6 +117,7 @@ function begin() {
   $("#chosen").textContent = `The pictures were chosen by a rule, and no network was asked: ${props.chosen}.`;
 
   draw();
+  drawOwn();
 }
 
 $("#bet").addEventListener("submit", (event) => { event.preventDefault(); turn(); });
@@ -130,6 +131,7 @@ $("#cards").addEventListener("click", ({ target }) => {
 });
 $("#corrected").addEventListener("change", () => {
   draw();
+  drawOwn();
   if (turned.length) $("#card-told").textContent = score();
 });
 watch("value", drawOwn);

@@ -58,7 +58,10 @@ function buildAddress(stage) {
     if (!view.tour) stage.setTemperature(view.T); // last: a tour that is ended while it glides sets its own
   }
 
-  window.addEventListener("popstate", follow);
+  window.addEventListener("popstate", () => {
+    if (!stage.element.checkVisibility()) openTab(props.stage_tab); // the history is the stage's alone
+    follow();
+  });
   if (props.value?.file) photos.set(props.value.file, props.value); // the component came back with it
   follow();
   stage.writeAddress = write;

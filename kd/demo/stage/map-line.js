@@ -3,7 +3,7 @@
 // Opens a line, by its position; null closes the panel. `mark` shows on the map which is open.
 function buildMapLine(stage, confusions, mark) {
   const { $, classes, names } = stage, { pairs, networks, roles, subjectOf, nameOf } = confusions, K = classes.length;
-  const select = $("#map-pair"), panel = $("#map-line"), title = panel.querySelector("h3"), heads = panel.querySelectorAll("thead .number");
+  const select = $("#map-pair"), panel = $("#map-line"), title = panel.querySelector("h3 span"), heads = panel.querySelectorAll("thead .number");
   const tellImages = buildConfused(stage, panel), means = new Float64Array(K * K);
   const counts = Object.fromEntries(roles.map((role) => [role, predictionCounts(networks[role], K)]));
   const cells = Object.fromEntries(roles.map((role) => [role, Array.from({ length: 4 }, () => make("td", { className: "number" }))]));

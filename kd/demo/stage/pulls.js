@@ -46,7 +46,7 @@ function buildPulls(stage) {
   const measures = Object.fromEntries(["hard", "soft", "loss"].map((part) => [part, $(`[data-measure=${part}]`).appendChild(document.createTextNode(""))]));
   const longest = $("#longest-pull").appendChild(document.createTextNode(""));
   let logits = null; // the student's, moved by the steps taken
-  let file = null; // of the photo whose label was chosen
+  let labelled = null; // the file of the photo whose label the visitor chose
   let inSight = false;
 
   section.hidden = stage.props.loss !== "kd"; // of another loss these would not be the gradients
@@ -89,6 +89,12 @@ function buildPulls(stage) {
     measures.loss.data = (hard + soft).toFixed(3);
   }
 
+  function tellLabel({ example, file }) {
+    $("#label-source").textContent = example ? "This is the data set's label."
+      : file === labelled ? "This is the label that you chose."
+      : "Your photo has no label: the teacher's answer stands in until you choose one.";
+  }
+
   function startAgain() {
     logits = [...stage.value.models[studentSelect.value].logits];
     section.dataset.student = studentSelect.value;
@@ -103,7 +109,12 @@ function buildPulls(stage) {
   });
   $("#start-again").addEventListener("click", () => stage.value?.models && startAgain());
   studentSelect.addEventListener("change", () => stage.value?.models && startAgain());
-  for (const control of [labelSelect, plainSwitch]) control.addEventListener("change", draw);
+  labelSelect.addEventListener("change", () => {
+    labelled = stage.value.file;
+    tellLabel(stage.value);
+    draw();
+  });
+  plainSwitch.addEventListener("change", draw);
   new IntersectionObserver((entries) => { inSight = entries.at(-1).isIntersecting; draw(); }).observe(section);
 
   stage.views.push({
@@ -111,12 +122,9 @@ function buildPulls(stage) {
     // The hard part needs a label: an example has one, a photo's is the visitor's to say.
     show(value) {
       if (!value?.models) return;
-      if (!value.file || value.file !== file) labelSelect.value = value.example ?? value.models.teacher.label;
-      ({ file } = value);
+      if (!value.file || value.file !== labelled) labelSelect.value = value.example ?? value.models.teacher.label;
       labelSelect.disabled = value.example !== null;
-      $("#label-source").textContent = value.example
-        ? "This is the data set's label."
-        : "Your photo has no label: the teacher's answer stands in until you choose one.";
+      tellLabel(value);
       const weights = { hard: 1 - value.soft_weight, soft: value.soft_weight };
       for (const part of PARTS) $(`.weight[data-part=${part}]`).textContent = Number(weights[part].toFixed(4));
       $("#soft-weight").textContent = value.soft_weight;

@@ -77,8 +77,8 @@ function buildReplayCurve({ $, names }, epochs, accuracyAt) {
   for (const role of STUDENTS) {
     points[role] = epochs.map((_, m) => `${across(m)},${up(accuracyAt(role, m))}`);
     curve.append(svgNode("polyline", { class: `to-come ${role}`, points: points[role].join(" ") }));
-    ways[role] = curve.appendChild(svgNode("polyline", { class: `way-so-far ${role}` }));
-    ends[role] = curve.appendChild(svgNode("circle", { class: `end ${role}`, r: 5 }));
+    ways[role] = curve.appendChild(svgNode("polyline", { class: role }));
+    ends[role] = curve.appendChild(svgNode("circle", { class: role, r: 5 }));
   }
   return (moment) => {
     for (const role of STUDENTS) {

@@ -51,7 +51,7 @@ function sourceOf(props, trigger, watch) {
           received = asked;
           if (next) this.crop(next);
           next = null;
-        } else if (value?.of_crop && received === asked) return; // of a photo before
+        } else if (value?.of_crop && (received === asked || (value.number ?? asked) !== asked)) return; // of one before
         else settle(); // whatever else comes overtakes what was asked of a photo
         listen(value);
       });

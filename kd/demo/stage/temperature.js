@@ -6,8 +6,8 @@ const FINE_BELOW = 4, FINE_STEP = 0.1, COARSE_STEP = 0.5; // of the arrow keys
 
 function buildTemperature(stage) {
   const { $, props } = stage, { min_temperature: MIN_T, max_temperature: MAX_T, taught_at: TAUGHT_AT } = props;
-  const NAMES = new Map(props.by_soft_targets ? [[TAUGHT_AT, `${TAUGHT_AT}: as it teaches`]] : []);
-  NAMES.set(1, NAMES.has(1) ? "1: its answer, and as it teaches" : "1: its answer");
+  const taught = props.by_soft_targets ? TAUGHT_AT : null;
+  const NAMES = new Map([[taught, ": as it teaches"], [1, taught === 1 ? ": its answer, and as it teaches" : ": its answer"]]);
   const TICKS = [...new Set([MIN_T, 1, 2, TAUGHT_AT, 8, MAX_T])].sort((a, b) => a - b);
   const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -29,7 +29,8 @@ function buildTemperature(stage) {
   }
   Object.assign(number, { min: MIN_T, max: MAX_T });
   $("#temperature-ticks").replaceChildren(...TICKS.map((t) => {
-    const tick = make("button", { type: "button", textContent: NAMES.get(t) ?? t, tabIndex: -1 });
+    const words = make("span", { className: t === 1 ? "answer-words" : "", textContent: NAMES.get(t) ?? "" });
+    const tick = make("button", { type: "button", tabIndex: -1 }, String(t), words);
     tick.classList.toggle("plain", !NAMES.has(t) && t !== MIN_T && t !== MAX_T);
     tick.style.setProperty("--place", placeOf(t));
     tick.addEventListener("click", () => { pause(); set(t); });

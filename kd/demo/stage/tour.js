@@ -122,7 +122,7 @@ function buildTour(stage) {
     const key = plainKey(event), { target } = event;
     if (!step || event.defaultPrevented || !card.checkVisibility()) return;
     if (key === "Escape") { if (!$("#word").matches(":popover-open")) end(); return; }
-    if (target.closest?.("input, select, textarea, [role=tab], #crop")) return; // which have another use for arrows
+    if (target.closest?.("input, select, textarea, [role=tab], #crop, .scroll")) return; // which have another use for arrows
     if (key === "ArrowRight" && step < steps.length) visit(step + 1);
     else if (key === "ArrowLeft" && step > 1) visit(step - 1);
   });
