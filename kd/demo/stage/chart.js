@@ -9,6 +9,23 @@ const AXES = { linear: ["0", "25", "50", "75", "100%"], log: ["≤ 0.01", "0.1",
 // How long a bar is, as a share of its room.
 const lengthOf = (p, log) => (log ? Math.max(0, 1 + Math.log10(p) / LOG_DECADES) : p);
 
+// A row: the teacher's bar and the one of the photo before, a mark for each student, and the numbers.
+function chartRow(name) {
+  const bars = {}, cells = {}, texts = {};
+  bars.teacher = make("span", { className: "bar teacher" });
+  bars.ghost = make("span", { className: "bar ghost" });
+  for (const role of STUDENTS) bars[role] = make("span", { className: "way" }, make("span", { className: `mark ${role}` }));
+  for (const role of ROLES) {
+    texts[role] = document.createTextNode("");
+    cells[role] = make("td", { className: `number ${role}` }, texts[role]);
+    cells[role].dataset.model = role;
+  }
+  const room = make("td", { className: "chart", ariaHidden: "true" },
+    make("span", { className: "room" }, bars.teacher, bars.ghost, bars.student, bars.distilled));
+  const row = make("tr", {}, make("th", { scope: "row", textContent: name }), room, ...Object.values(cells));
+  return { name, row, bars, cells, texts };
+}
+
 function buildChart(stage) {
   const { $, options, logP } = stage, table = $("#soft-targets-table"), ghostP = new Float64Array(stage.classes.length);
   const orderSwitch = $("#order"), logSwitch = $("#log-scale"), ghostSwitch = $("#ghost"), numbersSwitch = $("#all-numbers"), largeSwitch = $("#large-type");
@@ -17,29 +34,19 @@ function buildChart(stage) {
   // Marks are pushed along their room (100cqw), bars are scaled: nothing is laid out anew when they move.
   const setBar = (bar, p) => { bar.style.transform = `scaleX(${lengthOf(p, options.log)})`; };
   const setMark = (mark, p) => { mark.style.transform = `translateX(${lengthOf(p, options.log) * 100}cqw)`; };
-
-  function makeRow(name) {
-    const bars = {}, cells = {}, texts = {};
-    bars.teacher = make("span", { className: "bar teacher" });
-    bars.ghost = make("span", { className: "bar ghost" });
-    for (const role of STUDENTS) bars[role] = make("span", { className: "way" }, make("span", { className: `mark ${role}` }));
-    for (const role of ROLES) {
-      texts[role] = document.createTextNode("");
-      cells[role] = make("td", { className: `number ${role}` }, texts[role]);
-      cells[role].dataset.model = role;
-    }
-    const room = make("td", { className: "chart", ariaHidden: "true" },
-      make("span", { className: "room" }, bars.teacher, bars.ghost, bars.student, bars.distilled));
-    const row = make("tr", {}, make("th", { scope: "row", textContent: name }), room, ...Object.values(cells));
-    return { name, row, bars, cells, texts };
+  function fill({ bars, cells, texts }, role, p) {
+    cells[role].dataset.value = p;
+    texts[role].data = percent(p);
+    (role === "teacher" ? setBar : setMark)(bars[role], p);
   }
+
   const rows = stage.classes.map((name) => {
-    const made = makeRow(name);
+    const made = chartRow(name);
     made.row.dataset.class = name;
     return made;
   });
   table.tBodies[0].replaceChildren(...rows.map(({ row }) => row));
-  const rest = rows.length > SHOWN ? makeRow(`${rows.length - SHOWN} others`) : null;
+  const rest = rows.length > SHOWN ? chartRow(`${rows.length - SHOWN} others`) : null;
   if (rest) table.tFoot.replaceChildren(rest.row);
   const restOf = (logs) => stage.order.slice(SHOWN).reduce((sum, k) => sum + Math.exp(logs[k]), 0);
 
@@ -64,19 +71,8 @@ function buildChart(stage) {
     table.dataset.temperature = stage.T;
     if (!stage.value?.models) return;
     for (const role of ROLES) {
-      const set = role === "teacher" ? setBar : setMark;
-      for (let k = 0; k < rows.length; k++) {
-        const p = Math.exp(logP[role][k]), { bars, cells, texts } = rows[k];
-        cells[role].dataset.value = p;
-        texts[role].data = percent(p);
-        set(bars[role], p);
-      }
-      if (rest) {
-        const p = restOf(logP[role]);
-        rest.cells[role].dataset.value = p;
-        rest.texts[role].data = percent(p);
-        set(rest.bars[role], p);
-      }
+      for (let k = 0; k < rows.length; k++) fill(rows[k], role, Math.exp(logP[role][k]));
+      if (rest) fill(rest, role, restOf(logP[role]));
     }
     if (options.ghost && stage.previous) { // the teacher's distribution of the image before, at the present T
       logSoftmax(stage.previous.models.teacher.logits, stage.T, ghostP);

@@ -10,6 +10,26 @@ function signed(x) {
 
 const PARTS = ["hard", "soft"];
 
+// The descent directions in a student's logits, a class each: y - p for the hard part, T (p_teacher - p_student) at T
+// for the soft part with its T squared, and 1 / T of the difference without it.
+//
+// z: the student's logits; logTeacher: the teacher's log p at T; label: a class's position.
+function pullsOf(z, logTeacher, label, T, withSquare) {
+  const plain = logSoftmax(z, 1, []), soft = logSoftmax(z, T, []), factor = withSquare ? T : 1 / T;
+  return z.map((_, k) => ({
+    hard: Number(k === label) - Math.exp(plain[k]),
+    soft: factor * (Math.exp(logTeacher[k]) - Math.exp(soft[k])),
+  }));
+}
+
+// The loss's two parts with their weights, (1 - a) CE and a T^2 KL, as in kd/losses.py; without T squared a KL.
+function lossOf(z, logTeacher, label, T, withSquare, a) {
+  return {
+    hard: -(1 - a) * logSoftmax(z, 1, [])[label],
+    soft: a * (withSquare ? T ** 2 : 1) * divergence(logTeacher, logSoftmax(z, T, [])),
+  };
+}
+
 // A class's row: the student's bar, from its end an arrow for each part, and the numbers. `draw` takes the student's p,
 // the pulls and what the longest arrow stands for.
 function pullRow(name) {
@@ -42,7 +62,6 @@ function pullRow(name) {
 function buildPulls(stage) {
   const { $, logP } = stage, section = $("#pulls"), table = $("#pulls-table");
   const labelSelect = $("#label"), studentSelect = $("#pulled"), plainSwitch = $("#without-square");
-  const softP = new Float64Array(stage.classes.length), plainP = new Float64Array(stage.classes.length);
   const measures = Object.fromEntries(["hard", "soft", "loss"].map((part) => [part, $(`[data-measure=${part}]`).appendChild(document.createTextNode(""))]));
   const longest = $("#longest-pull").appendChild(document.createTextNode(""));
   let logits = null; // the student's, moved by the steps taken
@@ -55,17 +74,7 @@ function buildPulls(stage) {
   table.tBodies[0].replaceChildren(...rows.map(({ row }) => row));
   if (rows.length > SHOWN) table.createCaption().textContent = `Of ${rows.length} classes the teacher's first ${SHOWN} and the label's are shown.`;
 
-  // The descent directions in the logits: y - p for the hard part, T (p_teacher - p_student) at T for the soft part
-  // with its T squared, and 1 / T of the difference without it. softP and plainP are then those of these logits.
-  function pulls(of = logits, withSquare = !plainSwitch.checked) {
-    const { T } = stage, label = labelSelect.selectedIndex, factor = withSquare ? T : 1 / T;
-    logSoftmax(of, T, softP);
-    logSoftmax(of, 1, plainP);
-    return stage.classes.map((_, k) => ({
-      hard: Number(k === label) - Math.exp(plainP[k]),
-      soft: factor * (Math.exp(logP.teacher[k]) - Math.exp(softP[k])),
-    }));
-  }
+  const pulls = (z, withSquare) => pullsOf(z, logP.teacher, labelSelect.selectedIndex, stage.T, withSquare);
 
   // The picture's largest pull, before any step and with T squared: the longest arrow stands for it.
   function largestPull() {
@@ -75,15 +84,14 @@ function buildPulls(stage) {
 
   function draw() {
     if (!inSight || !stage.value?.models) return;
-    const largest = largestPull();
+    const largest = largestPull(), label = labelSelect.selectedIndex, withSquare = !plainSwitch.checked;
     longest.data = largest.toFixed(2);
-    pulls().forEach((pull, k) => {
-      rows[k].row.hidden = !stage.places.includes(k) && k !== labelSelect.selectedIndex;
-      if (!rows[k].row.hidden) rows[k].draw(Math.exp(softP[k]), pull, largest);
+    const logStudent = logSoftmax(logits, stage.T, []);
+    pulls(logits, withSquare).forEach((pull, k) => {
+      rows[k].row.hidden = !stage.places.includes(k) && k !== label;
+      if (!rows[k].row.hidden) rows[k].draw(Math.exp(logStudent[k]), pull, largest);
     });
-    const a = stage.value.soft_weight, { T } = stage; // (1 - a) CE + a T^2 KL, as in kd/losses.py
-    const hard = -(1 - a) * plainP[labelSelect.selectedIndex];
-    const soft = a * (plainSwitch.checked ? 1 : T ** 2) * divergence(logP.teacher, softP);
+    const { hard, soft } = lossOf(logits, logP.teacher, label, stage.T, withSquare, stage.value.soft_weight);
     measures.hard.data = hard.toFixed(3);
     measures.soft.data = soft.toFixed(3);
     measures.loss.data = (hard + soft).toFixed(3);
@@ -104,7 +112,7 @@ function buildPulls(stage) {
   $("#take-step").addEventListener("click", () => {
     if (!stage.value?.models) return;
     const a = stage.value.soft_weight, size = Math.min(MAX_STEP_SIZE, 1 / largestPull());
-    pulls().forEach(({ hard, soft }, k) => { logits[k] += size * ((1 - a) * hard + a * soft); });
+    pulls(logits, !plainSwitch.checked).forEach(({ hard, soft }, k) => { logits[k] += size * ((1 - a) * hard + a * soft); });
     draw();
   });
   $("#start-again").addEventListener("click", () => stage.value?.models && startAgain());

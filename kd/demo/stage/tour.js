@@ -49,29 +49,55 @@ function openGame(tab) {
   look(600);
 }
 
-function buildTour(stage) {
-  const { $, element } = stage, card = $("#tour"), begin = $("#begin-tour"), text = $("#tour-text"), steps = tourSteps(stage);
-  const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)"), logP = new Float64Array(stage.classes.length);
-  let step = 0; // from 1; 0 while there is no tour
-  let gliding = null; // the frame of a glide
+// The temperature glides to that of a step, as far as motion is wanted: {to(t), stop(), goal: where to, or null}.
+function buildGlide(stage) {
+  const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
+  let frame = null, goal = null;
 
   function stop() {
-    cancelAnimationFrame(gliding);
-    gliding = null;
+    cancelAnimationFrame(frame);
+    goal = null;
   }
 
-  function glideTo(t) {
+  function to(t) {
     stop();
     stage.pause();
     if (reducedMotion.matches) { stage.setTemperature(t); return; }
+    goal = t;
     const from = stage.T, began = performance.now();
     const goOn = (now) => {
       const share = Math.min(1, Math.max(0, now - began) / (GLIDE_SECONDS * 1000)), eased = share * share * (3 - 2 * share);
       stage.setTemperature(share < 1 ? from * (t / from) ** eased : t);
-      gliding = share < 1 ? requestAnimationFrame(goOn) : null;
+      if (share < 1) frame = requestAnimationFrame(goOn); else goal = null;
     };
-    gliding = requestAnimationFrame(goOn);
+    frame = requestAnimationFrame(goOn);
   }
+
+  // The hand goes first: it ends a glide, and the tour waits where it is.
+  for (const sign of ["pointerdown", "keydown", "input"]) {
+    stage.element.addEventListener(sign, ({ target }) => { if (target.closest("#temperature, #lower-slider, .temperature")) stop(); });
+  }
+  return { to, stop, get goal() { return goal; } };
+}
+
+// Calls `turn` with 1 or -1 when a finger goes sideways over what is on the tour.
+function onSwipe(element, turn) {
+  let touch = null;
+  element.addEventListener("pointerdown", (event) => {
+    touch = event.pointerType === "touch" && event.target.closest("#tour, #soft-targets") ? event : null;
+  });
+  element.addEventListener("pointerup", (event) => {
+    if (event.pointerId !== touch?.pointerId) return;
+    const across = event.clientX - touch.clientX, down = event.clientY - touch.clientY;
+    touch = null;
+    if (Math.abs(across) >= SWIPE_PIXELS && Math.abs(across) >= 2 * Math.abs(down)) turn(across < 0 ? 1 : -1);
+  });
+}
+
+function buildTour(stage) {
+  const { $, element } = stage, card = $("#tour"), begin = $("#begin-tour"), text = $("#tour-text"), steps = tourSteps(stage);
+  const glide = buildGlide(stage), logP = new Float64Array(stage.classes.length);
+  let step = 0; // from 1; 0 while there is no tour
 
   // The caption is of the step's own T, wherever the hand has taken the slider.
   function tell() {
@@ -85,20 +111,27 @@ function buildTour(stage) {
   // As an address asks for it: step 0 ends the tour.
   function go(to) {
     if (!to && card.contains(document.activeElement)) { begin.focus(); }
-    if (gliding !== null) { stop(); stage.setTemperature(steps[step - 1].T); }
+    const { goal } = glide;
+    glide.stop();
+    if (goal !== null) stage.setTemperature(goal);
     step = stage.value?.models ? to : 0;
     element.classList.toggle("touring", step > 0);
     element.classList.toggle("teacher-alone", step > 0 && !steps[step - 1].students);
     card.hidden = !step;
     if (!step) return;
     tell();
-    glideTo(steps[step - 1].T);
+    glide.to(steps[step - 1].T);
   }
 
   // As the visitor asks for it: a new entry in the browser's history.
   function visit(to) {
     go(to);
     stage.writeAddress();
+  }
+
+  // To the step after or before, if there is a tour with such a step.
+  function turn(by) {
+    if (step && step - 1 + by in steps) visit(step + by);
   }
 
   function end() {
@@ -117,34 +150,15 @@ function buildTour(stage) {
   $("#tour-back").addEventListener("click", () => visit(step - 1));
   $("#tour-next").addEventListener("click", goOn);
   $("#tour-end").addEventListener("click", end);
-
+  onSwipe(element, turn);
   document.addEventListener("keydown", (event) => {
     const key = plainKey(event), { target } = event;
     if (!step || event.defaultPrevented || !card.checkVisibility()) return;
     if (key === "Escape") { if (!$("#word").matches(":popover-open")) end(); return; }
     if (target.closest?.("input, select, textarea, [role=tab], #crop, .scroll")) return; // which have another use for arrows
-    if (key === "ArrowRight" && step < steps.length) visit(step + 1);
-    else if (key === "ArrowLeft" && step > 1) visit(step - 1);
+    if (key === "ArrowRight") turn(1);
+    else if (key === "ArrowLeft") turn(-1);
   });
-
-  // A finger sideways, on the card or the chart.
-  let touch = null;
-  element.addEventListener("pointerdown", (event) => {
-    touch = step && event.pointerType === "touch" && event.target.closest("#tour, #soft-targets") ? event : null;
-  });
-  element.addEventListener("pointerup", (event) => {
-    if (!step || event.pointerId !== touch?.pointerId) return;
-    const across = event.clientX - touch.clientX, down = event.clientY - touch.clientY;
-    touch = null;
-    if (Math.abs(across) < SWIPE_PIXELS || Math.abs(across) < 2 * Math.abs(down)) return;
-    if (across < 0 && step < steps.length) visit(step + 1);
-    else if (across > 0 && step > 1) visit(step - 1);
-  });
-
-  // The hand goes first: it ends a glide, and the tour waits where it is.
-  for (const sign of ["pointerdown", "keydown", "input"]) {
-    element.addEventListener(sign, ({ target }) => { if (target.closest("#temperature, #lower-slider, .temperature")) stop(); });
-  }
 
   stage.tour = { get step() { return step; }, has: (n) => n - 1 in steps, go };
   stage.views.push({ show() { if (step) stage.value?.models ? tell() : go(0); } });
