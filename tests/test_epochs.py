@@ -1,9 +1,11 @@
 """What a teacher is worth in epochs: by the formula, in a sentence, in a figure."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from kd.studies.claims import Shown, claims
 from kd.studies.declared import DISTILLED, STUDENT
 from kd.studies.figures import drawings_of
 from kd.studies.findings import accuracy_by_epochs, epochs_for, epochs_sentences
@@ -30,24 +32,42 @@ def test_epochs_lie_on_a_line_over_their_logarithm_between_two_schedules():
 
 def test_sentence_tells_each_schedule_with_its_spread_over_the_seeds():
     (told,) = epochs_sentences(epochs_study({4: 0.70, 8: 0.80, 24: 0.90}, {4: 0.80, 8: 0.90, 24: 0.95}))
-    assert "4 epochs with the teacher give 81.0%: 8.0 ± 0.0 (3 seeds)" in told
-    assert "8 epochs with the teacher give 91.0%: 24.0 ± 0.0 (3 seeds)" in told
-    assert "24 epochs with the teacher give 96.0%: more than the 24 that were tried" in told
+    assert "for the 81.0% that 4 epochs with the teacher give, 8.0 ± 0.0 epochs (3 seeds);" in told
+    assert "for the 91.0% that 8 epochs with the teacher give, 24.0 ± 0.0 epochs (3 seeds);" in told
+    assert "for the 96.0% that 24 epochs with the teacher give, more than the 24 that were tried" in told
 
 
 def test_one_seed_is_told_as_such():
     (told,) = epochs_sentences(epochs_study({4: 0.70, 8: 0.80}, {4: 0.75, 8: 0.9}, seeds=1))
-    assert ": 5.7 (one seed)" in told
+    assert "epochs with the teacher give, 5.7 (one seed)" in told
 
 
 def test_what_lies_beyond_the_schedules_is_told_as_such_and_goes_into_no_mean():
     alone = {4: 0.70, 8: 0.80}
     (told,) = epochs_sentences(epochs_study(alone, {4: 0.65, 8: 0.85}))
-    assert "4 epochs with the teacher give 66.0%: 4 or fewer (3 seeds)" in told
-    assert "8 epochs with the teacher give 86.0%: more than the 8 that were tried (3 seeds)" in told
+    assert "for the 66.0% that 4 epochs with the teacher give, 4 or fewer (3 seeds)" in told
+    assert "for the 86.0% that 8 epochs with the teacher give, more than the 8 that were tried (3 seeds)" in told
     study = epochs_study(alone, {4: 0.75, 8: 0.80})
     study.arms[2].runs[1]["accuracy"] = 0.60
-    assert ": 5.7, 4 or fewer (3 seeds)" in epochs_sentences(study)[0]
+    assert "epochs with the teacher give, 5.7, 4 or fewer (3 seeds)" in epochs_sentences(study)[0]
+
+
+@pytest.mark.parametrize(
+    ("distilled", "takes"),
+    [({4: 0.80, 8: 0.90}, ", which takes a student alone 8.0"), ({4: 0.95, 8: 0.96}, "")],
+    ids=["between the schedules", "beyond them"],
+)
+def test_the_claim_is_of_the_shortest_schedule_and_what_it_takes_a_student_alone(distilled, takes):
+    measured = {"metric": "accuracy", "mean": 0.1, "sd": 0.004, "low": 0.09, "high": 0.11, "n": 3, "p": 0.001}
+    places = {4: {"arm": 2, "baseline": 0}, 8: {"arm": 3, "baseline": 1}}
+    comparisons = [places[epochs] | measured | {"mean": epochs / 100} for epochs in (8, 4)]
+    study = epochs_study({4: 0.70, 8: 0.80}, distilled)
+    (claim,) = claims({"epochs": replace(study, study="epochs", comparisons=tuple(comparisons))})
+    assert claim.verdict == Shown.SHOWN
+    assert claim.sentence == (
+        f"A teacher saves epochs: after 4 the distilled student has {distilled[4] + 0.01:.1%} of the test images "
+        f"right{takes}. The student alone has 71.0% after as many (+4.0 points, 95% interval +9.0 to +11.0, 3 seeds)."
+    )
 
 
 def test_study_with_one_schedule_has_no_such_sentence():

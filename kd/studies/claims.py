@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kd.significance import Verdict, judged, paired_difference
 from kd.studies.declared import caution_of
-from kd.studies.findings import TOLD_SHARE, human_labels_judged
+from kd.studies.findings import TOLD_SHARE, epochs_alone, human_labels_judged
 from kd.studies.ledger import MeasuredStudy, paired_runs
 from kd.studies.omitted_class import told_runs
 from kd.studies.report import is_short
@@ -140,17 +140,21 @@ def teaching_calibrates(study: MeasuredStudy) -> Claim | None:
 
 
 def teaching_saves_epochs(study: MeasuredStudy) -> Claim | None:
-    """Whether a teacher is worth more the shorter the schedule is: the gain of the shortest one."""
+    """Whether a teacher saves epochs: the gain of the shortest schedule, and what that takes a student alone."""
     judgements = judged(study.comparisons)
     if not judgements:
         return None
     found = min(judgements, key=lambda found: study.arms[found["arm"]].recipe["epochs"])
     epochs = study.arms[found["arm"]].recipe["epochs"]
     ours, theirs = _accuracies(found, study)
+    needed = list(epochs_alone(study).get(epochs, {}).values())
+    takes = ""
+    if needed and all(value is not None and value > epochs for value in needed):  # between the measured schedules
+        takes = f", which takes a student alone {statistics.fmean(needed):.1f}"
     return _claim(
         found,
-        f"A teacher saves epochs: after {epochs} epochs the distilled student has {ours:.1%} of the "
-        f"test images right, the student alone {theirs:.1%}{_measured(found)}.",
+        f"A teacher saves epochs: after {epochs} the distilled student has {ours:.1%} of the test images right{takes}. "
+        f"The student alone has {theirs:.1%} after as many{_measured(found)}.",
         study,
     )
 

@@ -73,23 +73,30 @@ def epochs_for(accuracy: float, measured: Mapping[int, float]) -> float | None:
     return None
 
 
+def epochs_alone(study: MeasuredStudy) -> dict[int, dict[int, float | None]]:
+    """For each schedule with a teacher, how many epochs each seed's student alone takes for as much (`epochs_for`)."""
+    found = accuracy_by_epochs(study)
+    return {
+        epochs: {
+            seed: epochs_for(accuracy, {each: by_seed[seed] for each, by_seed in found["student"].items()})
+            for seed, accuracy in found["distilled"][epochs].items()
+            if all(seed in by_seed for by_seed in found["student"].values())
+        }
+        for epochs in sorted(found.get("distilled", ()))
+    }
+
+
 def epochs_sentences(study: MeasuredStudy) -> list[str]:
     """For each schedule with a teacher, how many epochs a student alone takes for as much."""
-    found = accuracy_by_epochs(study)
-    if not found:
-        return []
-    told, shortest, longest = [], min(found["student"]), max(found["student"])
-    for epochs, by_seed in sorted(found["distilled"].items()):
-        seeds = [seed for seed in by_seed if all(seed in schedule for schedule in found["student"].values())]
-        if not seeds:
+    found, told = accuracy_by_epochs(study), []
+    for epochs, by_seed in epochs_alone(study).items():
+        if not by_seed:
             continue
-        needed = [
-            epochs_for(by_seed[seed], {each: found["student"][each][seed] for each in found["student"]})
-            for seed in seeds
-        ]
+        seeds, needed = list(by_seed), list(by_seed.values())
+        shortest, longest = min(found["student"]), max(found["student"])
         number = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
         if all(value is not None and value > shortest for value in needed) and len(seeds) > 1:
-            worth = f"{statistics.fmean(needed):.1f} ± {statistics.stdev(needed):.1f} ({number})"
+            worth = f"{statistics.fmean(needed):.1f} ± {statistics.stdev(needed):.1f} epochs ({number})"
         else:  # a mean of what lies beyond the measured schedules would be none
             each = (
                 f"more than the {longest} that were tried" if value is None
@@ -97,10 +104,10 @@ def epochs_sentences(study: MeasuredStudy) -> list[str]:
                 for value in needed
             )  # fmt: skip
             worth = f"{', '.join(dict.fromkeys(each))} ({number})"
-        told.append(
-            f"{epochs} epochs with the teacher give {statistics.fmean(by_seed[seed] for seed in seeds):.1%}: {worth}"
-        )
-    return [f"Epochs that a student alone takes for as much, between the measured schedules: {'; '.join(told)}."]
+        reached = statistics.fmean(found["distilled"][epochs][seed] for seed in seeds)
+        told.append(f"for the {reached:.1%} that {epochs} epochs with the teacher give, {worth}")
+    along = "read off between the measured schedules, along a line over the logarithm of their epochs"
+    return [f"How long a student alone takes: {'; '.join(told)}; {along}."] if told else []
 
 
 def trials(study: MeasuredStudy) -> dict[str, dict[str, list[MeasuredArm]]]:
