@@ -112,6 +112,19 @@ def test_study_of_people_asks_for_their_counts_before_it_trains(options):
         planned(STUDIES["human-doubt"], options(name="human-doubt"))
 
 
+def test_of_what_ships_the_three_roles_alone_are_recorded(options, monkeypatch):
+    commands = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **settings: commands.append(command))
+    asked = options("--ship", "checkpoints")
+    student = planned(STUDIES["main"], asked)[1]
+    another_seed = planned(STUDIES["main"], asked)[2]
+    omitted = next(run for run in planned(STUDIES["omitted-class"], asked) if run.arm.omitted_class)
+    for run in (student, another_seed, omitted):
+        command.start(run, asked)
+    command.start(student, options())
+    assert ["--record" in given for given in commands] == [True, False, False, False]
+
+
 def test_what_is_withheld_is_in_the_runs_folder_and_in_its_command(options, monkeypatch):
     runs = planned(STUDIES["few-labels"], options("--recipe", "original", "--seeds", 1, name="few-labels"))
     (run,) = [run for run in runs if arm_name(run.arm) == "4%, all images, starved teacher"]

@@ -215,8 +215,8 @@ def make_parser() -> argparse.ArgumentParser:
                         help="measure all runs anew, also those that the study's JSON holds, which is kept as "
                         f"NAME{FORMER}; where that is there already, go on")  # fmt: skip
     parser.add_argument("--ship", type=Path, metavar="DIR",
-                        help=f"record each role's run of seed {SHIPPED_SEED} and store it there, in float16 where "
-                        "accuracy allows")  # fmt: skip
+                        help=f"store the runs of seed {SHIPPED_SEED} there, in float16 where accuracy allows, and "
+                        "record those of the three roles")  # fmt: skip
     group = parser.add_argument_group("recipe", "set for all arms that do not say otherwise")
     for entry in fields(Recipe):
         if entry.name in SETTINGS:
@@ -375,8 +375,8 @@ def start(run: Run, options: argparse.Namespace) -> subprocess.Popen:
         command += ["--teacher", str(run.teacher), "--teacher-logits", str(options.runs_dir / "teacher-logits")]
     if options.compile:
         command.append("--compile")
-    if options.ship and run.recipe.seed == SHIPPED_SEED:
-        command.append("--record")
+    if options.ship and run.recipe.seed == SHIPPED_SEED and not run.arm.omitted_class:
+        command.append("--record")  # for the page's replay, which is of the three roles
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
     environment = {"OMP_NUM_THREADS": threads} | os.environ
     run.log.parent.mkdir(parents=True, exist_ok=True)
