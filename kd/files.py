@@ -63,7 +63,7 @@ def fingerprint(path: Path) -> dict:
 
 
 def parsed(text: str) -> object:
-    """What a JSON text holds; numbers that are none, and whole ones of 20 digits, count as nothing."""
+    """What a JSON text holds; numbers that are none, and whole ones of 20 characters or more, count as nothing."""
 
     def finite(number: str) -> float | None:
         value = float(number)

@@ -119,14 +119,15 @@ def train(
         history.append(measured)
         progress.close(measured)
         if processes.rank == 0:
-            with writing(f"epoch {epoch + 1} could not be written to {output_dir}, what was saved before is kept"):
+            lost = f"epoch {epoch + 1} could not be written to {output_dir}"
+            with writing(lost, "What was saved before is kept: make room"):
                 if recorder:
                     recorder.record(epoch + 1, measured["validation_accuracy"])
                 save_state(output_dir / STATE, network, optimizers, recipe, history, run)
                 export(network, history)
         if cached:
             lost = f"epoch {epoch + 1} is saved, but not the teacher's logits of it"
-            with writing(lost, "make room, or name another --teacher-logits"):
+            with writing(lost, "Make room, or name another --teacher-logits,"):
                 cached.keep()
     if processes.rank == 0:
         remove_state(output_dir)
@@ -454,13 +455,13 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def writing(lost: str, way_out: str = "make room") -> Iterator[None]:
-    """End the run with a sentence where what is written inside cannot be; `lost` says what that is."""
+def writing(lost: str, way_out: str) -> Iterator[None]:
+    """End the run with sentences where what is written inside cannot be: what is lost, and what to do."""
     try:
         yield
     except OSError as error:
         raise TrainingError(
-            f"{lost} ({error}): {way_out}, and give the same command again (without --restart) to go on."
+            f"{lost} ({error}). {way_out} and give the same command again (without --restart) to go on."
         ) from error
 
 

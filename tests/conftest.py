@@ -229,8 +229,8 @@ class Watched:
 NOTES_HOSTS = """
 import sys
 def note(event, arguments):
-    if event in ("socket.getaddrinfo", "socket.connect"):
-        address = arguments[0 if event == "socket.getaddrinfo" else 1]
+    if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.connect", "socket.sendto", "socket.sendmsg"):
+        address = arguments[0 if event.startswith("socket.get") else 1]
         with open({!r}, "a") as hosts:
             print(address[0] if isinstance(address, tuple) else address, file=hosts)
 sys.addaudithook(note)

@@ -9,7 +9,18 @@ from kd.demo.page import crop_shower
 from kd.demo.pictures import picture_url
 from kd.demo.uploads import NO_UPLOAD
 from kd.photo import CENTRE, Crop, to_network_size
-from tests.browser import EXAMPLES, PATIENCE, hold_questions, settle, softmax, table, upload
+from tests.browser import (
+    EXAMPLES,
+    PATIENCE,
+    answered_anew,
+    choose_example,
+    example_shown,
+    hold_questions,
+    settle,
+    softmax,
+    table,
+    upload,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -133,6 +144,7 @@ def test_why_a_square_gets_no_answer_is_told_as_the_squares(trio):
 def test_the_label_of_a_photo_follows_its_square_until_the_visitor_chooses_one(visit, trio, wide):
     photo, path = wide
     page = visit("?T=1")
+    another = next(name for name in CLASSES if name != example_shown(page))
     upload(page, path)
 
     def label_at(key, across):
@@ -147,6 +159,13 @@ def test_the_label_of_a_photo_follows_its_square_until_the_visitor_chooses_one(v
     page.get_by_label("True class").select_option("deer")
     assert page.get_by_text("This is the label that you chose.").is_visible()
     assert label_at("ArrowLeft", 0)[0] == "deer"
+    page.wait_for_function("history.state?.file")  # half a second after the hand
+    choose_example(page, CLASSES.index(another))
+    assert page.locator("#label").input_value() == another
+    page.wait_for_function("(name) => location.search.includes(name)", arg=another)
+    answered_anew(page, page.go_back)
+    assert page.locator("#label").input_value() == "deer"
+    assert page.get_by_text("This is the label that you chose.").is_visible()
 
 
 @pytest.fixture

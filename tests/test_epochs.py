@@ -54,7 +54,10 @@ def test_what_lies_beyond_the_schedules_is_told_as_such_and_goes_into_no_mean():
 
 @pytest.mark.parametrize(
     ("distilled", "takes"),
-    [({4: 0.80, 8: 0.90}, ", which takes a student alone 8.0"), ({4: 0.95, 8: 0.96}, "")],
+    [
+        ({4: 0.80, 8: 0.90}, " For as much the student alone takes 8.0, read off between its schedules."),
+        ({4: 0.95, 8: 0.96}, ""),
+    ],
     ids=["between the schedules", "beyond them"],
 )
 def test_the_claim_is_of_the_shortest_schedule_and_what_it_takes_a_student_alone(distilled, takes):
@@ -65,9 +68,18 @@ def test_the_claim_is_of_the_shortest_schedule_and_what_it_takes_a_student_alone
     (claim,) = claims({"epochs": replace(study, study="epochs", comparisons=tuple(comparisons))})
     assert claim.verdict == Shown.SHOWN
     assert claim.sentence == (
-        f"A teacher saves epochs: after 4 the distilled student has {distilled[4] + 0.01:.1%} of the test images "
-        f"right{takes}. The student alone has 71.0% after as many (+4.0 points, 95% interval +9.0 to +11.0, 3 seeds)."
+        f"A teacher saves epochs: after 4 epochs the distilled student has {distilled[4] + 0.01:.1%} of the test "
+        f"images right, the student alone 71.0% (+4.0 points, 95% interval +9.0 to +11.0, 3 seeds).{takes}"
     )
+
+
+def test_while_a_further_schedule_is_under_way_the_claim_tells_what_all_its_seeds_take_or_nothing():
+    measured = {"arm": 3, "baseline": 0, "metric": "accuracy", "mean": 0.1, "sd": 0.004, "low": 0.09, "high": 0.11}
+    study = epochs_study({4: 0.70, 8: 0.80, 24: 0.90}, {4: 0.80, 8: 0.90})
+    study.arms[2].runs[1]["seed"] = 7  # of 24 epochs alone the seed 1 is still to come
+    study = replace(study, study="epochs", comparisons=(measured | {"n": 3, "p": 0.001},))
+    (claim,) = claims({"epochs": study})
+    assert claim.sentence.endswith("3 seeds).")
 
 
 def test_study_with_one_schedule_has_no_such_sentence():

@@ -79,7 +79,7 @@ def test_neither_at_its_start_nor_for_a_visitor_does_the_page_call_another_host(
     use_everything(Visitor(watched.address))
     called = set(watched.hosts.read_text().split())
     assert "127.0.0.1" in called  # Gradio asks at the start whether the page answers
-    assert called <= {"127.0.0.1", "localhost", "None"}
+    assert called <= {"127.0.0.1", "::1", "localhost", "None"}
 
 
 def test_a_visitor_sees_nothing_of_another(watched):

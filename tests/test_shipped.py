@@ -56,7 +56,6 @@ def test_a_shipped_network_has_those_of_the_carried_images_right_that_its_run_ha
     (run,) = [run for run in arm.runs if role == "teacher" or run["seed"] == SHIPPED_SEED]
     labels = torch.from_numpy(np.load(data_dir / "cifar-10-test-labels.npy"))
     first = torch.cat([(labels == label).nonzero()[:10, 0] for label in range(10)])
-    assert torch.equal(labels[first].sort().values, test.labels.sort().values)
     had = bits_of_text(run["right"])[first]
     has = torch.cat([(logits.argmax(dim=1) == test.labels)[test.labels == label] for label in range(10)])
     # An image on the edge may fall to the other side in half precision, or on another processor.

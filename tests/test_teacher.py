@@ -224,7 +224,7 @@ def test_full_disk_under_the_logits_ends_the_run_with_advice(distil, teacher, mo
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(kd.teacher, "write_atomically", fill_up)
-    with pytest.raises(TrainingError, match="epoch 1 is saved, but not the teacher's logits.*No space left.*make room"):
+    with pytest.raises(TrainingError, match="epoch 1 is saved, but not the teacher's logits.*No space left.*Make room"):
         distil(teacher)
 
 

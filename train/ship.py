@@ -35,7 +35,7 @@ def is_made_of(shipped: Path, folder: Path) -> bool:
 
 
 def ship(runs: list[Run], checkpoints: Path, data_dir: Path) -> None:
-    """Store those of `SHIPPED_SEED` that are finished as the checkpoints of their roles, with their recordings.
+    """Store those of `SHIPPED_SEED` that are finished as the checkpoints of their roles, with the recordings they have.
 
     They replace what lies there, unless it was made of this very run with the same bias. A teacher that was given is no
     run of the study. Weights are float16 where accuracy allows (`train.halve`).

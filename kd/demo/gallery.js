@@ -48,12 +48,23 @@ function saveCsv() {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
-let wanted = null; // the paths of the images that are chosen, null where none are: what still comes of others is not wanted
-document.addEventListener("images", ({ detail }) => { wanted = detail?.length ? detail : null; show(); });
+let wanted = null; // the paths of the images that are chosen, null where none are
+let former = null; // what was shown when they were chosen
+document.addEventListener("images", ({ detail }) => {
+  wanted = detail?.length ? detail : null;
+  former = props.value;
+  show();
+});
+
+// What was there before the images were chosen, or still comes of others, is not wanted.
+function isWanted(value) {
+  if (!wanted || !value || value === former) return false;
+  const { of, rows = [] } = value;
+  return (!of || (of[0] === wanted[0] && of[1] === wanted.length)) && rows.every(({ file }) => !file || wanted.includes(file));
+}
 
 function show() {
-  const { of } = props.value ?? {}, isWanted = wanted && (!of || (of[0] === wanted[0] && of[1] === wanted.length));
-  const value = isWanted ? props.value : null;
+  const value = isWanted(props.value) ? props.value : null;
   element.classList.toggle("waits", Boolean(value?.total));
   element.classList.toggle("answered", Boolean(value?.rows));
   $(".failed").textContent = value?.problem ?? "";

@@ -310,7 +310,7 @@ def results_html(checkpoints: Path, folder: Path) -> str:
     made = {file: attempt(file, make) or markdown().render(sentence(file)) for file, make in makers.items()}
     others = [made.pop(f"{study.study}.json") for study in shown.others]
     excused, missing = untold(study_files(checkpoints / STUDIES_FOLDER), studies, shown)
-    parts = [*made.values(), *(markdown().render(text) for text in (*map(sentence, excused), missing) if text)]
+    parts = [*made.values(), *(markdown().render(text) for text in (missing, *map(sentence, excused)) if text)]
     if others:
         parts.append("\n".join([f"<details><summary>{MORE_STUDIES}</summary>", *others, "</details>"]))
     return "\n".join(parts)

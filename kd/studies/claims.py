@@ -147,14 +147,15 @@ def teaching_saves_epochs(study: MeasuredStudy) -> Claim | None:
     found = min(judgements, key=lambda found: study.arms[found["arm"]].recipe["epochs"])
     epochs = study.arms[found["arm"]].recipe["epochs"]
     ours, theirs = _accuracies(found, study)
-    needed = list(epochs_alone(study).get(epochs, {}).values())
+    alone = epochs_alone(study).get(epochs, {})
+    needed = [alone.get(run["seed"]) for run, _ in _pairs(found, study)]
     takes = ""
-    if needed and all(value is not None and value > epochs for value in needed):  # between the measured schedules
-        takes = f", which takes a student alone {statistics.fmean(needed):.1f}"
+    if all(value is not None and value > epochs for value in needed):  # else beyond the schedules, or not measured yet
+        takes = f" For as much the student alone takes {statistics.fmean(needed):.1f}, read off between its schedules."
     return _claim(
         found,
-        f"A teacher saves epochs: after {epochs} the distilled student has {ours:.1%} of the test images right{takes}. "
-        f"The student alone has {theirs:.1%} after as many{_measured(found)}.",
+        f"A teacher saves epochs: after {epochs} epochs the distilled student has {ours:.1%} of the test images right, "
+        f"the student alone {theirs:.1%}{_measured(found)}.{takes}",
         study,
     )
 

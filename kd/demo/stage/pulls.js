@@ -65,7 +65,7 @@ function buildPulls(stage) {
   const measures = Object.fromEntries(["hard", "soft", "loss"].map((part) => [part, $(`[data-measure=${part}]`).appendChild(document.createTextNode(""))]));
   const longest = $("#longest-pull").appendChild(document.createTextNode(""));
   let logits = null; // the student's, moved by the steps taken
-  let labelled = null; // the file of the photo whose label the visitor chose
+  const chosen = new Map(); // a photo's file -> the class that the visitor chose as its label
   let inSight = false;
 
   section.hidden = stage.props.loss !== "kd"; // of another loss these would not be the gradients
@@ -99,7 +99,7 @@ function buildPulls(stage) {
 
   function tellLabel({ example, file }) {
     $("#label-source").textContent = example ? "This is the data set's label."
-      : file === labelled ? "This is the label that you chose."
+      : chosen.has(file) ? "This is the label that you chose."
       : "Your photo has no label: the teacher's answer stands in until you choose one.";
   }
 
@@ -118,8 +118,8 @@ function buildPulls(stage) {
   $("#start-again").addEventListener("click", () => stage.value?.models && startAgain());
   studentSelect.addEventListener("change", () => stage.value?.models && startAgain());
   labelSelect.addEventListener("change", () => {
-    labelled = stage.value.file;
-    tellLabel(stage.value);
+    chosen.set(stage.value?.file, labelSelect.value);
+    if (stage.value?.models) tellLabel(stage.value);
     draw();
   });
   plainSwitch.addEventListener("change", draw);
@@ -130,7 +130,7 @@ function buildPulls(stage) {
     // The hard part needs a label: an example has one, a photo's is the visitor's to say.
     show(value) {
       if (!value?.models) return;
-      if (!value.file || value.file !== labelled) labelSelect.value = value.example ?? value.models.teacher.label;
+      labelSelect.value = value.example ?? chosen.get(value.file) ?? value.models.teacher.label;
       labelSelect.disabled = value.example !== null;
       tellLabel(value);
       const weights = { hard: 1 - value.soft_weight, soft: value.soft_weight };
