@@ -27,8 +27,9 @@ SLIDER_MIN, SLIDER_MAX, SLIDER_START = 0.5, 20.0, 1.0  # temperatures; kd.losses
 
 
 def script(name: str, folder: Path = STAGE) -> str:
-    """One of the stage's scripts, or of another folder, as it is sent: without the lines that are comments alone."""
-    return re.sub(r"^\s*//.*\n", "", (folder / f"{name}.js").read_text("utf-8") + "\n", flags=re.MULTILINE)
+    """One of the stage's scripts, or of another folder, as it is sent: without comments; no text has " // " in it."""
+    text = re.sub(r"^\s*//.*\n", "", (folder / f"{name}.js").read_text("utf-8") + "\n", flags=re.MULTILINE)
+    return re.sub(r"\s+// .*$", "", text, flags=re.MULTILINE)
 
 
 def later_script() -> str:
