@@ -176,7 +176,7 @@ def _check_tags(directory: bytes) -> None:
     order = {b"II": "little", b"MM": "big"}.get(directory[:2], "big")
     start = int.from_bytes(directory[4:8], order)
     if int.from_bytes(directory[start : start + 2], order) > MAX_TAGS:
-        raise PhotoError("The image's notes of the camera are damaged. Please save it anew.")
+        raise PhotoError("The image's camera data are damaged. Please save it anew.")
 
 
 def _orientation(exif: bytes) -> int:

@@ -100,14 +100,14 @@ def warning_rates(out_of_class: dict) -> str:
     false, omitted = out_of_class["false_alarms"], out_of_class["omitted_class"]
     detected, corrupted = out_of_class["detected"].values(), out_of_class["false_alarms_corrupted"].values()
     said = (
-        f"It comes for nothing with {false:.0%} of test images, and with up to {max(corrupted):.0%} of blurred, "
-        f"noisy, pale or compressed ones; it catches {100 * min(detected):.0f}–{max(detected):.0%} of noise, patterns "
-        "and text."
+        f"It is a false alarm for {false:.0%} of test images, and for up to {max(corrupted):.0%} of validation images "
+        f"made blurred, noisy, pale or compressed; it catches {100 * min(detected):.0f}–{max(detected):.0%} of noise, "
+        "patterns and text."
     )
     if omitted:
         said += (
-            f" By the same rule a student that was never shown the class {omitted['class']} would warn of "
-            f"{omitted['detected']:.0%} of its test images."
+            f" By the same rule a student never shown the class {omitted['class']} would warn of "
+            f"{omitted['detected']:.0%} of that class's test images."
         )
     return said
 

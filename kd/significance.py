@@ -71,7 +71,7 @@ def judged(comparisons: Sequence[Mapping], margin: float | None = MARGIN) -> lis
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values of several tests, corrected so that all BETTER and WORSE together err in 5 % of studies at most.
+    """P-values of several tests, corrected so that in 5 % of cases at most any of those tested together errs.
 
     Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6.
     """

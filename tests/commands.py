@@ -27,7 +27,7 @@ def contents(folder):
 
 
 def refusal(main, *arguments):
-    """The sentence that a command ends with, given in this process."""
+    """The sentence that a command ends with, given in this process: a new one takes seconds to start."""
     with pytest.raises(SystemExit) as caught:
-        main(*arguments)
+        main([*map(str, arguments)])
     return caught.value.code

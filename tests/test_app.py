@@ -12,7 +12,7 @@ from tests.serving import ROOT
 def refusal_at_start(checkpoints, monkeypatch):
     """What app.py says of checkpoints that it cannot show."""
     monkeypatch.setenv("KD_CHECKPOINTS", str(checkpoints))
-    return refusal(lambda: runpy.run_path(str(ROOT / "app.py"), run_name="__main__"))
+    return refusal(lambda _: runpy.run_path(str(ROOT / "app.py"), run_name="__main__"))
 
 
 def assert_names_the_missing_one(said, folder):

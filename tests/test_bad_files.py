@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from kd.photo import ENOUGH, FORMATS, MAX_PIXELS, PhotoError, read_photo
-from tests.pictures import gradient, png_that_claims
+from tests.pictures import gradient, png_chunk, png_that_claims
 from tests.serving import ROOT, files_in, processor_seconds, resident_bytes
 from tests.visitors import RefusalError, Visitor
 
@@ -102,10 +102,6 @@ def bombs(side=50_000):
     }
 
 
-def chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
 NO_IMAGES = {
     "nothing": b"",
     "one byte": b"\x89",
@@ -116,7 +112,7 @@ NO_IMAGES = {
     "php in a gif's header": b"GIF89a<?php system('true'); ?>",
     "zip": b"PK\3\4" + b"\0" * 40,
     "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(x) run\n",
-    "png of text chunks": b"\x89PNG\r\n\x1a\n" + chunk(b"zTXt", b"a\0\0" + zlib.compress(b"\0" * 9_000_000)),
+    "png of text chunks": b"\x89PNG\r\n\x1a\n" + png_chunk(b"zTXt", b"a\0\0" + zlib.compress(b"\0" * 9_000_000)),
     "numbers without end": b"P3 1000 1000 255 " + b"1 " * 800_000,
 }
 

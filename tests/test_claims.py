@@ -5,13 +5,14 @@ import statistics
 from dataclasses import replace
 
 import pytest
+import torch
 
 from kd.demo.results_tab import chip
 from kd.recipe import RECIPES
 from kd.studies.claims import _CLAIMS, Claim, Shown, claims
 from kd.studies.declared import STUDIES
 from kd.studies.figures import drawings_of
-from kd.studies.ledger import read_studies
+from kd.studies.ledger import bits_as_text, read_studies
 from kd.studies.report import SHORT_RUNS_OF
 from tests.serving import ROOT
 from tests.studies import make_human_labels, make_omitted_class
@@ -109,6 +110,24 @@ def test_agreement_and_calibration_are_judged_by_the_runs_that_were_compared(
     claim = found["agreement" if metric == "agreement" else "calibration-error"]
     assert claim.verdict == verdict and points in claim.sentence
     assert f"{statistics.fmean(distilled):.1%}" in claim.sentence and f"{statistics.fmean(alone):.1%}" in claim.sentence
+
+
+def test_how_much_of_the_agreement_is_being_right_is_told(studies):
+    """Of 16 images the teacher has 8 right; of these each student alone has 2, the distilled ones 4 and 6."""
+    main = replace(studies["main"], data=studies["main"].data | {"images": 16})
+    right = {"teacher": [range(8)], "student": [[0, 1, 8], [2, 3, 9]], "distilled": [[*range(4), 10], range(6)]}
+    arms: dict = {}
+    for arm in main.arms:
+        had = [bits_as_text(torch.tensor([image in images for image in range(16)])) for images in right[arm.role]]
+        told = [{"weights": arm.role, "taught_by": "teacher", "right": bits} for bits in had]
+        runs = tuple(run | new for run, new in zip(arm.runs, told, strict=False))
+        arms[arm.role] = replace(arm, runs=runs, teacher=arm.teacher and arms["teacher"])
+    changed = replace(main, arms=tuple(arms.values()))
+    told = {claim.figure: claim.sentence for claim in claims({"main": changed})}
+    assert told["agreement"].endswith("Of these points 18.8 are images that student and teacher both get right.")
+    without = [replace(arm, runs=tuple({**run, "taught_by": "another"} for run in arm.runs)) for arm in changed.arms]
+    told = {claim.figure: claim.sentence for claim in claims({"main": replace(changed, arms=tuple(without))})}
+    assert "both get right" not in told["agreement"]
 
 
 def test_calibration_is_told_with_its_direction(studies):

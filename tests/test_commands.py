@@ -1,6 +1,7 @@
 """The commands as a user gives them: whole runs, killed runs, runs of two processes, and what is refused."""
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -31,7 +32,7 @@ from kd.model_card import model_card
 from kd.recipe import RECIPES, as_config
 from kd.recording import RECORDING, read_recording
 from kd.results import training_sentences
-from tests.commands import contents
+from tests.commands import contents, refusal
 from tests.train_plain_network import beside_others
 from tests.train_plain_network import main as train_plain_network
 
@@ -55,12 +56,8 @@ def run(*arguments, processes=1):
     return done.stdout
 
 
-def refusal(role, *arguments):
-    """The sentence a command ends with, given in this process: a new one takes seconds to start."""
-    with pytest.raises(SystemExit) as caught:
-        train.run.main(role, [*map(str, arguments)])
-    assert isinstance(caught.value.code, str)
-    return caught.value.code
+def refusal_of(role, *arguments):
+    return refusal(functools.partial(train.run.main, role), *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +115,7 @@ def test_a_teacher_starts_from_another_one_and_says_so(teacher, few_images, tmp_
     assert "1 epochs of earlier training and 1 epochs on" in told
     assert "trained for 2 epochs on" in str(model_card(config, None))
     assert not checkpoint.has_foreign_weights(config)
-    assert "differs in started_from" in refusal("teacher", *arguments)
+    assert "differs in started_from" in refusal_of("teacher", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -151,9 +148,9 @@ def test_a_run_that_goes_on_elsewhere_names_every_commit_machine_and_precision(t
 
 def test_weights_of_another_network_are_refused_as_a_start(teacher, student, few_images, tmp_path):
     arguments = ["--data-dir", few_images, "--output-dir", tmp_path, "--device", "cpu"]
-    said = refusal("teacher", "--stem", "cifar", "--start-from", teacher, *arguments)
+    said = refusal_of("teacher", "--stem", "cifar", "--start-from", teacher, *arguments)
     assert f"--start-from {teacher} holds a convnet-16 with the stem imagenet" in said and "--stem imagenet" in said
-    assert "holds a mobilenet_v2" in refusal("teacher", "--stem", "imagenet", "--start-from", student, *arguments)
+    assert "holds a mobilenet_v2" in refusal_of("teacher", "--stem", "imagenet", "--start-from", student, *arguments)
 
 
 def test_a_start_that_knows_other_classes_is_refused(teacher, few_images, tmp_path):
@@ -162,7 +159,7 @@ def test_a_start_that_knows_other_classes_is_refused(teacher, few_images, tmp_pa
     renamed = {"classes": config["classes"][::-1], "data": config["data"] | {"name": "pets"}}
     write_json(other / checkpoint.CONFIG, config | renamed)
     arguments = ["--data-dir", few_images, "--output-dir", tmp_path / "run", "--device", "cpu"]
-    said = refusal("teacher", "--recipe", "original", "--network", "convnet-16", "--start-from", other, *arguments)
+    said = refusal_of("teacher", "--recipe", "original", "--network", "convnet-16", "--start-from", other, *arguments)
     assert f"{other} knows other classes than these data have: give its weights by --weights" in said
 
 
@@ -271,18 +268,18 @@ def test_of_two_processes_one_says_that_the_run_is_finished_and_neither_waits_fo
 )
 def test_another_run_in_the_same_folder_is_refused(student, change, key):
     before = contents(student)
-    said = refusal("student", *SEED_RUN, "--output-dir", student, *change)
+    said = refusal_of("student", *SEED_RUN, "--output-dir", student, *change)
     assert f"{student} holds a run that differs in {key}" in said
     assert "--output-dir" in said and "--restart" in said
     assert contents(student) == before
 
 
 def test_other_data_in_the_same_folder_is_refused(student, few_images):
-    assert "differs in data" in refusal("student", *SEED_RUN, "--output-dir", student, "--data-dir", few_images)
+    assert "differs in data" in refusal_of("student", *SEED_RUN, "--output-dir", student, "--data-dir", few_images)
 
 
 def test_another_role_in_the_same_folder_is_refused(student):
-    assert "role" in refusal("teacher", *SEED_RUN, "--output-dir", student)
+    assert "role" in refusal_of("teacher", *SEED_RUN, "--output-dir", student)
 
 
 def test_restart_replaces_another_run(student, tmp_path, few_images):
@@ -334,13 +331,13 @@ def test_unfinished_run_without_its_state_is_refused(student, tmp_path):
     shutil.copytree(student, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"epochs_done": 2}))
-    said = refusal("student", *SEED_RUN, "--output-dir", folder)
+    said = refusal_of("student", *SEED_RUN, "--output-dir", folder)
     assert f"unfinished run without its {STATE}" in said and "--restart" in said
 
 
 def test_missing_data_ends_with_a_sentence(tmp_path):
     (tmp_path / FOLDER).mkdir()
-    said = refusal("student", *SEED_RUN, "--data-dir", tmp_path, "--output-dir", tmp_path / "student")
+    said = refusal_of("student", *SEED_RUN, "--data-dir", tmp_path, "--output-dir", tmp_path / "student")
     assert said.startswith("python -m train.student: ") and "batch_1 is missing" in said
 
 
@@ -385,19 +382,19 @@ def test_strong_recipe_distils_a_teacher_into_a_student(few_images, teacher, tmp
 
 
 def test_missing_teacher_is_named_with_the_command_that_makes_it(tmp_path):
-    said = refusal("distilled", *SEED_RUN, "--teacher", tmp_path / "teacher", "--output-dir", tmp_path / "distilled")
+    said = refusal_of("distilled", *SEED_RUN, "--teacher", tmp_path / "teacher", "--output-dir", tmp_path / "distilled")
     assert f"{tmp_path / 'teacher'} does not exist: make it with python -m train.teacher" in said
     assert not (tmp_path / "distilled").exists()
 
 
 def test_a_weight_for_each_of_several_teachers_is_wanted(teacher, tmp_path):
     several = ["--teacher", teacher, "--teacher", teacher, "--teacher-weight", "0.5", "--output-dir", tmp_path]
-    assert "a --teacher-weight over 0 for each --teacher" in refusal("distilled", *SEED_RUN, *several)
+    assert "a --teacher-weight over 0 for each --teacher" in refusal_of("distilled", *SEED_RUN, *several)
 
 
 def test_a_file_of_logits_with_other_rows_than_images_is_refused(tmp_path):
     np.save(tmp_path / "logits.npy", np.zeros((7, 10), np.float32))
-    said = refusal("distilled", *SEED_RUN, "--teacher", tmp_path / "logits.npy", "--output-dir", tmp_path / "out")
+    said = refusal_of("distilled", *SEED_RUN, "--teacher", tmp_path / "logits.npy", "--output-dir", tmp_path / "out")
     assert "holds 7 rows of 10 logits, the training set 500 images of 10 classes" in said
 
 

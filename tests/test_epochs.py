@@ -32,8 +32,12 @@ def test_epochs_lie_on_a_line_over_their_logarithm_between_two_schedules():
 
 def test_sentence_tells_each_schedule_with_its_spread_over_the_seeds():
     (told,) = epochs_sentences(epochs_study({4: 0.70, 8: 0.80, 24: 0.90}, {4: 0.80, 8: 0.90, 24: 0.95}))
-    assert "for the 81.0% that 4 epochs with the teacher give, 8.0 ± 0.0 epochs (3 seeds);" in told
-    assert "for the 91.0% that 8 epochs with the teacher give, 24.0 ± 0.0 epochs (3 seeds);" in told
+    assert (
+        "for the 81.0% that 4 epochs with the teacher give, 8.0 epochs (standard deviation 0.0 over 3 seeds);" in told
+    )
+    assert (
+        "for the 91.0% that 8 epochs with the teacher give, 24.0 epochs (standard deviation 0.0 over 3 seeds);" in told
+    )
     assert "for the 96.0% that 24 epochs with the teacher give, more than the 24 that were tried" in told
 
 
@@ -49,13 +53,13 @@ def test_what_lies_beyond_the_schedules_is_told_as_such_and_goes_into_no_mean():
     assert "for the 86.0% that 8 epochs with the teacher give, more than the 8 that were tried (3 seeds)" in told
     study = epochs_study(alone, {4: 0.75, 8: 0.80})
     study.arms[2].runs[1]["accuracy"] = 0.60
-    assert "epochs with the teacher give, 5.7, 4 or fewer (3 seeds)" in epochs_sentences(study)[0]
+    assert "epochs with the teacher give, 5.7, 4 or fewer, 5.7 (3 seeds)" in epochs_sentences(study)[0]
 
 
 @pytest.mark.parametrize(
     ("distilled", "takes"),
     [
-        ({4: 0.80, 8: 0.90}, " For as much the student alone takes 8.0, read off between its schedules."),
+        ({4: 0.80, 8: 0.90}, " The student alone takes 8.0 ± 0.0 for that, read off between its schedules; "),
         ({4: 0.95, 8: 0.96}, ""),
     ],
     ids=["between the schedules", "beyond them"],
@@ -69,7 +73,8 @@ def test_the_claim_is_of_the_shortest_schedule_and_what_it_takes_a_student_alone
     assert claim.verdict == Shown.SHOWN
     assert claim.sentence == (
         f"A teacher saves epochs: after 4 epochs the distilled student has {distilled[4] + 0.01:.1%} of the test "
-        f"images right, the student alone 71.0% (+4.0 points, 95% interval +9.0 to +11.0, 3 seeds).{takes}"
+        f"images right, the student alone 71.0% (+4.0 points, 95% interval +9.0 to +11.0, 3 seeds)."
+        + (takes and f"{takes}the teacher's own time is not counted.")
     )
 
 

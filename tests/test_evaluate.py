@@ -94,10 +94,10 @@ def test_evaluate_prints_a_table_for_people_and_puts_it_into_a_readme(
 def test_evaluate_refuses_a_network_in_another_ones_place(checkpoints, data_dir):
     shutil.rmtree(checkpoints / "distilled")
     shutil.copytree(checkpoints / "student", checkpoints / "distilled")
-    said = refusal(evaluate.main, ["--checkpoints", str(checkpoints), "--data-dir", str(data_dir)])
+    said = refusal(evaluate.main, "--checkpoints", checkpoints, "--data-dir", data_dir)
     assert f"{checkpoints / 'distilled'} holds a student, not a distilled" in said
 
 
 def test_evaluate_names_what_is_missing(data_dir, tmp_path):
-    said = refusal(evaluate.main, ["--checkpoints", str(tmp_path / "none"), "--data-dir", str(data_dir)])
+    said = refusal(evaluate.main, "--checkpoints", tmp_path / "none", "--data-dir", data_dir)
     assert f"{tmp_path / 'none' / 'teacher'} does not exist" in said

@@ -1,6 +1,7 @@
 """Exported networks answer as the network does, say what they are, and stay only where they are good enough."""
 
 import copy
+import functools
 import io
 import json
 import shutil
@@ -16,6 +17,7 @@ from kd.cifar10 import CLASSES, NORMALISATIONS
 from kd.classifier import Classifier
 from kd.files import write_json
 from kd.recipe import RECIPES, as_config
+from tests.commands import refusal
 from tests.serving import ROOT
 from train.export import EXPORT, FILES, exports_table, read_record
 
@@ -80,11 +82,7 @@ def exported_before(model, monkeypatch):
     monkeypatch.setattr(export, "to_onnx", lambda classifier: model)
 
 
-def refusal(*arguments):
-    """The sentence that the command ends with."""
-    with pytest.raises(SystemExit) as caught:
-        train.export.main([*map(str, arguments)])
-    return caught.value.code
+refusal_of_export = functools.partial(refusal, train.export.main)
 
 
 def images(count):
@@ -329,32 +327,32 @@ def test_the_exports_that_are_documented_are_those_of_the_shipped_networks_in_ev
 def test_int8_is_refused_for_a_teacher_and_with_pt2(tmp_path, small_checkpoint, capsys):
     config = checkpoint.load_config(small_checkpoint) | {"role": "teacher"}
     write_json(small_checkpoint / checkpoint.CONFIG, config)
-    assert "is for the students" in refusal(small_checkpoint, "--output", tmp_path / "out", "--int8")
-    assert refusal(small_checkpoint, "--output", tmp_path / "out", "--int8", "--format", "pt2") == 2
+    assert "is for the students" in refusal_of_export(small_checkpoint, "--output", tmp_path / "out", "--int8")
+    assert refusal_of_export(small_checkpoint, "--output", tmp_path / "out", "--int8", "--format", "pt2") == 2
     assert "--float16 and --int8 are for --format onnx" in capsys.readouterr().err
-    assert refusal("--site", tmp_path / "site", "--int8") == 2
+    assert refusal_of_export("--site", tmp_path / "site", "--int8") == 2
     assert "--site writes what the page needs: leave out --format" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_missing_things_are_named_with_the_way_out(tmp_path, small_checkpoint, monkeypatch):
-    assert "none does not exist" in refusal(tmp_path / "none", "--output", tmp_path / "out")
+    assert "none does not exist" in refusal_of_export(tmp_path / "none", "--output", tmp_path / "out")
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert "name another --output" in refusal(small_checkpoint, "--output", place)
-    assert "--record wrote" in refusal(
+        assert "name another --output" in refusal_of_export(small_checkpoint, "--output", place)
+    assert "--record wrote" in refusal_of_export(
         small_checkpoint, "--output", tmp_path / "out", "--record", small_checkpoint / checkpoint.CONFIG
     )
     monkeypatch.setattr("torchvision.datasets.CIFAR10", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
-    said = refusal(small_checkpoint, "--output", tmp_path / "out", "--data-dir", tmp_path / "nowhere")
+    said = refusal_of_export(small_checkpoint, "--output", tmp_path / "out", "--data-dir", tmp_path / "nowhere")
     assert "there is neither train/ nor cifar-10-batches-py in" in said
     (tmp_path / "empty").mkdir()
-    said = refusal(small_checkpoint, "--output", tmp_path / "out", "--data-dir", tmp_path / "empty")
+    said = refusal_of_export(small_checkpoint, "--output", tmp_path / "out", "--data-dir", tmp_path / "empty")
     assert "--data-dir" in said and "cifar-10-python.tar.gz" in said
 
 
 def test_a_missing_package_is_named_with_the_extra_and_pt2_does_without(command, small_checkpoint, monkeypatch):
     monkeypatch.setattr(export, "PACKAGES", ("onnx", "no_such_package"))
-    said = refusal(small_checkpoint, "--output", small_checkpoint.parent / "out")
+    said = refusal_of_export(small_checkpoint, "--output", small_checkpoint.parent / "out")
     assert "ONNX and --site need no_such_package: install the extra `export` with pip install '.[export]'" in said
     command(small_checkpoint, "--format", "pt2")

@@ -22,7 +22,7 @@ def test_omitted_classes_are_told_at_the_t_fixed_beforehand_with_their_controls_
     sentence, table = findings(make_omitted_class())
     assert "70.0% of the class frog at T = 4 (1.0% before; a student alone 5.0%)" in sentence
     assert "30.0% of the class cat at T = 4 (0.0% before; a student alone 11.0%)" in sentence
-    assert "as often as its teacher does" in sentence
+    assert "as often as the teacher does" in sentence
     assert "90.0%" not in sentence
     assert "| frog | nobody (student alone) | 0 | 0.0% | 5.0% | 80.0% | 70.0% | +9.00 |" in table
     assert len(table.splitlines()) == 2 + 5

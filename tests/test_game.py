@@ -216,7 +216,7 @@ def test_the_correction_behind_how_is_the_studys_and_can_be_taken_away(game, stu
         game.locator("#turn").click()
     game.get_by_text("How?").click()
     for bias in (found.run.bias, 0.0):
-        game.get_by_label("With the correction").set_checked(bias != 0)
+        game.get_by_label("With the bias corrected").set_checked(bias != 0)
         labels, sure = predictions_of(student, name, bias)
         said = [card.locator(".said").first.inner_text() for card in game.locator("#cards li").all()]
         cards = [text.replace("\xa0", " ") for text in said]

@@ -24,7 +24,7 @@ def test_halve_stores_half_the_bytes_and_says_what_it_compared(tmp_path, data_di
     assert stored["stored_in"]["weights"] == "float16"
     assert stored["stored_in"]["validation_accuracy_float16"] == stored["stored_in"]["validation_accuracy_float32"]
     assert checkpoint.weight_bytes(stored) < 0.55 * checkpoint.weight_bytes(checkpoint.load_config(full))
-    assert refusal(halve.main, [str(half), str(half)]) == 2
+    assert refusal(halve.main, half, half) == 2
     taught, others = checkpoint.load_config(full), describe() | {"weights": {}}
     for teacher in (taught, stored):
         assert checkpoint.is_taught_by({"teacher": taught}, teacher)

@@ -154,8 +154,9 @@ def test_the_sentence_names_the_rates_and_the_omitted_class():
     measured = {"false_alarms": 0.051, "omitted_class": {"class": "frog", "detected": 0.2}}
     measured |= {"detected": {"noise": 0.66, "text": 0.97}, "false_alarms_corrupted": {"blur": 0.41, "jpeg": 0.09}}
     said = warning_rates(measured)
-    assert "5% of test images" in said and "66–97% of noise" in said and "would warn of 20% of its test images" in said
-    assert "up to 41% of blurred" in said
+    assert "5% of test images" in said and "66–97% of noise" in said
+    assert "would warn of 20% of that class's test images" in said
+    assert "up to 41% of validation images made blurred" in said
     assert "frog" not in warning_rates(measured | {"omitted_class": None})
 
 

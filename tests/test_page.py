@@ -177,7 +177,7 @@ def test_the_chart_changes_while_the_mouse_is_still_down(visit):
 def test_the_named_temperatures_lead_to_its_answer_and_to_what_it_teaches(visit, classify):
     page = visit("?T=9")
     models = classify(EXAMPLES / f"{example_shown(page)}.png")["models"]
-    for name, temperature in (("its answer", 1), ("as it teaches", taught_at())):
+    for name, temperature in (("its answer", 1), ("for teaching", taught_at())):
         page.get_by_role("button", name=name).click()
         shown = table(page)
         assert shown["temperature"] == temperature
@@ -280,7 +280,7 @@ def test_a_photo_from_the_clipboard_or_webcam_can_be_chosen(visit):
 def test_the_results_tab_shows_the_measured_numbers_and_the_training_curves(visit):
     page = visit()
     page.get_by_role("tab", name="Results").click()
-    page.get_by_role("button", name="All that was measured").click()
+    page.get_by_role("button", name="All measurements").click()
     page.wait_for_selector("#results table")
     results = json.loads((ROOT / "checkpoints" / "results.json").read_text())
     _, rows = results_rows(results)

@@ -275,10 +275,10 @@ def directory(tags):
             jpeg(gradient())[:2] + segments(2, b"\xff\xe1", b"Exif\0\0" + directory(3)) + jpeg(gradient())[2:],
             "too many",
         ),
-        (jpeg(gradient(), exif=b"Exif\0\0" + directory(MAX_TAGS + 1)), "notes of the camera are damaged"),
+        (jpeg(gradient(), exif=b"Exif\0\0" + directory(MAX_TAGS + 1)), "camera data are damaged"),
         (
             jpeg(gradient())[:2] + segments(1, b"\xff\xe2", b"MPF\0" + directory(MAX_TAGS + 1)) + jpeg(gradient())[2:],
-            "notes of the camera are damaged",
+            "camera data are damaged",
         ),
     ],
     ids=["jpeg", "two directories", "a long directory", "several pictures"],

@@ -320,8 +320,8 @@ def test_what_came_before_the_epochs_of_a_curve_is_told(checkpoints, shown):
     began = {"started_from": {"epochs_done": 17, "recipe": None, "weights": {}, "machine": None}}
     edit(checkpoints / "student" / "config.json", lambda config: config | began)
     texts, _, _ = shown()
-    assert "Student alone: the curve is of its last run, after 17 epochs of earlier ones." in texts
-    assert "Distilled student: the curve is of its last run" not in texts
+    assert "Student alone: the curve shows its last run; 17 epochs came before." in texts
+    assert "Distilled student: the curve shows its last run" not in texts
 
 
 def test_a_damaged_history_costs_its_own_lines(checkpoints, shown):

@@ -108,7 +108,7 @@ def test_an_uploaded_photo_stays_out_of_the_link_and_the_page_says_so(visit, cla
     address_says(page)
     page.locator("#temperature-number").fill("3")
     address_says(page, T="3.00")
-    assert page.get_by_text("but for an uploaded photo, which stays out of it").is_visible()
+    assert page.get_by_text("except for an uploaded photo").is_visible()
     page.go_back()
     assert_shows(page, second, classify, 1)
 

@@ -18,8 +18,7 @@ from kd.recording import RECORDING, read_recording
 from kd.results import network_results, read_results, results_section
 from kd.strange_images import strange_images
 from kd.studies.figures import drawings_of
-from kd.studies.ledger import read_studies, study_files
-from kd.studies.measure import bits_of_text
+from kd.studies.ledger import bits_of_text, read_studies, study_files
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
 from kd.studies.report import is_short, verdicts
 from tests import draw_figures
@@ -123,6 +122,12 @@ def test_the_thresholds_of_the_warning_were_set_on_all_validation_images():
     assert warning["validation_images"] == checkpoint.load_config(CHECKPOINTS / "teacher")["data"]["validated_on"]
     assert SHARE / 2 <= warning["validation_warned"] <= SHARE
     assert warning["false_alarms"] == pytest.approx(SHARE, abs=0.015)
+
+
+def test_the_warning_by_a_network_with_an_omitted_class_was_measured_with_the_one_that_ships():
+    measured = read_results(CHECKPOINTS)["out_of_class"]["omitted_class"]
+    config = checkpoint.load_config(CHECKPOINTS / FOLDER)
+    assert (measured["class"], measured["weights"]) == (config["data"]["omitted_class"], checkpoint.digest(config))
 
 
 def test_the_warning_does_better_than_any_other_that_logits_and_first_layer_allow():

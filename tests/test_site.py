@@ -528,7 +528,7 @@ def test_a_damaged_results_file_costs_the_page_its_own_part_and_a_sentence(tmp_p
     html = results_html(tmp_path, tmp_path)
     for name in ("results.json", "main.json", "seed-project.json"):
         assert f"<code>{name}</code> cannot be shown here" in html and name in caplog.text, name
-    assert "A student knows a class that no image of its training showed" in html
+    assert "A student knows a class that it was never shown" in html
 
 
 def test_what_is_missing_is_told_on_the_page_too(tmp_path):

@@ -161,10 +161,10 @@ def test_the_previous_photo_stands_behind_the_present_one_at_the_same_temperatur
     page = visit()
     models = classify(EXAMPLES / f"{example_shown(page)}.png")["models"]
     page.get_by_label("Previous photo").check()
-    assert page.get_by_text("No photo came before this one").is_visible()
+    assert page.get_by_text("There is no previous photo yet").is_visible()
     choose_example(page, CLASSES.index("horse"))
     choose_example(page, CLASSES.index("horse"))  # which makes it no predecessor of its own
-    assert not page.get_by_text("No photo came before this one").is_visible()
+    assert not page.get_by_text("There is no previous photo yet").is_visible()
     page.locator("#temperature-number").fill("3")
     settle(page)
     assert lengths(page, "ghost") == pytest.approx(softmax(models["teacher"]["logits"], 3), abs=0.005)

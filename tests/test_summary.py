@@ -120,6 +120,14 @@ def test_sentences_say_verdict_interval_and_both_tests(summary):
     assert "paired t-test, 3 seeds" in sentence and "McNemar" in sentence
 
 
+def test_seeds_that_differ_by_the_same_are_told_without_an_interval(summary):
+    found, _ = summary
+    same = found.comparisons[0] | {"mean": 0.02, "sd": 0.0, "low": 0.02, "high": 0.02, "p": 1.0, "n": 3}
+    (sentence,) = verdicts(replace(found, comparisons=(same,)))
+    assert "NOT SHOWN. +2.00 points of test accuracy, the same in all 3 seeds, so nothing can be tested;" in sentence
+    assert "interval" not in sentence
+
+
 def test_verdicts_of_several_comparisons_say_that_they_are_corrected(summary):
     found, _ = summary
     assert rule_of_verdicts(found) == ""
@@ -146,6 +154,8 @@ def test_provenance_tells_what_all_arms_of_a_role_set_otherwise_than_the_preset(
     assert "Teacher (seed 0): recipe `original` (imagenet stem, precision bfloat16), 3 epochs" in both
     assert "4%, starved teacher (seed 0): recipe `original` (imagenet stem, batch size 64), 3 epochs" in both
     assert in_short(found) == "Recipe original, 3 epochs, 1 seed"
+    twice = replace(found.arms[0], runs=found.arms[0].runs * 2)
+    assert in_short(replace(found, arms=(twice, found.arms[1]))).endswith(", up to 2 seeds")
 
 
 def test_provenance_names_few_arms_that_were_trained_alike_and_tells_the_number_of_many(data_dir, tmp_path):

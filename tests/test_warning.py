@@ -45,7 +45,10 @@ def test_of_a_class_that_was_omitted_the_network_is_asked_without_its_logit(chec
     warner = Warner.fit(looked(validation.images[others]), validation.labels[others])
     of_frogs, of_others = (looked(test.images[which]) for which in (test.labels == frog, test.labels != frog))
     expected = {"detected": warner.share(of_frogs), "false_alarms": warner.share(of_others)}
-    assert found == {"class": "frog"} | expected
+    assert (
+        found
+        == {"class": "frog", "weights": checkpoint.digest(checkpoint.load_config(checkpoints / FOLDER))} | expected
+    )
 
 
 def test_the_page_warns_of_the_same_images_that_evaluate_counts(with_warning, carried_images):

@@ -69,7 +69,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
     Returns:
         The content of results.json: data, machine, versions, out_of_class (`train.out_of_class`), another_teacher
         (whether another teacher than the one measured taught the distilled student), and for each role in "models"
-        what `described` returns.
+        what `result_of` returns.
     """
     results: dict[str, dict] = {}
     configs: dict[str, dict] = {}
@@ -95,7 +95,7 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
             logits = evaluation.predict(network, images, normalisation)
         if role == "teacher":
             teacher_logits = logits
-        results[role] = described(network, config, logits, teacher_logits, test) | {"latency_ms": latency}
+        results[role] = result_of(network, config, logits, teacher_logits, test) | {"latency_ms": latency}
     return {
         "models": results,
         "another_teacher": not checkpoint.is_taught_by(configs["distilled"], configs["teacher"]),
@@ -116,7 +116,7 @@ def may_warn(teacher: dict, test: LabelledImages) -> bool:
     return teacher["architecture"] in models.ARCHITECTURES and test.description["name"] == cifar10.NAME
 
 
-def described(
+def result_of(
     network: nn.Module, config: dict, logits: Tensor, teacher_logits: Tensor, test: LabelledImages
 ) -> dict[str, object]:
     """What results.json says of a network.

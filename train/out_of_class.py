@@ -70,8 +70,9 @@ def measure_omitted_class(
     easier to tell.
 
     Returns:
-        {"class", "detected", "false_alarms"}: shares of the class's test images and of the other test images; None
-        where `checkpoints` has no such network, or one whose first layer and features nobody knows.
+        {"class", "weights", "detected", "false_alarms"}: the digest of the network's weights, and shares of the class's
+        test images and of the other test images; None where `checkpoints` has no such network, or one whose first
+        layer and features nobody knows.
 
     Raises:
         CheckpointError: it is damaged.
@@ -92,6 +93,7 @@ def measure_omitted_class(
     warner = Warner.fit(on_validation.part(others), validation.labels[others])
     return {
         "class": name,
+        "weights": checkpoint.digest(config),
         "detected": warner.share(on_test.part(test.labels == label)),
         "false_alarms": warner.share(on_test.part(test.labels != label)),
     }

@@ -60,7 +60,7 @@ TOO_MUCH = (
 NO_FILE = "Each part of an upload has to be a file."
 FAILED = "The page could not answer this. Please try again."
 FULL = "Too many visitors are here at once. Please try again in a few seconds."
-FULL_FOR_ONE = "Too much is asked for from your address at once. Please try again in a few seconds."
+FULL_FOR_ONE = "Too many requests from your address at once. Please try again in a few seconds."
 
 # What is served beside Gradio's own, by its address: as text what a browser would store instead of showing it.
 FILES = {"/preview.png": PREVIEW, f"/{RECORDED.name}": RECORDED}

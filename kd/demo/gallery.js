@@ -18,7 +18,7 @@ function buildRow({ name, label, file: path, picture, predictions, differ, fits_
     return make("tr", { className: "problem" }, make("td"), make("th", { scope: "row", textContent: name }),
       make("td", { colSpan: roles.length, textContent: problem }));
   }
-  const open = make("button", { type: "button", className: "open", title: "Open on the stage", textContent: name });
+  const open = make("button", { type: "button", className: "open", title: "Open in the first tab", textContent: name });
   open.addEventListener("click", () => { announcePhoto(path); trigger("open", { file: path }); openTab(props.stage_tab); });
   const file = make("th", { scope: "row" }, open);
   if (fits_no_class) file.append(make("span", { className: "none", textContent: "may be none of the ten" }));
@@ -34,7 +34,7 @@ function buildPredictions({ roles, rows, agreement, right, left_out }) {
     return make("div", {}, make("dt", { textContent: `${roles[role]} agrees with the teacher` }), share);
   }));
   $(".shares").append(...Object.entries(right).map(([role, { right: n, of }]) => (
-    make("div", {}, make("dt", { textContent: `${roles[role]}, right by the folders' names` }), make("dd", { textContent: `${rate(n / of)} (${n} of ${of})` })))));
+    make("div", {}, make("dt", { textContent: `${roles[role]}, right by folder name` }), make("dd", { textContent: `${rate(n / of)} (${n} of ${of})` })))));
   const heads = ["Seen", "File", ...Object.values(roles)];
   $("thead").replaceChildren(make("tr", {}, ...heads.map((text) => make("th", { scope: "col", textContent: text }))));
   $("tbody").replaceChildren(...rows.map((row) => buildRow(row, Object.keys(roles))));

@@ -25,9 +25,9 @@ MAX_NAME = 100  # characters of a file name that are shown
 # What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection"), full-width forms included.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
-INTRODUCTION = f"""Choose up to {MAX_IMAGES} images, or a folder of them. Each is answered by all three networks from \
-its centre square; where they differ stands first. A file's name opens it on the stage. In a folder, what lies in a \
-folder named as a class counts as of that class."""
+INTRODUCTION = f"""Choose up to {MAX_IMAGES} images, or a folder of them. All three networks answer each from its \
+centre square; those on which they differ come first. Click a file's name to open it in the first tab. Images in a \
+folder named after a class count as that class."""
 
 
 def build_gallery(trio: Trio, stage_tab: str) -> gr.HTML:

@@ -127,7 +127,7 @@ def note_of(trio: Trio) -> str:
     if trio.another_teacher:
         note += f" {ANOTHER_TEACHER}"
     if trio.warner is None:
-        note += " No photo is warned of, whatever it shows: what that takes has not been measured of these networks."
+        note += " No photo gets a warning, whatever it shows: what that takes was not measured for these networks."
     return note
 
 

@@ -25,7 +25,7 @@ from kd.demo.documents import document
 from kd.figures import LEGEND_BELOW, styled
 from kd.models import ROLE_NAMES, ROLES
 from kd.results import RESULTS, present_results, results_provenance, results_table, the_test_images
-from kd.studies.claims import Claim, Told, told
+from kd.studies.claims import RULE, Claim, Told, told
 from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import STUDIES_FOLDER, MeasuredStudy, read_study, study_files
 from kd.studies.report import study_table
@@ -74,7 +74,7 @@ class ResultsTab:
         rates, table, how = made or (sentence(RESULTS), None, None)
         gr.Markdown(rates)
         if table:
-            with folded("All that was measured of the three networks, and how they were trained"):
+            with folded("All measurements of the three networks, and how they were trained"):
                 scrollable(table, elem_id="results")
                 gr.Markdown(how)
         files = study_files(self.checkpoints / STUDIES_FOLDER)
@@ -99,7 +99,7 @@ class ResultsTab:
                     self.tell_of_earlier_training(role)
             curves = self.attempt("the training curves", lambda: plotted(training_curves(histories)))
             gr.Plot(curves, show_label=False, elem_id="training-curves")
-        gr.Markdown(f"How all of this was measured, and what else: {document('studies.md')}.", elem_id="more-results")
+        gr.Markdown(f"How all this was measured, and more: {document('studies.md')}.", elem_id="more-results")
 
     def show_claims(self, claims: list[Claim]) -> None:
         """A study's claims, each beside the figure that shows it; table and other figures folded below the first."""
@@ -110,15 +110,20 @@ class ResultsTab:
                 with gr.Column(min_width=320):
                     gr.HTML(f"<p>{chip(claim)}</p>")
                     if claim is claims[0]:
-                        self.show_details(study, "Details", [each for each in drawn if each.name not in shown])
+                        further = [each for each in drawn if each.name not in shown]
+                        self.show_details(study, "Details", further, said_first=RULE)
                 with gr.Column(min_width=320):
                     for drawing in [each for each in drawn if each.name == claim.figure]:
                         self.show_figure(study, drawing, FIGURE_HEIGHT)
 
-    def show_details(self, study: MeasuredStudy, title: str, drawn: list[Drawing] | None = None) -> None:
+    def show_details(
+        self, study: MeasuredStudy, title: str, drawn: list[Drawing] | None = None, said_first: str = ""
+    ) -> None:
         """A study's table with the verdicts and the figures that its measurements allow, folded."""
         file = f"{study.study}.json"
         with folded(title):
+            if said_first:
+                gr.Markdown(said_first)
             scrollable(self.attempt(f"{file}, its table", lambda: study_table(study)) or sentence(file))
             for drawing in self.drawings(study) if drawn is None else drawn:
                 gr.Markdown(f"**{drawing.title}**")
@@ -158,7 +163,7 @@ class ResultsTab:
         """Say what came before the epochs of a network's history."""
         config = self.attempt(f"{role}/{checkpoint.CONFIG}", lambda: checkpoint.load_config(self.checkpoints / role))
         if config and (before := checkpoint.epochs_before(config)):
-            gr.Markdown(f"{ROLE_NAMES[role]}: the curve is of its last run, after {before} epochs of earlier ones.")
+            gr.Markdown(f"{ROLE_NAMES[role]}: the curve shows its last run; {before} epochs came before.")
 
     def attempt(self, what: str, make: Callable[[], Made]) -> Made | None:
         """What `make` returned at the first call, made again where a file is another one since.
@@ -220,7 +225,7 @@ def how_often_right(results: dict) -> str:
     """What a visitor should know first, in a sentence."""
     name, measured = results["data"]["name"], results["models"]
     rates = [f"the {ROLE_NAMES[role].lower()} {measured[role]['accuracy']:.1%}" for role in ROLES if role in measured]
-    own = " On your own photos they are right less often, as they were trained on such pictures alone."
+    own = " Expect less on your own photos: the networks were trained on CIFAR-10 alone."
     return f"Right on {the_test_images(name)}: {', '.join(rates)}." + (own if name == cifar10.NAME else "")
 
 

@@ -84,13 +84,13 @@ def facts(trio: Trio, checkpoints: Path) -> str:
         model = results["models"]["distilled"]
         weighs += f", {in_words(model['macs'])} multiply-accumulates an image, {amount(model['bytes'])}B on disk"
         measured = (
-            f" It has {model['accuracy']:.1%} of {of_data} right and takes {model['latency_ms']:.1f} ms "
-            f"for one on one core ({results.get('machine', 'of an unknown machine')})."
+            f" It gets {model['accuracy']:.1%} of {of_data} right and takes {model['latency_ms']:.1f} ms "
+            f"each on one core ({results.get('machine', 'of an unknown machine')})."
         )
     return (
         f"The distilled student is a {architecture_name(config['architecture'])}: {weighs}.{measured} It sees "
         f"{trio.image_size} × {trio.image_size} pixels and answers with one of {count} classes whatever they show "
-        f"({known}); of photographs from elsewhere it has fewer right than of "
+        f"({known}); on other photographs it is right less often than on "
         f"{end} under the MIT licence."
     )
 

@@ -36,7 +36,7 @@ from kd.models import ROLES, first_layer
 from kd.out_of_class import FLOOR, floats_as_text
 from kd.results import RESULTS, present_results, results_table, training_sentences
 from kd.site.runtime import FILES, fetch_runtime
-from kd.studies.claims import Claim, Told, told
+from kd.studies.claims import RULE, Claim, Told, told
 from kd.studies.figures import Drawing, drawings_of
 from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, MeasuredStudy, read_studies, study_files
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
@@ -275,18 +275,19 @@ def results_html(checkpoints: Path, folder: Path) -> str:
         size = " ".join(re.findall(r'(?:width|height)="\d+"', svg)[:2])  # so that the page keeps room for it
         return f'<img src="{FIGURES}/{drawn.name}" alt="{escape(drawing.title)}" {size} loading="lazy">'
 
-    def details(study: MeasuredStudy, title: str, drawings: list[Drawing]) -> str:
+    def details(study: MeasuredStudy, title: str, drawings: list[Drawing], said_first: str = "") -> str:
         """A study's table and further figures, folded."""
         figures = "\n".join(image_of(study, drawing) for drawing in drawings)
         table = scrollable(markdown().render(study_table(study)))
-        return f"<details><summary>{escape(title)}</summary>\n{table}\n{figures}</details>"
+        first = f"<p>{escape(said_first)}</p>\n" if said_first else ""
+        return f"<details><summary>{escape(title)}</summary>\n{first}{table}\n{figures}</details>"
 
     def networks() -> str:
         results = present_results(checkpoints)
         if results is None:
             return f"<h2>Results</h2>\n{markdown().render(NO_RESULTS)}"
         table = scrollable(markdown().render(results_table(results)))
-        summary = "<summary>All that was measured of the three networks</summary>"
+        summary = "<summary>All measurements of the three networks</summary>"
         rates = f"<p>{escape(how_often_right(results))}</p>"
         return f"<h2>Results</h2>\n{rates}\n<details>{summary}\n{table}</details>"
 
@@ -297,7 +298,7 @@ def results_html(checkpoints: Path, folder: Path) -> str:
             f"<p>{chip(claim)}</p>" + (f"\n{image_of(study, drawing)}" if drawing else "")
             for claim, drawing in zip(claims, beside, strict=True)
         ]
-        return "\n".join([*paragraphs, details(study, "Details", list(figures.values()))])
+        return "\n".join([*paragraphs, details(study, "Details", list(figures.values()), RULE)])
 
     def of_study(study: MeasuredStudy) -> str:
         return details(study, study.question, drawings_of(study))

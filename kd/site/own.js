@@ -8,7 +8,7 @@ import { pictureOf, readPhoto, sentenceOf } from "./photo.js";
 import { toNetworkSize } from "./shrink.js";
 
 const WAYS_IN = "Drop a picture here, paste one, or choose one.";
-const COMING = "Your picture is being answered. The networks come with the first one.";
+const COMING = "Your picture is being answered. The first one loads the networks.";
 
 // element: #game. props: the component's. runtime, networks: as networks.js takes them, the networks by the names under
 // which the game has their logits.

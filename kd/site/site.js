@@ -11,9 +11,9 @@ import { tabsOf } from "./tabs.js";
 import { warnerOf } from "./warning.js";
 
 const PREVIEW_SIDE = 576; // pixels, as in kd/demo/pictures.py
-const NETWORKS_COMING = "The networks are coming.";
+const NETWORKS_COMING = "Loading the networks.";
 const COMING = "Your photo is being answered. The students come first, the teacher needs longer on a first visit: its network is the largest.";
-const MISSING = "These are the answers that your photo has: a network is missing, as said above. The examples go on working.";
+const MISSING = "These are the answers to your photo so far: a network is missing, as said above. The examples still work.";
 const NO_CAMERA = "The camera cannot be used: there is none, or the browser does not allow it. Please choose a file.";
 const CONTROL_MILLISECONDS = 3000; // to wait for the service worker, without which the page works too
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kd.significance import Verdict, judged, paired_difference
 from kd.studies.declared import caution_of
 from kd.studies.findings import TOLD_SHARE, epochs_alone, human_labels_judged
-from kd.studies.ledger import MeasuredStudy, paired_runs
+from kd.studies.ledger import MeasuredStudy, bits_of_text, paired_runs
 from kd.studies.omitted_class import told_runs
 from kd.studies.report import is_short
 from kd.studies.words import interval, share
@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 class Shown(StrEnum):
     """Whether a difference that was to be more than nothing is; in the words that people read.
 
-    SHOWN where it is more than chance after Holm's correction within the study, WORSE where its opposite is, ONE SEED
-    where nothing is known of the spread, else NOT SHOWN.
+    SHOWN where it is more than chance after Holm's correction for what is asked together, WORSE where its opposite is,
+    ONE SEED where nothing is known of the spread, else NOT SHOWN.
     """
 
     SHOWN = "SHOWN"
@@ -33,6 +33,13 @@ class Shown(StrEnum):
     ONE_SEED = "ONE SEED"
     NOT_SHOWN = "NOT SHOWN"
 
+
+# The same for those who read the claims.
+RULE = (
+    "SHOWN: p is under .05 (paired t-test over the seeds, corrected where a study asks more than one thing). WORSE: so "
+    "it is for the opposite. NOT SHOWN: for neither. ONE SEED: there is only one, so nothing can be tested. Points are "
+    "percentage points."
+)
 
 _SHOWN = {
     Verdict.BETTER: Shown.SHOWN, Verdict.WORSE: Shown.WORSE, Verdict.ONE_SEED: Shown.ONE_SEED,
@@ -116,11 +123,17 @@ def teaching_helps(study: MeasuredStudy) -> Claim | None:
 
 def teaching_brings_nearer(study: MeasuredStudy) -> Claim | None:
     """Whether the distilled student predicts what its teacher predicts more often than the student alone."""
+    together = _right_together(study) if study.comparisons else None
     return _beside_accuracy(
         study,
         "agreement",
         "A student that learns from soft targets agrees with its teacher more often: on {ours:.1%} of the test images, "
-        "the student alone on {theirs:.1%}{measured}.",
+        "the student alone on {theirs:.1%}{measured}."
+        + (
+            f" Of these points {100 * together:.1f} are images that student and teacher both get right."
+            if together is not None
+            else ""
+        ),
     )
 
 
@@ -133,9 +146,10 @@ def teaching_calibrates(study: MeasuredStudy) -> Claim | None:
     return _beside_accuracy(
         study,
         "ece",
-        f"Do soft targets teach how sure to be? The distilled student is {sure / images:.1%} sure, on average, and "
-        f"right {right / images:.1%} of the time: its calibration error, how far the two are apart at each degree of "
-        "certainty, is {ours:.1%}, that of the student alone {theirs:.1%}{measured}.",
+        f"Calibration: at T = 1 the distilled student is {sure / images:.1%} sure, on average, and right "
+        f"{right / images:.1%} of the time. "
+        "Its calibration error, how far apart the two are at each degree of certainty, is {ours:.1%}; that of the "
+        "student alone is {theirs:.1%}{measured}.",
     )
 
 
@@ -151,7 +165,10 @@ def teaching_saves_epochs(study: MeasuredStudy) -> Claim | None:
     needed = [alone.get(run["seed"]) for run, _ in _pairs(found, study)]
     takes = ""
     if all(value is not None and value > epochs for value in needed):  # else beyond the schedules, or not measured yet
-        takes = f" For as much the student alone takes {statistics.fmean(needed):.1f}, read off between its schedules."
+        takes = (
+            f" The student alone takes {_mean_and_sd(needed)} for that, read off between its schedules; "
+            "the teacher's own time is not counted."
+        )
     return _claim(
         found,
         f"A teacher saves epochs: after {epochs} epochs the distilled student has {ours:.1%} of the test images right, "
@@ -169,9 +186,9 @@ def teaching_replaces_labels(study: MeasuredStudy) -> Claim | None:
             ours, theirs = _accuracies(found, study)
             return _claim(
                 found,
-                f"A teacher that was told all labels replaces them: with {share(TOLD_SHARE)} of them, a student that "
-                f"gets its soft targets for all images has {ours:.1%} of the test images right, a student alone "
-                f"{theirs:.1%}{_measured(found)}.",
+                f"A teacher that was told all labels makes up for missing ones: with {share(TOLD_SHARE)} of them, a "
+                f"student that gets its soft targets for all images has {ours:.1%} of the test images right, a "
+                f"student alone {theirs:.1%}{_measured(found)}.",
                 study,
             )
     return None
@@ -190,7 +207,7 @@ def omitted_class_is_known(study: MeasuredStudy) -> Claim | None:
     ours, theirs = map(statistics.fmean, recognised)
     return _claim(
         found,
-        f"A student knows a class that no image of its training showed: it recognises {ours:.1%} of the test "
+        f"A student knows a class that it was never shown: it recognises {ours:.1%} of the test "
         f"images of the class {name}, once its bias is corrected; its control, a student alone, {theirs:.1%}"
         f"{_measured(found)}. {caution_of(study.study)}".rstrip(),
         study,
@@ -206,8 +223,8 @@ def doubts_are_inherited(study: MeasuredStudy) -> Claim | None:
     *_, found = human_labels_judged(study)
     return _claim(
         found,
-        f"A student inherits its teacher's doubts: on images that all three have right, its entropy, how much it "
-        f"doubts, follows the teacher's at a rank correlation of {distilled:.2f}, that of the student alone at "
+        f"A student inherits its teacher's doubts: on images that all three get right, its entropy, how much it "
+        f"doubts, follows the teacher's with a rank correlation of {distilled:.2f}, the student alone's with "
         f"{alone:.2f}{_measured(found, scale=1, unit='', form='.2f')}.",
         study,
     )
@@ -248,6 +265,29 @@ def _beside_accuracy(study: MeasuredStudy, metric: str, sentence: str) -> Claim 
     ours, theirs = (statistics.fmean(run[metric] for run in runs) for runs in both)
     in_words = sentence.format(ours=ours, theirs=theirs, measured=_measured(differences[metric]))
     return Claim(_SHOWN[verdicts[metric]], in_words, study)
+
+
+def _right_together(study: MeasuredStudy) -> float | None:
+    """How much more often the distilled student and its teacher are both right than the student alone and that teacher.
+
+    A share of the images, of the study's first comparison; None where its files do not tell of each image.
+    """
+    found = study.comparisons[0]
+    teacher = study.arms[found["arm"]].teacher
+    teachers = {run["weights"]: run for run in (teacher.runs if teacher else ()) if "weights" in run}
+    gains = []
+    for runs in _pairs(found, study):
+        taught_by = teachers.get(runs[0].get("taught_by"))
+        if not taught_by or not all("right" in run for run in (taught_by, *runs)):
+            return None
+        knows, ours, theirs = (bits_of_text(run["right"]) for run in (taught_by, *runs))
+        gains.append(((ours & knows).sum() - (theirs & knows).sum()).item() / study.data["images"])
+    return statistics.fmean(gains)
+
+
+def _mean_and_sd(values: list[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{spread}"
 
 
 def _accuracies(found: Mapping, study: MeasuredStudy) -> list[float]:

@@ -224,8 +224,8 @@ STUDIES = {
         "What does a student know of a class that was omitted from its training?",
         tuple(omitted_class(("frog",))),
         seeds=1,
-        caution="The class was taken because it did best of three in shorter runs, on these very images: of others "
-        "expect less.",
+        caution="The class was chosen because it did best of three in shorter runs, on these very images: expect less "
+        "of others.",
     ),
     "human-doubt": Study("Do the networks doubt like people?", (TEACHER, STUDENT, DISTILLED), analysis=HUMAN_LABELS),
     "epochs": Study("How many epochs is a teacher worth?", tuple(schedules()), seeds=3),

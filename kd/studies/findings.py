@@ -96,17 +96,18 @@ def epochs_sentences(study: MeasuredStudy) -> list[str]:
         shortest, longest = min(found["student"]), max(found["student"])
         number = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
         if all(value is not None and value > shortest for value in needed) and len(seeds) > 1:
-            worth = f"{statistics.fmean(needed):.1f} ± {statistics.stdev(needed):.1f} epochs ({number})"
+            spread = f"standard deviation {statistics.stdev(needed):.1f} over {number}"
+            worth = f"{statistics.fmean(needed):.1f} epochs ({spread})"
         else:  # a mean of what lies beyond the measured schedules would be none
-            each = (
+            each = [
                 f"more than the {longest} that were tried" if value is None
                 else f"{shortest} or fewer" if value == shortest else f"{value:.1f}"
                 for value in needed
-            )  # fmt: skip
-            worth = f"{', '.join(dict.fromkeys(each))} ({number})"
+            ]  # fmt: skip
+            worth = f"{each[0] if len(set(each)) == 1 else ', '.join(each)} ({number})"
         reached = statistics.fmean(found["distilled"][epochs][seed] for seed in seeds)
         told.append(f"for the {reached:.1%} that {epochs} epochs with the teacher give, {worth}")
-    along = "read off between the measured schedules, along a line over the logarithm of their epochs"
+    along = "interpolated between the measured schedules, linearly in the logarithm of their epochs"
     return [f"How long a student alone takes: {'; '.join(told)}; {along}."] if told else []
 
 
@@ -167,13 +168,13 @@ def omitted_class_sentence(study: MeasuredStudy) -> str:
             f"{after:.1%} of the class {name} at T = {taught[0].temperature:g} ({before:.1%} before{control}{seeds})"
         )
     rule = (
-        "Bias correction: the omitted class's logit is raised until, on the validation images of the nine others, the "
-        "student predicts that class as often as its teacher does."
+        "Bias correction: the omitted class's logit is shifted until, on the validation images of the nine others, the "
+        "student predicts that class as often as the teacher does."
     )
     if not told:
         return rule
     return (
-        "A distilled student from whose training a class was omitted recognises, after the correction of its bias, "
+        "With its bias corrected, a distilled student whose training omitted a class recognises "
         f"{', '.join(told)}. {rule}"
     )
 
@@ -198,9 +199,9 @@ def human_labels_sentences(study: MeasuredStudy) -> list[str]:
     *nearness_judged, inherited_judged = human_labels_judged(study)
     nearness = ", ".join(f"{arm_name(study.arms[arm['arm']])} {arm['kl_at_temperature']:.3f}" for arm in found["arms"])
     sentences = [
-        "Each softened by the T at which the labels of its validation images are likeliest, the networks are so far "
-        f"from people, in nats: {nearness}; people's own entropy is {found['people_entropy']:.3f}. CIFAR-10H labels "
-        "the test images alone: no T is fitted to people."
+        "Distance from people in nats, each network softened by the T at which the labels of its validation images are "
+        f"likeliest: {nearness}; people's own entropy is {found['people_entropy']:.3f}. CIFAR-10H labels only the "
+        "test images, so no T is fitted to people."
     ]
     for found_nearer in nearness_judged:
         told = {Verdict.BETTER: "is farther from people than", Verdict.WORSE: "is nearer to people than"}  # less is so

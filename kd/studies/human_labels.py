@@ -95,10 +95,10 @@ def mean_of(measured: list[dict]) -> dict:
 
 
 def inheritance(runs: list[Run], logits_of_run: dict[Path, Tensor], labels: Tensor) -> dict | None:
-    """Whether the distilled student has its teacher's doubts beyond what its accuracy explains.
+    """Whether the distilled student has its teacher's doubts on images that all get right.
 
     For each seed: the rank correlation of a student's entropy with the teacher's over those images alone that teacher,
-    student alone and distilled student all have right, so that accuracy plays no part; the distilled student's less the
+    student alone and distilled student all have right, so that errors play no part; the distilled student's less the
     other's, with a paired t-test over the seeds. None where the study lacks one of the three.
     """
     by_role = {(run.arm.role, run.recipe.seed): run for run in runs}

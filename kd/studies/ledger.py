@@ -6,11 +6,16 @@ are asked once, and its checkpoint may be gone: a study can go on elsewhere with
 docs/architecture.md describes the fields. An arm refers to its teacher and its baseline by their positions in "arms".
 """
 
+import base64
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Real
 from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from kd.checkpoint import CheckpointError
 from kd.files import lacking, parsed, write_json
@@ -76,6 +81,16 @@ def paired_runs(arm: MeasuredArm, baseline: MeasuredArm) -> list[tuple[dict, dic
     """The runs of the seeds that both arms have, in the order of these: while a study is under way one lacks some."""
     ours, theirs = ({run["seed"]: run for run in each.runs} for each in (arm, baseline))
     return [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def bits_as_text(right: Tensor) -> str:
+    """Which images a run has right, bool, (N,): a bit an image, as base64 text."""
+    return base64.b64encode(np.packbits(right.numpy()).tobytes()).decode()
+
+
+def bits_of_text(text: str) -> Tensor:
+    """What `bits_as_text` has made a text of, up to zeros at the end that fill the last byte."""
+    return torch.from_numpy(np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8)).astype(bool))
 
 
 def read_studies(checkpoints: str | Path) -> dict[str, MeasuredStudy]:

@@ -1,13 +1,11 @@
 """Measure the runs of a study and put them side by side: what goes into its JSON (`kd.studies.ledger`)."""
 
-import base64
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torchvision
 from torch import Tensor
@@ -21,7 +19,7 @@ from kd.recipe import RecipeError, as_config, from_config
 from kd.significance import mcnemar, paired_difference
 from kd.studies import bias, human_labels
 from kd.studies.declared import CORRUPTIONS, HUMAN_LABELS, METRIC_OF, Arm, Study
-from kd.studies.ledger import MeasuredArm, MeasuredStudy, paired_runs
+from kd.studies.ledger import MeasuredArm, MeasuredStudy, bits_as_text, bits_of_text, paired_runs
 from kd.studies.runs import Run, StudyError, is_finished, teacher_of
 from kd.studies.words import arm_name
 
@@ -368,16 +366,6 @@ def compare(measured_on: str, arms: Sequence[MeasuredArm]) -> list[dict]:
                 for one, other in pairs
             ]
     return comparisons
-
-
-def bits_as_text(right: Tensor) -> str:
-    """Which images a run has right, bool, (N,): a bit an image, as base64 text."""
-    return base64.b64encode(np.packbits(right.numpy()).tobytes()).decode()
-
-
-def bits_of_text(text: str) -> Tensor:
-    """What `bits_as_text` has made a text of, up to zeros at the end that fill the last byte."""
-    return torch.from_numpy(np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8)).astype(bool))
 
 
 def by_image(ours: Tensor, theirs: Tensor) -> dict:

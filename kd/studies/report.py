@@ -7,7 +7,7 @@ from kd.studies.declared import METRIC_OF
 from kd.studies.findings import findings
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.omitted_class import runs_of
-from kd.studies.words import arm_name
+from kd.studies.words import arm_name, interval
 from kd.tables import markdown_table
 
 COLUMNS = {
@@ -83,7 +83,9 @@ def verdicts(study: MeasuredStudy) -> list[str]:
             f"**{arm}** against {baseline}: {found['verdict']}. "
             f"{found['mean'] * 100:+.2f} points of {COLUMNS[found['metric']][0]}"
         )
-        if found["n"] > 1:
+        if found["n"] > 1 and found["low"] == found["high"]:
+            text += f", {interval(found, 100, '.2f')}"
+        elif found["n"] > 1:
             p = _probability(found["p"])
             if found["p_corrected"] != found["p"]:
                 p += f", corrected {_probability(found['p_corrected'], equal='')}"
@@ -106,8 +108,8 @@ def rule_of_verdicts(study: MeasuredStudy) -> str:
     if tested < 2:
         return ""
     return (
-        f"BETTER and WORSE: p under .05 after Holm's correction for the {tested} comparisons. NO DIFFERENCE: not so, "
-        f"and the whole interval within {MARGIN * 100:g} points of nothing. NOT SHOWN: neither."
+        f"BETTER and WORSE: p under .05 after Holm's correction for the {tested} comparisons. NO DIFFERENCE: p is "
+        f"not, and the whole interval within {MARGIN * 100:g} points of zero. NOT SHOWN: neither."
     )
 
 
@@ -179,7 +181,8 @@ def in_short(study: MeasuredStudy) -> str:
     epochs = sorted({run["epochs_done"] for arm in students for run in arm.runs})
     seeds = max(len(arm.runs) for arm in students)
     from_to = " to ".join(map(str, epochs[:1] + epochs[1:][-1:]))
-    return f"Recipe {recipes}, {from_to} epochs, {seeds} seed{'s' * (seeds > 1)}"
+    up_to = "up to " if any(len(arm.runs) < seeds for arm in students) else ""
+    return f"Recipe {recipes}, {from_to} epochs, {up_to}{seeds} seed{'s' * (seeds > 1)}"
 
 
 def _columns_of(study: MeasuredStudy) -> list[str]:

@@ -62,5 +62,7 @@ def interval(difference: Mapping, scale: int, form: str) -> str:
     """
     if difference["n"] == 1:
         return "one seed"
+    if difference["low"] == difference["high"]:  # no spread is known
+        return f"the same in all {difference['n']} seeds, so nothing can be tested"
     low, high = (format(difference[bound] * scale, "+" + form) for bound in ("low", "high"))
     return f"95% interval {low} to {high}, {difference['n']} seeds"

@@ -103,17 +103,17 @@ function startAgain() {
 function begin() {
   cards = props.cards;
   withControl = cards.every(({ logits }) => logits.control);
-  $("#game-story").textContent = `A further student was never shown ${one}. It learnt from ${props.another_teacher ? "another teacher's" : "the teacher's"} shares for pictures of the ${inWords(classes.length - 1)} other classes, where ${one} is hardly ever more than a doubt.` +
+  $("#game-story").textContent = `A further student was never shown ${one}. It learnt from ${props.another_teacher ? "another teacher's" : "the teacher's"} soft targets for pictures of the ${inWords(classes.length - 1)} other classes, where ${one} is rarely more than a doubt.` +
     (withControl ? ` Its control, a student alone, ${props.alike ? "is the same network and saw the same pictures" : `was never shown ${one} either`}, but had no teacher.` : "");
-  $("#bet legend").textContent = `Here lie ${cards.length} ${many}, face down. How many will it name?`;
+  $("#bet legend").textContent = `${capital(inWords(cards.length))} ${many} lie face down. How many will the student name?`;
   $(".bets").append(...Array.from({ length: cards.length + 1 }, (_, n) => (
     make("label", {}, make("input", { type: "radio", name: "bet", value: n, required: true }), make("span", { textContent: n })))));
   const { student, control } = measured;
-  $("#measured").textContent = `${capital(inWords(cards.length))} are few. Measured on all test images of ${many}: as it was trained, the student names ${rate(student.before)} of them, with the correction of its bias ${rate(student.after)}.` +
+  $("#measured").textContent = `${capital(inWords(cards.length))} prove little. Of all test images of ${many}, the student as trained names ${rate(student.before)}; with its bias corrected, ${rate(student.after)}.` +
     (control ? ` The control, a student alone: ${rate(control.before)} and ${rate(control.after)}.` : "") + (props.caution && ` ${props.caution}`);
-  $("#bias-story").textContent = `From its teacher the student learns what ${one} looks like, but also that there are none. The correction adds ${signed(student.bias)} to its logit of that class` +
+  $("#bias-story").textContent = `From its teacher the student learns what ${one} looks like, but also that there are none: its bias. Correcting this, as Hinton, Vinyals and Dean (2015, section 3) did, adds ${signed(student.bias)} to its ${omitted} logit` +
     (control ? `, ${signed(control.bias)} to the control's` : "") +
-    `: as much as makes it answer "${omitted}" as often as its teacher does, on validation images of the ${inWords(classes.length - 1)} other classes. No picture of ${one} is needed for it (Hinton, Vinyals and Dean, 2015, section 3).`;
+    `: just enough that it answers "${omitted}" as often as the teacher does on validation images of the ${inWords(classes.length - 1)} other classes. This needs no picture of ${one}.`;
   $("#chosen").textContent = `The pictures were chosen by a rule, and no network was asked: ${props.chosen}.`;
 
   draw();

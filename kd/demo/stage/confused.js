@@ -20,11 +20,11 @@ function buildConfused({ classes, props: { pictures } }, panel) {
 
   function load() {
     if (coming) return;
-    waiting.textContent = "The pictures are coming …";
+    waiting.textContent = "Loading the pictures …";
     coming = new Image();
     coming.onload = () => { waiting.textContent = ""; };
     coming.onerror = () => {
-      waiting.textContent = "The pictures did not come. Please close the line and try again.";
+      waiting.textContent = "The pictures did not load. Please close the line and try again.";
       coming = null;
     };
     coming.src = pictures;
@@ -43,7 +43,7 @@ function buildConfused({ classes, props: { pictures } }, panel) {
 
   function show({ told, items }, network, subject, of, to, T) {
     const { aClass } = network, name = classes[of], other = classes[to];
-    told.textContent = `Images of ${name}: of ${aClass} recorded ones those to which ${subject} gives ${other} most.`;
+    told.textContent = `Of ${aClass} recorded images of ${name}, those where ${subject} gives ${other} the most.`;
     mostTakenFor(network, of, to, T, classes.length).forEach(({ place, predicted, p }, n) => {
       const { item, picture, shares } = items[n];
       picture.style.backgroundSize = `${aClass * 100}% ${classes.length * 100}%`;

@@ -1,7 +1,7 @@
 // ---- the connection: a sentence when the server cannot be reached, none while it can -----------------
 
 const ASK_SECONDS = 10, ASK_AGAIN_SECONDS = 3; // while it is there, while it is lost
-const LOST = "The server cannot be reached: the temperature and the examples go on working, a new photo must wait.";
+const LOST = "The server cannot be reached: temperature and examples still work, but a new photo must wait.";
 
 function buildConnection(stage) {
   if (!window.gradio_config) return; // a page without a server has none to lose

@@ -30,7 +30,7 @@ function buildMapLine(stage, confusions, mark) {
     if (n === null) return;
     const { i, j } = pairs[n], [a, b] = [classes[i], classes[j]], { aClass } = networks[confusions.role];
     title.textContent = capital(nameOf(n));
-    panel.querySelector("caption").textContent = `How much of its probability each network gives the one class, on average over ${aClass} images of the other.`;
+    panel.querySelector("caption").textContent = `The probability that each network gives one class, on average over ${aClass} images of the other.`;
     heads[0].textContent = `${a} taken for ${b}`;
     heads[1].textContent = `${b} taken for ${a}`;
     for (const role of roles) cells[role][3].textContent = `${counts[role][i * K + j] + counts[role][j * K + i]} of ${2 * aClass}`;

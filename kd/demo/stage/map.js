@@ -104,8 +104,8 @@ function buildMapNetworks({ $, names, props }, confusions, temperatures, changed
     $("#map-curve .spread").setAttribute("d", `M${points.join("L")}`);
     $("#map-curve .under").setAttribute("d", `M0 100L${points.join("L")}L100 100Z`);
     const best = spreads[role].indexOf(Math.max(...spreads[role]));
-    const why = best > 0 && best < STEPS ? " Colder, they grow thin; hotter, they grow alike: most is to be learnt of kinship in between." : "";
-    $("#map-best").textContent = `The curve under the slider is how much the ${pairs.length} lines of ${subjectOf(role)} differ (their standard deviation): most near T = ${temperatures[best].toFixed(1)}.${why}${props.by_soft_targets ? ` The distilled student was taught at T = ${props.taught_at}.` : ""}`;
+    const why = best > 0 && best < STEPS ? " Colder, they grow thin; hotter, they grow alike; in between, they tell most about kinship." : "";
+    $("#map-best").textContent = `The curve under the slider shows how much the ${pairs.length} lines of ${subjectOf(role)} differ (standard deviation): most near T = ${temperatures[best].toFixed(1)}.${why}${props.by_soft_targets ? ` The distilled student was taught at T = ${props.taught_at}.` : ""}`;
     changed();
   }
   show(roles[0]);
@@ -154,7 +154,7 @@ function buildMap(stage, recorded) {
   picture.node.addEventListener("click", (event) => line.choose(picture.lineNear(event)));
   picture.node.addEventListener("pointermove", (event) => { picture.node.style.cursor = picture.lineNear(event) === null ? "" : "pointer"; });
   $("#map-numbers").addEventListener("toggle", settle);
-  $("#map-note").textContent = `A line is as thick as the mean of two probabilities: what the network gives the one class on ${confusions.networks[roles[0]].aClass} validation images of the other, on average, and the other way round. Colour marks lines that stand out from the mean of all ${pairs.length}; grey ones say little. Classes lie the nearer to one another the more ${subjectOf(roles[0])} takes them for one another.`;
+  $("#map-note").textContent = `A line's thickness is the mean of two probabilities: what the network gives one class on ${confusions.networks[roles[0]].aClass} validation images of the other, on average, and vice versa. Colour marks lines that stand out from the mean of all ${pairs.length}; grey ones say little. The more ${subjectOf(roles[0])} confuses two classes, the nearer together they lie.`;
   new ResizeObserver(() => { picture.fit(); draw(); }).observe(picture.node);
   buildMapNetworks(stage, confusions, temperatures, () => { settle(); draw(); });
   stage.views.push({ draw, settle });

@@ -1,6 +1,6 @@
 // ---- what was recorded of the networks: loaded when one of its two views is first opened -----------------
 
-const LOADING = "Loading what was recorded …", NOT_LOADED = "It did not come. Please try again, or reload the page.";
+const LOADING = "Loading what was recorded …", NOT_LOADED = "It did not load. Please try again, or reload the page.";
 
 // Calls `draw` at most once a frame, and but for the first time only while the node is in sight; returns what asks for it.
 function drawnInSight(node, draw) {

@@ -149,7 +149,7 @@ function buildReplay(stage, { epochs, students }) {
     const [teacher, student, distilled] = ROLES.map((role) => percent(Math.exp(logP[role][example])));
     const times = totalVariation(logP.teacher, logP.student) / totalVariation(logP.teacher, logP.distilled);
     const [one, other] = STUDENTS.map((role) => isRight[role].filter(Boolean).length);
-    sentence.data = `${label.data}, at T = ${T.toFixed(2)}, ${classes[example]} gets ${student} from the student alone and ${distilled} from the distilled student; the teacher gives it ${teacher}. ${nearness(times)} Of the ${inWords(K)} examples the one is right on ${one}, the other on ${other}.`;
+    sentence.data = `${label.data}, at T = ${T.toFixed(2)}, ${classes[example]} gets ${student} from the student alone and ${distilled} from the distilled student; the teacher gives it ${teacher}. ${nearness(times)} Right, of ${inWords(K)} examples: student alone ${one}, distilled ${other}.`;
   });
 
   function choose(k) {
@@ -158,7 +158,7 @@ function buildReplay(stage, { epochs, students }) {
     draw();
   }
 
-  $("#replay-note").textContent = `Upper bar: the student alone; lower bar: the distilled student; outline: the teacher as it is, who does not learn any more. Below each example stand the marks of the students who answer it rightly. Accuracy is that on the validation images after each epoch; within the first it is that on the recorded ones of them.`;
+  $("#replay-note").textContent = `Upper bar: the student alone; lower bar: the distilled student; outline: the teacher, which has finished learning. Marks below an example show which students get it right. Accuracy is on the validation images after each epoch; within the first epoch, on those of them that were recorded.`;
   choose(example);
   go(last);
   stage.views.push({

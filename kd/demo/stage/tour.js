@@ -14,8 +14,8 @@ function tourSteps({ props, classes, source }) {
     } },
     TAUGHT_AT > 1 && { T: TAUGHT_AT, title: "The ranking", caption: ({ p, order }) => {
       const [first, second, third] = order, last = order.at(-1);
-      if (order.length < 4) return `T = ${TAUGHT_AT} brings all nearer and keeps their order: ${order.map((k) => `${classes[k]} (${percent(p[k])})`).join(", ")}.`;
-      return `T = ${TAUGHT_AT} brings all nearer and keeps their order: after ${classes[first]} come ${classes[second]} (${percent(p[second])}) and ${classes[third]} (${percent(p[third])}), last ${classes[last]} (${percent(p[last])}).`;
+      if (order.length < 4) return `T = ${TAUGHT_AT} evens all out but keeps their order: ${order.map((k) => `${classes[k]} (${percent(p[k])})`).join(", ")}.`;
+      return `T = ${TAUGHT_AT} evens all out but keeps their order: after ${classes[first]} come ${classes[second]} (${percent(p[second])}) and ${classes[third]} (${percent(p[third])}), last ${classes[last]} (${percent(p[last])}).`;
     } },
     HOT > TAUGHT_AT && { T: HOT, title: "Hotter still", caption: ({ p, order }) => {
       const lost = isTooHot(HOT, TAUGHT_AT, p[order[0]], p[order.at(-1)]);
@@ -24,15 +24,15 @@ function tourSteps({ props, classes, source }) {
     { T: TAUGHT_AT, title: "The students", students: true, caption: ({ models }) => {
       const shared = (role) => orderShared(models, role).toFixed(2), examples = source.examples.map((each) => each.models);
       const mean = (role) => (examples.reduce((sum, each) => sum + orderShared(each, role), 0) / examples.length).toFixed(2);
-      return `Of the teacher's order of the other ${inWords(classes.length - 1)} the student alone (ring) shares ${shared("student")}, the distilled student (disc) ${shared("distilled")}; over all examples it is ${mean("student")} and ${mean("distilled")}. 1 is the same order, 0 none of it.`;
+      return `How well each follows the teacher's order of the other ${inWords(classes.length - 1)}: student alone (ring) ${shared("student")}, distilled student (disc) ${shared("distilled")}; over all examples ${mean("student")} and ${mean("distilled")}. 1 is the same order, 0 unrelated.`;
     } },
   ].filter(Boolean); // where it taught at 1 or at the hottest, two steps would show the same
   if (omitted >= 0) {
     const whose = props.another_teacher ? "another teacher's" : "the teacher's";
     steps.push({ T: TAUGHT_AT, title: "The class it never saw", students: true, leadsOn: true, caption: ({ p, order: [first] }) => (
       first === omitted
-        ? `One student was never shown ${article(classes[omitted])}: what it knows of one are ${whose} shares for other pictures.`
-        : `To this picture the teacher gives ${classes[omitted]} ${percent(p[omitted])}. From such shares alone, ${whose}, one student learnt what it knows of ${article(classes[omitted])}: it was never shown one.`
+        ? `One student was never shown ${article(classes[omitted])}: it knows one only from ${whose} shares for other pictures.`
+        : `For this picture the teacher gives ${classes[omitted]} ${percent(p[omitted])}. From ${whose} shares alone, one student learnt what it knows of ${article(classes[omitted])}: it was never shown one.`
     ) });
   }
   return steps;
