@@ -177,7 +177,7 @@ def test_the_chart_changes_while_the_mouse_is_still_down(visit):
 def test_the_named_temperatures_lead_to_its_answer_and_to_what_it_teaches(visit, classify):
     page = visit("?T=9")
     models = classify(EXAMPLES / f"{example_shown(page)}.png")["models"]
-    for name, temperature in (("its answer", 1), ("for teaching", taught_at())):
+    for name, temperature in (("its answer", 1), ("as it teaches", taught_at())):
         page.get_by_role("button", name=name).click()
         shown = table(page)
         assert shown["temperature"] == temperature

@@ -69,7 +69,7 @@ function buildPlay(stage, ticks) {
 function buildTemperature(stage) {
   const { $, props } = stage, { min_temperature: MIN_T, max_temperature: MAX_T, taught_at: TAUGHT_AT } = props;
   const taught = props.by_soft_targets ? TAUGHT_AT : null;
-  const NAMES = new Map([[taught, ": for teaching"], [1, taught === 1 ? ": its answer, and for teaching" : ": its answer"]]);
+  const NAMES = new Map([[taught, ": as it teaches"], [1, taught === 1 ? ": its answer, and as it teaches" : ": its answer"]]);
   const TICKS = [...new Set([MIN_T, 1, 2, TAUGHT_AT, 8, MAX_T])].sort((a, b) => a - b);
   const { pause, isPlaying } = buildPlay(stage, TICKS);
 
