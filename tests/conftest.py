@@ -20,18 +20,18 @@ from playwright.sync_api import sync_playwright
 from torch import nn
 
 from kd import checkpoint, models
-from kd.cifar10 import CLASSES, NORMALISATIONS, read_split, read_test_set
+from kd.cifar10 import CLASSES, read_split, read_test_set
 from kd.classifier import Classifier
 from kd.files import write_json
 from kd.inference import Trio
 from kd.models import ROLES
 from kd.out_of_class import Warner, responses
-from kd.recipe import RECIPES, as_config
 from kd.recording import RECORDING, moment, write_recording
 from kd.results import RESULTS
 from kd.site.runtime import RuntimeFetchError, fetch_runtime
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER
 from tests.browser import EXAMPLES, PATIENCE
+from tests.configs import made_config
 from tests.hub_stand_in import hub_stand_in
 from tests.serving import CHROMIUM, CHROMIUM_FLAGS, ROOT, api_client, serve
 from tests.space import copy_space
@@ -95,17 +95,6 @@ def make_network():
     return make
 
 
-def describe(role="student"):
-    normalisation = NORMALISATIONS["cifar10"]
-    return {
-        "role": role, "architecture": "resnet50" if role == "teacher" else "mobilenet_v2", "stem": "imagenet",
-        "classes": list(CLASSES),
-        "normalisation": {"name": "cifar10", "mean": list(normalisation.mean), "std": list(normalisation.std)},
-        "recipe": as_config("original", RECIPES["original"][role]), "seed": 7, "epochs_done": 3, "machine": "a machine",
-        "data": {"name": "CIFAR-10", "trained_on": 450},
-    }  # fmt: skip
-
-
 def measure(folder, roles=ROLES):
     """Writes a results.json that fits the checkpoints in `folder`, as train.evaluate does."""
     measured = {}
@@ -139,7 +128,7 @@ def checkpoints(tmp_path, monkeypatch, make_network):
     for seed, role in enumerate(ROLES):
         network = make_network(seed)
         network(torch.randn(8, 3, 32, 32))  # so that the batch-norm statistics are not those of a new network
-        checkpoint.save(network.eval(), describe(role), folder / role)
+        checkpoint.save(network.eval(), made_config(role), folder / role)
     measure(folder)
     return folder
 

@@ -5,10 +5,9 @@ from dataclasses import fields, replace
 import torch
 
 from kd import checkpoint, models
-from kd.cifar10 import CLASSES, NORMALISATIONS
-from kd.recipe import as_config
 from kd.studies.declared import DISTILLED, STUDENT, TEACHER, Arm, Study
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
+from tests.configs import made_config
 
 # Of 100 predictions 40 are 55 % sure and 60 are 95 % sure.
 RELIABILITY = {"images": [0, 40, 60], "confidence": [0.0, 22.0, 57.0], "right": [0.0, 20.0, 50.0]}
@@ -135,13 +134,15 @@ def write_run(run, accuracy=0.5, seed=0):
     """A finished run's checkpoint, with random weights."""
     torch.manual_seed(seed)
     network = models.build(models.ARCHITECTURE_OF_ROLE[run.arm.role], run.recipe.stem)
-    mean, std = NORMALISATIONS[run.recipe.normalisation]
     teacher = {"weights": checkpoint.load_config(run.teacher)["weights"]} if run.teacher else None
-    config = {
-        "role": run.arm.role, "architecture": models.ARCHITECTURE_OF_ROLE[run.arm.role], "stem": run.recipe.stem,
-        "classes": list(CLASSES), "normalisation": {"mean": mean, "std": std}, "seed": run.recipe.seed,
-        "recipe": as_config(run.recipe_name, run.recipe), "epochs_done": run.recipe.epochs, "teacher": teacher,
-        "metrics": {"validation_accuracy": accuracy, "validation_loss": 1.0}, "machine": "an abacus",
-        "data": {"trained_on": 450, "validated_on": 50, "name": "CIFAR-10"},
-    }  # fmt: skip
+    config = made_config(
+        run.arm.role,
+        run.recipe_name,
+        run.recipe,
+        seed=run.recipe.seed,
+        epochs_done=run.recipe.epochs,
+        teacher=teacher,
+        metrics={"validation_accuracy": accuracy, "validation_loss": 1.0},
+        data={"name": "CIFAR-10", "trained_on": 450, "validated_on": 50},
+    )
     checkpoint.save(network, config, run.folder)

@@ -24,19 +24,22 @@ from kd.checkpoint import COMPLETE, CONFIG, INDEX, CheckpointError
 from kd.cifar10 import CLASSES, NORMALISATIONS
 from kd.files import write_atomically, write_json
 from kd.model_card import model_card
-from kd.recipe import Recipe, as_config
+from kd.recipe import Recipe
 from kd.results import training_sentences
+from tests.configs import made_config
 
 ROOT = Path(__file__).parent.parent
 CIFAR10 = NORMALISATIONS["cifar10"]
 
-DESCRIPTION = {
-    "role": "student", "architecture": "resnet50", "stem": "imagenet", "classes": list(CLASSES),
-    "normalisation": {"name": "cifar10", **{key: list(values) for key, values in CIFAR10._asdict().items()}},
-    "epochs_done": 3, "seed": 7,
-    "recipe": as_config("original", Recipe()), "data": {"name": "CIFAR-10", "trained_on": 450}, "machine": "an abacus",
-    "metrics": {"validation_accuracy": 0.5, "validation_loss": 1.5}, "precision": {"stored": "float32"},
-}  # fmt: skip
+DESCRIPTION = made_config(
+    "student",
+    "original",
+    Recipe(),
+    architecture="resnet50",
+    stem="imagenet",
+    metrics={"validation_accuracy": 0.5, "validation_loss": 1.5},
+    precision={"stored": "float32"},
+)
 
 
 @pytest.fixture

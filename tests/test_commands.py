@@ -33,6 +33,7 @@ from kd.recipe import RECIPES, as_config
 from kd.recording import RECORDING, read_recording
 from kd.results import training_sentences
 from tests.commands import contents, refusal
+from tests.configs import made_config
 from tests.train_plain_network import beside_others
 from tests.train_plain_network import main as train_plain_network
 
@@ -399,14 +400,8 @@ def test_a_file_of_logits_with_other_rows_than_images_is_refused(tmp_path):
 
 
 def save_teacher(network, folder):
-    mean, std = NORMALISATIONS["seed-project"]
-    config = {
-        "role": "teacher", "architecture": "resnet50", "stem": "imagenet", "classes": list(CLASSES), "seed": 0,
-        "normalisation": {"name": "seed-project", "mean": mean, "std": std}, "epochs_done": 1, "machine": "",
-        "recipe": as_config("original", RECIPES["original"]["teacher"].changed(precision="bfloat16")),
-        "data": {"name": "CIFAR-10", "trained_on": 450},
-    }  # fmt: skip
-    checkpoint.save(network, config, folder)
+    recipe = RECIPES["original"]["teacher"].changed(precision="bfloat16")
+    checkpoint.save(network, made_config("teacher", "original", recipe), folder)
     return folder
 
 

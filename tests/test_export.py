@@ -13,11 +13,11 @@ from torch import nn
 
 import train.export
 from kd import checkpoint, evaluation, export, models
-from kd.cifar10 import CLASSES, NORMALISATIONS
+from kd.cifar10 import CLASSES
 from kd.classifier import Classifier
 from kd.files import write_json
-from kd.recipe import RECIPES, as_config
 from tests.commands import refusal
+from tests.configs import made_config
 from tests.serving import ROOT
 from train.export import EXPORT, FILES, exports_table, read_record
 
@@ -25,19 +25,7 @@ onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 for package in ("onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="the extra `export` is not installed")
 
-MEAN, STD = NORMALISATIONS["cifar10"]
-CONFIG = {
-    "role": "student",
-    "architecture": "mobilenet_v2",
-    "stem": "cifar",
-    "classes": list(CLASSES),
-    "normalisation": {"name": "cifar10", "mean": MEAN, "std": STD},
-    "recipe": as_config("strong", RECIPES["strong"]["student"]),
-    "machine": "an abacus",
-    "seed": 7,
-    "epochs_done": 3,
-    "data": {"name": "CIFAR-10", "trained_on": 450},
-}
+CONFIG = made_config("student", "strong")
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,14 @@ import torch
 from kd import checkpoint, models
 from kd.recording import RECORDING
 from tests.commands import refusal
-from tests.conftest import describe
+from tests.configs import made_config
 from train import halve
 
 
 def test_halve_stores_half_the_bytes_and_says_what_it_compared(tmp_path, data_dir, capsys):
     full, half = tmp_path / "full", tmp_path / "half"
     torch.manual_seed(0)
-    checkpoint.save(models.build("convnet-32", "imagenet"), describe() | {"architecture": "convnet-32"}, full)
+    checkpoint.save(models.build("convnet-32", "imagenet"), made_config(architecture="convnet-32"), full)
     half.mkdir()
     for name in (checkpoint.HISTORY, RECORDING):
         (half / name).write_text("of another network")
@@ -25,7 +25,7 @@ def test_halve_stores_half_the_bytes_and_says_what_it_compared(tmp_path, data_di
     assert stored["stored_in"]["validation_accuracy_float16"] == stored["stored_in"]["validation_accuracy_float32"]
     assert checkpoint.weight_bytes(stored) < 0.55 * checkpoint.weight_bytes(checkpoint.load_config(full))
     assert refusal(halve.main, half, half) == 2
-    taught, others = checkpoint.load_config(full), describe() | {"weights": {}}
+    taught, others = checkpoint.load_config(full), made_config(weights={})
     for teacher in (taught, stored):
         assert checkpoint.is_taught_by({"teacher": taught}, teacher)
         assert not checkpoint.is_taught_by({"teacher": others}, teacher)
@@ -41,9 +41,7 @@ def test_float16_is_taken_where_accuracy_moves_by_no_more_than_a_tenth_of_a_poin
 ):
     accuracies = iter([in_float32, in_float16])
     monkeypatch.setattr(halve.evaluation, "accuracy", lambda *_: next(accuracies))
-    checkpoint.save(
-        models.build("convnet-4", "imagenet"), describe() | {"architecture": "convnet-4"}, tmp_path / "full"
-    )
+    checkpoint.save(models.build("convnet-4", "imagenet"), made_config(architecture="convnet-4"), tmp_path / "full")
     assert halve.halve(tmp_path / "full", tmp_path / "half", data_dir)["weights"] == kept
     full, half = (checkpoint.load_config(tmp_path / name) for name in ("full", "half"))
     assert (checkpoint.weight_bytes(half) < checkpoint.weight_bytes(full)) == (kept == "float16")
@@ -51,7 +49,7 @@ def test_float16_is_taken_where_accuracy_moves_by_no_more_than_a_tenth_of_a_poin
 
 def test_the_checkpoint_comes_last_so_that_where_it_is_all_is_there(tmp_path, data_dir, monkeypatch):
     full, half = tmp_path / "full", tmp_path / "half"
-    checkpoint.save(models.build("convnet-4", "imagenet"), describe() | {"architecture": "convnet-4"}, full)
+    checkpoint.save(models.build("convnet-4", "imagenet"), made_config(architecture="convnet-4"), full)
     (full / RECORDING).write_bytes(b"moments")
     save = checkpoint.save
 

@@ -23,7 +23,7 @@ from kd.models import (
     load_body,
     stem_responses,
 )
-from kd.recipe import RECIPES, as_config
+from tests.configs import made_config
 
 EVERY_NETWORK = [(architecture, stem) for architecture in ARCHITECTURES for stem in STEMS]
 
@@ -261,12 +261,8 @@ def test_naming_a_function_at_the_command_line_allows_its_module_alone(own_modul
 
 
 def test_loading_a_checkpoint_imports_nothing_that_nobody_has_allowed(own_module, tmp_path, monkeypatch):
-    config = {
-        "role": "student", "architecture": "own_networks:linear", "stem": "imagenet", "classes": ["yes", "no"],
-        "normalisation": {"name": "data", "mean": [0.5] * 3, "std": [0.2] * 3}, "seed": 0, "machine": "",
-        "recipe": as_config("digits", RECIPES["digits"]["student"]), "epochs_done": 1, "image_size": 16,
-        "data": {"name": "mine", "trained_on": 90},
-    }  # fmt: skip
+    mine = {"name": "mine", "trained_on": 90}
+    config = made_config(architecture="own_networks:linear", classes=["yes", "no"], image_size=16, data=mine)
     monkeypatch.setenv("KD_NETWORK_MODULES", "own_networks")
     checkpoint.save(build("own_networks:linear", "imagenet", 2), config, tmp_path / "student")
     sys.modules.pop("own_networks")

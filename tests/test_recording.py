@@ -6,12 +6,13 @@ from torch import nn
 
 import train.record
 from kd import checkpoint, models
-from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
+from kd.cifar10 import NORMALISATIONS, read_test_set
 from kd.dataset import LabelledImages, example_positions
 from kd.evaluation import accuracy, predict
-from kd.recipe import Recipe, as_config
+from kd.recipe import Recipe
 from kd.recording import FIRST_EPOCH_MOMENTS, RECORDING, Recorder, read_recording, recorded_images
 from kd.training import train as train_network
+from tests.configs import made_config
 from train.halve import halve
 
 RECIPE = Recipe(epochs=3, batch_size=25, learning_rate=0.1)
@@ -21,12 +22,7 @@ RECIPE = Recipe(epochs=3, batch_size=25, learning_rate=0.1)
 def finished(make_network, tmp_path, monkeypatch):
     """Makes checkpoints of the small network that were trained without a recording."""
     monkeypatch.setattr(models, "build", lambda *_: make_network())
-    mean, std = NORMALISATIONS["cifar10"]
-    config = {
-        "role": "student", "architecture": "mobilenet_v2", "stem": "cifar", "classes": list(CLASSES),
-        "recipe": as_config("strong", RECIPE), "machine": "", "data": {"name": "CIFAR-10", "trained_on": 450},
-        "normalisation": {"name": "cifar10", "mean": mean, "std": std}, "seed": 0, "epochs_done": 7,
-    }  # fmt: skip
+    config = made_config("student", "strong", RECIPE, epochs_done=7)
 
     def make(name, seed=0):
         checkpoint.save(make_network(seed), config, tmp_path / name)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from kd import checkpoint
-from kd.cifar10 import CLASSES, NORMALISATIONS, read_test_set
+from kd.cifar10 import CLASSES, read_test_set
 from kd.files import write_json
 from kd.inference import Trio
 from kd.models import ROLES
@@ -17,7 +17,7 @@ from kd.out_of_class import Warner, floats_as_text, responses
 from kd.results import RESULTS
 from kd.strange_images import strange_images
 from kd.studies.omitted_class import FOLDER
-from tests.conftest import describe
+from tests.configs import made_config
 from train.out_of_class import measure_omitted_class
 
 
@@ -31,14 +31,14 @@ def with_warning(networks, tiny, tmp_path):
 
 
 def test_of_a_class_that_was_omitted_the_network_is_asked_without_its_logit(checkpoints, data_dir, subset):
-    data = describe()["data"] | {"omitted_class": "frog"}
+    data = made_config()["data"] | {"omitted_class": "frog"}
     (network, _), frog = checkpoint.load(checkpoints / "student"), CLASSES.index("frog")
-    checkpoint.save(network, describe() | {"data": data}, checkpoints / FOLDER)
+    checkpoint.save(network, made_config(data=data), checkpoints / FOLDER)
     validation, test = subset[1], read_test_set(data_dir)
     found = measure_omitted_class(checkpoints, validation, test, torch.device("cpu"))
 
     def looked(images):
-        seen = responses(network, images, NORMALISATIONS["cifar10"])
+        seen = responses(network, images, checkpoint.normalisation_of(made_config()))
         return seen._replace(logits=torch.cat([seen.logits[:, :frog], seen.logits[:, frog + 1 :]], dim=1))
 
     others = validation.labels != frog
