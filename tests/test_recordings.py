@@ -362,7 +362,7 @@ def test_the_replay_scrubs_to_what_both_students_said_at_that_moment(visit, clas
         told = page.locator("#replay-sentence").inner_text()
         assert moment_named(epochs[position], epochs[-1]) in told
         right = recordings["student"]["logits"][position, :10].argmax(dim=1) == torch.arange(10)
-        assert f"right on {right.sum().item()}," in told
+        assert f"student alone {right.sum().item()}, distilled" in told
     assert epochs[last - 1] >= 1  # of whole epochs the accuracy is that on all validation images
     for role, name in (("student", "Student alone"), ("distilled", "Distilled student")):
         told = page.locator(f"#replay figcaption .{role}").inner_text()
