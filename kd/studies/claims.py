@@ -123,18 +123,13 @@ def teaching_helps(study: MeasuredStudy) -> Claim | None:
 
 def teaching_brings_nearer(study: MeasuredStudy) -> Claim | None:
     """Whether the distilled student predicts what its teacher predicts more often than the student alone."""
-    together = _right_together(study) if study.comparisons else None
-    return _beside_accuracy(
-        study,
-        "agreement",
+    sentence = (
         "A student that learns from soft targets agrees with its teacher more often: on {ours:.1%} of the test images, "
         "the student alone on {theirs:.1%}{measured}."
-        + (
-            f" Of these points {100 * together:.1f} are images that student and teacher both get right."
-            if together is not None
-            else ""
-        ),
     )
+    if study.comparisons and (together := _right_together(study)):  # what is not known, or nothing, is not told
+        sentence += f" Of these points {100 * together:.1f} are images that student and teacher both get right."
+    return _beside_accuracy(study, "agreement", sentence)
 
 
 def teaching_calibrates(study: MeasuredStudy) -> Claim | None:
