@@ -210,11 +210,13 @@ def test_the_card_that_is_clicked_is_the_one_that_turns(game, student, name):
     assert f"named {[labels[4], labels[1]].count(name)} of 2" in told(game)
 
 
-def test_the_correction_behind_how_is_the_studys_and_can_be_taken_away(game, student, name, found):
+def test_the_correction_is_offered_with_the_first_answer_is_the_studys_and_can_be_taken_away(
+    game, student, name, found
+):
+    assert not game.get_by_label("With the bias corrected").is_visible()
     game.locator("#bet label").first.click()
     for _ in range(6):
         game.locator("#turn").click()
-    game.get_by_text("How?").click()
     for bias in (found.run.bias, 0.0):
         game.get_by_label("With the bias corrected").set_checked(bias != 0)
         labels, sure = predictions_of(student, name, bias)

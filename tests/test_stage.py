@@ -289,11 +289,13 @@ def expected_pulls(models, role, label, temperature):
 
 
 def pulls_shown(page):
-    """The two columns of the table of pulls."""
+    """The two columns of the table of pulls, in class order."""
     settle(page)
-    cells = page.locator("#pulls-table tbody td.number").all_inner_texts()
-    numbers = [float(text.replace("−", "-")) for text in cells]
-    return numbers[::2], numbers[1::2]
+    rows = page.locator("#pulls-table tbody tr").evaluate_all(
+        "rows => rows.map((row) => [...row.querySelectorAll('th, td.number')].map((cell) => cell.textContent))"
+    )
+    numbers = {name: [float(text.replace("−", "-")) for text in texts] for name, *texts in rows}
+    return zip(*(numbers[name] for name in CLASSES), strict=True)
 
 
 def look_at_pulls(page):
@@ -328,6 +330,31 @@ def test_the_pulls_are_the_gradients_of_the_training_scripts_loss_and_move_with_
         for role in STUDENTS:
             page.locator("#pulled").select_option(role)
             assert_pulls(page, models, role, CLASSES.index(name))
+
+
+def names_from_above(page, selector):
+    """The first words of the rows of a table as they stand on the screen."""
+    settle(page)
+    return page.locator(f"{selector} tbody tr").evaluate_all(
+        """rows => rows.sort((one, other) => one.getBoundingClientRect().top - other.getBoundingClientRect().top)
+            .map((row) => row.querySelector('th').textContent)"""
+    )
+
+
+def test_the_pulls_stand_in_the_charts_order_with_a_line_at_the_teachers_probability(visit):
+    page = visit("?T=4")
+    look_at_pulls(page)
+    for order in ("class", "teacher"):
+        page.locator("#order").select_option(order)
+        names = names_from_above(page, "#pulls-table")
+        assert names == names_from_above(page, "#soft-targets-table")
+        assert (names == list(CLASSES)) == (order == "class")
+    probabilities = dict(zip(CLASSES, table(page)["teacher"], strict=True))
+    for row in page.locator("#pulls-table tbody tr").all():
+        line, room = (row.locator(part).bounding_box() for part in (".aim", ".room .scale"))
+        at = (line["x"] + line["width"] / 2 - room["x"]) / room["width"]
+        assert at == pytest.approx(probabilities[row.locator("th").inner_text()], abs=0.01)
+    assert page.locator("#pulls-table .first th").all_inner_texts() == [page.locator("#label").input_value()]
 
 
 def test_without_t_squared_the_teachers_pull_shrinks_by_it_and_the_labels_stays(visit):
@@ -402,9 +429,9 @@ def test_the_pulls_on_a_photo_take_the_teachers_answer_for_its_label_until_the_v
     look_at_pulls(page)
     assert page.locator("#label").input_value() == models["teacher"]["label"]
     assert page.get_by_text("the teacher's answer stands in until you choose one").is_visible()
-    assert_pulls(page, models, "distilled", CLASSES.index(models["teacher"]["label"]))
+    assert_pulls(page, models, "student", CLASSES.index(models["teacher"]["label"]))
     page.get_by_label("True class").select_option("truck")
-    assert_pulls(page, models, "distilled", CLASSES.index("truck"))
+    assert_pulls(page, models, "student", CLASSES.index("truck"))
 
 
 def test_a_word_is_explained_where_it_is_used_by_mouse_and_by_keyboard(visit):

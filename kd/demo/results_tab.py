@@ -18,7 +18,7 @@ import gradio as gr
 from gradio.components.plot import PlotData
 from plotly.graph_objects import Figure
 
-from kd import checkpoint, cifar10
+from kd import checkpoint
 from kd.colours import ROLE_COLOURS
 from kd.demo.crowd import TURNS
 from kd.demo.documents import document
@@ -225,8 +225,8 @@ def how_often_right(results: dict) -> str:
     """What a visitor should know first, in a sentence."""
     name, measured = results["data"]["name"], results["models"]
     rates = [f"the {ROLE_NAMES[role].lower()} {measured[role]['accuracy']:.1%}" for role in ROLES if role in measured]
-    own = " Expect less on your own photos: the networks were trained on CIFAR-10 alone."
-    return f"Right on {the_test_images(name)}: {', '.join(rates)}." + (own if name == cifar10.NAME else "")
+    others = "These are the page's own networks; a study's claims are of several trainings, by seed."
+    return f"Right on {the_test_images(name)}: {', '.join(rates)}. {others}"
 
 
 def training_curves(histories: dict[str, list[dict]]) -> Figure:

@@ -52,11 +52,17 @@ function drawCards(justTurned) {
 let wanted;
 document.addEventListener("game picture", ({ detail }) => { wanted = detail; });
 
+// The bias matters as soon as there is an answer.
+function offerCorrection() {
+  $("#correction").hidden = !turned.length && !props.value?.logits;
+}
+
 function drawOwn() {
   const { value } = props, { file } = value ?? {};
   if (wanted === null ? value : wanted && file && file !== wanted) return; // it comes too late
   if (value?.problem) $("#own-answer").replaceChildren(value.problem);
   else $("#own-answer").replaceChildren(...(value ? faceUp(value, false) : []));
+  offerCorrection();
 }
 
 function score() {
@@ -70,6 +76,7 @@ function score() {
 function draw(justTurned) {
   drawCards(justTurned);
   $("#score").textContent = score();
+  offerCorrection();
   const over = turned.length === cards.length;
   $("#bet fieldset").disabled = turned.length > 0;
   $("#turn").hidden = over;
@@ -94,7 +101,9 @@ function startAgain() {
   turned = [];
   bet = null;
   $("#bet").reset();
+  $("#corrected").checked = false;
   draw();
+  drawOwn();
   $("#card-told").textContent = "";
   $("#bet input").focus();
 }

@@ -154,7 +154,7 @@ function buildMap(stage, recorded) {
   picture.node.addEventListener("click", (event) => line.choose(picture.lineNear(event)));
   picture.node.addEventListener("pointermove", (event) => { picture.node.style.cursor = picture.lineNear(event) === null ? "" : "pointer"; });
   $("#map-numbers").addEventListener("toggle", settle);
-  $("#map-note").textContent = `A line's thickness is the mean of two probabilities: what the network gives one class on ${confusions.networks[roles[0]].aClass} validation images of the other, on average, and vice versa. Colour marks lines that stand out from the mean of all ${pairs.length}; grey ones say little. The more ${subjectOf(roles[0])} confuses two classes, the nearer together they lie.`;
+  $("#map-note").textContent = `A line's thickness is the mean of two probabilities: what the network gives one class on ${confusions.networks[roles[0]].aClass} validation images of the other, on average, and vice versa. Colour marks lines thicker than the mean of all ${pairs.length}. The more ${subjectOf(roles[0])} confuses two classes, the nearer together they lie.`;
   new ResizeObserver(() => { picture.fit(); draw(); }).observe(picture.node);
   buildMapNetworks(stage, confusions, temperatures, () => { settle(); draw(); });
   stage.views.push({ draw, settle });

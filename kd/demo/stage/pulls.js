@@ -30,10 +30,10 @@ function lossOf(z, logTeacher, label, T, withSquare, a) {
   };
 }
 
-// A class's row: the student's bar, from its end an arrow for each part, and the numbers. `draw` takes the student's p,
-// the pulls and what the longest arrow stands for.
+// A class's row: the student's bar, from its end an arrow for each part, a line where the teacher's would end, and the
+// numbers. `draw` takes the student's p, the teacher's, the pulls and what the longest arrow stands for.
 function pullRow(name) {
-  const bar = make("span", { className: "bar" }), tip = {}, shaft = {}, texts = {};
+  const bar = make("span", { className: "bar" }), aim = make("span", { className: "aim" }), tip = {}, shaft = {}, texts = {};
   for (const part of PARTS) {
     shaft[part] = make("span", { className: `shaft ${part}` });
     tip[part] = make("span", { className: `tip ${part}` });
@@ -42,10 +42,11 @@ function pullRow(name) {
   const arrows = make("span", { className: "arrows" }, shaft.hard, tip.hard, shaft.soft, tip.soft);
   const row = make("tr", {}, make("th", { scope: "row", textContent: name }),
     make("td", { className: "chart", ariaHidden: "true" },
-      make("span", { className: "room" }, make("span", { className: "scale" }, bar, arrows))),
+      make("span", { className: "room" }, make("span", { className: "scale" }, bar, aim, arrows))),
     make("td", { className: "number" }, texts.hard), make("td", { className: "number" }, texts.soft));
-  function draw(p, pull, largest) {
+  function draw(p, teachers, pull, largest) {
     bar.style.transform = `scaleX(${p})`;
+    aim.style.transform = `translateX(${teachers * 100}cqw)`;
     arrows.style.transform = `translateX(${p * 100}cqw)`; // each begins where its bar ends
     for (const part of PARTS) {
       const length = Math.max(-1, Math.min(1, pull[part] / largest));
@@ -89,12 +90,18 @@ function buildPulls(stage) {
     const logStudent = logSoftmax(logits, stage.T, []);
     pulls(logits, withSquare).forEach((pull, k) => {
       rows[k].row.hidden = !stage.places.includes(k) && k !== label;
-      if (!rows[k].row.hidden) rows[k].draw(Math.exp(logStudent[k]), pull, largest);
+      rows[k].row.classList.toggle("first", k === label);
+      if (!rows[k].row.hidden) rows[k].draw(Math.exp(logStudent[k]), Math.exp(logP.teacher[k]), pull, largest);
     });
     const { hard, soft } = lossOf(logits, logP.teacher, label, stage.T, withSquare, stage.value.soft_weight);
     measures.hard.data = hard.toFixed(3);
     measures.soft.data = soft.toFixed(3);
     measures.loss.data = (hard + soft).toFixed(3);
+  }
+
+  // In the order of the chart above.
+  function arrange() {
+    table.tBodies[0].append(...new Set([...stage.places, ...rows.keys()].map((k) => rows[k].row)));
   }
 
   function tellLabel({ example, file }) {
@@ -127,6 +134,7 @@ function buildPulls(stage) {
 
   stage.views.push({
     draw,
+    arrange,
     // The hard part needs a label: an example has one, a photo's is the visitor's to say.
     show(value) {
       if (!value?.models) return;
@@ -136,6 +144,7 @@ function buildPulls(stage) {
       const weights = { hard: 1 - value.soft_weight, soft: value.soft_weight };
       for (const part of PARTS) $(`.weight[data-part=${part}]`).textContent = Number(weights[part].toFixed(4));
       $("#soft-weight").textContent = value.soft_weight;
+      arrange();
       startAgain();
     },
   });

@@ -71,7 +71,9 @@ function buildReplayCurve({ $, names }, epochs, accuracyAt) {
   const firstEpoch = epochs.indexOf(1);
   write(0, "start", "start");
   if (firstEpoch > 0 && firstEpoch < last) write(firstEpoch, "middle", "epoch 1");
-  write(last, "end", `epoch ${epochs[last]}`);
+  const step = Math.ceil(epochs[last] / 12), isFree = (m) => across(m) - across(firstEpoch) > 32 && across(last) - across(m) > 18;
+  epochs.forEach((epoch, m) => { if (m > firstEpoch && epoch % step === 0 && isFree(m)) write(m, "middle", epoch); });
+  write(last, "end", epochs[last]);
 
   const points = {}, ways = {}, ends = {};
   for (const role of STUDENTS) {
@@ -138,7 +140,10 @@ function buildReplay(stage, { epochs, students }) {
   const draw = drawnInSight($("#replay .panel"), () => {
     const { T } = stage;
     logSoftmax(examples[example].models.teacher.logits, T, logP.teacher);
-    for (const role of STUDENTS) logSoftmax(storedOf(role, example), T / students[role].scales[moment], logP[role]);
+    for (const role of STUDENTS) {
+      if (moment === last) logSoftmax(examples[example].models[role].logits, T, logP[role]); // as the chart has it
+      else logSoftmax(storedOf(role, example), T / students[role].scales[moment], logP[role]);
+    }
     const isRight = Object.fromEntries(STUDENTS.map((role) => [role, examples.map((_, k) => predicted(role, k) === k)]));
     answers.draw(logP, isRight);
     drawCurve(moment);
@@ -158,7 +163,7 @@ function buildReplay(stage, { epochs, students }) {
     draw();
   }
 
-  $("#replay-note").textContent = `Upper bar: the student alone; lower bar: the distilled student; outline: the teacher, which has finished learning. Marks below an example show which students get it right. Accuracy is on the validation images after each epoch; within the first epoch, on those of them that were recorded.`;
+  $("#replay-note").textContent = `Upper bar: the student alone; lower bar: the distilled student; outline: the teacher, which has finished learning. Marks below an example show which students get it right. Accuracy is on the validation images after each epoch; within the first epoch, which is drawn wider, on those of them that were recorded.`;
   choose(example);
   go(last);
   stage.views.push({

@@ -27,8 +27,8 @@ function buildSaving(stage) {
       add("rect", { x: left, y, width: room, height: row - 8, fill: ink, "fill-opacity": 0.07 });
       add("rect", { x: left, y, width: along(p("teacher")), height: row - 8, fill: colour("teacher") });
       const at = (role) => ({ cx: left + along(p(role)), cy: y + (row - 8) / 2 });
-      add("circle", { ...at("student"), r: 5, fill: ground, stroke: colour("student"), "stroke-width": 3 });
-      add("circle", { ...at("distilled"), r: 6, fill: colour("distilled"), stroke: ground, "stroke-width": 1.5 });
+      add("circle", { ...at("student"), r: 7, fill: ground, stroke: colour("student"), "stroke-width": 3 });
+      add("circle", { ...at("distilled"), r: 4.5, fill: colour("distilled"), stroke: ground });
       ROLES.forEach((role, i) => write(numbers[i], y + 16, texts[role].data, { "text-anchor": "end" }));
     });
     return svg;
