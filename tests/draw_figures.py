@@ -56,7 +56,7 @@ def svg(page, figure: go.Figure) -> str:
         }""",
         json.loads(figure.to_json()),
     )
-    return unquote(address.partition(",")[2]).replace(' style=""', "")  # which comes before or after others
+    return unquote(address.partition(",")[2]).replace(' style=""', "")  # which Chromium writes now here, now there
 
 
 def source_mark(study: str) -> str:

@@ -122,9 +122,12 @@ def test_how_much_of_the_agreement_is_being_right_is_told(studies):
         told = [{"weights": arm.role, "taught_by": "teacher", "right": bits} for bits in had]
         runs = tuple(run | new for run, new in zip(arm.runs, told, strict=False))
         arms[arm.role] = replace(arm, runs=runs, teacher=arm.teacher and arms["teacher"])
-    changed = replace(main, arms=tuple(arms.values()))
+    changed = of_runs(replace(main, arms=tuple(arms.values())), "agreement", [0.5, 0.6], [0.8, 0.9])
     told = {claim.figure: claim.sentence for claim in claims({"main": changed})}
     assert told["agreement"].endswith("Of these points 18.8 are images that student and teacher both get right.")
+    fewer = of_runs(changed, "agreement", [0.5, 0.6], [0.6, 0.7])
+    told = {claim.figure: claim.sentence for claim in claims({"main": fewer})}
+    assert "both get right" not in told["agreement"]  # it is more than all points
     without = [replace(arm, runs=tuple({**run, "taught_by": "another"} for run in arm.runs)) for arm in changed.arms]
     told = {claim.figure: claim.sentence for claim in claims({"main": replace(changed, arms=tuple(without))})}
     assert "both get right" not in told["agreement"]

@@ -41,6 +41,7 @@ def test_all_of_it_takes_less_than_three_screens_until_it_is_unfolded(tab):
     tab.locator(".claim").first.get_by_role("button", name="Details").click()
     tab.wait_for_selector(".claim .scrollable table", timeout=PATIENCE)
     assert tab.evaluate(height) > folded
+    assert tab.get_by_text("Points are percentage points.").first.is_visible()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -59,7 +59,7 @@ def test_what_lies_beyond_the_schedules_is_told_as_such_and_goes_into_no_mean():
 @pytest.mark.parametrize(
     ("distilled", "takes"),
     [
-        ({4: 0.80, 8: 0.90}, " The student alone takes 8.0 ± 0.0 for that, read off between its schedules; "),
+        ({4: 0.80, 8: 0.90}, " The student alone takes 8.0 ± 0.0 epochs for that, read off between its schedules; "),
         ({4: 0.95, 8: 0.96}, ""),
     ],
     ids=["between the schedules", "beyond them"],

@@ -79,7 +79,7 @@ def test_human_labels_are_told_with_what_was_shown_of_nearness_and_what_was_inhe
     assert "student alone 0.250, distilled 0.200" in nearness and "no T is fitted to people" in nearness
     assert "The distilled student is not shown to differ" in compared  # by as much for every seed: no spread is known
     assert (
-        "correlation of 0.750, that of the student alone at 0.550: +0.200 (BETTER, 95% interval +0.100 to +0.300, "
+        "correlation of 0.750, that of the student alone with 0.550: +0.200 (BETTER, 95% interval +0.100 to +0.300, "
         "2 seeds)" in inherited
     )
     _, _, compared, inherited = findings(make_human_labels(seeds=1))

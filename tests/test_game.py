@@ -228,6 +228,22 @@ def test_the_correction_is_offered_with_the_first_answer_is_the_studys_and_can_b
         assert f"named {labels.count(name)} of 6" in told(game)
 
 
+def test_the_correction_goes_where_there_is_no_answer_any_more_and_does_not_stay_switched_on(game):
+    corrected = game.get_by_label("With the bias corrected")
+    game.locator("#game-image input[type=file]").set_input_files(EXAMPLES / "ship.png")
+    game.wait_for_selector("#own-answer img", timeout=PATIENCE)
+    corrected.check()
+    game.locator("#game-image").get_by_role("button", name="Remove").click(timeout=PATIENCE)
+    corrected.wait_for(state="hidden")
+    game.locator("#bet label").first.click()
+    for _ in range(6):
+        game.locator("#turn").click()
+    assert corrected.is_visible() and not corrected.is_checked()
+    corrected.check()
+    game.locator("#bet-again").click()
+    assert not corrected.is_visible() and not corrected.is_checked()
+
+
 def test_a_visitors_picture_is_answered_and_a_bad_file_gets_a_sentence_in_its_place(game, student, tmp_path):
     game.locator("#game-image input[type=file]").set_input_files(EXAMPLES / "ship.png")
     game.wait_for_selector("#own-answer img", timeout=PATIENCE)

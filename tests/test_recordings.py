@@ -367,6 +367,9 @@ def test_the_replay_scrubs_to_what_both_students_said_at_that_moment(visit, clas
         assert moment_named(epochs[position], epochs[-1]) in told
         right = recordings["student"]["logits"][position, :10].argmax(dim=1) == torch.arange(10)
         assert f"student alone {right.sum().item()}, distilled" in told
+    _, first, end, *between = page.locator("#replay-curve text").all_text_contents()[5:]  # after the accuracies
+    assert (first, end) == ("epoch 1", f"{epochs[-1]:.0f}")
+    assert between == [f"{epoch:.0f}" for epoch in epochs if f"{epoch:g}" in between] and len(between) > 1
     assert epochs[last - 1] >= 1  # of whole epochs the accuracy is that on all validation images
     for role, name in (("student", "Student alone"), ("distilled", "Distilled student")):
         told = page.locator(f"#replay figcaption .{role}").inner_text()

@@ -225,7 +225,7 @@ def how_often_right(results: dict) -> str:
     """What a visitor should know first, in a sentence."""
     name, measured = results["data"]["name"], results["models"]
     rates = [f"the {ROLE_NAMES[role].lower()} {measured[role]['accuracy']:.1%}" for role in ROLES if role in measured]
-    others = "These are the page's own networks; a study's claims are of several trainings, by seed."
+    others = "These are the page's own networks; a study's claims are of its own trainings, seed by seed."
     return f"Right on {the_test_images(name)}: {', '.join(rates)}. {others}"
 
 

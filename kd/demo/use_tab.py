@@ -90,7 +90,7 @@ def facts(trio: Trio, checkpoints: Path) -> str:
     return (
         f"The distilled student is a {architecture_name(config['architecture'])}: {weighs}.{measured} It sees "
         f"{trio.image_size} × {trio.image_size} pixels and answers with one of {count} classes whatever they show "
-        f"({known}); on other photographs it is right less often than on "
+        f"({known}); expect less on other photographs than on "
         f"{end} under the MIT licence."
     )
 

@@ -36,8 +36,8 @@ class Shown(StrEnum):
 
 # The same for those who read the claims.
 RULE = (
-    "SHOWN: p is under .05 (paired t-test over the seeds, corrected where a study asks more than one thing). WORSE: so "
-    "it is for the opposite. NOT SHOWN: for neither. ONE SEED: there is only one, so nothing can be tested. Points are "
+    "SHOWN: p is under .05 (paired t-test over the seeds, corrected for what is asked together). WORSE: the same for "
+    "the opposite. NOT SHOWN: for neither. ONE SEED: there is only one, so nothing can be tested. Points are "
     "percentage points."
 )
 
@@ -127,7 +127,8 @@ def teaching_brings_nearer(study: MeasuredStudy) -> Claim | None:
         "A student that learns from soft targets agrees with its teacher more often: on {ours:.1%} of the test images, "
         "the student alone on {theirs:.1%}{measured}."
     )
-    if study.comparisons and (together := _right_together(study)):  # what is not known, or nothing, is not told
+    together, gain = _gains_of_agreement(study) if study.comparisons else (None, 0.0)
+    if together is not None and 0.0005 <= together <= gain:  # else it is no part of the points
         sentence += f" Of these points {100 * together:.1f} are images that student and teacher both get right."
     return _beside_accuracy(study, "agreement", sentence)
 
@@ -161,7 +162,7 @@ def teaching_saves_epochs(study: MeasuredStudy) -> Claim | None:
     takes = ""
     if all(value is not None and value > epochs for value in needed):  # else beyond the schedules, or not measured yet
         takes = (
-            f" The student alone takes {_mean_and_sd(needed)} for that, read off between its schedules; "
+            f" The student alone takes {_mean_and_sd(needed)} epochs for that, read off between its schedules; "
             "the teacher's own time is not counted."
         )
     return _claim(
@@ -262,22 +263,24 @@ def _beside_accuracy(study: MeasuredStudy, metric: str, sentence: str) -> Claim 
     return Claim(_SHOWN[verdicts[metric]], in_words, study)
 
 
-def _right_together(study: MeasuredStudy) -> float | None:
-    """How much more often the distilled student and its teacher are both right than the student alone and that teacher.
+def _gains_of_agreement(study: MeasuredStudy) -> tuple[float | None, float]:
+    """How much more often distilled student and teacher are both right than student alone and teacher, and how much
+    more often they agree.
 
-    A share of the images, of the study's first comparison; None where its files do not tell of each image.
+    Shares of the images, of the study's first comparison; the first is None where the files do not tell of each image.
     """
     found = study.comparisons[0]
+    gain = statistics.fmean(ours["agreement"] - theirs["agreement"] for ours, theirs in _pairs(found, study))
     teacher = study.arms[found["arm"]].teacher
     teachers = {run["weights"]: run for run in (teacher.runs if teacher else ()) if "weights" in run}
     gains = []
     for runs in _pairs(found, study):
         taught_by = teachers.get(runs[0].get("taught_by"))
         if not taught_by or not all("right" in run for run in (taught_by, *runs)):
-            return None
+            return None, gain
         knows, ours, theirs = (bits_of_text(run["right"]) for run in (taught_by, *runs))
         gains.append(((ours & knows).sum() - (theirs & knows).sum()).item() / study.data["images"])
-    return statistics.fmean(gains)
+    return statistics.fmean(gains), gain
 
 
 def _mean_and_sd(values: list[float]) -> str:

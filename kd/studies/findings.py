@@ -214,8 +214,8 @@ def human_labels_sentences(study: MeasuredStudy) -> list[str]:
         correlations = found["inherited"]["rank_correlation"]
         alone, distilled = (statistics.fmean(correlations[role]) for role in ("student", "distilled"))
         sentences.append(
-            f"On images that all three networks have right, the distilled student's entropy goes with the teacher's at "
-            f"a rank correlation of {distilled:.3f}, that of the student alone at {alone:.3f}: "
+            f"On images that all three networks get right, the distilled student's entropy follows the teacher's with "
+            f"a rank correlation of {distilled:.3f}, that of the student alone with {alone:.3f}: "
             f"{inherited_judged['mean']:+.3f} "
             f"({_verdict(inherited_judged, 1, '.3f')})."
         )

@@ -109,7 +109,7 @@ def rule_of_verdicts(study: MeasuredStudy) -> str:
         return ""
     return (
         f"BETTER and WORSE: p under .05 after Holm's correction for the {tested} comparisons. NO DIFFERENCE: p is "
-        f"not, and the whole interval within {MARGIN * 100:g} points of zero. NOT SHOWN: neither."
+        f"not, and the whole interval lies within {MARGIN * 100:g} points of zero. NOT SHOWN: neither."
     )
 
 

@@ -54,7 +54,9 @@ document.addEventListener("game picture", ({ detail }) => { wanted = detail; });
 
 // The bias matters as soon as there is an answer.
 function offerCorrection() {
-  $("#correction").hidden = !turned.length && !props.value?.logits;
+  const none = !turned.length && !$("#own-answer .said");
+  $("#correction").hidden = none;
+  if (none) $("#corrected").checked = false;
 }
 
 function drawOwn() {
@@ -101,9 +103,10 @@ function startAgain() {
   turned = [];
   bet = null;
   $("#bet").reset();
+  const wasCorrected = $("#corrected").checked;
   $("#corrected").checked = false;
   draw();
-  drawOwn();
+  if (wasCorrected) drawOwn();
   $("#card-told").textContent = "";
   $("#bet input").focus();
 }
@@ -120,7 +123,7 @@ function begin() {
   const { student, control } = measured;
   $("#measured").textContent = `${capital(inWords(cards.length))} prove little. Of all test images of ${many}, the student as trained names ${rate(student.before)}; with its bias corrected, ${rate(student.after)}.` +
     (control ? ` The control, a student alone: ${rate(control.before)} and ${rate(control.after)}.` : "") + (props.caution && ` ${props.caution}`);
-  $("#bias-story").textContent = `From its teacher the student learns what ${one} looks like, but also that there are none: its bias. Correcting this, as Hinton, Vinyals and Dean (2015, section 3) did, adds ${signed(student.bias)} to its ${omitted} logit` +
+  $("#bias-story").textContent = `From its teacher the student learns what ${one} looks like, but also that there are none: its bias. Hinton, Vinyals and Dean (2015, section 3) corrected it too, by test images. Here ${signed(student.bias)} is added to its ${omitted} logit` +
     (control ? `, ${signed(control.bias)} to the control's` : "") +
     `: just enough that it answers "${omitted}" as often as the teacher does on validation images of the ${inWords(classes.length - 1)} other classes. This needs no picture of ${one}.`;
   $("#chosen").textContent = `The pictures were chosen by a rule, and no network was asked: ${props.chosen}.`;

@@ -1,6 +1,6 @@
 // ---- the three predictions: label, certainty at T = 1, right or wrong where the true class is known ------
 
-const LEARNT = { teacher: " parameters", student: ", from labels", distilled: ", from teacher" }; // after their number
+const LEARNT = { teacher: " parameters", student: ", from labels", distilled: ", taught" }; // after their number
 
 function buildPredictions(stage) {
   stage.views.push({

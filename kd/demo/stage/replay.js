@@ -70,10 +70,11 @@ function buildReplayCurve({ $, names }, epochs, accuracyAt) {
   const write = (m, anchor, text) => curve.append(svgNode("text", { x: across(m), y: height - 5, "text-anchor": anchor }, text));
   const firstEpoch = epochs.indexOf(1);
   write(0, "start", "start");
-  if (firstEpoch > 0 && firstEpoch < last) write(firstEpoch, "middle", "epoch 1");
-  const step = Math.ceil(epochs[last] / 12), isFree = (m) => across(m) - across(firstEpoch) > 32 && across(last) - across(m) > 18;
-  epochs.forEach((epoch, m) => { if (m > firstEpoch && epoch % step === 0 && isFree(m)) write(m, "middle", epoch); });
-  write(last, "end", epochs[last]);
+  const isNamed = firstEpoch > 0 && firstEpoch < last, begin = isNamed ? firstEpoch : 0, step = Math.ceil(epochs[last] / 12);
+  if (isNamed) write(firstEpoch, "middle", "epoch 1");
+  write(last, "end", isNamed ? epochs[last] : `epoch ${epochs[last]}`);
+  const isFree = (m) => across(m) - across(begin) > (isNamed ? 28 : 45) && across(last) - across(m) > (isNamed ? 18 : 60);
+  epochs.forEach((epoch, m) => { if (m > begin && epoch % step === 0 && isFree(m)) write(m, "middle", epoch); });
 
   const points = {}, ways = {}, ends = {};
   for (const role of STUDENTS) {
@@ -127,7 +128,9 @@ function buildReplay(stage, { epochs, students }) {
   const { $, classes, source: { examples } } = stage, K = classes.length, last = epochs.length - 1;
   const stored = Object.fromEntries(STUDENTS.map((role) => [role, signedBytes(students[role].logits)]));
   const storedOf = (role, k) => stored[role].subarray((moment * K + k) * K, (moment * K + k + 1) * K); // small integers
-  const predicted = (role, k) => storedOf(role, k).indexOf(Math.max(...storedOf(role, k)));
+  // At the last moment those of the chart, of which the recording is a rounded copy.
+  const logitsOf = (role, k) => (moment === last ? examples[k].models[role].logits : storedOf(role, k));
+  const predicted = (role, k) => logitsOf(role, k).indexOf(Math.max(...logitsOf(role, k)));
   const logP = Object.fromEntries(ROLES.map((role) => [role, new Float64Array(K)]));
   // Of all validation images where it was measured on them, after an epoch; of the recorded ones within.
   const accuracyAt = (role, m) => students[role].accuracy[m] ?? students[role].of_recorded[m];
@@ -140,10 +143,7 @@ function buildReplay(stage, { epochs, students }) {
   const draw = drawnInSight($("#replay .panel"), () => {
     const { T } = stage;
     logSoftmax(examples[example].models.teacher.logits, T, logP.teacher);
-    for (const role of STUDENTS) {
-      if (moment === last) logSoftmax(examples[example].models[role].logits, T, logP[role]); // as the chart has it
-      else logSoftmax(storedOf(role, example), T / students[role].scales[moment], logP[role]);
-    }
+    for (const role of STUDENTS) logSoftmax(logitsOf(role, example), moment === last ? T : T / students[role].scales[moment], logP[role]);
     const isRight = Object.fromEntries(STUDENTS.map((role) => [role, examples.map((_, k) => predicted(role, k) === k)]));
     answers.draw(logP, isRight);
     drawCurve(moment);
@@ -163,7 +163,7 @@ function buildReplay(stage, { epochs, students }) {
     draw();
   }
 
-  $("#replay-note").textContent = `Upper bar: the student alone; lower bar: the distilled student; outline: the teacher, which has finished learning. Marks below an example show which students get it right. Accuracy is on the validation images after each epoch; within the first epoch, which is drawn wider, on those of them that were recorded.`;
+  $("#replay-note").textContent = `Upper bar: the student alone; lower bar: the distilled student; outline: the teacher, which has finished learning. Marks below an example show which students get it right. Accuracy is on the validation images after each epoch; within the first epoch${epochs.indexOf(1) > 1 ? ", which is drawn wider," : ""} on those of them that were recorded.`;
   choose(example);
   go(last);
   stage.views.push({

@@ -24,7 +24,7 @@ function tourSteps({ props, classes, source }) {
     { T: TAUGHT_AT, title: "The students", students: true, caption: ({ models }) => {
       const shared = (role) => orderShared(models, role).toFixed(2), examples = source.examples.map((each) => each.models);
       const mean = (role) => (examples.reduce((sum, each) => sum + orderShared(each, role), 0) / examples.length).toFixed(2);
-      return `Labels taught the ring, labels and teacher the disc. How well they follow the teacher's order of the others: ${shared("student")} and ${shared("distilled")}; over all examples ${mean("student")} and ${mean("distilled")} (1: the same, 0: unrelated).`;
+      return `The student alone (ring) learnt from labels, the distilled student (disc) also from the teacher. They follow its order of the other ${inWords(classes.length - 1)} by ${shared("student")} and ${shared("distilled")}; over all examples by ${mean("student")} and ${mean("distilled")}.`;
     } },
   ].filter(Boolean); // where it taught at 1 or at the hottest, two steps would show the same
   if (omitted >= 0) {
