@@ -161,9 +161,10 @@ def teaching_saves_epochs(study: MeasuredStudy) -> Claim | None:
     needed = [alone.get(run["seed"]) for run, _ in _pairs(found, study)]
     takes = ""
     if all(value is not None and value > epochs for value in needed):  # else beyond the schedules, or not measured yet
+        spread = f" ± {statistics.stdev(needed):.1f}" if len(needed) > 1 else ""
         takes = (
-            f" The student alone takes {_mean_and_sd(needed)} epochs for that, read off between its schedules; "
-            "the teacher's own time is not counted."
+            f" The student alone takes {statistics.fmean(needed):.1f}{spread} epochs for that, "
+            "read off between its schedules; the teacher's own time is not counted."
         )
     return _claim(
         found,
@@ -281,11 +282,6 @@ def _gains_of_agreement(study: MeasuredStudy) -> tuple[float | None, float]:
         knows, ours, theirs = (bits_of_text(run["right"]) for run in (taught_by, *runs))
         gains.append(((ours & knows).sum() - (theirs & knows).sum()).item() / study.data["images"])
     return statistics.fmean(gains), gain
-
-
-def _mean_and_sd(values: list[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{spread}"
 
 
 def _accuracies(found: Mapping, study: MeasuredStudy) -> list[float]:
