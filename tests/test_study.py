@@ -486,6 +486,53 @@ def test_another_teacher_does_not_take_the_place_of_measured_runs(measured, monk
     assert path.read_bytes() == before and started == []
 
 
+def measured_by_another(measured, monkeypatch, change=lambda study: None):
+    """Carry out another study of the same arms, whose checkpoints are gone; returns what it trained."""
+    arguments, runs, path = measured
+    monkeypatch.setitem(STUDIES, "epochs", replace(TINY, seeds=2))
+    for run in runs[1:]:
+        shutil.rmtree(run.folder)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+    def behaviour(run):
+        write_run(run)
+        return ""
+
+    started = pretend(monkeypatch, behaviour)
+    main(["epochs", *arguments[1:]])
+    return started
+
+
+def test_what_one_study_has_measured_another_takes_over(measured, monkeypatch):
+    path = measured[2]
+    assert measured_by_another(measured, monkeypatch) == []
+    ours, theirs = (json.loads(each.read_text())["arms"] for each in (path.with_stem("epochs"), path))
+    assert [arm["runs"] for arm in ours] == [arm["runs"] for arm in theirs]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["arms"][0]["runs"][0].update(weights="another"),  # the teacher
+        lambda content: content["data"].update(sha256="another"),
+    ],
+)
+def test_what_was_measured_by_another_teacher_or_on_other_data_is_not_taken_over(measured, monkeypatch, change):
+    assert len(measured_by_another(measured, monkeypatch, change)) == 4
+
+
+def test_afresh_takes_nothing_over(measured, monkeypatch):
+    measured[0].append("--afresh")
+    assert len(measured_by_another(measured, monkeypatch)) == 4
+
+
+def test_a_study_whose_file_is_damaged_is_no_hindrance_to_another(measured, monkeypatch):
+    measured[2].with_stem("losses").write_text("{")
+    assert measured_by_another(measured, monkeypatch) == []
+
+
 def test_each_network_is_asked_for_its_logits_once(measured, monkeypatch):
     arguments, runs, path = measured
     path.unlink()

@@ -4,7 +4,8 @@ python -m train.study main --output-dir runs/studies      five seeds of the reci
 python -m train.study main --output-dir runs/studies --recipe original --seeds 3 --jobs 2   two runs side by side
 python -m train.study --document docs/studies.md          writes down all that is measured, and carries nothing out
 
-What is measured lies in checkpoints/studies, and is not trained again; another --output-dir begins anew.
+What is measured lies in checkpoints/studies, and no study of that folder trains it again; another --output-dir begins
+anew.
 
 Every run is a command of its own (`train.teacher`, `train.student`, `train.distill`) with a folder of its own, which
 studies share: what is finished is not trained again, and what was cut off goes on from its last epoch.
@@ -40,13 +41,22 @@ from kd.models import SCRIPT_OF_ROLE, NetworkError
 from kd.recipe import Recipe, RecipeError, option_name
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Study
 from kd.studies.human_labels import read_people
-from kd.studies.ledger import FIGURES_FOLDER, STUDIES_FOLDER, MeasuredStudy, read_study, study_files, write_study
+from kd.studies.ledger import (
+    FIGURES_FOLDER,
+    STUDIES_FOLDER,
+    MeasuredStudy,
+    read_folder,
+    read_study,
+    study_files,
+    write_study,
+)
 from kd.studies.measure import (
     check_nothing_is_lost,
     check_same_data,
     check_teachers_are_there,
     summarise,
     to_measure,
+    with_others,
 )
 from kd.studies.report import study_table
 from kd.studies.runs import (
@@ -110,12 +120,14 @@ def main(arguments: list[str] | None = None) -> None:
         ledger = opened(path, options.afresh)
         check_same_data(ledger, data, path)
         check_nothing_is_lost(runs, study, ledger, path)
-        check_teachers_are_there(runs, study, ledger, path)
+        if not options.afresh:
+            ledger = with_others(ledger, other_studies(path), runs, study, data)
+        check_teachers_are_there(runs, study, ledger, options.output_dir)
         if study.analysis == HUMAN_LABELS:
             read_people(options.cifar10h, data.test().labels)  # if it cannot be used, better now than in hours
         command = "python -m train.study " + shlex.join(sys.argv[1:] if arguments is None else arguments)
         missing = to_measure(runs, study, ledger)
-        print(f"{len(runs)} runs, {len(runs) - len(missing)} of them in {path}", flush=True)
+        print(f"{len(runs)} runs, {len(runs) - len(missing)} of them measured in {options.output_dir}", flush=True)
         looked: dict[tuple[Path, str], Tensor] = {}
 
         def measure() -> None:
@@ -154,6 +166,11 @@ def opened(path: Path, afresh: bool) -> MeasuredStudy | None:
             flush=True,
         )
     return read_study(path) if path.exists() else None
+
+
+def other_studies(path: Path) -> list[MeasuredStudy]:
+    """The studies beside the one at `path`: what they have measured need not be trained again."""
+    return [study for name, study in read_folder(path.parent).items() if name != path.stem]
 
 
 def has_begun_afresh(path: Path) -> bool:

@@ -94,9 +94,14 @@ def bits_of_text(text: str) -> Tensor:
 
 
 def read_studies(checkpoints: str | Path) -> dict[str, MeasuredStudy]:
-    """The studies beside the checkpoints, by name; a file that cannot be read is logged and left out."""
+    """The studies beside the checkpoints, as of `read_folder`."""
+    return read_folder(Path(checkpoints) / STUDIES_FOLDER)
+
+
+def read_folder(folder: Path) -> dict[str, MeasuredStudy]:
+    """The studies in a folder, by name; a file that cannot be read is logged and left out."""
     found = {}
-    for path in study_files(Path(checkpoints) / STUDIES_FOLDER):
+    for path in study_files(folder):
         try:
             found[path.stem] = read_study(path)
         except CheckpointError as error:

@@ -197,15 +197,36 @@ def check_teachers_are_there(runs: list[Run], study: Study, ledger: MeasuredStud
 
 def check_same_data(ledger: MeasuredStudy | None, data: DataSet, path: Path) -> None:
     """Raise StudyError if the ledger holds what was measured on other data, whose name it would lose."""
-    measured_on = ledger.data.get("sha256") if ledger else None  # hand-made ledgers and old ones may have none
-    if measured_on is None:
-        return
-    images = data.test() if ledger.measured_on == "test" else data.split()[0]
-    if measured_on != images.description["sha256"]:
+    if ledger and ledger.data.get("sha256") and not is_of(ledger, data):  # hand-made ledgers and old ones may have none
         raise StudyError(
             f"{path} holds what was measured on other data ({ledger.data['name']}): name them with --data-dir, choose "
             "another --output-dir, or replace them with --afresh"
         )
+
+
+def is_of(ledger: MeasuredStudy, data: DataSet) -> bool:
+    """Whether a ledger says that it was measured on these data."""
+    images = data.test() if ledger.measured_on == "test" else data.split()[0]
+    return ledger.data.get("sha256") == images.description["sha256"]
+
+
+def with_others(
+    ledger: MeasuredStudy | None, others: Iterable[MeasuredStudy], runs: list[Run], study: Study, data: DataSet
+) -> MeasuredStudy | None:
+    """The study's ledger, to which the runs are added that other studies hold: a run is trained once for all of them.
+
+    What other studies have measured on the same images counts where their plain teacher is the same, by whose
+    predictions their students were measured too.
+    """
+    plain = next((run for run in runs if run.arm.is_plain_teacher), None)
+    teacher = plain and weights_of(plain, runs, study, ledger)
+
+    def fits(other: MeasuredStudy) -> bool:
+        theirs = {found.get("weights") for arm in other.arms if arm.is_plain_teacher for found in arm.runs}
+        return other.measured_on == study.measured_on and is_of(other, data) and theirs <= {teacher}
+
+    known = [each for each in (ledger, *filter(fits, others)) if each]
+    return replace(known[0], arms=tuple(arm for each in known for arm in each.arms)) if known else None
 
 
 def recorded(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> dict | None:
@@ -227,10 +248,15 @@ def recorded(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy | No
 
 
 def is_complete(found: dict, run: Run, runs: list[Run], study: Study) -> bool:
-    """Whether all is measured of a run that the study asks for; not so where its teacher was no arm of it then."""
+    """Whether all is measured of a run that the study asks for.
+
+    Not so where its teacher was no arm of it then, or where another study asked for less.
+    """
     asked = []
     if study.measured_on == "test" and teacher_of(run, runs):
         asked = ["agreement"] + (["omitted_class"] if run.arm.omitted_class else [])
+    if study.analysis == CORRUPTIONS:
+        asked.append("corrupted_accuracy")
     return all(key in found for key in asked)
 
 
@@ -253,9 +279,14 @@ def teachers_digest(run: Run, runs: list[Run], study: Study, ledger: MeasuredStu
     """Which weights teach a run: those in its teacher's folder or, where that is gone, those that the ledger names."""
     if not run.teacher:
         return None
-    if (run.teacher / checkpoint.CONFIG).exists():
-        return checkpoint.digest(checkpoint.load_config(run.teacher))
     (teacher,) = [other for other in runs if other.folder == run.teacher and other.arm == run.arm.teacher]
+    return weights_of(teacher, runs, study, ledger)
+
+
+def weights_of(teacher: Run, runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> str:
+    """The digest of a teacher's weights: of those in its folder or, where that is gone, of those in the ledger."""
+    if (teacher.folder / checkpoint.CONFIG).exists():
+        return checkpoint.digest(checkpoint.load_config(teacher.folder))
     found = recorded(teacher, runs, study, ledger)
     return found["weights"] if found else "not there yet"
 
@@ -324,7 +355,7 @@ def describe_arm(
         values[key] = before[declared.index(values[key])] if values[key] else None
     if not own:
         return MeasuredArm(**values)
-    first, measured = own[0]
+    first = own[0][0]
     architecture = first.recipe.architecture(arm.role)
     recipe = as_config(first.recipe_name, first.recipe)
     return MeasuredArm(
@@ -333,7 +364,11 @@ def describe_arm(
         macs=models.count_macs(architecture, first.recipe.stem, classes=classes, image_size=first.recipe.image_size),
         recipe={key: value for key, value in recipe.items() if key != "seed"},
         runs=tuple(found for _, found in own),
-        mean={key: spread(found[key] for _, found in own) for key in METRICS if key in measured},
+        mean={
+            key: spread(found[key] for _, found in own)
+            for key in METRICS
+            if all(key in found for _, found in own)  # another study may have measured more of one
+        },
     )
 
 
