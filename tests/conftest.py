@@ -236,7 +236,11 @@ def watched(tmp_path_factory):
     cache.mkdir()
     letter = cache / "letter.txt"
     letter.touch()
-    os.utime(letter, (0, 0))  # older than any upload may be
+    rest = cache / "dark-knowledge" / "crash" / "rest.png"
+    rest.parent.mkdir(parents=True)
+    rest.touch()
+    for old in (letter, rest):
+        os.utime(old, (0, 0))  # older than any upload may be
     hosts, notes = folder / "hosts", folder / "notes"
     notes.mkdir()
     (notes / "sitecustomize.py").write_text(NOTES_HOSTS.format(str(hosts)))

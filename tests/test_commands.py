@@ -29,7 +29,7 @@ from kd.cifar10 import CLASSES, FOLDER, NORMALISATIONS
 from kd.device import chosen_precision
 from kd.files import write_json
 from kd.model_card import model_card
-from kd.recipe import RECIPES, as_config
+from kd.recipe import RECIPES, Recipe, as_config
 from kd.recording import RECORDING, read_recording
 from kd.results import training_sentences
 from tests.commands import contents, refusal
@@ -403,6 +403,14 @@ def save_teacher(network, folder):
     recipe = RECIPES["original"]["teacher"].changed(precision="bfloat16")
     checkpoint.save(network, made_config("teacher", "original", recipe), folder)
     return folder
+
+
+@pytest.mark.parametrize(("role", "given"), [("student", []), ("distilled", ["--teacher", "x"])])
+def test_both_students_get_the_recipes_dropout(role, given):
+    options = train.run.make_parser(role).parse_args(given)
+    for dropout in (0.0, 0.3):
+        network, _ = train.run.begin(role, Recipe(dropout=dropout, stem="imagenet"), CLASSES, options)
+        assert network.classifier[0].p == dropout
 
 
 def test_scripts_start_baseline_and_distilled_student_alike(monkeypatch, make_network, tmp_path):

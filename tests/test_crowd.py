@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kd.demo import crowd, uploads
+from kd.demo import crowd, door, messages, uploads
 from kd.demo import page as page_module
 from kd.demo.crowd import (
     HALF_LIFE,
@@ -31,6 +31,7 @@ from kd.demo.crowd import (
     open_many_files,
 )  # fmt: skip
 from kd.demo.uploads import read_upload
+from kd.photo import MAX_FILE_BYTES
 from tests import benchmark_crowd
 from tests.benchmark_crowd import CROWD, GROWTH, LAST, P95, crowd_text
 from tests.serving import ROOT, wait_until
@@ -262,6 +263,21 @@ def test_an_allowance_is_used_up_by_its_key_alone_and_comes_back_with_time(monke
         now[0] += 10
         allowance.take(f"visitor {number}", 1)
     assert len(allowance._left) <= 1001  # who has not come for long is forgotten
+
+
+def test_the_documentation_tells_the_limits():
+    text = " ".join((ROOT / "docs" / "hosting.md").read_text("utf-8").split())
+    for said in (
+        f"Up to {QUEUE} questions",
+        f"for {crowd.STREAMS} requests",
+        f"up to {crowd.MAX_IMAGES} images",
+        f"{door.UPLOAD_BURST // 10**6} MB at once and {door.UPLOAD_RATE // 10**6} MB a second",
+        f"at most {messages.MAX_MESSAGE // 10**6} MB and {messages.MAX_VALUES:,} values",
+        f"{uploads.MAX_STORED // 10**9} GB and {uploads.MAX_STORED_FILES:,} files",
+        f"for {(uploads.SWEEP_SECONDS + uploads.CACHE_SECONDS) // 60} minutes at most",
+        f"A photo has at most {MAX_FILE_BYTES // 10**6} MB",
+    ):
+        assert said in text, said
 
 
 def test_the_limits_stand_in_the_page(visitors, networks, tiny):

@@ -264,6 +264,9 @@ def test_who_asks_for_too_much_waits_for_the_answer(monkeypatch):
     assert join(Door(taking, waiting(*crowd(QUEUE // 2)))) == 429
     assert waited[-1] == 7
     waited.clear()
+    assert join(Door(taking, waiting(*(("session", f"9.9.8.{number}") for number in range(QUEUE))))) == 503
+    assert waited[-1] == 7
+    waited.clear()
     assert join(Door(taking, waiting())) == 200
     assert not waited
 
@@ -560,6 +563,29 @@ def test_who_is_refused_has_been_heard_out_and_so_hears_the_answer(stingy):
     assert run(stingy, {"path": "/gradio_api/vibe-code"}, *chunks)[0] == 404
 
 
+def test_who_is_refused_and_never_ends_is_answered_and_holds_no_place(stingy, monkeypatch):
+    monkeypatch.setattr(door_module, "DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(door_module, "REFUSAL_PAUSE", 0)
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"content-length", b"3996")]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/gradio_api/upload",
+        "headers": headers,
+        "client": ("9.9.9.9", 1),
+    }
+    asyncio.run(asyncio.wait_for(stingy(scope, receive, send), 5))
+    assert sent[0]["status"] == 429 and not stingy.open
+
+
 def upload_files(door, *bodies, kind='multipart/form-data; boundary="of the files"'):
     chunks = [{"type": "http.request", "body": body, "more_body": True} for body in bodies]
     chunks.append({"type": "http.request", "body": b"", "more_body": False})
@@ -776,6 +802,8 @@ def test_every_answer_has_the_headers_of_a_public_page(visitor, path):
     assert headers["referrer-policy"] == "same-origin"
     policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'self'" and policy["object-src"] == "'none'"
+    assert policy["base-uri"] == policy["form-action"] == "'self'"
+    assert policy["frame-ancestors"] == "'self' https://huggingface.co"
     hosts = re.findall(r"https?://\S+", " ".join(value for name, value in policy.items() if name != "frame-ancestors"))
     assert hosts == [] and "*" not in headers["content-security-policy"]
 
@@ -857,6 +885,13 @@ def test_what_is_no_file_is_told_so_wherever_a_file_is_awaited(visitor, capfd, p
         said = asked_raw(visitor, visitor.event(part, trigger), {"data": values})
         assert said == "This message has to bring a list of 1 values."
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_nobody_goes_past_the_queue(visitor):
+    upload = visitor.upload(photo_bytes(Image.new("RGB", (40, 40))))
+    body = {"data": [upload, 4.0], "fn_index": visitor.event(api_name="classify"), "session_hash": visitor.session}
+    reply = visitor.http.post("gradio_api/run/predict", json=body)
+    assert reply.status_code == 404 and "join the queue" in reply.text
 
 
 @pytest.mark.parametrize("route", ["queue/join", "run/predict", "call/classify", "call/nothing", "call/"])

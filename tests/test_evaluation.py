@@ -1,10 +1,12 @@
 """The metrics in cases that can be done in one's head."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from kd import evaluation
 from kd.cifar10 import CLASSES, NORMALISATIONS
 from kd.evaluation import (
     accuracy,
@@ -159,3 +161,17 @@ def test_the_energy_score_is_the_logarithm_of_the_sum_of_powers_and_does_not_ove
     logits = torch.tensor([[1000.0, 0.0, 0.0], [-1000.0, -1000.0, -2000.0], [0.0, 1.0, 2.0]])
     expected = [1000, math.log(2) - 1000, math.log(1 + math.e + math.e**2)]
     assert energy_score(logits).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_latency_is_the_median_in_milliseconds_on_one_core_after_the_warm_up(monkeypatch):
+    ticks = iter([0, 9, 0, 9, 0, 0.001, 0, 0.005, 0, 0.002])
+    monkeypatch.setattr(evaluation, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr(evaluation, "LATENCY_WARM_UP", 2)
+    monkeypatch.setattr(evaluation, "LATENCY_RUNS", 3)
+    before, threads = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        found = evaluation.latencies({"a": lambda _: threads.append(torch.get_num_threads())}, torch.zeros(1, 3, 4, 4))
+        assert found == {"a": 2.0} and set(threads) == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

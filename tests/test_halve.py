@@ -10,14 +10,23 @@ from tests.configs import made_config
 from train import halve
 
 
-def test_halve_stores_half_the_bytes_and_says_what_it_compared(tmp_path, data_dir, capsys):
+def test_halve_stores_half_the_bytes_and_says_what_it_compared(tmp_path, data_dir, capsys, monkeypatch):
     full, half = tmp_path / "full", tmp_path / "half"
     torch.manual_seed(0)
     checkpoint.save(models.build("convnet-32", "imagenet"), made_config(architecture="convnet-32"), full)
     half.mkdir()
     for name in (checkpoint.HISTORY, RECORDING):
         (half / name).write_text("of another network")
+    looked, logits_of = [], halve.evaluation.checkpoint_logits
+
+    def look(folder, images):
+        looked.append((checkpoint.weight_bytes(checkpoint.load_config(folder)), len(images)))
+        return logits_of(folder, images)
+
+    monkeypatch.setattr(halve.evaluation, "checkpoint_logits", look)
     halve.main([str(full), str(half), "--data-dir", str(data_dir)])
+    (bytes_of_full, _), (bytes_of_half, _) = looked
+    assert bytes_of_half < 0.55 * bytes_of_full and [images for _, images in looked] == [50, 50]  # of validation
     assert not (half / checkpoint.HISTORY).exists() and not (half / RECORDING).exists()
     assert "float16; validation accuracy" in capsys.readouterr().out
     stored = checkpoint.load_config(half)

@@ -173,6 +173,16 @@ def test_a_ledgers_run_of_a_setting_that_is_gone_is_not_taken_for_another_and_no
         check_nothing_is_lost(runs, study, ledger, tmp_path)
 
 
+def test_a_ledger_from_before_weights_were_noted_is_refused(resumed, tmp_path):
+    study, runs, content = resumed
+    for run in content["arms"][1]["runs"]:
+        del run["weights"], run["taught_by"]
+    ledger = from_json(content)
+    assert recorded(runs[1], runs, study, ledger) is None
+    with pytest.raises(StudyError, match="student alone, seed 0 first of 2"):
+        check_nothing_is_lost(runs, study, ledger, tmp_path)
+
+
 def test_a_teacher_of_fewer_labels_is_not_taken_for_the_full_one(resumed):
     study, runs, content = resumed
     ledger = from_json(content)

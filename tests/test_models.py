@@ -11,7 +11,6 @@ import kd.models
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
 from kd.models import (
-    ARCHITECTURE_OF_ROLE,
     ARCHITECTURES,
     STEMS,
     NetworkError,
@@ -86,10 +85,6 @@ def test_initial_weights_follow_from_the_seed(architecture, stem):
     first = weights(5)
     assert torch.equal(first, weights(5))
     assert not torch.equal(first, weights(6))
-
-
-def test_baseline_and_distilled_student_are_one_architecture_and_the_teacher_another():
-    assert ARCHITECTURE_OF_ROLE == {"teacher": "resnet50", "student": "mobilenet_v2", "distilled": "mobilenet_v2"}
 
 
 @pytest.mark.parametrize(("architecture", "millions"), [("resnet50", 325), ("mobilenet_v2", 24.5)])

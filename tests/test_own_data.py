@@ -1,23 +1,30 @@
 """Your own pictures and networks by the documented commands: from a folder to a page and an exported student."""
 
+import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from kd import checkpoint, models
+from kd.cifar10 import NORMALISATIONS
 from kd.data_dir import open_data
 from kd.dataset import DataError
 from kd.demo.page import build_page
 from kd.inference import Trio
 from kd.model_card import model_card
+from kd.recipe import Recipe
 from kd.results import read_results, training_sentences
+from kd.teacher import FrozenTeacher
 from tests.browser import settle, table
+from tests.configs import made_config
 from tests.pictures import COLOURS, draw_pictures
 from tests.serving import ROOT, serve
 from train import choose_examples, evaluate, export, halve, record
 from train.run import main as train_run
+from train.teachers import TaughtBy, together
 
 QUICK = "--recipe digits --epochs 3 --batch-size 15 --image-size 24 --device cpu".split()
 
@@ -99,6 +106,15 @@ def test_two_teachers_teach_together_and_a_file_of_their_logits_teaches_the_same
     np.save(tmp_path / "logits.npy", checkpoint_logits(networks / "teacher", training).numpy())
     from_file = weights("from-file", "--teacher", str(tmp_path / "logits.npy"))
     torch.testing.assert_close(from_file, alone, atol=1e-2, rtol=1e-2)  # kept logits are float16
+
+
+def test_several_teachers_have_their_weights_the_recipes_t_and_their_own_normalisation(make_network):
+    own = made_config("teacher", "original")  # whose constants are the seed project's
+    both = [TaughtBy(Path(), FrozenTeacher(make_network(number)), {}, own) for number in (1, 2)]
+    options = argparse.Namespace(teacher=[1, 2], teacher_weight=[1.0, 3.0])
+    found = together(both, Recipe(temperature=2.5), NORMALISATIONS["cifar10"], options)
+    assert (found.temperature, found.weights) == (2.5, [0.25, 0.75])
+    assert all(each.scale is not None for each in found.teachers)
 
 
 def test_a_teacher_begins_with_the_weights_of_a_file_and_with_a_last_layer_of_its_own(networks, pictures, tmp_path):

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from kd.demo import page as page_module
-from kd.demo.crowd import SESSIONS
+from kd.demo.crowd import SESSIONS, THREADS
+from kd.photo import MAX_FILE_BYTES
 from tests.serving import files_in, wait_until
 from tests.visitors import RefusalError, Visitor, photo_bytes
 
@@ -63,7 +64,8 @@ def test_a_photo_that_is_gone_gets_a_sentence_and_no_line_in_the_log(watched):
     assert watched.log.read_bytes()[said:] == b""
 
 
-def test_files_of_the_host_in_the_folder_that_it_names_are_not_swept(watched):
+def test_at_its_start_the_page_sweeps_what_a_crash_has_left_and_no_files_of_the_hosts(watched):
+    assert not (watched.cache / "dark-knowledge" / "crash" / "rest.png").exists()
     assert watched.letter.exists()
 
 
@@ -115,7 +117,6 @@ def test_a_file_of_the_servers_own_is_not_read_for_anybody(watched):
 
 
 def test_an_upload_is_removed_after_its_time_and_asking_again_gets_a_sentence(tmp_path, monkeypatch, networks, tiny):
-    assert page_module.SWEEP_SECONDS + page_module.CACHE_SECONDS <= 3600
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(page_module, "SWEEP_SECONDS", 1)
     monkeypatch.setattr(page_module, "CACHE_SECONDS", 2)
@@ -124,6 +125,8 @@ def test_an_upload_is_removed_after_its_time_and_asking_again_gets_a_sentence(tm
     visitor = Visitor(page.local_url)
     try:
         assert page.state_holder.capacity == SESSIONS  # of visitors who are long gone, too
+        assert page.max_threads == THREADS and visitor.config["max_file_size"] == MAX_FILE_BYTES
+        assert visitor.config["run_history"] is False  # which would send runs to a host of the visitor's choice
         upload = visitor.upload(marked_photo(), "photo.png")
         visitor.show_many([upload])
         visitor.show(upload)

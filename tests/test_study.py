@@ -13,13 +13,14 @@ import pytest
 import torch
 
 from kd import checkpoint, evaluation
-from kd.cifar10 import read_test_set
+from kd.cifar10 import IMAGE_SIZE, read_test_set
+from kd.data_dir import open_data
 from kd.files import write_json
 from kd.recipe import RECIPES
 from kd.results import read_results
 from kd.studies.declared import STUDIES, Arm
 from kd.studies.ledger import read_study, study_files
-from kd.studies.measure import to_measure
+from kd.studies.measure import to_measure, with_others
 from kd.studies.runs import StudyError, differing, is_finished
 from kd.studies.words import arm_name
 from tests.serving import ROOT
@@ -521,6 +522,20 @@ def test_what_one_study_has_measured_another_takes_over(measured, monkeypatch):
 )
 def test_what_was_measured_by_another_teacher_or_on_other_data_is_not_taken_over(measured, monkeypatch, change):
     assert len(measured_by_another(measured, monkeypatch, change)) == 4
+
+
+def test_what_others_hold_is_added_to_a_ledger_of_ones_own(measured, monkeypatch):
+    arguments, runs, _ = measured
+    monkeypatch.setitem(STUDIES, "epochs", replace(TINY, seeds=2))
+    main(["epochs", *arguments[1:], "--seeds", "1"])
+    assert measured_by_another(measured, monkeypatch) == []
+
+
+def test_what_was_measured_on_other_images_is_not_added(measured, data_dir):
+    _, runs, path = measured
+    ledger, data = read_study(path), open_data(data_dir, IMAGE_SIZE)
+    other = replace(ledger, measured_on="validation", data=data.split()[0].description)
+    assert with_others(ledger, [other], runs, TINY, data) == ledger
 
 
 def test_afresh_takes_nothing_over(measured, monkeypatch):

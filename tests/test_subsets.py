@@ -10,7 +10,7 @@ from torch import nn
 
 import train.run
 from kd.cifar10 import CLASSES, NORMALISATIONS
-from kd.dataset import COPY, LabelledImages, normalise
+from kd.dataset import COPY, normalise
 from kd.losses import UNLABELLED, distillation_loss, hard_loss
 from kd.recipe import Recipe
 from kd.subsets import keep_labels, labelled_positions, omit_class
@@ -125,26 +125,6 @@ def test_only_images_whose_labels_are_known_reach_a_network_that_is_to_have_no_o
     assert len(network.shown) == 2 * 450
 
 
-def test_hidden_labels_change_nothing_in_what_a_student_learns(subset, tmp_path, make_teacher):
-    """Two sets whose hidden labels differ teach the same, bit for bit."""
-    weights = []
-    for shift in (0, 1):
-        labels = (subset[0].labels + shift) % 10
-        known = labelled_positions(subset[0].labels, 0.2)
-        labels[known] = subset[0].labels[known]
-        disguised = LabelledImages(subset[0].images, labels, {})
-        hidden = torch.full_like(labels, UNLABELLED)
-        hidden[known] = disguised.labels[known]
-        torch.manual_seed(0)
-        network = Recorder()
-        folder = tmp_path / str(shift)
-        train_network(
-            network, LabelledImages(disguised.images, hidden, {}), subset[1], PLAIN, folder, teacher=make_teacher()
-        )
-        weights.append(network.layer.weight)
-    assert torch.equal(*weights)
-
-
 @pytest.fixture
 def make_teacher(make_network):
     return lambda: FrozenTeacher(make_network(seed=1))
@@ -193,25 +173,34 @@ def test_share_that_is_none_is_refused(fraction, capsys):
     assert "--label-fraction" in capsys.readouterr().err
 
 
+def withheld(images, *arguments, role="distilled"):
+    """What `withhold` makes of training and validation images with these options: both, and what config.json says."""
+    options = train.run.make_parser(role).parse_args([*(["--teacher", "x"] * (role == "distilled")), *arguments])
+    return train.run.withhold(*images, options, Recipe())
+
+
+def test_the_options_keep_from_a_network_what_they_name(subset):
+    known = labelled_positions(subset[0].labels, 0.2)
+    kept, _, _ = withheld(subset, "--label-fraction", "0.2", "--keep-unlabelled")
+    assert torch.nonzero(kept.labels != UNLABELLED)[:, 0].tolist() == known.tolist()
+    assert kept.images is subset[0].images
+    few, _, _ = withheld(subset, "--label-fraction", "0.2", role="student")
+    assert set((few.index % COPY).tolist()) == set(subset[0].index[known].tolist())
+    for images in withheld(subset, "--omitted-class", "cat")[:2]:
+        assert len(images) and CLASSES.index("cat") not in images.labels
+
+
 def test_pictures_that_do_not_fit_into_memory_are_not_copied(subset):
-    training, validation = (replace(images, block=10) for images in subset)
-
-    def withheld(*arguments):
-        options = train.run.make_parser("distilled").parse_args(["--teacher", "x", *arguments])
-        return train.run.withhold(training, validation, options, Recipe())[0]
-
-    assert withheld("--label-fraction", "0.2", "--keep-unlabelled").images is training.images
+    large = [replace(images, block=10) for images in subset]
+    assert withheld(large, "--label-fraction", "0.2", "--keep-unlabelled")[0].images is large[0].images
     for arguments in (["--omitted-class", "cat"], ["--label-fraction", "0.2"]):
         with pytest.raises(TrainingError, match="too many for the memory .450., where --omitted-class"):
-            withheld(*arguments)
+            withheld(large, *arguments)
 
 
 def test_config_says_what_was_withheld(subset):
-    training, validation = subset
-
     def said(*arguments, role="distilled"):
-        options = train.run.make_parser(role).parse_args([*(["--teacher", "x"] * (role == "distilled")), *arguments])
-        return train.run.withhold(training, validation, options, Recipe())[2]
+        return withheld(subset, *arguments, role=role)[2]
 
     assert said() == {"trained_on": 450, "validated_on": 50}
     assert said("--omitted-class", "cat") == {"omitted_class": "cat", "trained_on": 405, "validated_on": 45}

@@ -3,17 +3,20 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from kd import checkpoint, evaluation
 from kd.cifar10 import IMAGE_SIZE, read_test_set
 from kd.data_dir import open_data
 from kd.files import write_json
 from kd.significance import judged, paired_difference
-from kd.studies.declared import CORRUPTIONS, DISTILLED, STUDENT, TEACHER, Arm, Study
+from kd.studies.declared import CORRUPTIONS, DISTILLED, HUMAN_LABELS, STUDENT, TEACHER, Arm, Study
+from kd.studies.human_labels import fitted_temperature
 from kd.studies.ledger import as_json
-from kd.studies.measure import summarise
+from kd.studies.measure import summarise, to_measure
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, runs_of
 from kd.studies.report import (
     arms_table,
@@ -219,16 +222,39 @@ def test_study_of_damaged_images_measures_each_kind_on_the_validation_images(dat
     study = Study("?", (STUDENT,), seeds=1, recipe="original", measured_on="validation", analysis=CORRUPTIONS)
     runs = planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
     write_run(runs[0])
-    found = summarise("damage", study, runs, open_data(data_dir, IMAGE_SIZE), torch.device("cpu"), command="python")
+    data = open_data(data_dir, IMAGE_SIZE)
+    found = summarise("damage", study, runs, data, torch.device("cpu"), command="python")
     (run,) = found.arms[0].runs
     assert set(run["corruptions"]) == {"noise", "blur", "jpeg", "contrast"}
     assert run["corrupted_accuracy"] == pytest.approx(sum(run["corruptions"].values()) / 4)
     assert f"{run['corrupted_accuracy']:.2%}" in arms_table(found)
+    without = summarise("plain", replace(study, analysis=None), runs, data, torch.device("cpu"), command="python")
+    assert to_measure(runs, study, found) == [] and to_measure(runs, study, without) == runs
+
+
+def test_study_of_peoples_doubts_fits_each_t_on_the_validation_images_and_reads_no_ledger(data_dir, tmp_path):
+    study = Study("?", (TEACHER, STUDENT, DISTILLED), seeds=1, recipe="original", analysis=HUMAN_LABELS)
+    runs = planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path), "--cifar10h", "counts.npy"]))
+    for number, run in enumerate(runs):
+        write_run(run, seed=number)
+    data, counts = open_data(data_dir, IMAGE_SIZE), tmp_path / "counts.npy"
+    test, (_, validation) = data.test(), data.split()
+    np.save(counts, 50 * np.eye(10, dtype=int)[test.labels])
+    given = {"command": "python", "cifar10h": counts}
+    found = summarise("people", study, runs, data, torch.device("cpu"), **given)
+    for arm, run in zip(found.human_labels["arms"], runs, strict=True):
+        logits = evaluation.checkpoint_logits(run.folder, validation)
+        assert arm["temperature"] == fitted_temperature(logits, validation.labels)
+        shown = evaluation.checkpoint_logits(run.folder, test).double() / arm["temperature"]
+        assert arm["kl_at_temperature"] == pytest.approx(cross_entropy(shown, test.labels).item())
+    assert to_measure(runs, study, found) == runs
 
 
 def test_seed_0_of_each_arm_is_shipped_as_the_checkpoint_of_its_role_with_its_recording(summary, tmp_path, data_dir):
     _, runs = summary
     (runs[1].folder / "recording.safetensors").write_bytes(b"moments")
+    ship([replace(runs[0], given=True)], tmp_path, data_dir)
+    assert not (tmp_path / "teacher").exists()  # one that was given is no run of the study
     ship(runs, tmp_path, data_dir)
     for role, number in (("teacher", 0), ("student", 1), ("distilled", 4)):
         shipped = checkpoint.load_config(tmp_path / role)

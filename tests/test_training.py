@@ -205,6 +205,13 @@ def test_early_epochs_train_and_are_evaluated_at_half_size_and_the_others_at_ful
     assert [epoch["early_downsampling"] for epoch in history] == [True, False]
 
 
+def test_without_early_epochs_a_network_keeps_a_stride_of_its_own(run):
+    network = Sized()
+    network.features[2].conv[1][0].stride = (2, 2)
+    run(RECIPE.changed(epochs=1, batch_size=225), network)
+    assert network.sizes == [16] * 3
+
+
 # Processes and devices
 
 
@@ -326,17 +333,12 @@ def test_same_seed_ends_with_the_same_weights_bit_for_bit(run, whole):
     assert measurements(history) == measurements(again)
 
 
-def test_seed_epoch_and_process_decide_what_is_dropped():
+def test_seed_epoch_and_process_decide_what_is_dropped(run, make_network, monkeypatch):
     assert len({step_seed(seed, epoch, rank) for seed in (0, 1) for epoch in (0, 1) for rank in (0, 1)}) == 8
-
-
-def test_seed_decides_the_order(run, make_network):
-    one, other = make_network(), make_network()
-    by_one, by_other = record_inputs(one), record_inputs(other)
-    run(RECIPE, one, "one")
-    run(RECIPE.changed(seed=1), other, "other")
-    assert not torch.equal(by_one[0], by_other[0])
-    assert not same(one, other)
+    network, seeds = make_network(), []
+    monkeypatch.setattr(torch, "manual_seed", seeds.append)
+    run(network=network)
+    assert seeds == [step_seed(RECIPE.seed, epoch, 0) for epoch in range(RECIPE.epochs)]
 
 
 def interrupt_after(epochs):
@@ -441,6 +443,8 @@ def test_a_state_of_another_run_of_the_same_recipe_is_refused(run, tmp_path, fie
         run(export=interrupt_after(1), run=own)
     with pytest.raises(CheckpointError, match="belongs to another run.*--restart"):
         run(run=own | {field: "another"})
+    with pytest.raises(CheckpointError, match="belongs to another run.*--restart"):
+        run(RECIPE.changed(learning_rate=RECIPE.learning_rate / 2), run=own)
     assert len(run(run=own)[1]) == 3
 
 
