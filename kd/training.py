@@ -10,6 +10,7 @@ schedule, what is said meanwhile, and what ends a run.
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -429,6 +430,7 @@ class Progress:
             f"validation accuracy {measured['validation_accuracy']:.2%}, "
             f"{measured['images_per_second']:,.0f} images/s, {measured['seconds']:.0f} s, {left} to go"
         )
+        sys.stdout.flush()  # into a file it would wait for the end of the run
 
 
 def epoch_cost(recipe: Recipe, epoch: int) -> int:
