@@ -79,6 +79,27 @@ def test_the_corner_makes_the_square_smaller(visit, trio, wide):
     assert (after["x"], after["y"]) == (pytest.approx(before["x"], abs=1), pytest.approx(before["y"], abs=1))
 
 
+def test_a_menu_that_takes_the_buttons_release_leaves_no_square_at_the_mouse(visit, wide):
+    page = visit()
+    upload(page, wide[1])
+    before = page.locator("#crop").bounding_box()
+    for kind in ("pointerdown", "pointermove"):  # of another button, and of none any more
+        page.locator("#crop").evaluate(
+            """(node, kind) => {
+                const more = { bubbles: true, pointerId: 1, clientX: kind === "pointerdown" ? 300 : 500, clientY: 300 };
+                node.setPointerCapture = () => {};
+                node.dispatchEvent(new PointerEvent("pointerdown", { ...more, button: 2, buttons: 2 }));
+                if (kind === "pointermove") {
+                    node.dispatchEvent(new PointerEvent("pointerdown", { ...more, clientX: 300, buttons: 1 }));
+                    node.dispatchEvent(new PointerEvent(kind, { ...more, buttons: 0 }));
+                } else node.dispatchEvent(new PointerEvent("pointermove", { ...more, clientX: 500, buttons: 2 }));
+            }""",
+            kind,
+        )
+        settle(page)
+        assert page.locator("#crop").bounding_box() == before
+
+
 def test_keys_move_and_zoom_the_square_up_to_the_whole_photo(visit, trio, wide):
     photo, path = wide
     page = visit()

@@ -17,6 +17,7 @@ from tests.browser import (
     EXAMPLES,
     LAPTOPS,
     PHONE,
+    answered_anew,
     choose_example,
     drag,
     example_shown,
@@ -270,10 +271,46 @@ def test_a_photo_that_is_removed_while_another_one_is_answered_leaves_an_empty_s
     assert page.locator("#answers").is_visible()
 
 
-def test_a_photo_from_the_clipboard_or_webcam_can_be_chosen(visit):
+def test_a_file_can_be_chosen_whatever_is_shown_and_whichever_way_in_was_taken_before(visit):
     page = visit()
-    for source in ("Upload file", "Capture from camera", "Paste from clipboard"):
-        assert page.locator("#image").get_by_label(source).is_visible()
+    page.evaluate("navigator.clipboard.read = async () => []")  # there is nothing in it
+    upload_file, paste = (page.locator("#image").get_by_label(way) for way in ("Upload file", "Paste from clipboard"))
+
+    def chosen(click, photo):
+        with page.expect_file_chooser() as chooser:
+            click()
+        answered_anew(page, lambda: chooser.value.set_files(photo))
+        assert page.locator("#photo.own").is_visible()
+
+    chosen(upload_file.click, EXAMPLES / "ship.png")
+    shown = page.locator("#crop img").get_attribute("src")
+    chosen(upload_file.click, EXAMPLES / "truck.png")
+    assert page.locator("#crop img").get_attribute("src") != shown
+    choose_example(page, 0)
+    paste.click()
+    chosen(page.locator("#own-photo").click, EXAMPLES / "ship.png")
+
+
+def test_a_camera_that_an_example_covers_films_no_more(visit):
+    page = visit()
+    page.evaluate(
+        """() => {
+            const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 48 });
+            canvas.getContext("2d").fillRect(0, 0, 64, 48);
+            const devices = [{ kind: "videoinput", deviceId: "1", label: "made" }];
+            Object.assign(navigator.mediaDevices, {
+                getUserMedia: async () => (window.stream = canvas.captureStream()),
+                enumerateDevices: async () => devices,
+            });
+        }"""
+    )
+    page.locator("#image").get_by_label("Capture from camera").click()
+    page.locator("#image").get_by_text("Click to Access Webcam").click()
+    page.wait_for_selector("#image video")
+    page.wait_for_function("window.stream")
+    choose_example(page, 3)
+    page.wait_for_function("window.stream.getTracks().every((track) => track.readyState === 'ended')")
+    assert page.locator("#answers").is_visible() and page.locator("#image video").count() == 0
 
 
 @pytest.mark.slow

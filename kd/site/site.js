@@ -53,6 +53,7 @@ async function readRecordings() {
 const files = new Map(); // every photo of this visit, by a name of its own
 let latest = { name: null, photo: null }; // the one that is decoded
 let brought = 0; // a photo that comes while another one is being read overtakes it
+let answering = 0; // the number of the one that is not shown yet
 
 async function decoded(name) {
   if (latest.name !== name) latest = { name, photo: await readPhoto(files.get(name)) };
@@ -67,7 +68,7 @@ function overtake() {
 }
 
 async function bring(file) {
-  const number = overtake(), name = `photo ${Date.now()} ${number}`;
+  const number = answering = overtake(), name = `photo ${Date.now()} ${number}`;
   tabs.open($("#one-photo"));
   files.set(name, file);
   try {
@@ -83,6 +84,7 @@ async function bring(file) {
   } catch (error) {
     if (number === brought) show({ problem: sentenceOf(error) });
   }
+  if (answering === number) answering = 0;
   showNetworks();
 }
 
@@ -90,7 +92,7 @@ async function showCrop({ file, whole, across, down, side, number }) {
   const before = brought;
   try {
     const photo = await decoded(file);
-    if (before !== brought) return; // another photo came meanwhile
+    if (before !== brought || answering === brought) return; // another photo came meanwhile, or is coming
     const value = await ask(photo, whole ? null : { across, down, side });
     if (value) show({ ...value, file, photo: null, number }); // else it was overtaken
   } catch (error) {
@@ -179,6 +181,8 @@ $("#image .camera").addEventListener("click", async () => {
     opening = false;
   }
   $("#image").classList.add("filming");
+  element.classList.add("camera"); // an answer may have come while the browser asked
+  $("#image .take").focus(); // the button that had it is gone
 });
 $("#image .take").addEventListener("click", () => {
   const { videoWidth: width, videoHeight: height } = video;
@@ -186,7 +190,10 @@ $("#image .take").addEventListener("click", () => {
   canvas.getContext("2d").drawImage(video, 0, 0);
   canvas.toBlob(bring);
 });
-$("#image .cancel").addEventListener("click", closeCamera);
+$("#image .cancel").addEventListener("click", () => {
+  closeCamera();
+  $("#image .camera").focus();
+});
 
 function closeCamera() {
   for (const track of video.srcObject?.getTracks() ?? []) track.stop();
@@ -251,7 +258,7 @@ function keepAll() {
   if (!navigator.serviceWorker?.controller) return; // nobody would keep it
   const all = [runtime, ...Object.values(networks), ...Object.values(game?.networks ?? {})];
   const parts = [...all.flatMap((each) => each.parts), ...(props.pictures ? [props.pictures] : [])];
-  kept ??= Promise.all(parts.map(async (part) => (await fetch(part)).arrayBuffer())).catch(console.warn);
+  kept ??= (async () => { for (const part of parts) await (await fetch(part)).arrayBuffer(); })().catch(console.warn);
 }
 
 const saving = Boolean(navigator.connection?.saveData); // then networks come when they are asked for

@@ -59,11 +59,18 @@ function offerCorrection() {
   if (none) $("#corrected").checked = false;
 }
 
-function drawOwn() {
+let own = null; // the value that is shown of it
+
+function takeOwn() {
   const { value } = props, { file } = value ?? {};
   if (wanted === null ? value : wanted && file && file !== wanted) return; // it comes too late
-  if (value?.problem) $("#own-answer").replaceChildren(value.problem);
-  else $("#own-answer").replaceChildren(...(value ? faceUp(value, false) : []));
+  own = value;
+  drawOwn();
+}
+
+function drawOwn() {
+  if (own?.problem) $("#own-answer").replaceChildren(own.problem);
+  else $("#own-answer").replaceChildren(...(own ? faceUp(own, false) : []));
   offerCorrection();
 }
 
@@ -129,7 +136,7 @@ function begin() {
   $("#chosen").textContent = `The pictures were chosen by a rule, and no network was asked: ${props.chosen}.`;
 
   draw();
-  drawOwn();
+  takeOwn();
 }
 
 $("#bet").addEventListener("submit", (event) => { event.preventDefault(); turn(); });
@@ -146,7 +153,7 @@ $("#corrected").addEventListener("change", () => {
   drawOwn();
   if (turned.length) $("#card-told").textContent = score();
 });
-watch("value", drawOwn);
+watch("value", takeOwn);
 if (props.cards) begin();
 else {
   watch("cards", () => props.cards && !cards.length && begin());

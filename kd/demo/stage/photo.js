@@ -2,24 +2,27 @@
 
 const KEY_STEP = 0.05, KEY_ZOOM = 1.15; // a key press moves the square by this share of its way, or zooms by this factor
 const CENTRE = { across: 0.5, down: 0.5, side: 1 }; // as in kd/photo.py
-const CAMERA = "Capture from camera", OTHER_WAYS = ["Upload file", "Paste from clipboard"]; // as Gradio names its buttons
+const CAMERA = "Capture from camera", UPLOAD = "Upload file", PASTE = "Paste from clipboard"; // as Gradio names its buttons
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 
 function buildPhoto(stage) {
   const { $, props } = stage, { whole, picture } = partsOf(stage), square = squareOf(stage), setLarge = enlargedByTouch(stage);
   const howSure = stage.explain(make("button", { type: "button", className: "word", textContent: "How sure is this?" }), () => stage.value.warning.rates);
-  followPointers(stage, square, setLarge);
+  followPointers(stage, square);
   followKeys(stage, square);
   buildWaysIn(stage);
   $("#whole-photo").addEventListener("click", () => square.set(square.crop ? null : CENTRE));
   $("#photo-note").textContent = props.note;
   let file = null; // of the photo shown; null for an example
+  let warned = ""; // told anew, a screen reader would say it at each answer
 
   stage.views.push({
     show(value) {
       stage.element.classList.remove("camera");
       if (value?.file !== file) setLarge(false); // not by the answer to a square that is being moved
-      $("#out-of-class").replaceChildren(...(value?.warning ? [value.warning.sentence, " ", howSure] : []));
+      const sentence = value?.warning?.sentence ?? "";
+      if (sentence !== warned) $("#out-of-class").replaceChildren(...(sentence ? [sentence, " ", howSure] : []));
+      warned = sentence;
       if (!value?.models) return;
       const moving = value.file && value.file === file && stage.source.waiting; // a newer square is being asked for
       ({ file } = value);
@@ -31,6 +34,7 @@ function buildPhoto(stage) {
       picture.alt = value.example ? `${article(value.example)} at ${props.image_size} x ${props.image_size} pixels` : `The square at ${props.image_size} x ${props.image_size} pixels`;
       square.node.tabIndex = value.file ? 0 : -1;
       square.node.setAttribute("aria-label", value.file ? "The square that the networks see: arrow keys move it, plus and minus zoom it" : "What the networks see");
+      if (value.file && document.activeElement === $("#own-photo")) square.node.focus(); // the button is gone
       $("#photo").classList.toggle("own", Boolean(value.file));
       $("#whole-photo").hidden = !value.file || value.width === value.height;
       square.place();
@@ -40,6 +44,7 @@ function buildPhoto(stage) {
 
 const partsOf = ({ $ }) => ({ panel: $("#photo"), whole: $("#photo .whole"), node: $("#crop"), picture: $("#crop img") });
 const movable = (stage) => Boolean(stage.value?.file); // an example is not
+const narrow = window.matchMedia("(max-width: 63.99em)"); // as stage.css has it
 
 // The square: where it lies, and what sets it to another place. `crop` is {across, down, side}, as in kd/photo.py; null
 // is the whole photo with margins.
@@ -105,6 +110,9 @@ function squareOf(stage) {
 // In a narrow window the square is moved on a photo that a first touch has made larger. Returns what makes it so or not.
 function enlargedByTouch(stage) {
   const { panel } = partsOf(stage), setLarge = (large) => panel.classList.toggle("large", large);
+  panel.addEventListener("click", ({ target }) => { // which a finger that scrolls the page is not
+    if (movable(stage) && narrow.matches && !target.closest("button")) setLarge(true);
+  });
   document.addEventListener("pointerdown", ({ target }) => { if (!panel.contains(target)) setLarge(false); });
   panel.addEventListener("keydown", ({ key }) => { if (key === "Escape") setLarge(false); });
   panel.addEventListener("focusout", ({ relatedTarget }) => { if (relatedTarget && !panel.contains(relatedTarget)) setLarge(false); });
@@ -112,10 +120,9 @@ function enlargedByTouch(stage) {
 }
 
 // One finger or the mouse moves the square, two zoom it, its corner makes it larger or smaller.
-function followPointers(stage, square, setLarge) {
+function followPointers(stage, square) {
   const { panel, node } = partsOf(stage), pointers = new Map();
-  const narrow = window.matchMedia("(max-width: 63.99em)"); // as stage.css has it
-  let grip = null; // {corner, at, pointer, apart}
+  let grip = null; // {file, corner, at, pointer, apart}
   const inPanel = (event) => {
     const box = panel.getBoundingClientRect();
     return { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height };
@@ -123,14 +130,15 @@ function followPointers(stage, square, setLarge) {
   const apart = () => { const [a, b] = pointers.values(); return Math.hypot(a.x - b.x, a.y - b.y); };
 
   node.addEventListener("pointerdown", (event) => {
-    if (!movable(stage)) return;
-    if (narrow.matches && !panel.matches(".large")) { setLarge(true); return; }
+    if (!movable(stage) || event.button || (narrow.matches && !panel.matches(".large"))) return;
     node.setPointerCapture(event.pointerId);
     pointers.set(event.pointerId, inPanel(event));
-    grip = { corner: event.target.matches(".corner"), at: square.places(), pointer: inPanel(event), apart: pointers.size === 2 ? apart() : 0 };
+    grip = { file: stage.value.file, corner: event.target.matches(".corner"), at: square.places(), pointer: inPanel(event), apart: pointers.size === 2 ? apart() : 0 };
   });
   node.addEventListener("pointermove", (event) => {
-    if (!pointers.has(event.pointerId) || !movable(stage)) return;
+    if (!pointers.has(event.pointerId)) return;
+    // A menu may have taken the button's release; another photo, or an example, may have come under the hand.
+    if (!event.buttons || stage.value?.file !== grip.file) { pointers.clear(); return; }
     pointers.set(event.pointerId, inPanel(event));
     const { at } = grip, dx = inPanel(event).x - grip.pointer.x, dy = inPanel(event).y - grip.pointer.y;
     if (pointers.size === 2 && grip.apart) {
@@ -166,17 +174,44 @@ function followKeys(stage, square) {
 // Photos go to the component of uploads, which lies below: by its button, or dropped on the one shown.
 function buildWaysIn(stage) {
   const { panel } = partsOf(stage), input = () => document.querySelector("#image input[type=file]");
-  stage.$("#own-photo").addEventListener("click", () => input()?.click());
+  const button = (way) => document.querySelector(`#image button[aria-label="${way}"]`);
+  const choose = (node) => node.click();
+  const inAFrame = (use) => requestAnimationFrame(() => { if (input()) use(input()); });
+  // Gradio has no input while its camera or its clipboard is the way in, and makes one when files are again.
+  function withInput(use) {
+    if (input()) { use(input()); return; }
+    button(UPLOAD)?.click();
+    inAFrame(use);
+  }
+  stage.$("#own-photo").addEventListener("click", () => withInput(choose));
   panel.addEventListener("dragover", (event) => event.preventDefault());
   panel.addEventListener("drop", (event) => {
     event.preventDefault();
-    if (!input() || !event.dataTransfer.files.length) return;
-    input().files = event.dataTransfer.files;
-    input().dispatchEvent(new Event("change", { bubbles: true }));
+    const { files } = event.dataTransfer;
+    if (!files.length) return;
+    withInput((node) => {
+      node.files = files;
+      node.dispatchEvent(new Event("change", { bubbles: true }));
+    });
   });
-  // Its camera needs the place of the photo, until another way in is chosen or something is shown.
-  document.addEventListener("click", ({ target }) => {
-    const way = target.closest?.("#image button")?.ariaLabel;
-    if (way === CAMERA || OTHER_WAYS.includes(way)) stage.element.classList.toggle("camera", way === CAMERA);
+  // Its camera needs the place of the photo, until another way in is chosen or something is shown. Its icon for files
+  // only makes room for an input, and that lies under the photo.
+  document.addEventListener("click", (event) => {
+    const way = event.target.closest?.("#image button")?.ariaLabel;
+    if (![CAMERA, UPLOAD, PASTE].includes(way)) return;
+    stage.element.classList.toggle("camera", way === CAMERA);
+    if (way !== UPLOAD || !event.isTrusted) return;
+    if (!input()) { inAFrame(choose); return; }
+    event.stopPropagation(); // what is shown stays until a file is chosen
+    choose(input());
   }, true);
+  // A camera that something else covers must not go on filming.
+  stage.views.push({
+    show(value) {
+      const video = value?.models && document.querySelector("#image video");
+      if (!video) return;
+      if (value.example) button(UPLOAD)?.click(); // beside a photo this would take the photo away
+      for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+    },
+  });
 }

@@ -29,7 +29,9 @@ function buildRecordings(stage) {
         waiting.textContent = "";
         panel.hidden = false;
         buildersOf(views)[name](stage, views[name]);
-      }, () => {
+      }).catch((error) => {
+        if (error) console.error(error); // without one it has not come in time
+        panel.hidden = true;
         waiting.textContent = NOT_LOADED;
         coming = null;
       });

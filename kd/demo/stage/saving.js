@@ -52,5 +52,9 @@ function buildSaving(stage) {
   }
 
   $("#save-svg").addEventListener("click", () => save(new Blob([svgText()], { type: "image/svg+xml" }), "svg"));
-  $("#save-png").addEventListener("click", async () => save(await pngOf(svgText()), "png"));
+  $("#save-png").addEventListener("click", async () => {
+    const svg = svgText(), png = await pngOf(svg).catch(console.warn);
+    if (png) save(png, "png");
+    else save(new Blob([svg], { type: "image/svg+xml" }), "svg"); // where the browser cannot draw it
+  });
 }

@@ -51,7 +51,8 @@ function sourceOf(props, trigger, watch) {
           received = asked;
           if (next) this.crop(next);
           next = null;
-        } else if (value?.of_crop && (received === asked || (value.number ?? asked) !== asked)) return; // of one before
+        } else if (value?.photo && wanted !== undefined && value.file !== wanted) return; // too late, it settles nothing
+        else if (value?.of_crop && (received === asked || (value.number ?? asked) !== asked)) return; // of one before
         else settle(); // whatever else comes overtakes what was asked of a photo
         listen(value);
       });

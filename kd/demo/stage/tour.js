@@ -104,6 +104,7 @@ function buildTour(stage) {
     const { T, title, caption, leadsOn } = steps[step - 1], { models } = stage.value;
     const p = Array.from(logSoftmax(models.teacher.logits, T, logP), Math.exp);
     text.replaceChildren(make("b", { textContent: `${step} of ${steps.length}: ${title}. ` }), caption({ p, order: stage.order, models }));
+    if (step === 1 && document.activeElement === $("#tour-back")) $("#tour-next").focus();
     $("#tour-back").disabled = step === 1;
     $("#tour-next").textContent = step < steps.length ? "Next" : leadsOn ? "Bet on it" : "End";
   }
@@ -161,5 +162,11 @@ function buildTour(stage) {
   });
 
   stage.tour = { get step() { return step; }, has: (n) => n - 1 in steps, go };
-  stage.views.push({ show() { if (step) stage.value?.models ? tell() : go(0); } });
+  stage.views.push({
+    show() {
+      if (!step) return;
+      if (!stage.value?.models) go(0);
+      else if (!stage.source.waiting) tell(); // else a screen reader would say it at each answer to a moving square
+    },
+  });
 }

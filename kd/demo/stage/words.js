@@ -29,6 +29,8 @@ function buildWords(stage) {
     return button;
   };
   const alike = stage.props.alike ? " Both are the same network, with the same start and images." : "";
+  // It has a place in the window, so it goes where its word moves away.
+  for (const sign of ["resize", "scroll"]) window.addEventListener(sign, () => note.hidePopover(), { passive: true });
   for (const button of stage.element.querySelectorAll("button.word")) {
     const word = button.dataset.word ?? button.textContent;
     stage.explain(button, () => WORDS[word] + (word === "distilled" ? alike : ""));
