@@ -166,20 +166,11 @@ def train_epoch(
             recorder.record(epoch + step / steps)
         middle = epoch + (step + 0.5) * recipe.batch_size / len(training)  # at its start the first step would be none
         share = schedule_at(middle, recipe)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * share
-
         with autocast(precision, device):
             logits = learner(images)
         teacher_logits = cached(images, index) if cached else None
         loss = loss_of(logits, teacher_logits, labels, recipe)
-
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.total.backward()
-        for optimizer in optimizers:
-            optimizer.step()
+        take_step(loss.total, optimizers, share)
 
         right, labelled = (logits.argmax(dim=1) == labels).sum(), (labels != UNLABELLED).sum()
         sums += torch.stack([*(term.detach() * len(images) for term in loss), right, labelled])
@@ -246,6 +237,17 @@ def batches(
         rows = order[processes.share(slice(start, start + recipe.batch_size))]
         batch = training[rows]
         yield augment(batch.images, drawn[rows], recipe, recipe.constants(training)), batch.labels, batch.index
+
+
+def take_step(loss: Tensor, optimizers: list[torch.optim.Optimizer], share: float) -> None:
+    """Move the weights down the gradients of a loss, at a share of the peak learning rates."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * share
+        optimizer.zero_grad()
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 def step_seed(seed: int, epoch: int, rank: int) -> int:

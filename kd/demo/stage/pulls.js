@@ -60,22 +60,44 @@ function pullRow(name) {
   return { row, draw };
 }
 
+// The label of the hard part: an example has one, a photo's is the visitor's to say. `changed` is called when it is said.
+function labelOf(stage, changed) {
+  const select = stage.$("#label"), chosen = new Map(); // a photo's file -> the class that the visitor chose
+  select.replaceChildren(...stage.classes.map((name) => make("option", { textContent: name })));
+  function tell({ example, file }) {
+    stage.$("#label-source").textContent = example ? "This is the data set's label."
+      : chosen.has(file) ? "This is the label that you chose."
+      : "Your photo has no label: the teacher's answer stands in until you choose one.";
+  }
+  select.addEventListener("change", () => {
+    chosen.set(stage.value?.file, select.value);
+    if (stage.value?.models) tell(stage.value);
+    changed();
+  });
+  return {
+    get position() { return select.selectedIndex; }, // of its class
+    show(value) {
+      select.value = value.example ?? chosen.get(value.file) ?? value.models.teacher.label;
+      select.disabled = value.example !== null;
+      tell(value);
+    },
+  };
+}
+
 function buildPulls(stage) {
   const { $, logP } = stage, section = $("#pulls"), table = $("#pulls-table");
-  const labelSelect = $("#label"), studentSelect = $("#pulled"), plainSwitch = $("#without-square");
+  const label = labelOf(stage, draw), studentSelect = $("#pulled"), plainSwitch = $("#without-square");
   const measures = Object.fromEntries(["hard", "soft", "loss"].map((part) => [part, $(`[data-measure=${part}]`).appendChild(document.createTextNode(""))]));
   const longest = $("#longest-pull").appendChild(document.createTextNode(""));
   let logits = null; // the student's, moved by the steps taken
-  const chosen = new Map(); // a photo's file -> the class that the visitor chose as its label
   let inSight = false;
 
   section.hidden = stage.props.loss !== "kd"; // of another loss these would not be the gradients
-  labelSelect.replaceChildren(...stage.classes.map((name) => make("option", { textContent: name })));
   const rows = stage.classes.map(pullRow);
   table.tBodies[0].replaceChildren(...rows.map(({ row }) => row));
   if (rows.length > SHOWN) table.createCaption().textContent = `Of ${rows.length} classes the teacher's first ${SHOWN} and the label's are shown.`;
 
-  const pulls = (z, withSquare) => pullsOf(z, logP.teacher, labelSelect.selectedIndex, stage.T, withSquare);
+  const pulls = (z, withSquare) => pullsOf(z, logP.teacher, label.position, stage.T, withSquare);
 
   // The picture's largest pull, before any step and with T squared: the longest arrow stands for it.
   function largestPull() {
@@ -85,15 +107,15 @@ function buildPulls(stage) {
 
   function draw() {
     if (!inSight || !stage.value?.models) return;
-    const largest = largestPull(), label = labelSelect.selectedIndex, withSquare = !plainSwitch.checked;
+    const largest = largestPull(), withSquare = !plainSwitch.checked;
     longest.data = largest.toFixed(2);
     const logStudent = logSoftmax(logits, stage.T, []);
     pulls(logits, withSquare).forEach((pull, k) => {
-      rows[k].row.hidden = !stage.places.includes(k) && k !== label;
-      rows[k].row.classList.toggle("first", k === label);
+      rows[k].row.hidden = !stage.places.includes(k) && k !== label.position;
+      rows[k].row.classList.toggle("first", k === label.position);
       if (!rows[k].row.hidden) rows[k].draw(Math.exp(logStudent[k]), Math.exp(logP.teacher[k]), pull, largest);
     });
-    const { hard, soft } = lossOf(logits, logP.teacher, label, stage.T, withSquare, stage.value.soft_weight);
+    const { hard, soft } = lossOf(logits, logP.teacher, label.position, stage.T, withSquare, stage.value.soft_weight);
     measures.hard.data = hard.toFixed(3);
     measures.soft.data = soft.toFixed(3);
     measures.loss.data = (hard + soft).toFixed(3);
@@ -102,12 +124,6 @@ function buildPulls(stage) {
   // In the order of the chart above.
   function arrange() {
     table.tBodies[0].append(...new Set([...stage.places, ...rows.keys()].map((k) => rows[k].row)));
-  }
-
-  function tellLabel({ example, file }) {
-    $("#label-source").textContent = example ? "This is the data set's label."
-      : chosen.has(file) ? "This is the label that you chose."
-      : "Your photo has no label: the teacher's answer stands in until you choose one.";
   }
 
   function startAgain() {
@@ -124,23 +140,15 @@ function buildPulls(stage) {
   });
   $("#start-again").addEventListener("click", () => stage.value?.models && startAgain());
   studentSelect.addEventListener("change", () => stage.value?.models && startAgain());
-  labelSelect.addEventListener("change", () => {
-    chosen.set(stage.value?.file, labelSelect.value);
-    if (stage.value?.models) tellLabel(stage.value);
-    draw();
-  });
   plainSwitch.addEventListener("change", draw);
   new IntersectionObserver((entries) => { inSight = entries.at(-1).isIntersecting; draw(); }).observe(section);
 
   stage.views.push({
     draw,
     arrange,
-    // The hard part needs a label: an example has one, a photo's is the visitor's to say.
     show(value) {
       if (!value?.models) return;
-      labelSelect.value = value.example ?? chosen.get(value.file) ?? value.models.teacher.label;
-      labelSelect.disabled = value.example !== null;
-      tellLabel(value);
+      label.show(value);
       const weights = { hard: 1 - value.soft_weight, soft: value.soft_weight };
       for (const part of PARTS) $(`.weight[data-part=${part}]`).textContent = Number(weights[part].toFixed(4));
       $("#soft-weight").textContent = value.soft_weight;
