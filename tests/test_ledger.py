@@ -12,8 +12,9 @@ from kd.cifar10 import IMAGE_SIZE
 from kd.data_dir import open_data
 from kd.recipe import RECIPES, as_config
 from kd.studies.declared import DISTILLED, STUDENT, TEACHER, Study
+from kd.studies.known import check_nothing_is_lost, recorded, to_measure
 from kd.studies.ledger import SCHEMA, as_json, from_json, read_studies, read_study, write_study
-from kd.studies.measure import check_nothing_is_lost, recorded, summarise, to_measure
+from kd.studies.measure import summarise
 from kd.studies.omitted_class import study_of
 from kd.studies.report import study_table
 from kd.studies.runs import StudyError

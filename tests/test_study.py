@@ -19,8 +19,8 @@ from kd.files import write_json
 from kd.recipe import RECIPES
 from kd.results import read_results
 from kd.studies.declared import STUDIES, Arm
+from kd.studies.known import to_measure, with_others
 from kd.studies.ledger import read_study, study_files
-from kd.studies.measure import to_measure, with_others
 from kd.studies.runs import StudyError, differing, is_finished
 from kd.studies.words import arm_name
 from tests.serving import ROOT

@@ -15,8 +15,9 @@ from kd.files import write_json
 from kd.significance import judged, paired_difference
 from kd.studies.declared import CORRUPTIONS, DISTILLED, HUMAN_LABELS, STUDENT, TEACHER, Arm, Study
 from kd.studies.human_labels import fitted_temperature
+from kd.studies.known import to_measure
 from kd.studies.ledger import as_json
-from kd.studies.measure import summarise, to_measure
+from kd.studies.measure import summarise
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, runs_of
 from kd.studies.report import (
     arms_table,

@@ -41,6 +41,13 @@ from kd.models import SCRIPT_OF_ROLE, NetworkError
 from kd.recipe import Recipe, RecipeError, option_name
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Study
 from kd.studies.human_labels import read_people
+from kd.studies.known import (
+    check_nothing_is_lost,
+    check_same_data,
+    check_teachers_are_there,
+    to_measure,
+    with_others,
+)
 from kd.studies.ledger import (
     FIGURES_FOLDER,
     STUDIES_FOLDER,
@@ -50,14 +57,7 @@ from kd.studies.ledger import (
     study_files,
     write_study,
 )
-from kd.studies.measure import (
-    check_nothing_is_lost,
-    check_same_data,
-    check_teachers_are_there,
-    summarise,
-    to_measure,
-    with_others,
-)
+from kd.studies.measure import summarise
 from kd.studies.report import study_table
 from kd.studies.runs import (
     Run,
