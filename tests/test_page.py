@@ -296,7 +296,7 @@ def test_a_camera_that_an_example_covers_films_no_more(visit):
     page.evaluate(
         """() => {
             const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 48 });
-            canvas.getContext("2d").fillRect(0, 0, 64, 48);
+            setInterval(() => canvas.getContext("2d").fillRect(0, 0, 64, 48), 20);
             const devices = [{ kind: "videoinput", deviceId: "1", label: "made" }];
             Object.assign(navigator.mediaDevices, {
                 getUserMedia: async () => (window.stream = canvas.captureStream()),
@@ -306,11 +306,20 @@ def test_a_camera_that_an_example_covers_films_no_more(visit):
     )
     page.locator("#image").get_by_label("Capture from camera").click()
     page.locator("#image").get_by_text("Click to Access Webcam").click()
-    page.wait_for_selector("#image video")
-    page.wait_for_function("window.stream")
+    films = "window.stream && document.querySelector('#image video')?.videoWidth === 64"
+    page.wait_for_function(films)
+    ended = "window.stream?.getTracks().every((track) => track.readyState === 'ended')"
     choose_example(page, 3)
-    page.wait_for_function("window.stream.getTracks().every((track) => track.readyState === 'ended')")
+    page.wait_for_function(ended)
     assert page.locator("#answers").is_visible() and page.locator("#image video").count() == 0
+    page.evaluate("window.stream = null")
+    page.locator("#image").get_by_label("Capture from camera").click()
+    page.locator("#image").get_by_text("Click to Access Webcam").click()
+    page.wait_for_function(films)
+    assert not page.evaluate(ended)
+    with page.expect_file_chooser():  # and nothing is chosen
+        page.locator("#image").get_by_label("Upload file").click()
+    page.wait_for_function(ended)
 
 
 @pytest.mark.slow

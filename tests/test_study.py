@@ -515,11 +515,18 @@ def test_what_one_study_has_measured_another_takes_over(measured, monkeypatch):
     assert [arm["runs"] for arm in ours] == [arm["runs"] for arm in theirs]
 
 
+def of_other_training_images(content):
+    for arm in content["arms"][1:]:
+        for run in arm["runs"]:
+            run["data"] = "another"
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda content: content["arms"][0]["runs"][0].update(weights="another"),  # the teacher
         lambda content: content["data"].update(sha256="another"),
+        of_other_training_images,
     ],
 )
 def test_what_was_measured_by_another_teacher_or_on_other_data_is_not_taken_over(measured, monkeypatch, change):

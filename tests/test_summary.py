@@ -15,7 +15,7 @@ from kd.files import write_json
 from kd.significance import judged, paired_difference
 from kd.studies.declared import CORRUPTIONS, DISTILLED, HUMAN_LABELS, STUDENT, TEACHER, Arm, Study
 from kd.studies.human_labels import fitted_temperature
-from kd.studies.known import to_measure
+from kd.studies.known import to_measure, with_others
 from kd.studies.ledger import as_json
 from kd.studies.measure import summarise
 from kd.studies.omitted_class import CONTROL_FOLDER, FOLDER, runs_of
@@ -231,6 +231,10 @@ def test_study_of_damaged_images_measures_each_kind_on_the_validation_images(dat
     assert f"{run['corrupted_accuracy']:.2%}" in arms_table(found)
     without = summarise("plain", replace(study, analysis=None), runs, data, torch.device("cpu"), command="python")
     assert to_measure(runs, study, found) == [] and to_measure(runs, study, without) == runs
+    plain = replace(study, analysis=None)
+    for asks, held in ((study, without), (plain, found)):
+        assert with_others(None, [held], runs, asks, data) is None
+    assert with_others(None, [without], runs, plain, data).arms == without.arms
 
 
 @pytest.mark.filterwarnings("ignore:cov")  # the tiny networks are all right on one image at most

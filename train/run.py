@@ -380,8 +380,8 @@ def make_parser(role: str) -> argparse.ArgumentParser:
         given.add_argument("--start-from", type=Path, metavar="DIR",
                            help="begin with this checkpoint's weights instead of random ones")  # fmt: skip
         given.add_argument("--weights", metavar="WHERE",
-                           help="begin with the weights of a .safetensors file, of a folder of them, or of a "
-                           "repository hf://OWNER/NAME; a last layer of another size begins anew")  # fmt: skip
+                           help="begin with the weights of a .safetensors file, of a folder with model*.safetensors, "
+                           "or of a repository hf://OWNER/NAME; a last layer of another size begins anew")  # fmt: skip
     add_data_dir(parser)
     parser.add_argument("--label-fraction", type=label_fraction, default=1.0, metavar="X",
                         help="share of the images whose labels are known; the others are dropped (1)")  # fmt: skip

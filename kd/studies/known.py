@@ -74,24 +74,26 @@ def with_others(
 ) -> MeasuredStudy | None:
     """The study's ledger, to which the runs are added that other studies hold: a run is trained once for all of them.
 
-    What other studies have measured on the same images counts where their plain teacher is the same, by whose
-    predictions their students were measured too.
+    What other studies have measured of their runs, in the same way and on the same images, counts where their plain
+    teacher is the same, by whose predictions their students were measured too.
     """
     plain = next((run for run in runs if run.arm.is_plain_teacher), None)
     teacher = plain and weights_of(plain, runs, study, ledger)
 
     def fits(other: MeasuredStudy) -> bool:
         theirs = {found.get("weights") for arm in other.arms if arm.is_plain_teacher for found in arm.runs}
-        return other.measured_on == study.measured_on and is_of(other, data) and theirs <= {teacher}
+        corrupted = any("corrupted_accuracy" in found for arm in other.arms for found in arm.runs)
+        alike = other.measured_on == study.measured_on and corrupted == (study.analysis == CORRUPTIONS)
+        return alike and theirs <= {teacher} and is_of(other, data)  # last, as it reads all images
 
     known = [each for each in (ledger, *filter(fits, others)) if each]
     return replace(known[0], arms=tuple(arm for each in known for arm in each.arms)) if known else None
 
 
 def recorded(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> dict | None:
-    """What the ledger says of this very run: the same recipe, seed and teacher; None where it does not.
+    """What the ledger says of this very run: the same recipe, seed, teacher and data; None where it does not.
 
-    Its data are the same, as `check_same_data` makes sure.
+    That it was measured on the same images, `check_same_data` and `with_others` make sure.
 
     A study that compares the networks with people needs all their logits, and reads no ledger.
     """
@@ -99,8 +101,9 @@ def recorded(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy | No
         return None
     for arm in ledger.arms:
         for found in arm.runs if arm.trains_like(run.arm) else ():
-            taught_alike = "weights" in found and found["taught_by"] == teachers_digest(run, runs, study, ledger)
-            same = taught_alike and same_recipe(arm, found, run) and not is_another_teacher(run, found)
+            taught_alike = "weights" in found and found.get("taught_by") == teachers_digest(run, runs, study, ledger)
+            of_same_data = run.data in (None, found.get("data") or run.data)  # older ledgers do not say
+            same = taught_alike and of_same_data and same_recipe(arm, found, run) and not is_another_teacher(run, found)
             if same and is_complete(found, run, runs, study):
                 return found
     return None

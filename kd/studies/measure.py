@@ -48,7 +48,7 @@ def summarise(
         data: its test images are not asked for where the study is measured on validation.
         command: what carries the study out.
         cifar10h: CIFAR-10H's counts, for a study that asks for them.
-        ledger: what the study's JSON holds so far.
+        ledger: what is measured so far, as the study's JSON holds it or others do (`kd.studies.known`).
         looked: logits by a run's folder and "test" or "validation"; what is missing is added, for the next call.
 
     Raises:
@@ -196,6 +196,7 @@ def describe_run(run: Run) -> dict:
         "epochs_done": config["epochs_done"],
         "epochs_before": checkpoint.epochs_before(config),
         "trained_on": config["data"]["trained_on"],
+        "data": config["data"].get("sha256"),
         "machine": config["machine"],
         "minutes": round(sum(epoch.get("seconds", 0) for epoch in history) / 60, 1),
         **{key: config["metrics"][key] for key in checkpoint.METRICS},

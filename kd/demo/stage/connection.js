@@ -1,7 +1,7 @@
 // ---- the connection: a sentence when the server cannot be reached, none while it can -----------------
 
 const ASK_SECONDS = 10, ASK_AGAIN_SECONDS = 3; // while it is there, while it is lost
-const PATIENCE = 5000; // milliseconds
+const ANSWER_SECONDS = 15; // a large photo may be on its way, too
 const LOST = "The server cannot be reached: temperature and examples still work, but a new photo must wait.";
 
 function buildConnection(stage) {
@@ -24,7 +24,7 @@ function buildConnection(stage) {
   async function ask() {
     if (stage.moving() || document.hidden) { askLater(); return; }
     try {
-      show((await fetch(signOfLife, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) })).ok);
+      show((await fetch(signOfLife, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_SECONDS * 1000) })).ok);
     } catch {
       show(false);
     }

@@ -10,7 +10,7 @@ function buildPhoto(stage) {
   const howSure = stage.explain(make("button", { type: "button", className: "word", textContent: "How sure is this?" }), () => stage.value.warning.rates);
   followPointers(stage, square);
   followKeys(stage, square);
-  buildWaysIn(stage);
+  const endCoveredCamera = buildWaysIn(stage);
   $("#whole-photo").addEventListener("click", () => square.set(square.crop ? null : CENTRE));
   $("#photo-note").textContent = props.note;
   let file = null; // of the photo shown; null for an example
@@ -19,9 +19,10 @@ function buildPhoto(stage) {
   stage.views.push({
     show(value) {
       stage.element.classList.remove("camera");
+      endCoveredCamera();
       if (value?.file !== file) setLarge(false); // not by the answer to a square that is being moved
       const sentence = value?.warning?.sentence ?? "";
-      if (sentence !== warned) $("#out-of-class").replaceChildren(...(sentence ? [sentence, " ", howSure] : []));
+      if (sentence !== warned || value?.file !== file) $("#out-of-class").replaceChildren(...(sentence ? [sentence, " ", howSure] : []));
       warned = sentence;
       if (!value?.models) return;
       const moving = value.file && value.file === file && stage.source.waiting; // a newer square is being asked for
@@ -34,7 +35,7 @@ function buildPhoto(stage) {
       picture.alt = value.example ? `${article(value.example)} at ${props.image_size} x ${props.image_size} pixels` : `The square at ${props.image_size} x ${props.image_size} pixels`;
       square.node.tabIndex = value.file ? 0 : -1;
       square.node.setAttribute("aria-label", value.file ? "The square that the networks see: arrow keys move it, plus and minus zoom it" : "What the networks see");
-      if (value.file && document.activeElement === $("#own-photo")) square.node.focus(); // the button is gone
+      if (value.file && document.activeElement === $("#own-photo")) square.node.focus({ preventScroll: true }); // the button is gone
       $("#photo").classList.toggle("own", Boolean(value.file));
       $("#whole-photo").hidden = !value.file || value.width === value.height;
       square.place();
@@ -171,13 +172,14 @@ function followKeys(stage, square) {
   });
 }
 
-// Photos go to the component of uploads, which lies below: by its button, or dropped on the one shown.
+// Photos go to the component of uploads, which lies below: by its button, or dropped on the one shown. Returns what ends
+// its camera where something else covers it.
 function buildWaysIn(stage) {
   const { panel } = partsOf(stage), input = () => document.querySelector("#image input[type=file]");
   const button = (way) => document.querySelector(`#image button[aria-label="${way}"]`);
   const choose = (node) => node.click();
   const inAFrame = (use) => requestAnimationFrame(() => { if (input()) use(input()); });
-  // Gradio has no input while its camera or its clipboard is the way in, and makes one when files are again.
+  // Gradio has no input while its clipboard is the way in, or a photo is shown, and makes one when files are the way again.
   function withInput(use) {
     if (input()) { use(input()); return; }
     button(UPLOAD)?.click();
@@ -200,18 +202,24 @@ function buildWaysIn(stage) {
     const way = event.target.closest?.("#image button")?.ariaLabel;
     if (![CAMERA, UPLOAD, PASTE].includes(way)) return;
     stage.element.classList.toggle("camera", way === CAMERA);
-    if (way !== UPLOAD || !event.isTrusted) return;
-    if (!input()) { inAFrame(choose); return; }
+    if (!event.isTrusted) return;
+    if (way === CAMERA && camera()?.every(({ readyState }) => readyState === "ended")) { // Gradio begins none anew
+      event.stopPropagation();
+      button(UPLOAD).click();
+      requestAnimationFrame(() => button(CAMERA).click());
+    }
+    if (way !== UPLOAD) return;
+    if (camera() || !input()) { inAFrame(choose); return; }
     event.stopPropagation(); // what is shown stays until a file is chosen
     choose(input());
   }, true);
-  // A camera that something else covers must not go on filming.
-  stage.views.push({
-    show(value) {
-      const video = value?.models && document.querySelector("#image video");
-      if (!video) return;
-      if (value.example) button(UPLOAD)?.click(); // beside a photo this would take the photo away
-      for (const track of video.srcObject?.getTracks() ?? []) track.stop();
-    },
-  });
+  // The tracks of Gradio's camera, once it films; a page without a server ends its own.
+  const camera = () => button(UPLOAD) && document.querySelector("#image video")?.srcObject?.getTracks();
+  function endCoveredCamera() {
+    if (!camera() || !stage.value?.models || stage.element.matches(".camera")) return;
+    for (const track of camera()) track.stop();
+    if (stage.value.example) button(UPLOAD).click(); // beside a photo this would take the photo away
+  }
+  document.addEventListener("play", endCoveredCamera, true); // the browser may have asked for leave meanwhile
+  return endCoveredCamera;
 }
