@@ -18,7 +18,7 @@ from kd.cifar10 import IMAGE_SIZE
 from kd.dataset import COPY, Normalisation, normalise
 from kd.recipe import Recipe
 
-# ITU-R 601-2 luma: the weights with which torchvision and Pillow turn RGB into grey.
+# ITU-R 601-2 luma, the weights that turn RGB into grey, as torchvision rounds them for tensors (Pillow has .299).
 _LUMA = (0.2989, 0.587, 0.114)
 
 BLUR_SIGMAS = (0.3, 1.0)  # pixels

@@ -32,7 +32,7 @@ from kd import models
 from kd.cifar10 import CLASSES, IMAGE_SIZE, NAME, NORMALISATIONS
 from kd.dataset import Normalisation
 from kd.files import WRITERS, fingerprint, lacking, parsed, to_disk, write_atomically, write_json
-from kd.recipe import OF_THE_LOSS, Recipe, RecipeError, from_config
+from kd.recipe import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, OF_THE_LOSS, Recipe, RecipeError, from_config
 
 try:
     import fcntl
@@ -255,7 +255,7 @@ def _wrong_fields(config: object) -> list[str]:
         wrong.append("weights")
     if "classes" not in wrong and not _are_classes(config["classes"], config.get("data")):
         wrong.append("classes")
-    if type(size := image_size_of(config)) is not int or not 16 <= size <= 224:
+    if type(size := image_size_of(config)) is not int or not MIN_IMAGE_SIZE <= size <= MAX_IMAGE_SIZE:
         wrong.append("image_size")
     if "normalisation" not in wrong and not _is_normalisation(config["normalisation"]):
         wrong.append("normalisation")

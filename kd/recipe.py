@@ -32,6 +32,9 @@ _NOT_OF_THE_VIEW = {
 OF_THE_LOSS = ("loss", "temperature", "soft_weight")  # fields that say nothing to a student alone
 
 
+MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 16, 224  # pixels, the side of the images that networks are trained on and loaded for
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides what a run computes, apart from the data and the teacher.
@@ -58,7 +61,9 @@ class Recipe:
         "constants the images are normalised by; data for the training images' own, the default of all but CIFAR-10",
         choices=(*NORMALISATIONS, OWN),
     )
-    image_size: int = _option(IMAGE_SIZE, "side that the images are scaled to, pixels; CIFAR-10's is 32", 16, 224)
+    image_size: int = _option(
+        IMAGE_SIZE, "side that the images are scaled to, pixels; CIFAR-10's is 32", MIN_IMAGE_SIZE, MAX_IMAGE_SIZE
+    )
 
     crop_scale: float = _option(1.0, "random resized crop of at least this share of the area; 1 for none", 0.1, 1)
     crop_padding: int = _option(4, "random crop after padding each side by this many pixels", 0, 16)
@@ -170,9 +175,10 @@ _ORIGINAL = Recipe(
 )
 
 # Made for two cores, and good on a GPU. What is cheap comes first: a network that keeps one early stride learns as
-# fast an epoch at a quarter of the multiplications. The teacher has no label smoothing and no mixup, which would
-# spoil what it says of the other classes (Mueller 2019, arXiv 1906.02629). Of what photos may ask for, changes of
-# colour are the one that the study `augmentation` found to cost clean images nothing to speak of.
+# fast an epoch at a quarter of the multiplications. The teacher has no label smoothing, which takes from its logits
+# what they say of the other classes (Mueller 2019, arXiv 1906.02629), and no mixup, which softens its targets too. Of
+# what photos may ask for, changes of colour are the one that the study `augmentation` found to cost clean images
+# nothing to speak of.
 _STRONG = Recipe(
     early_downsampling=0.5,
     dropout=0.0,

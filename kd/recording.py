@@ -129,7 +129,7 @@ def moments_until(found: dict[str, Tensor] | None, epoch: float) -> list[dict[st
 
 
 def moment(logits: Tensor, epoch: float, accuracy: float) -> dict[str, Tensor]:
-    """What a recording keeps of a moment; `logits` are float32, (images, 10)."""
+    """What a recording keeps of a moment; `logits` are float32, (images, classes)."""
     logits = logits - logits.mean(dim=1, keepdim=True)
     scale = (logits.abs().max() / 127).clamp(min=1e-6)
     return {

@@ -19,8 +19,10 @@ class PairedDifference(NamedTuple):
     Attributes:
         mean: of the n differences.
         sd: their standard deviation; None for one pair.
-        low, high: the 95 % confidence interval of the mean; None for one pair.
-        p: two-sided probability of a difference as large by chance; None for one pair.
+        low, high: the 95 % confidence interval of the mean; None for one pair. Both are the mean where all differences
+            are equal: no spread is known then, and there is no interval.
+        p: two-sided probability of a difference at least as large by chance; None for one pair, 1 where no spread is
+            known.
     """
 
     n: int
@@ -71,9 +73,11 @@ def judged(comparisons: Sequence[Mapping], margin: float | None = MARGIN) -> lis
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values of several tests, corrected so that in 5 % of cases at most any of those tested together errs.
+    """P-values of several tests, corrected so that testing each at a level errs anywhere with at most that probability.
 
-    Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6.
+    That bounds the family-wise error rate: of m, the k-th smallest is multiplied by m - k + 1, and none falls below the
+    one before it or exceeds 1 (Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian
+    Journal of Statistics 6).
     """
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, position in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -121,20 +125,15 @@ def t_tail(t: float, degrees: int) -> float:
     The finite sums of Abramowitz & Stegun 1964, 26.7.3 and 26.7.4; below 1e-12 nothing but rounding is left of it.
     """
     theta = math.atan2(t, math.sqrt(degrees))
-    cosine = math.cos(theta)
-    if degrees % 2:
-        # 2/pi (theta + sin (cos + 2/3 cos^3 + ...)), which for one degree is 2 theta / pi
-        term, total = cosine, 0.0
-        for k in range(1, degrees - 1, 2):
-            total += term
-            term *= cosine**2 * (k + 1) / (k + 2)
-        within = 2 / math.pi * (theta + math.sin(theta) * total)
-    else:
-        term, total = 1.0, 0.0
-        for k in range(0, degrees - 1, 2):
-            total += term
-            term *= cosine**2 * (k + 1) / (k + 2)
-        within = math.sin(theta) * total
+    cosine, odd = math.cos(theta), degrees % 2
+    # Odd: 2/pi (theta + sin (cos + 2/3 cos^3 + ...)), for one degree 2 theta / pi. Even: sin (1 + 1/2 cos^2 + ...).
+    term, total = cosine if odd else 1.0, 0.0
+    for k in range(odd, degrees - 1, 2):
+        total += term
+        term *= cosine**2 * (k + 1) / (k + 2)
+    within = math.sin(theta) * total
+    if odd:
+        within = 2 / math.pi * (theta + within)
     return max(0.0, (1 - within) / 2)
 
 

@@ -34,7 +34,7 @@ def labelled_positions(labels: Tensor, fraction: float) -> Tensor:
 
 
 def keep_labels(training: LabelledImages, fraction: float, keep_unlabelled: bool = False) -> LabelledImages:
-    """Leave the labels of a share of the images; an epoch stays as long as it was.
+    """Keep the labels of a share of the images, and take the others' away; an epoch stays as long as it was.
 
     Args:
         training: all images.

@@ -35,8 +35,8 @@ from kd.recipe import Recipe
 from kd.recording import Recorder
 from kd.teacher import CachedLogits, FrozenTeacher, LogitsFile, MeanLogits, ReadLogits, Teachers
 
-# Of the quintic Newton-Schulz iteration (Jordan 2024, https://kellerjordan.github.io/posts/muon): steep at 0, so that
-# few steps bring every singular value near 1.
+# The coefficients a, b, c of the quintic Newton-Schulz iteration (Jordan 2024,
+# https://kellerjordan.github.io/posts/muon): steep at 0, so that few steps bring every singular value near 1.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 # What an epoch at full size costs, in epochs with the early stride. Their multiplications are as 4 to 1; the time they
@@ -106,9 +106,8 @@ def train(
         recorder.begin(network, epochs_done=len(history), precision=precision)
 
     for epoch in range(len(history), recipe.epochs):
-        early = epoch < recipe.early_epochs
-        if recipe.early_epochs:  # a network that somebody brings may have such a stride of its own
-            early = downsample_early(network, early)
+        # Not touched where the recipe asks for none: a network that somebody brings may have such a stride of its own.
+        early = recipe.early_epochs > 0 and downsample_early(network, epoch < recipe.early_epochs)
         progress = Progress(recipe, history, len(training), hidden=processes.rank > 0)
         cached = teacher.logits_in(epoch, logits_dir) if teacher else None
         measured = train_epoch(
@@ -156,7 +155,7 @@ def train_epoch(
     """
     started = time.perf_counter()
     processes, device = Processes.current(), training.labels.device
-    torch.manual_seed(step_seed(recipe.seed, epoch, processes.rank))  # for dropout
+    torch.manual_seed(epoch_seed(recipe.seed, epoch, processes.rank))  # for dropout
     sums = torch.zeros(5, device=device)  # loss, hard and soft, each times images; right predictions; labels
     images_done = 0
     learner.train()
@@ -164,7 +163,8 @@ def train_epoch(
     for step, (images, labels, index) in enumerate(batches(training, recipe, epoch, processes)):
         if recorder and recorder.due(epoch, step, steps):
             recorder.record(epoch + step / steps)
-        middle = epoch + (step + 0.5) * recipe.batch_size / len(training)  # at its start the first step would be none
+        # In the middle of the step: at its start the first step's rate would be 0.
+        middle = epoch + (step + 0.5) * recipe.batch_size / len(training)
         share = schedule_at(middle, recipe)
         with autocast(precision, device):
             logits = learner(images)
@@ -250,7 +250,7 @@ def take_step(loss: Tensor, optimizers: list[torch.optim.Optimizer], share: floa
         optimizer.step()
 
 
-def step_seed(seed: int, epoch: int, rank: int) -> int:
+def epoch_seed(seed: int, epoch: int, rank: int) -> int:
     """A seed of its own for each run, epoch and process."""
     return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
 
@@ -351,18 +351,21 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(matrix: Tensor, steps: int) -> Tensor:
     """About U V' of a matrix's singular value decomposition U S V', float32, shaped like the matrix.
 
+    A Newton-Schulz step X <- a X + (b A + c A^2) X with A = X X' leaves the singular vectors of X, and makes of every
+    singular value s the value a s + b s^3 + c s^5.
+
     Args:
         matrix: (M, N).
         steps: of the iteration; after three, singular values over .02 of the matrix's norm lie between .68 and 1.21.
     """
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
-    found = matrix.float().T if tall else matrix.float()  # the square below is that of the shorter side
-    found = found / (found.norm() + 1e-7)  # no singular value above 1
+    x = matrix.float().T if tall else matrix.float()  # so that A is the smaller of both squares
+    x = x / (x.norm() + 1e-7)  # no singular value above 1
     for _ in range(steps):
-        square = found @ found.T
-        found = a * found + (b * square + c * square @ square) @ found
-    return found.T if tall else found
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.T if tall else x
 
 
 def schedule_at(epochs: float, recipe: Recipe) -> float:

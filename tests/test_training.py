@@ -23,7 +23,7 @@ from kd.losses import distillation_loss
 from kd.models import STEMS
 from kd.recipe import Recipe
 from kd.teacher import FrozenTeacher
-from kd.training import Muon, TrainingError, batches, check_batch_size, loss_of, prepared, step_seed, train
+from kd.training import Muon, TrainingError, batches, check_batch_size, epoch_seed, loss_of, prepared, train
 
 RECIPE = Recipe(epochs=3, batch_size=64, learning_rate=0.1, rotation=10, cutout=4)
 CPU = torch.device("cpu")
@@ -334,11 +334,11 @@ def test_same_seed_ends_with_the_same_weights_bit_for_bit(run, whole):
 
 
 def test_seed_epoch_and_process_decide_what_is_dropped(run, make_network, monkeypatch):
-    assert len({step_seed(seed, epoch, rank) for seed in (0, 1) for epoch in (0, 1) for rank in (0, 1)}) == 8
+    assert len({epoch_seed(seed, epoch, rank) for seed in (0, 1) for epoch in (0, 1) for rank in (0, 1)}) == 8
     network, seeds = make_network(), []
     monkeypatch.setattr(torch, "manual_seed", seeds.append)
     run(network=network)
-    assert seeds == [step_seed(RECIPE.seed, epoch, 0) for epoch in range(RECIPE.epochs)]
+    assert seeds == [epoch_seed(RECIPE.seed, epoch, 0) for epoch in range(RECIPE.epochs)]
 
 
 def interrupt_after(epochs):

@@ -54,18 +54,15 @@ def check_fits(each: TaughtBy, data: DataSet, training: LabelledImages, validati
             f"the teacher in {each.path} knows other classes ({', '.join(known[:3])} ...) than the data "
             f"({', '.join(data.classes[:3])} ...): name a teacher of these data"
         )
-    images = (
-        len(training) + len(validation)
-        if training.description["part"] == validation.description["part"]
-        else len(training)
-    )
-    if isinstance(each.teacher, LogitsFile) and (each.teacher.images, each.teacher.classes) != (
-        images, len(data.classes)
-    ):  # fmt: skip
-        raise TrainingError(
-            f"{each.path} holds {each.teacher.images} rows of {each.teacher.classes} logits, the training set "
-            f"{images} images of {len(data.classes)} classes: a row an image is wanted"
-        )
+    if isinstance(each.teacher, LogitsFile):
+        # Rows go by the images' indices, which count through both parts where these were split off one set.
+        of_one_set = training.description["part"] == validation.description["part"]
+        images, classes = len(training) + (len(validation) if of_one_set else 0), len(data.classes)
+        if (each.teacher.images, each.teacher.classes) != (images, classes):
+            raise TrainingError(
+                f"{each.path} holds {each.teacher.images} rows of {each.teacher.classes} logits, the training set "
+                f"{images} images of {classes} classes: a row an image is wanted"
+            )
 
 
 def tell_other_size(each: TaughtBy, image_size: int) -> None:
