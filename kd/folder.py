@@ -165,7 +165,7 @@ def _parted(folder: Path, classes: tuple[str, ...]) -> Listing:
                     )
                 count = len(files)
                 for other in missing:
-                    taken = max(1, round(count * SHARES[other])) if count > 3 else 1
+                    taken = max(1, round(count * SHARES[other]))
                     listing[other] += [(file, label) for file in files[:taken]]
                     files = files[taken:]
             listing[part] += [(file, label) for file in files]

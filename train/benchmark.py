@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_recipe(parser)
     parser.add_argument("--images", type=positive, metavar="N", help="images a round (45,000 on a GPU, 2,048 on a CPU)")
     parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="rounds of each loop, in turns (3)")
-    parser.add_argument("--workers", type=int, default=torch.get_num_threads(), metavar="N",
+    parser.add_argument("--workers", type=int, default=torch.get_num_threads(), choices=range(65), metavar="N",
                         help="the plain loop's DataLoader workers (one a core)")  # fmt: skip
     parser.add_argument("--eager", action="store_true", help="leave out torch.compile")
     add_data_dir(parser)
@@ -58,8 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         device = process_device(options.device)
-        recipe = RECIPES[options.recipe]["teacher"].changed(**recipe_defaults(options.data_dir))
-        training, _ = open_data(options.data_dir, recipe.image_size).split()
+        image_size = RECIPES[options.recipe]["teacher"].image_size
+        training, _ = open_data(options.data_dir, image_size).split()
         images = options.images or (45_000 if device.type == "cuda" else 2_048)
         found = benchmark(training[: min(images, len(training))], options, device)
         write_json(options.output_dir / BENCHMARK, found)

@@ -9,14 +9,14 @@ from kd.demo.crowd import MAX_IMAGES, TURNS
 from kd.demo.uploads import path_of, read_upload, sentences
 from kd.inference import BATCH, Trio
 from kd.losses import MAX_TEMPERATURE, MIN_TEMPERATURE
-from kd.photo import PhotoError
+from kd.photo import MAX_FILE_BYTES, PhotoError
 
 # The API page runs it together into one paragraph.
 DESCRIPTION = f"""Classify an image, or a list of up to {MAX_IMAGES} images, with the three networks. An image is a \
-JPEG, PNG, WebP, GIF, BMP or HEIC of at most 25 MB; the temperature T, {MIN_TEMPERATURE} to {MAX_TEMPERATURE}, softens \
-the answers. One image gets one answer: the classes, the temperature, and under "models" for each of teacher, student \
-and distilled its logits, probabilities (at T = 1), softened probabilities (at T), label, confidence and milliseconds. \
-A list gets a list of such answers in its order, where an image that cannot be used has \
+JPEG, PNG, WebP, GIF, BMP or HEIC of at most {MAX_FILE_BYTES // 10**6} MB; the temperature T, {MIN_TEMPERATURE} to \
+{MAX_TEMPERATURE}, softens the answers. One image gets one answer: the classes, the temperature, and under "models" \
+for each of teacher, student and distilled its logits, probabilities (at T = 1), softened probabilities (at T), label, \
+confidence and milliseconds. A list gets a list of such answers in its order, where an image that cannot be used has \
 {{"error": "Image 2 of 3: ..."}} in its place. \
 For one image: client.predict(handle_file("cat.jpg"), 4.0, api_name="/classify"); for two: \
 client.predict([handle_file("cat.jpg"), handle_file("dog.jpg")], 4.0, api_name="/classify")."""

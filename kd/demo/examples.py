@@ -35,17 +35,14 @@ def read_examples(checkpoints: Path, classes: Sequence[str]) -> list[tuple[str, 
         CheckpointError: there are none of these classes, or a picture is missing or damaged.
     """
     folder = folder_of(checkpoints)
-    way_out = (
-        f"choose them with python -m train.choose_examples --checkpoints {checkpoints} --data-dir DIR, where DIR is "
-        "what the networks were trained on"
-    )
     try:
         listed = parsed((folder / "examples.json").read_text("utf-8"))["examples"]
         found = {example["label"]: _picture(folder, example) for example in listed}
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{folder / 'examples.json'} cannot be read ({error}): {way_out}") from error
+        listing = folder / "examples.json"
+        raise CheckpointError(f"{listing} cannot be read ({error}): {_way_out(checkpoints)}") from error
     if not found or not found.keys() <= set(classes):
-        raise CheckpointError(f"{checkpoints} has no examples of its classes: {way_out}")
+        raise CheckpointError(f"{checkpoints} has no examples of its classes: {_way_out(checkpoints)}")
     return [(name, found[name]) for name in classes if name in found]
 
 
@@ -66,17 +63,17 @@ def first_example(teacher_logits: list[list[float]], temperature: float, labels:
     return int((doubt.where(sure >= CERTAIN, -1) if (sure >= CERTAIN).any() else sure).argmax())
 
 
-def game_pictures(name: str, folder: Path = FOLDER) -> tuple[str, list[Image.Image]]:
+def game_pictures(name: str, checkpoints: Path) -> tuple[str, list[Image.Image]]:
     """By which rule the pictures of the game were chosen, and these.
 
     Args:
         name: the omitted class.
-        folder: see `folder_of`.
+        checkpoints: the networks' folder (see `folder_of`).
 
     Raises:
         CheckpointError: there are no pictures of that class, or one is missing or damaged.
     """
-    way_out = f"choose others with python -m train.choose_examples --omitted-class {name}"
+    folder = folder_of(checkpoints)
     try:
         game = parsed((folder / "examples.json").read_text("utf-8")).get("game") or {"label": "none"}
         if game["label"] != name:
@@ -88,7 +85,16 @@ def game_pictures(name: str, folder: Path = FOLDER) -> tuple[str, list[Image.Ima
             raise ValueError("there are none")
         return game["chosen"], pictures
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"the game's pictures in {folder} cannot be used ({error}): {way_out}") from error
+        raise CheckpointError(
+            f"the game's pictures in {folder} cannot be used ({error}): {_way_out(checkpoints)}"
+        ) from error
+
+
+def _way_out(checkpoints: Path) -> str:
+    return (
+        f"choose them with python -m train.choose_examples --checkpoints {checkpoints} --data-dir DIR, where DIR is "
+        "what the networks were trained on"
+    )
 
 
 def _picture(folder: Path, listed: dict) -> Image.Image:

@@ -93,10 +93,11 @@ def predict_batch(trio: Trio, uploads: list) -> list[dict]:
     """A row for each upload, in their order.
 
     Returns:
-        {"name": str, "label": class or None, "file": path, "picture": URL, "predictions": {role: {"label",
-        "confidence"}}, "differ": bool, "fits_no_class": bool}, or with "problem": sentence where a file cannot be used.
+        {"file": path, "picture": URL, "predictions": {role: {"label", "confidence"}}, "differ": bool, "fits_no_class":
+        bool}, or with "problem": sentence where a file cannot be used; without the name, which uploads of one path need
+        not share (`named`).
     """
-    rows, images = [{**named(upload, trio.classes), "file": path_of(upload)} for upload in uploads], []
+    rows, images = [{"file": path_of(upload)} for upload in uploads], []
     for row, upload in zip(rows, uploads, strict=True):
         try:
             images.append(read_upload(upload, trio.image_size))

@@ -17,14 +17,14 @@ from kd import checkpoint
 from kd.checkpoint import CheckpointError
 from kd.classifier import Classifier
 from kd.demo.crowd import PHOTOS, TURNS
-from kd.demo.examples import folder_of, game_pictures
+from kd.demo.examples import game_pictures
 from kd.demo.pictures import picture_url
 from kd.demo.stage_view import script, style
 from kd.demo.uploads import announcing, nothing_came, path_of, read_upload
 from kd.inference import pixels_of
 from kd.photo import PhotoError, to_network_size
 from kd.studies.declared import caution_of
-from kd.studies.ledger import read_studies
+from kd.studies.ledger import STUDIES_FOLDER, read_studies
 from kd.studies.omitted_class import (
     CONTROL_FOLDER,
     FOLDER,
@@ -36,7 +36,7 @@ from kd.studies.omitted_class import (
 )
 
 GAME = Path(__file__).parent / "game"
-TAB, TAB_ID = "A class it never saw", "omitted-class"  # the one for visitors
+TAB, TAB_ID = "A class it never saw", "omitted-class"  # its label, and its name in the page
 _log = logging.getLogger(__name__)
 
 
@@ -95,12 +95,14 @@ def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
     student = Classifier.from_pretrained(checkpoints / FOLDER)
     found = study_of(student.config, read_studies(checkpoints))
     if found is None:
+        studies = checkpoints / STUDIES_FOLDER
         raise NoGameError(
             f"The game of the class {name} is left out: no study that can be read has measured the student in "
-            f"{FOLDER}/. python -m train.study omitted-class measures one."
+            f"{FOLDER}/. Put the JSON of the one that did into {studies}, or ship a measured student with "
+            f"python -m train.study omitted-class --output-dir {studies} --ship {checkpoints}."
         )
     try:
-        chosen, pictures = game_pictures(name, folder_of(checkpoints))
+        chosen, pictures = game_pictures(name, checkpoints)
     except CheckpointError as error:
         raise NoGameError(f"The game of the class {name} is left out: {error}.") from error
     pictures = [to_network_size(picture, image_size=student.image_size) for picture in pictures]
@@ -111,7 +113,7 @@ def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
         if of_control != ("student", name, student.config["classes"]) or control.image_size != student.image_size:
             raise CheckpointError(
                 f"{checkpoints / CONTROL_FOLDER} was not trained without the class {name} by the labels alone, on "
-                f"images like those of {FOLDER}/: put it right"
+                f"images like those of {FOLDER}/: put the control of that student there, or remove the folder"
             )
         if found.control and not is_of(control.config, found.control):
             _log.warning("no study that can be read has measured %s: the game tells nothing of it", CONTROL_FOLDER)

@@ -56,7 +56,7 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
     sys.setswitchinterval(SWITCH_SECONDS)
     return_freed_memory()
     trio = Trio(checkpoints)
-    omitted, no_game = read_game(Path(checkpoints))
+    omitted, no_game = read_game(trio.folder)
     with gr.Blocks(
         title="Dark Knowledge", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, CACHE_SECONDS)
     ) as page:
@@ -79,8 +79,8 @@ def build_page(checkpoints: str | Path) -> gr.Blocks:
                     gr.Markdown(no_game)
             with gr.Tab("Many images"):
                 gallery = build_gallery(trio, STAGE_TAB)
-            build_results(Path(checkpoints))
-            build_use(trio, Path(checkpoints))
+            build_results(trio.folder)
+            build_use(trio)
 
         connect(trio, image, stage, gallery)
         stage.recordings(

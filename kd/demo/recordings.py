@@ -14,7 +14,7 @@ from torch import Tensor
 from kd.cifar10 import CLASSES
 from kd.dataset import MAX_EXAMPLES
 from kd.demo.examples import RECORDED
-from kd.models import ROLES
+from kd.models import ROLE_NAMES, ROLES
 from kd.recording import RECORDING, VALIDATION_IMAGES, read_recording
 
 STUDENTS = ("student", "distilled")
@@ -60,7 +60,9 @@ def read_recorded(checkpoints: Path, examples: list[dict]) -> Recorded:
         recording = read_recording(folder / RECORDING)
         if recording is None or not _is_whole(recording, len(classes)):
             if has_map:  # what the replay lacks is said below
-                missing.append(f"The map of classes lacks the {role}: python -m train.record {folder}")
+                missing.append(
+                    f"The map of classes lacks the {ROLE_NAMES[role].lower()}: python -m train.record {folder}"
+                )
         elif _apart(recording, [example["models"][role]["logits"] for example in examples]) > ANOTHER:
             missing.append(
                 f"{folder / RECORDING} does not fit the network beside it: it was recorded of another one, or on other "

@@ -34,10 +34,19 @@ FIGURE_HEIGHT, LEGEND_HEIGHT = 160, 60  # pixels, of the figure beside a claim, 
 CAPTION_HEIGHT = 36  # pixels, above it
 CURVE_KEYS = ("epoch", "accuracy", "validation_accuracy")  # of a line of history.jsonl
 LAID_OUT_ANEW = "() => { requestAnimationFrame(() => window.dispatchEvent(new Event('resize'))); return []; }"
-NO_RESULTS = "No results have been measured for these checkpoints yet: `python -m train.evaluate` writes them."
-NO_CLAIMS = "No study here has been carried out that makes a claim: `python -m train.study main` does."
+NO_RESULTS = (
+    "No results have been measured for these checkpoints yet: `python -m train.evaluate --checkpoints FOLDER`, with "
+    "their folder, writes them."
+)
+NO_CLAIMS = (
+    "No study here has been carried out that makes a claim: `python -m train.study main --output-dir FOLDER/studies`, "
+    "with the folder of these checkpoints, does."
+)
 MORE_STUDIES = "More studies"
-NO_STUDIES = "No study has been carried out with these checkpoints yet: `python -m train.study main` is the first."
+NO_STUDIES = (
+    "No study has been carried out with these checkpoints yet: `python -m train.study main --output-dir "
+    "FOLDER/studies`, with their folder, is the first."
+)
 
 Made = TypeVar("Made")
 _log = logging.getLogger(__name__)

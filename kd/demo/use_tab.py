@@ -31,10 +31,10 @@ event=$(curl -s {ADDRESS}gradio_api/call/classify -H "Content-Type: application/
 curl -s -N {ADDRESS}gradio_api/call/classify/$event"""  # noqa: E501 (as it stands on the page)
 
 
-def build_use(trio: Trio, checkpoints: Path) -> None:
+def build_use(trio: Trio) -> None:
     """The tab; its code names the address that the visitor's browser has of this page."""
     with gr.Tab("Use it") as tab:
-        said = f"<p>{html.escape(facts(trio, checkpoints))}</p>{code(checkpoints, _knows_cifar10(trio))}"
+        said = f"<p>{html.escape(facts(trio))}</p>{code(trio.folder, _knows_cifar10(trio))}"
         text = gr.HTML(said, elem_id="use")
     tab.select(
         None, text, text, api_visibility="private",
@@ -71,9 +71,9 @@ languages; {link("export.md")} has the options.</p>
 """
 
 
-def facts(trio: Trio, checkpoints: Path) -> str:
+def facts(trio: Trio) -> str:
     """What the distilled student is, weighs and knows, in a paragraph; measured figures where they were measured."""
-    config, results = trio.configs["distilled"], read_results(checkpoints)
+    config, results = trio.configs["distilled"], read_results(trio.folder)
     weighs = f"{in_words(trio.parameters['distilled'])} parameters"
     measured, ours = "", _knows_cifar10(trio)
     of_data = the_test_images(config["data"]["name"])

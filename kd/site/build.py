@@ -271,7 +271,8 @@ def results_html(checkpoints: Path, folder: Path) -> str:
         drawn = checkpoints / STUDIES_FOLDER / FIGURES_FOLDER / f"{study.study}-{drawing.name}.svg"
         if not drawn.is_file():
             return ""
-        write(folder / FIGURES / drawn.name, svg := drawn.read_text("utf-8"))
+        svg = drawn.read_text("utf-8")
+        write(folder / FIGURES / drawn.name, svg)
         size = " ".join(re.findall(r'(?:width|height)="\d+"', svg)[:2])  # so that the page keeps room for it
         return f'<img src="{FIGURES}/{drawn.name}" alt="{escape(drawing.title)}" {size} loading="lazy">'
 

@@ -12,8 +12,6 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from kd.files import write_atomically
-
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="  # of the package
 # Its build for the processor alone, 14 MB (3.7 MB compressed): others add the GPU and are twice as large.
@@ -30,7 +28,7 @@ class RuntimeFetchError(RuntimeError):
 
 
 def fetch_runtime(folder: Path) -> None:
-    """Write the runtime's `FILES` to a folder.
+    """Write the runtime's `FILES` to a folder, which is made.
 
     Raises:
         RuntimeFetchError: npm is not installed, cannot fetch the package, or fetched another one.
@@ -54,7 +52,7 @@ def fetch_runtime(folder: Path) -> None:
             found = base64.b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
         if found != SHA512:
             raise RuntimeFetchError(f"npm fetched a {PACKAGE} {VERSION} of sha512 {found}, not {SHA512}: do not use it")
+        folder.mkdir(parents=True, exist_ok=True)
         with tarfile.open(packages[0]) as package:
             for packed, name in FILES.items():
-                content = package.extractfile(f"package/dist/{packed}").read()
-                write_atomically(folder / name, lambda path, content=content: path.write_bytes(content))
+                (folder / name).write_bytes(package.extractfile(f"package/dist/{packed}").read())

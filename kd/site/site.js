@@ -36,7 +36,7 @@ followScheme();
 const tabs = tabsOf($("#tabs"), [...document.querySelectorAll("main > section")]);
 const set = component(stage, element, props, (name, data) => {
   if (name === "crop") showCrop(data);
-  if (name === "recordings") readRecordings().catch(console.warn); // the stage itself says that they did not come
+  if (name === "recordings") readRecordings().catch((error) => { console.warn(error); set("recordings", false); });
 });
 
 // The stage's value: what is shown of an image, {problem}, or null.

@@ -123,11 +123,13 @@ def teaching_helps(study: MeasuredStudy) -> Claim | None:
 
 def teaching_brings_nearer(study: MeasuredStudy) -> Claim | None:
     """Whether the distilled student predicts what its teacher predicts more often than the student alone."""
+    if not study.comparisons:
+        return None
     sentence = (
         "A student that learns from soft targets agrees with its teacher more often: on {ours:.1%} of the test images, "
         "the student alone on {theirs:.1%}{measured}."
     )
-    together, gain = _gains_of_agreement(study) if study.comparisons else (None, 0.0)
+    together, gain = _gains_of_agreement(study)
     if together is not None and 0.0005 <= together <= gain:  # else it is no part of the points
         sentence += f" Of these points {100 * together:.1f} are images that student and teacher both get right."
     return _beside_accuracy(study, "agreement", sentence)
@@ -249,19 +251,17 @@ def _claim(found: Mapping, sentence: str, study: MeasuredStudy) -> Claim:
     return Claim(_SHOWN[found["verdict"]], sentence, study)
 
 
-def _beside_accuracy(study: MeasuredStudy, metric: str, sentence: str) -> Claim | None:
+def _beside_accuracy(study: MeasuredStudy, metric: str, sentence: str) -> Claim:
     """A claim of the study's first comparison about one of `_BESIDE_ACCURACY`; the sentence has places for numbers."""
-    if not study.comparisons:
-        return None
     both = list(zip(*_pairs(study.comparisons[0], study), strict=True))
     differences = {
         name: paired_difference(*([run[name] for run in runs] for runs in both))._asdict() for name in _BESIDE_ACCURACY
     }
     gains = [found | {"mean": _BESIDE_ACCURACY[name] * found["mean"]} for name, found in differences.items()]
-    verdicts = {name: found["verdict"] for name, found in zip(differences, judged(gains, margin=None), strict=True)}
+    judgements = dict(zip(differences, judged(gains, margin=None), strict=True))
     ours, theirs = (statistics.fmean(run[metric] for run in runs) for runs in both)
     in_words = sentence.format(ours=ours, theirs=theirs, measured=_measured(differences[metric]))
-    return Claim(_SHOWN[verdicts[metric]], in_words, study)
+    return _claim(judgements[metric], in_words, study)
 
 
 def _gains_of_agreement(study: MeasuredStudy) -> tuple[float | None, float]:

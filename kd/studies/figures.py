@@ -288,20 +288,54 @@ def accuracy_over_epochs(study: MeasuredStudy) -> go.Figure:
     return styled(figure, xaxis, yaxis, showlegend=False)
 
 
+def over_labels(study: MeasuredStudy, metric: str) -> go.Figure:
+    """A metric over the share of labels, with the standard deviation over the seeds: a line a way of teaching, in its
+    role's colour, dotted where a student is shown labelled images alone, with open marks for a starved teacher."""
+    lines: dict[str, list[MeasuredArm]] = {}
+    for arm in study.carried_out:
+        way = images_and_teacher(arm) if arm.role == "distilled" else way_of_teaching(arm)
+        lines.setdefault(way, []).append(arm)
+    figure = go.Figure()
+    for way, arms in lines.items():
+        points = [(arm.label_fraction, arm.mean[metric]) for arm in arms]
+        fewest = min(arms, key=lambda arm: arm.label_fraction)
+        teacher = fewest.teacher if fewest.role == "distilled" else fewest if fewest.role == "teacher" else None
+        labelled_alone = fewest.role == "distilled" and fewest.label_fraction < 1 and not fewest.keep_unlabelled
+        figure.add_scatter(
+            x=[share for share, _ in points],
+            y=[spread["mean"] for _, spread in points],
+            error_y={"type": "data", "array": [spread["sd"] or 0 for _, spread in points]},
+            name=way,
+            mode="lines+markers",
+            line={"color": ROLE_COLOURS[fewest.role], "width": 2, "dash": "dot" if labelled_alone else "solid"},
+            marker={"size": 9, "symbol": "square-open" if teacher and teacher.label_fraction < 1 else "circle"},
+            hovertemplate="%{x:.0%} of the labels: %{y:.2%}",
+        )
+    return styled(
+        figure,
+        height=480,
+        xaxis={
+            "title": "share of the training labels that are known",
+            "type": "log",
+            "tickformat": ".0%",
+            "tickvals": sorted({arm.label_fraction for arm in study.carried_out}),
+        },
+        yaxis={"title": COLUMNS[metric][0], "tickformat": ".1%" if metric == "ece" else ".0%"},
+        legend=LEGEND_BELOW,
+    )
+
+
 def omitted_class_recognised(study: MeasuredStudy) -> go.Figure:
     """A bar an arm: the share of the omitted class that its runs recognise, before and after the bias correction."""
     by_arm: dict[tuple[str, str], list[OmittedClassRun]] = {}
     for run in runs_of(study):
         taught = ROLE_NAMES["student"] if run.temperature is None else f"distilled,<br>T = {run.temperature:g}"
         by_arm.setdefault((f"no {run.arm.omitted_class}", taught), []).append(run)
-    figure = go.Figure()
-    for name, found, colour in (
-        ("before the correction", [[run.before for run in runs] for runs in by_arm.values()], PALETTE[4]),
-        ("after it", [[run.after for run in runs] for runs in by_arm.values()], PALETTE[0]),
-    ):
+    figure, words = go.Figure(), [list(each) for each in zip(*by_arm, strict=True)]
+    for when, name, colour in (("before", "before the correction", PALETTE[4]), ("after", "after it", PALETTE[0])):
         figure.add_bar(
-            x=[list(words) for words in zip(*by_arm, strict=True)],
-            y=[statistics.fmean(accuracy["omitted"] for accuracy in runs) for runs in found],
+            x=words,
+            y=[statistics.fmean(getattr(run, when)["omitted"] for run in runs) for runs in by_arm.values()],
             name=name,
             marker={"color": colour},
             hovertemplate="%{y:.1%}",
@@ -357,48 +391,6 @@ def captioned(figure: go.Figure, study: MeasuredStudy) -> go.Figure:
     )  # fmt: skip
 
 
-def _colour_of_network(arm: MeasuredArm, number: int) -> str:
-    """A role's own colour for the recipe's loss, one of the palette for each other loss."""
-    return PALETTE[number % len(PALETTE)] if arm.loss else ROLE_COLOURS[arm.role]
-
-
-def over_labels(study: MeasuredStudy, metric: str) -> go.Figure:
-    """A metric over the share of labels, with the standard deviation over the seeds: a line a way of teaching, in its
-    role's colour, dotted where a student is shown labelled images alone, with open marks for a starved teacher."""
-    lines: dict[str, list[MeasuredArm]] = {}
-    for arm in study.carried_out:
-        way = images_and_teacher(arm) if arm.role == "distilled" else way_of_teaching(arm)
-        lines.setdefault(way, []).append(arm)
-    figure = go.Figure()
-    for way, arms in lines.items():
-        points = [(arm.label_fraction, arm.mean[metric]) for arm in arms]
-        fewest = min(arms, key=lambda arm: arm.label_fraction)
-        teacher = fewest.teacher if fewest.role == "distilled" else fewest if fewest.role == "teacher" else None
-        labelled_alone = fewest.role == "distilled" and fewest.label_fraction < 1 and not fewest.keep_unlabelled
-        figure.add_scatter(
-            x=[share for share, _ in points],
-            y=[spread["mean"] for _, spread in points],
-            error_y={"type": "data", "array": [spread["sd"] or 0 for _, spread in points]},
-            name=way,
-            mode="lines+markers",
-            line={"color": ROLE_COLOURS[fewest.role], "width": 2, "dash": "dot" if labelled_alone else "solid"},
-            marker={"size": 9, "symbol": "square-open" if teacher and teacher.label_fraction < 1 else "circle"},
-            hovertemplate="%{x:.0%} of the labels: %{y:.2%}",
-        )
-    return styled(
-        figure,
-        height=480,
-        xaxis={
-            "title": "share of the training labels that are known",
-            "type": "log",
-            "tickformat": ".0%",
-            "tickvals": sorted({arm.label_fraction for arm in study.carried_out}),
-        },
-        yaxis={"title": COLUMNS[metric][0], "tickformat": ".1%" if metric == "ece" else ".0%"},
-        legend=LEGEND_BELOW,
-    )
-
-
 def _in_two_lines(arm: MeasuredArm) -> str:
     """An arm's name with its settings below it: a phone has no room for both side by side."""
     return _named(arm, before_settings="<br>")
@@ -418,6 +410,11 @@ def _colours(study: MeasuredStudy) -> list[str]:
         own = ROLE_COLOURS[arm.role]
         colours.append(next(further) if own in colours else own)
     return colours
+
+
+def _colour_of_network(arm: MeasuredArm, number: int) -> str:
+    """A role's own colour for the recipe's loss, one of the palette for each other loss."""
+    return PALETTE[number % len(PALETTE)] if arm.loss else ROLE_COLOURS[arm.role]
 
 
 def _one_arm_a_role(study: MeasuredStudy) -> bool:

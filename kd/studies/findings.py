@@ -68,8 +68,8 @@ def epochs_for(accuracy: float, measured: Mapping[int, float]) -> float | None:
         return float(epochs[0])
     for few, more in zip(epochs, epochs[1:], strict=False):
         if measured[more] >= accuracy:
-            share = (accuracy - measured[few]) / (measured[more] - measured[few])
-            return math.exp((1 - share) * math.log(few) + share * math.log(more))
+            part = (accuracy - measured[few]) / (measured[more] - measured[few])
+            return math.exp((1 - part) * math.log(few) + part * math.log(more))
     return None
 
 

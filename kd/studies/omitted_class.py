@@ -55,14 +55,18 @@ def runs_of(study: MeasuredStudy) -> list[OmittedClassRun]:
     """The runs of a study that were measured on an omitted class, in the study's order."""
     return [
         OmittedClassRun(
-            arm,
-            run["seed"],
-            *(run["omitted_class"][key] for key in ("bias", "before", "after")),
-            *(run.get(key) for key in ("weights", "taught_by")),
-        )  # fmt: skip
+            arm=arm,
+            seed=run["seed"],
+            bias=found["bias"],
+            before=found["before"],
+            after=found["after"],
+            weights=run.get("weights"),
+            taught_by=run.get("taught_by"),
+        )
         for arm in study.arms
+        if arm.omitted_class
         for run in arm.runs
-        if arm.omitted_class and "omitted_class" in run
+        if (found := run.get("omitted_class"))
     ]
 
 

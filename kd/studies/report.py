@@ -154,11 +154,10 @@ def _told_together(arms: list[MeasuredArm], how: str, machines: str) -> str:
 
 def _measuring(study: MeasuredStudy) -> str:
     """When and on which images the arms were measured, and what stands beside a mean."""
-    data = study.data
+    data, test = study.data, study.measured_on == "test"
     spread = "; mean ± standard deviation over the seeds" if any(len(arm.runs) > 1 for arm in study.arms) else ""
-    if study.measured_on == "test":
-        return f"Measured after the last epoch, on the {data['images']:,} test images of {data_name(data)}{spread}"
-    return f"Measured after the last epoch on the {data['validated_on']:,} validation images of {data['name']}{spread}"
+    images = f"{data['images']:,} test images" if test else f"{data['validated_on']:,} validation images"
+    return f"Measured after the last epoch, on the {images} of {data_name(data)}{spread}"
 
 
 def shared_changes(study: MeasuredStudy, arm: MeasuredArm) -> list[tuple[str, object]]:

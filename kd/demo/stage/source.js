@@ -35,7 +35,10 @@ function sourceOf(props, trigger, watch) {
     recordings() {
       if (props.recordings) return Promise.resolve(props.recordings);
       return new Promise((come, fail) => {
-        watch("recordings", () => props.recordings && come(props.recordings));
+        watch("recordings", () => {
+          if (props.recordings) come(props.recordings);
+          else if (props.recordings === false) fail(); // as a page without a server says
+        });
         setTimeout(fail, PATIENCE_SECONDS * 1000);
         trigger("recordings");
       });
