@@ -130,8 +130,8 @@ def make_few_labels():
     return made_study(*arms, comparisons=[gain(3, 0.3), gain(7, 0.25), gain(8, 0.02)])
 
 
-def write_run(run, accuracy=0.5, seed=0):
-    """A finished run's checkpoint, with random weights."""
+def write_run(run, accuracy=0.5, seed=0, **data):
+    """A finished run's checkpoint, with random weights; `data` is what its config.json says of these besides."""
     torch.manual_seed(seed)
     network = models.build(models.ARCHITECTURE_OF_ROLE[run.arm.role], run.recipe.stem)
     teacher = {"weights": checkpoint.load_config(run.teacher)["weights"]} if run.teacher else None
@@ -143,6 +143,6 @@ def write_run(run, accuracy=0.5, seed=0):
         epochs_done=run.recipe.epochs,
         teacher=teacher,
         metrics={"validation_accuracy": accuracy, "validation_loss": 1.0},
-        data={"name": "CIFAR-10", "trained_on": 450, "validated_on": 50},
+        data={"name": "CIFAR-10", "trained_on": 450, "validated_on": 50} | data,
     )
     checkpoint.save(network, config, run.folder)

@@ -174,6 +174,19 @@ def test_a_ledgers_run_of_a_setting_that_is_gone_is_not_taken_for_another_and_no
         check_nothing_is_lost(runs, study, ledger, tmp_path)
 
 
+@pytest.mark.usefixtures("tiny")
+def test_a_given_teacher_may_be_of_other_data_than_its_students(tmp_path, data_dir):
+    study = Study("?", (TEACHER, STUDENT), recipe="original", seeds=1)
+    runs = planned(study, make_parser().parse_args(["main", "--runs-dir", str(tmp_path)]))
+    write_run(runs[0], sha256="another")
+    write_run(runs[1], sha256="ours")
+    runs = [replace(runs[0], given=True, data="ours"), replace(runs[1], data="ours")]
+    found = summarise("two", study, runs, open_data(data_dir, IMAGE_SIZE), torch.device("cpu"), command="python")
+    assert to_measure(runs, study, found) == []
+    check_nothing_is_lost(runs, study, found, tmp_path)
+    assert recorded(replace(runs[1], data="another"), runs, study, found) is None
+
+
 def test_a_ledger_from_before_weights_were_noted_is_refused(resumed, tmp_path):
     study, runs, content = resumed
     for run in content["arms"][1]["runs"]:

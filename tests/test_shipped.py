@@ -74,6 +74,14 @@ def test_a_shipped_config_says_how_the_network_came_about(role):
     assert history[-1]["validation_accuracy"] == config["metrics"]["validation_accuracy"]
 
 
+def test_what_is_said_of_the_network_under_way_was_measured_of_it():
+    folder = CHECKPOINTS / "whole-schedule"
+    (arm,) = [arm for arm in read_studies(folder)["main"].arms if arm.role == "student"]
+    (run,) = [run for run in arm.runs if run["seed"] == SHIPPED_SEED]
+    assert run["weights"] == checkpoint.made_of(checkpoint.load_config(folder / "student"))
+    assert STUDIES.count(f"{run['accuracy']:.2%}") == 2
+
+
 def test_baseline_and_distilled_student_differ_in_the_loss_alone():
     student, distilled = (checkpoint.load_config(CHECKPOINTS / role) for role in ("student", "distilled"))
     (name, ours), (other_name, theirs) = (from_config(config["recipe"]) for config in (student, distilled))

@@ -223,6 +223,17 @@ def test_a_picture_of_the_camera_is_answered_and_the_camera_given_back(visit_sit
     assert page.locator("#photo.own").is_visible() and not page.locator("#image video").is_visible()
 
 
+def test_what_was_recorded_and_does_not_come_is_told_at_once_and_can_be_asked_for_again(served, visit_site):
+    page = visit_site()
+    served.withheld = "/recordings.json"
+    page.locator("#map > summary").click()
+    page.locator("#map .waiting", has_text="It did not load").wait_for(timeout=10_000)  # the stage itself waits for 20
+    served.withheld = None
+    for _ in range(2):
+        page.locator("#map > summary").click()
+    drawn(page, 4)
+
+
 def test_map_and_replay_show_what_was_recorded(visit_site, tiny_trio, server_logits):
     page = opened(visit_site("?T=4"), "map")
     lines = drawn(page, 4)

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_recipe(parser)
     parser.add_argument("--images", type=positive, metavar="N", help="images a round (45,000 on a GPU, 2,048 on a CPU)")
     parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="rounds of each loop, in turns (3)")
-    parser.add_argument("--workers", type=int, default=torch.get_num_threads(), choices=range(65), metavar="N",
+    parser.add_argument("--workers", type=int, default=torch.get_num_threads(), metavar="N",
                         help="the plain loop's DataLoader workers (one a core)")  # fmt: skip
     parser.add_argument("--eager", action="store_true", help="leave out torch.compile")
     add_data_dir(parser)

@@ -4,8 +4,8 @@ python -m train.study main --output-dir runs/studies      five seeds of the reci
 python -m train.study main --output-dir runs/studies --recipe original --seeds 3 --jobs 2   two runs side by side
 python -m train.study --document docs/studies.md          writes down all that is measured, and carries nothing out
 
-What is measured lies in checkpoints/studies, and no study with the same teacher trains it again (but `human-doubt`,
-which wants the networks themselves); another --output-dir begins anew.
+What is measured lies in checkpoints/studies, and no study with the same teacher that measures the same trains it again
+(but `human-doubt`, which wants the networks themselves); another --output-dir begins anew.
 
 Every run is a command of its own (`train.teacher`, `train.student`, `train.distill`) with a folder of its own, which
 studies share: what is finished is not trained again, and what was cut off goes on from its last epoch.

@@ -95,11 +95,10 @@ def read_omitted_class(checkpoints: Path) -> OmittedClass | None:
     student = Classifier.from_pretrained(checkpoints / FOLDER)
     found = study_of(student.config, read_studies(checkpoints))
     if found is None:
-        studies = checkpoints / STUDIES_FOLDER
         raise NoGameError(
             f"The game of the class {name} is left out: no study that can be read has measured the student in "
-            f"{FOLDER}/. Put the JSON of the one that did into {studies}, or ship a measured student with "
-            f"python -m train.study omitted-class --output-dir {studies} --ship {checkpoints}."
+            f"{FOLDER}/. Put the JSON of the one that did, python -m train.study, into {STUDIES_FOLDER}/ beside it, or "
+            f"remove {FOLDER}/."
         )
     try:
         chosen, pictures = game_pictures(name, checkpoints)

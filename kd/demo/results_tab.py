@@ -39,13 +39,13 @@ NO_RESULTS = (
     "their folder, writes them."
 )
 NO_CLAIMS = (
-    "No study here has been carried out that makes a claim: `python -m train.study main --output-dir FOLDER/studies`, "
-    "with the folder of these checkpoints, does."
+    "No study here has been carried out that makes a claim: `python -m train.study main --teacher FOLDER/teacher "
+    "--output-dir FOLDER/studies --ship FOLDER`, with the folder of these checkpoints, does."
 )
 MORE_STUDIES = "More studies"
 NO_STUDIES = (
-    "No study has been carried out with these checkpoints yet: `python -m train.study main --output-dir "
-    "FOLDER/studies`, with their folder, is the first."
+    "No study has been carried out with this teacher yet: `python -m train.study main --teacher FOLDER/teacher "
+    "--output-dir FOLDER/studies --ship FOLDER`, with the folder of these checkpoints, is the first."
 )
 
 Made = TypeVar("Made")

@@ -102,7 +102,8 @@ def recorded(run: Run, runs: list[Run], study: Study, ledger: MeasuredStudy | No
     for arm in ledger.arms:
         for found in arm.runs if arm.trains_like(run.arm) else ():
             taught_alike = "weights" in found and found.get("taught_by") == teachers_digest(run, runs, study, ledger)
-            of_same_data = run.data in (None, found.get("data") or run.data)  # older ledgers do not say
+            # Older ledgers do not say; and a teacher that was given may be of any.
+            of_same_data = run.given or run.data in (None, found.get("data") or run.data)
             same = taught_alike and of_same_data and same_recipe(arm, found, run) and not is_another_teacher(run, found)
             if same and is_complete(found, run, runs, study):
                 return found

@@ -156,8 +156,9 @@ def _measuring(study: MeasuredStudy) -> str:
     """When and on which images the arms were measured, and what stands beside a mean."""
     data, test = study.data, study.measured_on == "test"
     spread = "; mean ± standard deviation over the seeds" if any(len(arm.runs) > 1 for arm in study.arms) else ""
-    images = f"{data['images']:,} test images" if test else f"{data['validated_on']:,} validation images"
-    return f"Measured after the last epoch, on the {images} of {data_name(data)}{spread}"
+    number, part = (data["images"], "test") if test else (data["validated_on"], "validation")
+    held_out = "" if test else ", held out of the training images"
+    return f"Measured after the last epoch, on the {number:,} {part} images{held_out} of {data_name(data)}{spread}"
 
 
 def shared_changes(study: MeasuredStudy, arm: MeasuredArm) -> list[tuple[str, object]]:
