@@ -224,7 +224,7 @@ def test_a_picture_of_the_camera_is_answered_and_the_camera_given_back(visit_sit
 
 
 def test_what_was_recorded_and_does_not_come_is_told_at_once_and_can_be_asked_for_again(served, visit_site):
-    page = visit_site()
+    page = visit_site("?T=4")
     served.withheld = "/recordings.json"
     page.locator("#map > summary").click()
     page.locator("#map .waiting", has_text="It did not load").wait_for(timeout=10_000)  # the stage itself waits for 20
