@@ -231,7 +231,7 @@ def test_what_was_recorded_and_does_not_come_is_told_at_once_and_can_be_asked_fo
     served.withheld = None
     for _ in range(2):
         page.locator("#map > summary").click()
-    drawn(page, 4)
+    assert len(drawn(page, 4)) == 45
 
 
 def test_map_and_replay_show_what_was_recorded(visit_site, tiny_trio, server_logits):

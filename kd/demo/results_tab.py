@@ -38,15 +38,13 @@ NO_RESULTS = (
     "No results have been measured for these checkpoints yet: `python -m train.evaluate --checkpoints FOLDER`, with "
     "their folder, writes them."
 )
-NO_CLAIMS = (
-    "No study here has been carried out that makes a claim: `python -m train.study main --teacher FOLDER/teacher "
-    "--output-dir FOLDER/studies --ship FOLDER`, with the folder of these checkpoints, does."
+_A_STUDY = (
+    "`python -m train.study main --teacher FOLDER/teacher --output-dir FOLDER/studies --ship FOLDER`, with the folder "
+    "of these checkpoints,"
 )
+NO_CLAIMS = f"No study here has been carried out that makes a claim: {_A_STUDY} does."
 MORE_STUDIES = "More studies"
-NO_STUDIES = (
-    "No study has been carried out with this teacher yet: `python -m train.study main --teacher FOLDER/teacher "
-    "--output-dir FOLDER/studies --ship FOLDER`, with the folder of these checkpoints, is the first."
-)
+NO_STUDIES = f"No study has been carried out with this teacher yet: {_A_STUDY} is the first."
 
 Made = TypeVar("Made")
 _log = logging.getLogger(__name__)
