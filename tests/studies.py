@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import torch
 
 from kd import checkpoint, models
+from kd.significance import paired_difference
 from kd.studies.declared import DISTILLED, STUDENT, TEACHER, Arm, Study
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from tests.configs import made_config
@@ -34,7 +35,7 @@ def measured(arm, accuracies=(0.5,), epochs=24, sd=0.01, recipe=(), before=()):
             "seed": seed, "epochs_done": epochs, "trained_on": 450, "machine": "an abacus", "accuracy": accuracy,
             "validation_accuracy": accuracy - 0.01, "ece": accuracy / 10,
             "reliability": RELIABILITY | {"right": [0.0, 20.0, 50.0 + seed]},
-        }
+        } | ({"agreement": accuracy} if arm.role != "teacher" else {})
         for seed, accuracy in enumerate(accuracies)
     )  # fmt: skip
     n, mean = len(accuracies), sum(accuracies) / len(accuracies)
@@ -62,6 +63,15 @@ def made_study(*arms, comparisons=(), measured_on="test", **more):
         data={"name": "CIFAR-10", "images": 100, "validated_on": 50}, machine="an abacus", versions={},
         command="python", **more,
     )  # fmt: skip
+
+
+def make_main(alone=(0.86, 0.88, 0.87), distilled=(0.9, 0.93, 0.91)):
+    """The study of a student alone and a distilled one, with an accuracy for each seed."""
+    arms = [measured(TEACHER, (0.95,))]
+    for declared, accuracies in ((STUDENT, alone), (DISTILLED, distilled)):
+        arms.append(measured(declared, accuracies, before=arms))
+    gain = {"arm": 2, "baseline": 1, "metric": "accuracy", **paired_difference(distilled, alone)._asdict()}
+    return replace(made_study(*arms, comparisons=[gain]), study="main")
 
 
 def make_omitted_class():
