@@ -16,7 +16,6 @@ from kd.files import parsed
 from kd.losses import soft_targets
 from kd.photo import PhotoError, read_photo
 from kd.recording import RECORDED_PICTURES
-from kd.studies.human_labels import entropy
 
 FOLDER = Path(__file__).parent / "examples"
 RECORDED = FOLDER / RECORDED_PICTURES
@@ -47,10 +46,10 @@ def read_examples(checkpoints: Path, classes: Sequence[str]) -> list[tuple[str, 
 
 
 def first_example(teacher_logits: list[list[float]], temperature: float, labels: Sequence[int]) -> int:
-    """Which example the page opens with: a certainty that has much to show when it is warmed up.
+    """Which example the page opens with: a certainty behind which a resemblance comes to light.
 
     Of the examples whose true class the teacher gives at least `CERTAIN`, the one whose soft targets have the largest
-    entropy; where there is none, the one of whose true class the teacher is surest.
+    share of another class; where there is none, the one of whose true class the teacher is surest.
 
     Args:
         teacher_logits: of each example, in class order.
@@ -58,9 +57,11 @@ def first_example(teacher_logits: list[list[float]], temperature: float, labels:
         labels: the positions of their classes.
     """
     logits = torch.tensor(teacher_logits)
-    sure = logits.softmax(dim=1)[torch.arange(len(logits)), torch.tensor(labels)]
-    doubt = entropy(soft_targets(logits, temperature))
-    return int((doubt.where(sure >= CERTAIN, -1) if (sure >= CERTAIN).any() else sure).argmax())
+    true = torch.arange(len(logits)), torch.tensor(labels)
+    sure, others = logits.softmax(dim=1)[true], soft_targets(logits, temperature)
+    others[true] = 0
+    resembles = others.amax(dim=1)
+    return int((resembles.where(sure >= CERTAIN, -1) if (sure >= CERTAIN).any() else sure).argmax())
 
 
 def game_pictures(name: str, checkpoints: Path) -> tuple[str, list[Image.Image]]:
