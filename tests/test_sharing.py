@@ -113,13 +113,13 @@ def test_an_uploaded_photo_stays_out_of_the_link_and_the_page_says_so(visit, cla
     assert_shows(page, second, classify, 1)
 
 
-def go_back_while_a_photo_waits(page):
+def go_back_while_a_photo_waits(page, photo):
     """Go on to an example, bring a photo whose answer is held back, and leave both by Back; returns what lets it go."""
     second = other_examples(page)[0]
     choose_example(page, CLASSES.index(second))
     address_says(page, example=second)
     wait_for_one, let_go = hold_questions(page)
-    page.locator("#image input[type=file]").set_input_files(EXAMPLES / "truck.png")
+    page.locator("#image input[type=file]").set_input_files(photo)
     wait_for_one()
     page.go_back()
     return let_go
@@ -128,22 +128,27 @@ def go_back_while_a_photo_waits(page):
 def test_back_overtakes_a_photo_that_waits_for_its_answer(visit, classify):
     page = visit()
     first = example_shown(page)
-    let_go = go_back_while_a_photo_waits(page)
+    let_go = go_back_while_a_photo_waits(page, EXAMPLES / "truck.png")
     assert_shows(page, first, classify, 1)
     let_go()
     assert_shows(page, first, classify, 1)
     assert page.locator("#photo.own").count() == 0
 
 
-def test_back_to_a_photo_overtakes_the_one_that_waits_for_its_answer(visit):
+@pytest.mark.parametrize("broken", [False, True])
+def test_back_to_a_photo_overtakes_the_one_that_waits_for_its_answer(visit, tmp_path, broken):
+    waiting = EXAMPLES / "truck.png"
+    if broken:
+        waiting = tmp_path / "broken.png"
+        waiting.write_bytes((EXAMPLES / "truck.png").read_bytes()[:200])
     page = visit()
     upload(page, EXAMPLES / "ship.png")
     page.wait_for_function("history.state?.file")
     photo = table(page)
-    let_go = go_back_while_a_photo_waits(page)
+    let_go = go_back_while_a_photo_waits(page, waiting)
     page.wait_for_selector("#photo.own")
     let_go()
-    assert table(page) == photo
+    assert table(page) == photo and page.locator("#problem").inner_text() == ""
 
 
 def test_back_out_of_a_tour_that_glides_leads_to_the_temperature_before(visit):

@@ -25,7 +25,16 @@ from kd.demo.pictures import picture_url, preview_url
 from kd.demo.recordings import Recorded, read_recorded
 from kd.demo.results_tab import build_results
 from kd.demo.stage_view import later_script, stage_view, warning
-from kd.demo.uploads import CACHE_SECONDS, SWEEP_SECONDS, announcing, keep_sweeping, nothing_came, sentences, turn_for
+from kd.demo.uploads import (
+    CACHE_SECONDS,
+    SWEEP_SECONDS,
+    announcing,
+    keep_sweeping,
+    nothing_came,
+    path_of,
+    sentences,
+    turn_for,
+)
 from kd.demo.use_tab import build_use
 from kd.inference import Trio
 from kd.losses import OF_SOFT_TARGETS
@@ -158,9 +167,8 @@ def connect(trio: Trio, image: gr.Image, stage: gr.HTML, gallery: gr.HTML) -> No
     image.input(None, image, None, js=announcing("photo"), trigger_mode="multiple", **settings)
     image.clear(None, None, None, js=announcing("photo"), trigger_mode="multiple", **settings)
     uploaded = image.input(
-        or_problem(partial(show_upload, trio)), image, stage, preprocess=False, trigger_mode="always_last",
-        **settings, **PHOTOS,
-    )  # fmt: skip
+        partial(show_upload, trio), image, stage, preprocess=False, trigger_mode="always_last", **settings, **PHOTOS
+    )
     # The stage itself waits for what one crop shows before it asks for another, but not until Gradio is done with it.
     cropped = stage.crop(crop_shower(trio), None, stage, trigger_mode="multiple", **settings, **PHOTOS)
     # Gradio takes the events of one trigger in turn. The stage itself leaves out what is not wanted any more; by
@@ -231,11 +239,15 @@ def show(
 
 
 def show_upload(trio: Trio, upload: dict | None) -> dict | None:
-    """Show an upload. Gradio hands over the file as it came, so that our own reader can judge it."""
+    """Show an upload, or why it cannot be. Gradio hands over the file as it came, so that our own reader judges it."""
     if not upload:
         return None
-    with sentences(), turn_for(upload) as path:
-        return show(trio, read_photo(path), file=path)
+
+    def show_file() -> dict:
+        with sentences(), turn_for(upload) as path:
+            return show(trio, read_photo(path), file=path)
+
+    return or_problem(show_file, file=path_of(upload))()
 
 
 def crop_shower(trio: Trio) -> Callable:
@@ -260,7 +272,7 @@ def opener(trio: Trio) -> Callable:
         row = chosen._data if isinstance(chosen._data, dict) else {}
         return show_upload(trio, {"path": row.get("file")})
 
-    return or_problem(show_row)
+    return show_row
 
 
 def or_problem(handler: Callable, **more) -> Callable:

@@ -62,7 +62,7 @@ function buildAddress(stage) {
     if (!stage.element.checkVisibility()) openTab(props.stage_tab); // the history is the stage's alone
     follow();
   });
-  if (props.value?.file) photos.set(props.value.file, props.value); // the component came back with it
+  if (props.value?.models) photos.set(props.value.file, props.value); // the component came back with it
   follow();
   stage.writeAddress = write;
   stage.views.push({ settle: write });

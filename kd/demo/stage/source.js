@@ -44,8 +44,8 @@ function sourceOf(props, trigger, watch) {
       });
     },
     // Call `listen` with every value: {classes, models: {role: {logits, ...}}, example, file, photo, width, height,
-    // crop, picture, warning, ...}, or {problem} with a sentence, or null. `photo` is null in that of a crop. With
-    // a problem that `keeps` what is shown, the image stays; a crop's does.
+    // crop, picture, warning, ...}, or {problem, file}, a sentence and what it is of, or null. `photo` is null in that
+    // of a crop. With a problem that `keeps` what is shown, the image stays; a crop's does.
     receive(listen) {
       watch("value", () => {
         const { value } = props;
@@ -54,7 +54,7 @@ function sourceOf(props, trigger, watch) {
           received = asked;
           if (next) this.crop(next);
           next = null;
-        } else if (value?.photo && wanted !== undefined && value.file !== wanted) return; // too late, it settles nothing
+        } else if (value?.file && wanted !== undefined && value.file !== wanted) return; // too late, it settles nothing
         else if (value?.of_crop && (received === asked || (value.number ?? asked) !== asked)) return; // of one before
         else settle(); // whatever else comes overtakes what was asked of a photo
         listen(value);

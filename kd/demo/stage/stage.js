@@ -94,12 +94,12 @@ for (const build of [buildTemperature, buildChart, buildPredictions, buildMeasur
 }
 buildAddress(stage); // it shows the first image
 buildConnection(stage);
-// Whether a photo's value comes when that is not wanted any more: it was removed, or an example is shown.
+// Whether a photo's value comes when that is not wanted any more: it was removed, or something else is shown.
 function comesTooLate(value) {
   const { wanted } = stage.source;
   if (wanted === undefined) return false;
-  if (value?.models) return value.file !== wanted;
-  return !wanted && !stage.value?.file; // that there is none, or why
+  if (value?.file) return value.file !== wanted;
+  return !wanted && !stage.value?.file; // that there is none, or that no answer came
 }
 
 stage.source.receive((value) => {
