@@ -213,6 +213,8 @@ def _network(folder: Path, config: dict) -> nn.Module:
     except CheckpointError:
         raise
     except Exception as error:  # a damaged file can raise nearly anything
+        if isinstance(error, models.NetworkError) and ":" in config["architecture"]:  # what builds it is not at hand
+            raise CheckpointError(f"{folder}: {error}") from error
         raise CheckpointError(
             f"{folder} does not hold the network it describes ({error}): {_way_out(folder)}"
         ) from error
@@ -251,6 +253,8 @@ def _wrong_fields(config: object) -> list[str]:
     wrong = lacking(config, kinds)
     if not isinstance(config, dict):
         return wrong
+    if "role" not in wrong and config["role"] not in models.ROLES:
+        wrong.append("role")
     if "weights" not in wrong and not all(_is_weight_file(*entry) for entry in config["weights"].items()):
         wrong.append("weights")
     if "classes" not in wrong and not _are_classes(config["classes"], config.get("data")):
@@ -459,8 +463,8 @@ def _way_out(folder: Path) -> str:
     fetched = [parent for parent in folder.parents if parent.name.startswith("models--")]
     if fetched:  # the Hub's cache has it so; what is trained into it would be in the wrong place
         return f"delete {fetched[0]}, so that it is fetched again, or have it published whole"
-    command = "python -m " + models.SCRIPT_OF_ROLE.get(folder.name, "train.teacher, train.student or train.distill")
-    if folder.name == "distilled":
-        command += " --teacher checkpoints/teacher"
-    restart = " --restart" if (folder / CONFIG).exists() else ""
-    return f"make it with {command} --output-dir {folder}{restart}"
+    script = "python -m " + models.SCRIPT_OF_ROLE.get(folder.name, "train.teacher, train.student or train.distill")
+    if (folder / CONFIG).exists():  # of what data and network, who trained it knows: no command to be copied as it is
+        return f"put a whole copy there, or repeat the command that made it ({script} ...) with --restart"
+    teacher = f" --teacher {folder.parent / 'teacher'}" if folder.name == "distilled" else ""
+    return f"make it with {script}{teacher} --output-dir {folder}"

@@ -49,8 +49,8 @@ def open_cifar10(data_dir: str | Path, image_size: int = IMAGE_SIZE) -> DataSet:
     """
     if image_size != IMAGE_SIZE:
         raise DataError(
-            f"CIFAR-10's images are {IMAGE_SIZE} x {IMAGE_SIZE}, not {image_size}: name other data with --data-dir, or "
-            "leave out --image-size"
+            f"CIFAR-10's images are {IMAGE_SIZE} x {IMAGE_SIZE}, not {image_size}: name other data with --data-dir, "
+            "or, to train on these, leave out --image-size"
         )
     return DataSet(CLASSES, partial(read_split, data_dir), partial(read_test_set, data_dir))
 

@@ -7,7 +7,6 @@ from huggingface_hub import ModelHubMixin
 from torch import nn
 
 from kd import checkpoint
-from kd.checkpoint import CheckpointError
 from kd.fetch import fetch
 from kd.files import write_json
 from kd.inference import TrainedNetwork
@@ -62,10 +61,6 @@ class Classifier(TrainedNetwork, ModelHubMixin):
             )  # fmt: skip
         folder = folder / subfolder
         network, config = checkpoint.load(folder)
-        if config["role"] not in ROLES:
-            raise CheckpointError(
-                f"{folder} holds a {config['role']}, not one of {', '.join(ROLES)}: name a checkpoint of this project"
-            )
         return cls(network, config, _measured(folder, config))
 
     def _save_pretrained(self, save_directory: Path) -> None:

@@ -44,9 +44,13 @@ def open_data(data_dir: str | Path, image_size: int, strict: bool = False) -> Da
     if str(data_dir) == DIGITS:
         return open_digits(image_size)
     if not (Path(data_dir) / FOLDER).is_dir() and (unsorted := picture_in_a_folder(Path(data_dir))):
+        folder = Path(data_dir).resolve()
+        way_out = f"put the folders of the classes into {Path(data_dir) / 'train'}"
+        if folder.name == "train":
+            way_out = f"name the folder that holds it, {Path(data_dir).parent}"
         raise DataError(
-            f"{unsorted} looks like a picture of a class, but {data_dir} has no train/: put the folders of the classes "
-            f"into {Path(data_dir) / 'train'}, or name the place for CIFAR-10 with --data-dir"
+            f"{unsorted} looks like a picture of a class, but {data_dir} has no train/: {way_out}, or name the place "
+            "for CIFAR-10 with --data-dir"
         )
     if not (Path(data_dir) / FOLDER).is_dir() and not _is_for_download(Path(data_dir)):
         raise DataError(

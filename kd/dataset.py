@@ -29,6 +29,16 @@ def data_name(description: dict) -> str:
     return description["name"] + (f" ({description['copy']})" if "copy" in description else "")
 
 
+def difference(known: Sequence[str], here: Sequence[str]) -> str:
+    """In words, how the classes that a network knows differ from those of the data that are here."""
+    only = {
+        "only it knows": [name for name in known if name not in here],
+        "only these have": [name for name in here if name not in known],
+    }
+    told = [f"{who} {', '.join(names[:3])}{' ...' if names[3:] else ''}" for who, names in only.items() if names]
+    return ", ".join(told) or "the same ones in another order"
+
+
 class Normalisation(NamedTuple):
     """What images are normalised by: of red, green and blue, with pixels scaled to [0, 1]."""
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
-from kd.dataset import LabelledImages, Normalisation, normalise
+from kd.dataset import LabelledImages, Normalisation, difference, normalise
 from kd.device import autocast
 
 CALIBRATION_BINS = 15
@@ -77,15 +77,20 @@ def check_data(folder: str | Path, config: dict, images: LabelledImages) -> None
         folder: of the checkpoint, to be named.
         config: its config.json.
     """
-    if tuple(config["classes"]) != images.classes:
-        raise CheckpointError(
-            f"{folder} was trained on {len(config['classes'])} classes ({', '.join(config['classes'][:3])} ...), the "
-            f"data hold {len(images.classes)} ({', '.join(images.classes[:3])} ...): name its data with --data-dir"
-        )
+    check_classes(folder, config, images.classes)
     if (taken := checkpoint.image_size_of(config)) != (size := images.images.shape[-1]):
         raise CheckpointError(
             f"{folder} takes images of {taken} pixels, the networks beside it of {size}: they are measured and shown "
             "together at one size alone; train one of them anew with the others' --image-size"
+        )
+
+
+def check_classes(folder: str | Path, config: dict, classes: Sequence[str]) -> None:
+    """Raise CheckpointError unless a network knows these classes: to be asked before any image is read."""
+    if config["classes"] != list(classes):
+        raise CheckpointError(
+            f"{folder} was trained on {len(config['classes'])} classes, the data hold {len(classes)} "
+            f"({difference(config['classes'], classes)}): name its data with --data-dir"
         )
 
 

@@ -9,6 +9,7 @@ command line names it, or `KD_NETWORK_MODULES` lists it.
 import importlib
 import itertools
 import os
+import traceback
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -103,17 +104,24 @@ def allow(architecture: str) -> None:
 
 def _of_function(architecture: str, classes: int) -> nn.Module:
     module, _, function = architecture.partition(":")
-    if module not in _allowed | set(os.environ.get(MODULES, "").split(",")):
+    trusted = {name.strip() for name in os.environ.get(MODULES, "").split(",")}
+    if module not in _allowed | trusted:
         raise NetworkError(
             f"the network is built by {function} of the module {module}, which is code of somebody's: if you trust it, "
             f"set {MODULES}={module}"
         )
     try:
         network = getattr(importlib.import_module(module), function)(classes)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise NetworkError(f"{architecture} builds no network ({error}): it is to be a function of classes") from error
+    except Exception as error:  # whatever somebody's code raises
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise NetworkError(
+            f"{architecture} builds no network ({type(error).__name__}: {error}; line {where.lineno} of "
+            f"{where.filename}): it is to be a function of the number of classes"
+        ) from error
     if not isinstance(network, nn.Module):
         raise NetworkError(f"{architecture} returns a {type(network).__name__} instead of a torch.nn.Module")
+    if any(isinstance(parameter, nn.UninitializedParameter) for parameter in network.parameters()):
+        raise NetworkError(f"{architecture} has lazy layers, which have no weights yet: give them their input's size")
     return network
 
 
@@ -281,19 +289,26 @@ def count_macs(architecture: str, stem: str, classes: int = 10, image_size: int 
         NetworkError: as of `build`; or the network cannot take such an image, or does not return logits.
     """
     try:
-        with torch.device("meta"):  # shapes are enough
-            network = build(architecture, stem, classes)
-    except (NotImplementedError, RuntimeError):  # some compute with numbers while they are built
-        with torch.random.fork_rng([]):
-            network = build(architecture, stem, classes).to("meta")
-    network.eval()
-    image = torch.empty(1, 3, image_size, image_size, device="meta")
-    try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            logits = network(image)
-    except Exception as error:  # whatever a network of somebody's raises
-        reason = str(error).partition("\n")[0]
-        raise NetworkError(f"{architecture} is not for images of {image_size} x {image_size} ({reason})") from error
+        logits, flops = _forward(architecture, stem, classes, image_size, "meta")  # shapes are enough
+    except Exception:  # but not for those that compute with numbers
+        try:
+            logits, flops = _forward(architecture, stem, classes, image_size, "cpu")
+        except NetworkError:
+            raise
+        except Exception as error:  # whatever a network of somebody's raises
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise NetworkError(f"{architecture} fails on an image of {image_size} x {image_size} ({reason})") from error
     if not isinstance(logits, Tensor) or logits.shape != (1, classes):
-        raise NetworkError(f"{architecture} does not return {classes} logits an image")
-    return counter.get_total_flops() // 2  # a multiply-accumulate is two operations
+        what = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise NetworkError(
+            f"{architecture} returns {what} of an image instead of logits (1, {classes}), one for each class"
+        )
+    return flops // 2  # a multiply-accumulate is two operations
+
+
+def _forward(architecture: str, stem: str, classes: int, image_size: int, device: str) -> tuple[object, int]:
+    """What an untrained network returns of an image, and the operations that takes; draws no random numbers."""
+    with torch.random.fork_rng([]), torch.device(device):
+        network = build(architecture, stem, classes).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            return network(torch.zeros(1, 3, image_size, image_size)), counter.get_total_flops()

@@ -45,7 +45,7 @@ class Recipe:
 
     network: str = _option(
         "",
-        "network by its name (see kd.models); without it "
+        "network by its name: resnet18, convnet-16, timm:NAME, package.module:function; without it "
         + ", ".join(f"{architecture} as {role}" for role, architecture in ARCHITECTURE_OF_ROLE.items()),
     )
     stem: str = _option("cifar", "first layers of ResNet-50 and MobileNetV2; imagenet for others", choices=STEMS)

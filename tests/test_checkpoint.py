@@ -331,6 +331,7 @@ def without(entry, key):
         ("teacher", {"weights": None}),
         ("stored_in", None),
         ("architecture", None),
+        ("role", "nobody"),
         ("classes", list(CLASSES[:-1])),
         ("classes", [CLASSES[1], CLASSES[0], *CLASSES[2:]]),
         ("normalisation", {}),
@@ -345,7 +346,7 @@ def without(entry, key):
 )
 def test_what_is_told_of_every_network_has_to_be_there(folder, field, value):
     change_config(folder, **{field: value})
-    said = f"{folder / CONFIG} is not a checkpoint's: check {field}; make it with python -m train.student"
+    said = f"{folder / CONFIG} is not a checkpoint's: check {field}; put a whole copy there"
     with pytest.raises(CheckpointError, match=said):
         checkpoint.load(folder)
 
@@ -444,10 +445,13 @@ def test_failing_to_write_the_config_leaves_the_old_checkpoint_whole(folder, tin
     assert same(checkpoint.load(folder)[0], tiny)
 
 
-def test_what_is_damaged_is_to_be_made_anew_with_restart(folder):
+def test_what_is_damaged_is_to_be_copied_or_made_anew_as_it_was_made(folder):
     (folder / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=f"--output-dir {folder} --restart"):
+    with pytest.raises(
+        CheckpointError, match="put a whole copy there, or repeat the command .* with --restart"
+    ) as told:
         checkpoint.load(folder)
+    assert "--output-dir" not in str(told.value)  # copied as it is, a command would train another network there
 
 
 @contextlib.contextmanager

@@ -36,6 +36,7 @@ from tests.commands import contents, refusal
 from tests.configs import made_config
 from tests.train_plain_network import beside_others
 from tests.train_plain_network import main as train_plain_network
+from train.teachers import read_teacher, tell_what_follows
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # runs that are compared bit for bit need one number of threads
@@ -151,7 +152,8 @@ def test_weights_of_another_network_are_refused_as_a_start(teacher, student, few
     arguments = ["--data-dir", few_images, "--output-dir", tmp_path, "--device", "cpu"]
     said = refusal_of("teacher", "--stem", "cifar", "--start-from", teacher, *arguments)
     assert f"--start-from {teacher} holds a convnet-16 with the stem imagenet" in said and "--stem imagenet" in said
-    assert "holds a mobilenet_v2" in refusal_of("teacher", "--stem", "imagenet", "--start-from", student, *arguments)
+    said = refusal_of("teacher", "--stem", "imagenet", "--start-from", student, *arguments)
+    assert "holds a mobilenet_v2" in said and "or pass --network mobilenet_v2 --stem imagenet" in said
 
 
 def test_a_start_that_knows_other_classes_is_refused(teacher, few_images, tmp_path):
@@ -386,6 +388,49 @@ def test_missing_teacher_is_named_with_the_command_that_makes_it(tmp_path):
     said = refusal_of("distilled", *SEED_RUN, "--teacher", tmp_path / "teacher", "--output-dir", tmp_path / "distilled")
     assert f"{tmp_path / 'teacher'} does not exist: make it with python -m train.teacher" in said
     assert not (tmp_path / "distilled").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("model.safetensors", "is a file of a checkpoint: give its folder, --teacher {teacher}"),
+        ("logits.npy", "there is no file {teacher}/logits.npy"),
+    ],
+)
+def test_a_path_that_is_no_teacher_is_refused_with_the_one_that_is(teacher, tmp_path, name, said):
+    found = refusal_of("distilled", *SEED_RUN, "--teacher", teacher / name, "--output-dir", tmp_path)
+    assert said.format(teacher=teacher) in found
+
+
+def test_a_teacher_on_the_hub_is_to_be_fetched_first(tmp_path):
+    found = refusal_of("distilled", *SEED_RUN, "--teacher", "hf://me/teacher", "--output-dir", tmp_path)
+    assert "hf download me/teacher --local-dir DIR, then name DIR" in found
+
+
+def test_of_a_teacher_that_is_not_done_is_said_what_follows(teacher, capsys):
+    each = read_teacher(teacher, torch.device("cpu"))
+    tell_what_follows(each, 32)
+    assert capsys.readouterr().out == ""
+    each.config["recipe"]["epochs"] = 9
+    tell_what_follows(each, 32)
+    assert f"{teacher} has 1 of its 9 epochs: once it has gone on it is another teacher" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_with_its_option(tmp_path):
+    (tmp_path / "file").touch()
+    said = refusal_of("student", *SEED_RUN, "--output-dir", tmp_path / "file")
+    assert f"{tmp_path / 'file'} cannot be written to (File exists): name another --output-dir" in said
+
+
+def test_without_a_compiler_compile_is_refused_before_anything_is_removed(student, monkeypatch):
+    def failing(function):
+        raise RuntimeError("no working compiler\nand a page more")
+
+    monkeypatch.setattr(torch, "compile", failing)
+    before = contents(student)
+    said = refusal_of("student", *SEED_RUN, "--compile", "--restart", "--output-dir", student)
+    assert "(no working compiler): install a C++ compiler, or leave out --compile" in said
+    assert contents(student) == before
 
 
 def test_a_weight_for_each_of_several_teachers_is_wanted(teacher, tmp_path):

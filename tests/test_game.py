@@ -114,7 +114,7 @@ def test_a_control_that_the_study_did_not_measure_has_no_figures(with_control):
     assert read_omitted_class(with_control).found.control
     path = with_control / CONTROL_FOLDER / "config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps(config | {"recipe": config["recipe"] | {"epochs": 99}}))
+    path.write_text(json.dumps(config | {"stored_in": config["stored_in"] | {"made_of": "another"}}))
     omitted = read_omitted_class(with_control)
     assert omitted.control and game_view(omitted).props["measured"]["control"] is None
 

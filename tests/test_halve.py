@@ -41,6 +41,20 @@ def test_halve_stores_half_the_bytes_and_says_what_it_compared(tmp_path, data_di
         assert not checkpoint.is_taught_by({"teacher": None}, teacher)
 
 
+def test_no_other_network_and_no_run_that_is_to_go_on_is_replaced(tmp_path, data_dir):
+    teacher, student, half = (tmp_path / name for name in ("teacher", "student", "half"))
+    for folder in (teacher, student):
+        config = made_config(folder.name, architecture="convnet-4")
+        checkpoint.save(models.build("convnet-4", "imagenet"), config, folder)
+    halve.halve(student, half, data_dir)
+    halve.halve(student, half, data_dir)  # again, as when it was trained further
+    said = refusal(halve.main, teacher, half, "--data-dir", data_dir)
+    assert f"{half} holds a student that would be lost, and {teacher} a teacher" in said
+    (student / checkpoint.STATE).touch()
+    assert "would be lost" in refusal(halve.main, half, student, "--data-dir", data_dir)
+    assert checkpoint.load_config(half)["role"] == "student" and "stored_in" not in checkpoint.load_config(student)
+
+
 @pytest.mark.parametrize(
     ("in_float32", "in_float16", "kept"),
     [(0.8812, 0.88, "float32"), (0.9354, 0.9344, "float16"), (0.9344, 0.9354, "float16"), (0.88, 0.8812, "float32")],

@@ -15,7 +15,7 @@ from kd.studies.declared import DISTILLED, STUDENT, TEACHER, Study
 from kd.studies.known import check_nothing_is_lost, recorded, to_measure
 from kd.studies.ledger import SCHEMA, as_json, from_json, read_studies, read_study, write_study
 from kd.studies.measure import summarise
-from kd.studies.omitted_class import study_of
+from kd.studies.omitted_class import is_of, study_of
 from kd.studies.report import study_table
 from kd.studies.runs import StudyError
 from tests.serving import ROOT
@@ -218,24 +218,15 @@ def test_a_shipped_students_bias_is_the_one_that_a_study_found_for_it(student):
     assert found.study.study == "omitted-class" and found.run.bias == student[checkpoint.BIAS]
 
 
-@pytest.mark.parametrize("change", [{"temperature": 1.5}, {"seed": 99}, {"epochs": 3}, {"ema": 0.5}])
-def test_no_other_students_bias_is_taken(student, change):
-    recipe = student["recipe"] | change
-    assert study_of(student | {"recipe": recipe}, read_studies(ROOT / "checkpoints")) is None
-    assert study_of(student | {"data": {}}, read_studies(ROOT / "checkpoints")) is None
-
-
-def test_a_student_made_of_other_weights_is_not_taken_for_the_measured_one(student):
+def test_a_student_of_other_weights_is_not_taken_for_the_measured_one(student):
     studies = read_studies(ROOT / "checkpoints")
-    own = study_of(student, studies).run.weights
-    for made_of, found in ((own, True), ("another", False)):
+    measured = study_of(student, studies).run
+    for made_of, found in ((measured.weights, True), ("another", False), (None, False)):
         config = student | {"stored_in": {"weights": "float16", "made_of": made_of}}
         assert bool(study_of(config, studies)) == found
-
-
-def test_a_student_of_another_teacher_is_not_taken_for_the_measured_one(student):
-    another = student["teacher"] | {"weights": {"model.safetensors": {"bytes": 1, "sha256": "0"}}}
-    assert study_of(student | {"teacher": another}, read_studies(ROOT / "checkpoints")) is None
+    whole = {key: value for key, value in student.items() if key != "stored_in"}  # as a run leaves it
+    assert study_of(whole, studies) is None
+    assert is_of(whole, measured._replace(weights=checkpoint.digest(whole)))
 
 
 @pytest.mark.usefixtures("tiny")

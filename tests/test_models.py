@@ -207,7 +207,7 @@ def test_weights_from_before_norms_counted_their_batches_fit():
 
 
 def test_a_network_that_cannot_see_such_images_is_refused():
-    with pytest.raises(NetworkError, match="vit_b_16 is not for images of 32 x 32"):
+    with pytest.raises(NetworkError, match="vit_b_16 fails on an image of 32 x 32"):
         count_macs("vit_b_16", "imagenet")
 
 
@@ -226,6 +226,16 @@ def own_module(tmp_path, monkeypatch):
         "    pool = torch.nn.AdaptiveAvgPool2d(1)\n"
         "    return torch.nn.Sequential(pool, torch.nn.Flatten(), torch.nn.Linear(3, classes))\n"
         "def nothing(classes):\n    return classes\n"
+        "def failing(classes):\n    return classes.lower()\n"
+        "def lazy(classes):\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(classes))\n"
+        "def wider(classes):\n    return linear(classes + 1)\n"
+        "class Branching(torch.nn.Sequential):\n"
+        "    def forward(self, images):\n"
+        "        if images.abs().max() > 100:\n            images = images / 100\n"
+        "        return super().forward(images)\n"
+        "def branching(classes):\n    return Branching(*linear(classes))\n"
+        "class Misspelt(Branching):\n    def forward(self, images):\n        return imges\n"
+        "def misspelt(classes):\n    return Misspelt(*linear(classes))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(kd.models, "_allowed", set())
@@ -237,7 +247,7 @@ def test_a_function_of_ones_own_is_imported_only_once_somebody_says_so(own_modul
     with pytest.raises(NetworkError, match="if you trust it, set KD_NETWORK_MODULES=own_networks"):
         build("own_networks:linear", "imagenet", 4)
     assert own_module not in sys.modules
-    monkeypatch.setenv("KD_NETWORK_MODULES", "others,own_networks")
+    monkeypatch.setenv("KD_NETWORK_MODULES", "others, own_networks")
     assert build("own_networks:linear", "imagenet", 4)(torch.zeros(2, 3, 5, 5)).shape == (2, 4)
     assert count_macs("own_networks:linear", "imagenet", classes=4) == 12
     with pytest.raises(NetworkError, match="returns a int instead of a torch.nn.Module"):
@@ -246,6 +256,26 @@ def test_a_function_of_ones_own_is_imported_only_once_somebody_says_so(own_modul
     for name in ("own_networks:missing", ":linear"):
         with pytest.raises(NetworkError, match="builds no network"):
             build(name, "imagenet")
+
+
+def test_a_network_that_decides_by_its_images_is_counted_like_any_other(own_module):
+    kd.models.allow("own_networks:branching")
+    assert count_macs("own_networks:branching", "imagenet", classes=4) == 12
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("failing", r"builds no network \(AttributeError: .*'lower'; line 9 of .*own_networks.py\)"),
+        ("lazy", "has lazy layers"),
+        ("wider", r"returns \(1, 5\) of an image instead of logits \(1, 4\)"),
+        ("misspelt", "fails on an image of 32 x 32 .NameError: name 'imges'"),
+    ],
+)
+def test_what_is_wrong_with_a_network_of_ones_own_is_told(own_module, function, message):
+    kd.models.allow(f"own_networks:{function}")
+    with pytest.raises(NetworkError, match=message):
+        count_macs(f"own_networks:{function}", "imagenet", classes=4)
 
 
 def test_naming_a_function_at_the_command_line_allows_its_module_alone(own_module):
@@ -262,8 +292,9 @@ def test_loading_a_checkpoint_imports_nothing_that_nobody_has_allowed(own_module
     checkpoint.save(build("own_networks:linear", "imagenet", 2), config, tmp_path / "student")
     sys.modules.pop("own_networks")
     monkeypatch.delenv("KD_NETWORK_MODULES")
-    with pytest.raises(CheckpointError, match="KD_NETWORK_MODULES=own_networks"):
+    with pytest.raises(CheckpointError, match="KD_NETWORK_MODULES=own_networks") as told:
         checkpoint.load(tmp_path / "student")
+    assert "--restart" not in str(told.value)  # nothing is damaged
     assert own_module not in sys.modules
 
 

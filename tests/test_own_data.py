@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import torch
 from kd import checkpoint, models
 from kd.cifar10 import NORMALISATIONS
 from kd.data_dir import open_data
-from kd.dataset import DataError
+from kd.dataset import DataError, difference
 from kd.demo.page import build_page
 from kd.inference import Trio
 from kd.model_card import model_card
+from kd.models import ROLES
 from kd.recipe import Recipe
 from kd.results import read_results, training_sentences
 from kd.teacher import FrozenTeacher
@@ -181,8 +183,32 @@ def test_a_network_of_other_data_is_refused_where_its_data_are_not_named(
     config = checkpoint.load_config(ROOT / "checkpoints" / "student")
     config |= {"classes": [*"0123456789"], "data": {"name": "digits", "trained_on": 1000}}
     checkpoint.save(make_network(), config, tmp_path / "teacher")
-    with pytest.raises(SystemExit, match="was trained on 10 classes .0, 1, 2 .* name its data with --data-dir"):
+    with pytest.raises(SystemExit, match="was trained on 10 classes, .*only it knows 0, 1, 2 .*--data-dir"):
         command(tmp_path, ["--data-dir", str(data_dir)])
+
+
+def test_networks_that_may_have_seen_the_test_images_are_named(networks, pictures, tmp_path, capsys):
+    """With more pictures others are parted off for the test."""
+    evaluate.main(["--checkpoints", str(networks), "--data-dir", str(pictures), "--json"])
+    assert "trained on other images" not in capsys.readouterr().err
+    more = shutil.copytree(pictures, tmp_path / "pictures")
+    first = next((more / "train").rglob("*.png"))
+    shutil.copyfile(first, first.with_name("another.png"))
+    evaluate.main(["--checkpoints", str(networks), "--data-dir", str(more), "--json"])
+    assert capsys.readouterr().err.count("was trained on other images than there are now") == len(ROLES)
+
+
+@pytest.mark.parametrize(
+    ("known", "here", "told"),
+    [
+        ("abcd", "abc", "only it knows d"),
+        ("ab", "abcdef", "only these have c, d, e ..."),
+        ("abx", "aby", "only it knows x, only these have y"),
+        ("abc", "cba", "the same ones in another order"),
+    ],
+)
+def test_how_classes_differ_is_told_by_those_that_do(known, here, told):
+    assert difference(list(known), list(here)) == told
 
 
 @pytest.fixture(scope="module")

@@ -192,10 +192,16 @@ def test_help_of_each_script_lists_every_hyper_parameter(role, monkeypatch, caps
         line = listed[option_name(field.name).replace("--", "--no-") if field.type is bool else option_name(field.name)]
         assert field.metadata["help"] in line
         if field.name in RANGES:
-            assert f"{RANGES[field.name][0]:g} to {RANGES[field.name][1]:g}" in line
+            low, high = (f"{end:g}" if isinstance(end, float) else str(end) for end in RANGES[field.name][:2])
+            assert f"; range {low} to {high}" in line
         # What the presets say, in their order: it is the default.
-        presets = [getattr(RECIPES[name][role], field.name) for name in RECIPES]
-        assert ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in presets) in line
+        presets = {name: getattr(RECIPES[name][role], field.name) for name in RECIPES}
+        told = [
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in presets.items()
+            if value != ""
+        ]
+        assert not told or f"({', '.join(told)})" in line
     others = {"--recipe", "--data-dir", "--output-dir", "--device", "--restart"}
     assert others | ({"--teacher"} if role == "distilled" else set()) <= set(listed)
 

@@ -663,7 +663,7 @@ def test_a_command_that_would_drop_measured_runs_is_refused_and_nothing_is_lost(
     before = path.read_bytes()
     started = pretend(monkeypatch, lambda run: "")
     for fewer in (["--seeds", "1"], ["--arms", "role=teacher", "role=student"], ["--epochs", "2"]):
-        with pytest.raises(SystemExit, match=f"{path} holds runs of other settings.*--output-dir.*--afresh"):
+        with pytest.raises(SystemExit, match=f"{path} holds runs of other settings.*--output-dir.*--afresh$"):
             main([*arguments, *fewer])
     assert path.read_bytes() == before and started == []
 

@@ -10,6 +10,7 @@ size, in turns, in one run on one machine; each network's figures are medians ov
 """
 
 import argparse
+import shlex
 import statistics
 import sys
 import time
@@ -62,6 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         training, _ = open_data(options.data_dir, image_size).split()
         images = options.images or (45_000 if device.type == "cuda" else 2_048)
         found = benchmark(training[: min(images, len(training))], options, device)
+        found["command"] = "python -m train.benchmark " + shlex.join(sys.argv[1:] if arguments is None else arguments)
         write_json(options.output_dir / BENCHMARK, found)
         if options.document:
             write_section(options.document, "benchmark", benchmark_table(found))
@@ -282,12 +284,15 @@ def benchmark_table(found: dict) -> str:
     precision = found.get("matmul_precision", "bfloat16")  # results that do not say were measured in that
     sizes = sorted(set(found.get("batch_sizes", {}).values()))
     batches = f", batches of {' and '.join(map(str, sizes))}" if sizes else ""
+    # Results that do not say were measured by this one.
+    options = " ".join(f"--{name} {found[name]}" for name in ("recipe", "images", "rounds"))
+    command = found.get("command", f"python -m train.benchmark {options}")
     return f"""{markdown_table(headings, rows)}
 
 Recipe `{found["recipe"]}`{batches}, {found["images"]:,} images a round, median of {found["rounds"]} rounds in turns,
 {found["machine"]}, torch {found["versions"]["torch"]}. The plain loop is float32, torchvision's transforms and a
 DataLoader with {found["workers"]} workers; the matrix product is {precision}, {tflops:.2f} Tflop/s here.
-`python -m train.benchmark --recipe {found["recipe"]} --images {found["images"]} --rounds {found["rounds"]}`
+`{command}`
 """
 
 

@@ -31,7 +31,7 @@ from kd.dataset import (
     drawn_order,
     example_positions,
 )
-from kd.evaluation import check_data
+from kd.evaluation import check_classes
 from kd.files import write_json
 from kd.recording import RECORDED_PICTURES, recorded_images
 from kd.studies.omitted_class import omitted_class_of
@@ -74,10 +74,10 @@ def main(arguments: list[str] | None = None) -> None:
             size = checkpoint.image_size_of(teacher)
             omitted = options.omitted_class or omitted_class_of(options.checkpoints)
         data = open_data(options.data_dir, size)
-        test = data.test()
         if options.checkpoints:
-            check_data(options.checkpoints / "teacher", teacher, test)
-        elif not of_cifar10(test):
+            check_classes(options.checkpoints / "teacher", teacher, data.classes)
+        test = data.test()
+        if not options.checkpoints and not of_cifar10(test):
             parser.error(
                 "name the networks that these data are for with --checkpoints: without it, CIFAR-10's are chosen"
             )

@@ -47,8 +47,12 @@ def main(arguments: list[str] | None = None) -> None:
         keep_freed_memory()
         image_size = checkpoint.image_size_of(checkpoint.load_config(options.checkpoints / "teacher"))
         data = open_data(options.data_dir, image_size)
-        _, validation = data.split()
+        for role in models.ROLES:
+            folder = options.checkpoints / role
+            evaluation.check_classes(folder, checkpoint.load_config(folder), data.classes)
+        training, validation = data.split()
         test = data.test()
+        tell_of_other_images(options.checkpoints, training)
         results = evaluate(options.checkpoints, test, validation, device)
         if not options.json:
             write_json(options.checkpoints / RESULTS, results)
@@ -105,6 +109,20 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
         "latency_runs": evaluation.LATENCY_RUNS,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
     }
+
+
+def tell_of_other_images(checkpoints: Path, training: LabelledImages) -> None:
+    """Say where networks were trained on other images of one's own: the test images may be parted off anew since."""
+    if training.description["name"] == cifar10.NAME:  # whose test images are those of its release
+        return
+    for role in models.ROLES:
+        seen = checkpoint.load_config(checkpoints / role)["data"].get("sha256")
+        if seen != training.description["sha256"]:
+            print(
+                f"{checkpoints / role} was trained on other images than there are now: unless the test images lie in "
+                "a folder test/ of their own, it may have seen some of them",
+                file=sys.stderr,
+            )
 
 
 def may_warn(teacher: dict, test: LabelledImages) -> bool:

@@ -116,9 +116,10 @@ def export_networks(forms: list[str], options: argparse.Namespace) -> dict[str, 
     for output in outputs.values():
         check_writable(output)
     sizes = {network.image_size for network in networks.values()}
-    data = {size: open_data(options.data_dir, size).split() for size in sizes}
+    sets = {size: open_data(options.data_dir, size) for size in sizes}
     for folder, network in networks.items():
-        evaluation.check_data(folder, network.config, data[network.image_size][1])
+        evaluation.check_classes(folder, network.config, sets[network.image_size].classes)
+    data = {size: images.split() for size, images in sets.items()}
     for folder, network in networks.items():
         own_forms = [form for form in forms if form != "int8" or network.config["role"] != "teacher"]
         exported = export_network(network, own_forms, *data[network.image_size], outputs[folder])

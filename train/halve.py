@@ -20,6 +20,7 @@ from kd.dataset import DataError
 from kd.recording import RECORDING
 from train.options import add_data_dir
 
+REPLACED_BY = ("role", "classes")  # in which a network that lies at the target has to be alike
 TOLERANCE = 0.001  # of accuracy: .1 points, five of 5,000 images, a quarter of what chance makes of so many
 
 
@@ -44,7 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
 def halve(source: Path, target: Path, data_dir: Path) -> dict:
     """Write `source` to `target` in the smaller precision that keeps its accuracy; say which."""
     network, config = checkpoint.load(source)
-    _, validation = open_data(data_dir, checkpoint.image_size_of(config)).split()
+    check_replaces(target, source, config)
+    data = open_data(data_dir, checkpoint.image_size_of(config))
+    evaluation.check_classes(source, config, data.classes)
+    _, validation = data.split()
     with tempfile.TemporaryDirectory() as trial:
         checkpoint.save(network, config, trial, half=True)
         full, half = (
@@ -65,6 +69,18 @@ def halve(source: Path, target: Path, data_dir: Path) -> dict:
             shutil.copyfile(source / name, target / name)
     checkpoint.save(network, config | {"stored_in": stored}, target, half=fits)
     return stored
+
+
+def check_replaces(target: Path, source: Path, config: dict) -> None:
+    """Raise CheckpointError where another network lies at the target, or a run that is to go on."""
+    if not (target / checkpoint.CONFIG).exists():
+        return
+    there = checkpoint.load_config(target)
+    if (target / checkpoint.STATE).exists() or any(there[key] != config[key] for key in REPLACED_BY):
+        raise CheckpointError(
+            f"{target} holds a {there['role']} that would be lost, and {source} a {config['role']}: name another "
+            "target, or delete it first"
+        )
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ def add_document(parser: argparse.ArgumentParser, what: str = "write the table b
 
 def add_recipe_option(group: argparse._ArgumentGroup, entry: Field, role: str = "") -> None:
     """Add the option that sets one field of the recipe; with a role, the help tells what each preset has."""
-    presets = [getattr(RECIPES[name][role], entry.name) for name in RECIPES if role]
-    values = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in presets)
+    presets = {name: _number(getattr(RECIPES[name][role], entry.name)) for name in RECIPES if role}
+    values = ", ".join(f"{name} {value}" for name, value in presets.items() if value)
     explanation, choices = entry.metadata["help"], entry.metadata["choices"]
     keywords: dict = {"dest": entry.name, "default": None}
     if choices:
@@ -73,6 +73,10 @@ def add_recipe_option(group: argparse._ArgumentGroup, entry: Field, role: str = 
         keywords |= {"metavar": "NAME"}
     else:
         keywords |= {"type": entry.type, "metavar": "N" if entry.type is int else "X"}
-        explanation += f", {entry.metadata['low']:g} to {entry.metadata['high']:g}"
-    explanation += f" ({values})" if any(map(str, presets)) else ""
+        explanation += f"; range {_number(entry.metadata['low'])} to {_number(entry.metadata['high'])}"
+    explanation += f" ({values})" if values else ""
     group.add_argument(option_name(entry.name), help=explanation, **keywords)
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -13,7 +13,7 @@ from pathlib import Path
 from kd.checkpoint import CheckpointError, image_size_of, load_config
 from kd.data_dir import open_data
 from kd.dataset import DataError, example_positions
-from kd.evaluation import check_data
+from kd.evaluation import check_classes, check_data
 from kd.recording import RECORDING, RecordingError, record_finished
 from train.options import add_data_dir
 
@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> None:
         images = {}
         for size in {image_size_of(config) for config in configs.values()}:
             data = open_data(options.data_dir, size)
+            for folder, config in configs.items():
+                check_classes(folder, config, data.classes)
             test, (_, validation) = data.test(), data.split()
             images[size] = test[example_positions(test.labels)], validation
         for folder, config in configs.items():

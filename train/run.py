@@ -33,7 +33,7 @@ from kd.recording import RECORDING, Recorder, recorded_images
 from kd.subsets import keep_labels, labelled_positions, omit_class
 from kd.training import TrainingError, check_batch_size, train
 from train.options import add_compile, add_data_dir, add_device, add_output_dir, add_recipe, add_recipe_option
-from train.teachers import check_fits, description_of, logits_dirs, read_teacher, tell_other_size, together
+from train.teachers import check_fits, description_of, logits_dirs, read_teacher, tell_what_follows, together
 
 PARTS = ("commit", "machine", "precision")  # of config.json, which differ where a run went on elsewhere
 THEN = ", then "  # between them
@@ -72,19 +72,27 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     device = process_device(options.device)
     first = join_processes(device)
     keep_freed_memory()
+    if options.compile:
+        check_compiles(device)
     if options.network:  # whoever gives the command has named whose code builds it
         models.allow(options.network)
     precision = chosen_precision(recipe.precision, device, recipe.stem)
     taught_by = [read_teacher(path, device) for path in options.teacher] if role == "distilled" else []
     keeps_logits = any(each.config for each in taught_by)  # not those of a file
-    for folder in (options.output_dir, *([options.teacher_logits] if keeps_logits else [])):
-        make_writable(folder)  # if it cannot be written to, better now than in an hour
+    folders = {"--output-dir": options.output_dir} | (
+        {"--teacher-logits": options.teacher_logits} if keeps_logits else {}
+    )
+    for option, folder in folders.items():
+        try:
+            make_writable(folder)  # if it cannot be written to, better now than in an hour
+        except OSError as error:
+            raise TrainingError(f"{folder} cannot be written to ({error.strerror}): name another {option}") from error
     data, training, validation = read_data(options, recipe, first)
     for each in taught_by:
         check_fits(each, data, training, validation)
     teacher = together(taught_by, recipe, recipe.constants(training), options) if taught_by else None
     for each in taught_by if first else ():
-        tell_other_size(each, recipe.image_size)
+        tell_what_follows(each, recipe.image_size)
     recorder = make_recorder(data, validation, recipe, options) if options.record else None
     training, validation, withheld = withhold(training, validation, options, recipe)
     training, validation = training.to(device), validation.to(device)
@@ -124,6 +132,17 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     )
     if first:
         print(f"{options.output_dir}: {recipe.epochs} epochs done")
+
+
+def check_compiles(device: torch.device) -> None:
+    """Raise TrainingError where torch.compile makes no code: before anything is removed, and in a sentence."""
+    try:
+        torch.compile(torch.sin)(torch.zeros(8, device=device))
+    except Exception as error:  # of PyTorch's inside, and of what it calls
+        reason = str(error).strip().partition("\n")[0]
+        raise TrainingError(
+            f"nothing can be compiled here ({reason}): install a C++ compiler, or leave out --compile"
+        ) from error
 
 
 def check_folders(role: str, options: argparse.Namespace) -> None:
@@ -332,9 +351,11 @@ def load_checkpoint(network: torch.nn.Module, folder: Path, recipe: Recipe, clas
     trained, config = checkpoint.load(folder)
     architecture = recipe.architecture("teacher")
     if (config["architecture"], config["stem"]) != (architecture, recipe.stem):
+        alike = f"--network {config['architecture']} " if config["architecture"] != architecture else ""
+        alike += f"--stem {config['stem']}"
         raise TrainingError(
             f"--start-from {folder} holds a {config['architecture']} with the stem {config['stem']}, this run trains "
-            f"a {architecture} with the stem {recipe.stem}: name another checkpoint, or pass --stem {config['stem']}"
+            f"a {architecture} with the stem {recipe.stem}: name another checkpoint, or pass {alike}"
         )
     if list(config["classes"]) != list(classes):
         raise TrainingError(

@@ -42,6 +42,7 @@ from kd.recipe import Recipe, RecipeError, option_name
 from kd.studies.declared import HUMAN_LABELS, STUDIES, Study
 from kd.studies.human_labels import read_people
 from kd.studies.known import (
+    FORMER,
     check_nothing_is_lost,
     check_same_data,
     check_teachers_are_there,
@@ -87,7 +88,6 @@ from train.ship import SHIPPED_SEED, check_shipping, ship
 
 POLL_SECONDS = 0.2
 SECONDS_A_LINE = 60  # between two lines on how far a study is
-FORMER = ".json.former"  # what --afresh leaves of a study's JSON
 SETTINGS = (
     "epochs",
     "batch_size",
@@ -122,7 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
         check_nothing_is_lost(runs, study, ledger, path)
         if not options.afresh:
             ledger = with_others(ledger, other_studies(path), runs, study, data)
-        check_teachers_are_there(runs, study, ledger, options.output_dir)
+        check_teachers_are_there(runs, study, ledger, path)
         if study.analysis == HUMAN_LABELS:
             read_people(options.cifar10h, data.test().labels)  # if it cannot be used, better now than in hours
         command = "python -m train.study " + shlex.join(sys.argv[1:] if arguments is None else arguments)

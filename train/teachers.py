@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 
 from kd import checkpoint
-from kd.dataset import DataSet, LabelledImages, Normalisation
+from kd.checkpoint import CheckpointError
+from kd.dataset import DataSet, LabelledImages, Normalisation, difference
 from kd.device import chosen_precision
 from kd.files import fingerprint
 from kd.models import fuse_norms
@@ -34,7 +35,19 @@ class TaughtBy(NamedTuple):
 
 
 def read_teacher(path: Path, device: torch.device) -> TaughtBy:
-    """The teacher in a checkpoint, or a file of logits in place of one."""
+    """The teacher in a checkpoint, or a file of logits in place of one.
+
+    Raises:
+        CheckpointError: there is neither.
+        ValueError: the file holds no logits.
+    """
+    if path.is_file() and (path.parent / checkpoint.CONFIG).is_file():
+        raise CheckpointError(f"{path} is a file of a checkpoint: give its folder, --teacher {path.parent}")
+    if path.parts[:1] == ("hf:",):
+        repository = "/".join(path.parts[1:])
+        raise CheckpointError(f"{repository} is on the Hub: hf download {repository} --local-dir DIR, then name DIR")
+    if path.suffix in (".npy", ".safetensors") and not path.exists():
+        raise CheckpointError(f"there is no file {path}")
     if path.is_file():
         weights = {path.name: fingerprint(path)}
         return TaughtBy(path, LogitsFile(path), {"architecture": "a file of logits", "weights": weights}, None)
@@ -49,10 +62,9 @@ def read_teacher(path: Path, device: torch.device) -> TaughtBy:
 def check_fits(each: TaughtBy, data: DataSet, training: LabelledImages, validation: LabelledImages) -> None:
     """Raise TrainingError unless a teacher knows the classes of the data in the same order, and a file all images."""
     if each.config and tuple(each.config["classes"]) != data.classes:
-        known = each.config["classes"]
         raise TrainingError(
-            f"the teacher in {each.path} knows other classes ({', '.join(known[:3])} ...) than the data "
-            f"({', '.join(data.classes[:3])} ...): name a teacher of these data"
+            f"the teacher in {each.path} knows other classes than the data "
+            f"({difference(each.config['classes'], data.classes)}): name a teacher of these data"
         )
     if isinstance(each.teacher, LogitsFile):
         # Rows go by the images' indices, which count through both parts where these were split off one set.
@@ -65,8 +77,14 @@ def check_fits(each: TaughtBy, data: DataSet, training: LabelledImages, validati
             )
 
 
-def tell_other_size(each: TaughtBy, image_size: int) -> None:
-    """Say what follows where a teacher takes images of another size, pixels, than its student."""
+def tell_what_follows(each: TaughtBy, image_size: int) -> None:
+    """Say what follows where a teacher is not done yet, or takes images of another size, pixels, than its student."""
+    if each.config and (done := each.config["epochs_done"]) < (epochs := each.config["recipe"]["epochs"]):
+        print(
+            f"{each.path} has {done} of its {epochs} epochs: once it has gone on it is another teacher, which this run "
+            "refuses; better let it finish first",
+            flush=True,
+        )
     if each.config and (size := checkpoint.image_size_of(each.config)) != image_size:
         print(
             f"{each.path} takes images of {size} pixels, this student of {image_size}: it learns so, but the two "

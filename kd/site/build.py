@@ -68,7 +68,8 @@ def write_site(checkpoints: str | Path, folder: Path) -> Iterator[str]:
     trio = Trio(checkpoints)
     if trio.image_size != IMAGE_SIZE:
         raise ExportError(
-            f"the page without a server shrinks photos to {IMAGE_SIZE} x {IMAGE_SIZE}, not {trio.image_size}"
+            f"the page without a server shrinks photos to {IMAGE_SIZE} x {IMAGE_SIZE}, not {trio.image_size}: serve it "
+            f"by python app.py, or train with --image-size {IMAGE_SIZE}"
         )
     omitted, no_game = read_game(trio.folder)
     if no_game:

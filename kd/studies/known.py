@@ -12,6 +12,8 @@ from kd.studies.ledger import MeasuredArm, MeasuredStudy
 from kd.studies.runs import Run, StudyError, is_finished, teacher_of
 from kd.studies.words import arm_name
 
+FORMER = ".json.former"  # what `train.study --afresh` leaves of a study's JSON, once
+
 
 def to_measure(runs: list[Run], study: Study, ledger: MeasuredStudy | None) -> list[Run]:
     """The runs that the ledger lacks, and the teachers with whose predictions theirs are compared."""
@@ -40,8 +42,15 @@ def check_nothing_is_lost(runs: list[Run], study: Study, ledger: MeasuredStudy |
     if dropped:
         raise StudyError(
             f"{path} holds runs of other settings, seeds, arms or teachers, {dropped[0]} first of {len(dropped)}: ask "
-            "for them too (what is measured costs nothing), choose another --output-dir, or replace them with --afresh"
+            "for them too (what is measured costs nothing), choose another --output-dir, or replace them with "
+            f"{afresh(path)}"
         )
+
+
+def afresh(path: Path) -> str:
+    """The option that replaces a study's JSON, and what has to be moved away for it."""
+    former = path.with_suffix(FORMER)
+    return f"--afresh, once {former} is moved away" if former.exists() else "--afresh"
 
 
 def check_teachers_are_there(runs: list[Run], study: Study, ledger: MeasuredStudy | None, path: Path) -> None:
@@ -50,7 +59,8 @@ def check_teachers_are_there(runs: list[Run], study: Study, ledger: MeasuredStud
         if recorded(run, runs, study, ledger) and not is_finished(run):
             raise StudyError(
                 f"{path} holds what was measured with the teacher of {run.folder}, whose checkpoint is not there any "
-                "more: bring it back, name it with --teacher, choose another --output-dir, or replace all with --afresh"
+                "more: bring it back, name it with --teacher, choose another --output-dir, or replace all with "
+                f"{afresh(path)}"
             )
 
 
@@ -59,7 +69,7 @@ def check_same_data(ledger: MeasuredStudy | None, data: DataSet, path: Path) -> 
     if ledger and ledger.data.get("sha256") and not is_of(ledger, data):  # hand-made ledgers and old ones may have none
         raise StudyError(
             f"{path} holds what was measured on other data ({ledger.data['name']}): name them with --data-dir, choose "
-            "another --output-dir, or replace them with --afresh"
+            f"another --output-dir, or replace them with {afresh(path)}"
         )
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
-from kd.recipe import Recipe, RecipeError, from_config
+from kd.recipe import Recipe
 from kd.studies.ledger import MeasuredArm, MeasuredStudy
 
 FOLDER = "omitted-class"  # of the student that ships, beside teacher/, student/ and distilled/
@@ -34,7 +34,6 @@ class OmittedClassRun(NamedTuple):
 
     Attributes:
         weights: their digest; None in a file from before it was stored.
-        taught_by: the digest of its teacher's weights; None of a student alone, or in such a file.
     """
 
     arm: MeasuredArm
@@ -43,7 +42,6 @@ class OmittedClassRun(NamedTuple):
     before: dict
     after: dict
     weights: str | None
-    taught_by: str | None
 
     @property
     def temperature(self) -> float | None:
@@ -61,7 +59,6 @@ def runs_of(study: MeasuredStudy) -> list[OmittedClassRun]:
             before=found["before"],
             after=found["after"],
             weights=run.get("weights"),
-            taught_by=run.get("taught_by"),
         )
         for arm in study.arms
         if arm.omitted_class
@@ -123,25 +120,5 @@ def study_of(config: dict, studies: Mapping[str, MeasuredStudy]) -> Found | None
 
 
 def is_of(config: dict, run: OmittedClassRun) -> bool:
-    """Whether a run is that of the student of this config.json: of the same recipe, seed, omitted class and teacher.
-
-    A run of other weights than those that the student's were made of (`train.halve`) is another one. Files from before
-    weights and teacher were stored do not say.
-    """
-    stored = checkpoint.made_of(config), checkpoint.digest(config["teacher"]) if config.get("teacher") else None
-    return (
-        (config["role"], config["data"].get("omitted_class")) == (run.arm.role, run.arm.omitted_class)
-        and _comparable(config["recipe"]) == _comparable(run.arm.recipe | {"seed": run.seed})
-        and all(
-            own == theirs or None in (own, theirs)
-            for own, theirs in zip(stored, (run.weights, run.taught_by), strict=True)
-        )
-    )
-
-
-def _comparable(recipe: dict) -> object:
-    """A recipe with the fields that were added after it; as it stands where it has fields that are gone."""
-    try:
-        return from_config(recipe)
-    except (RecipeError, TypeError, KeyError):
-        return recipe
+    """Whether a run's weights are those of this config.json, or those that `train.halve` made them of."""
+    return run.weights is not None and run.weights in (checkpoint.digest(config), checkpoint.made_of(config))
