@@ -17,7 +17,7 @@ def refusal_at_start(checkpoints, monkeypatch):
 
 def assert_names_the_missing_one(said, folder):
     assert f"{folder / 'distilled'} does not exist" in said
-    assert "python -m train.distill --teacher checkpoints/teacher" in said
+    assert f"python -m train.distill --teacher {folder / 'teacher'}" in said
 
 
 def test_a_missing_checkpoint_is_named_at_start_with_the_command_that_makes_it(checkpoints, monkeypatch):
