@@ -47,7 +47,7 @@ def open_data(data_dir: str | Path, image_size: int, strict: bool = False) -> Da
         folder = Path(data_dir).resolve()
         way_out = f"put the folders of the classes into {Path(data_dir) / 'train'}"
         if folder.name == "train":
-            way_out = f"name the folder that holds it, {Path(data_dir).parent}"
+            way_out = f"name the folder that holds it, {folder.parent}"
         raise DataError(
             f"{unsorted} looks like a picture of a class, but {data_dir} has no train/: {way_out}, or name the place "
             "for CIFAR-10 with --data-dir"

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
@@ -111,8 +112,14 @@ def _of_function(architecture: str, classes: int) -> nn.Module:
             f"set {MODULES}={module}"
         )
     try:
-        network = getattr(importlib.import_module(module), function)(classes)
+        build_network = getattr(importlib.import_module(module), function)
     except Exception as error:  # whatever somebody's code raises
+        raise NetworkError(
+            f"{architecture} cannot be imported ({type(error).__name__}: {error}): see that {module} is on PYTHONPATH"
+        ) from error
+    try:
+        network = build_network(classes)
+    except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise NetworkError(
             f"{architecture} builds no network ({type(error).__name__}: {error}; line {where.lineno} of "
@@ -308,7 +315,8 @@ def count_macs(architecture: str, stem: str, classes: int = 10, image_size: int 
 
 def _forward(architecture: str, stem: str, classes: int, image_size: int, device: str) -> tuple[object, int]:
     """What an untrained network returns of an image, and the operations that takes; draws no random numbers."""
-    with torch.random.fork_rng([]), torch.device(device):
+    # As matrix products, attention is counted on either device.
+    with torch.random.fork_rng([]), torch.device(device), sdpa_kernel(SDPBackend.MATH):
         network = build(architecture, stem, classes).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             return network(torch.zeros(1, 3, image_size, image_size)), counter.get_total_flops()

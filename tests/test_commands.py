@@ -404,7 +404,7 @@ def test_a_path_that_is_no_teacher_is_refused_with_the_one_that_is(teacher, tmp_
 
 def test_a_teacher_on_the_hub_is_to_be_fetched_first(tmp_path):
     found = refusal_of("distilled", *SEED_RUN, "--teacher", "hf://me/teacher", "--output-dir", tmp_path)
-    assert "hf download me/teacher --local-dir DIR, then name DIR" in found
+    assert "is on the Hub: fetch it (hf download), and name the folder with its config.json" in found
 
 
 def test_of_a_teacher_that_is_not_done_is_said_what_follows(teacher, capsys):
@@ -429,7 +429,7 @@ def test_without_a_compiler_compile_is_refused_before_anything_is_removed(studen
     monkeypatch.setattr(torch, "compile", failing)
     before = contents(student)
     said = refusal_of("student", *SEED_RUN, "--compile", "--restart", "--output-dir", student)
-    assert "(no working compiler): install a C++ compiler, or leave out --compile" in said
+    assert "--compile wants a C++ compiler, and fails here (no working compiler): leave it out" in said
     assert contents(student) == before
 
 

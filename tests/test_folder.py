@@ -186,9 +186,11 @@ def test_a_folder_named_like_a_data_set_is_not_taken_for_it(pictures):
     assert training.description["name"] == "CIFAR-10 (a folder)"
 
 
-def test_the_folder_train_itself_is_not_taken_for_the_one_that_holds_it(pictures):
-    with pytest.raises(DataError, match=f"name the folder that holds it, {pictures}, or"):
-        open_data(pictures / "train", 20)
+def test_the_folder_train_itself_is_not_taken_for_the_one_that_holds_it(pictures, monkeypatch):
+    monkeypatch.chdir(pictures / "train")
+    for name in (pictures / "train", "."):
+        with pytest.raises(DataError, match=f"name the folder that holds it, {pictures.resolve()}, or"):
+            open_data(name, 20)
 
 
 def test_a_folder_called_digits_is_itself(pictures, monkeypatch):

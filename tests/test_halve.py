@@ -41,17 +41,16 @@ def test_halve_stores_half_the_bytes_and_says_what_it_compared(tmp_path, data_di
         assert not checkpoint.is_taught_by({"teacher": None}, teacher)
 
 
-def test_no_other_network_and_no_run_that_is_to_go_on_is_replaced(tmp_path, data_dir):
+def test_neither_a_run_nor_what_was_made_of_another_role_is_replaced(tmp_path, data_dir):
     teacher, student, half = (tmp_path / name for name in ("teacher", "student", "half"))
     for folder in (teacher, student):
         config = made_config(folder.name, architecture="convnet-4")
         checkpoint.save(models.build("convnet-4", "imagenet"), config, folder)
-    halve.halve(student, half, data_dir)
-    halve.halve(student, half, data_dir)  # again, as when it was trained further
-    said = refusal(halve.main, teacher, half, "--data-dir", data_dir)
-    assert f"{half} holds a student that would be lost, and {teacher} a teacher" in said
-    (student / checkpoint.STATE).touch()
-    assert "would be lost" in refusal(halve.main, half, student, "--data-dir", data_dir)
+    for _ in range(2):  # again, as when it was trained further
+        halve.main([str(student), str(half), "--data-dir", str(data_dir)])
+    for source, target in ((teacher, half), (half, student)):
+        said = refusal(halve.main, source, target, "--data-dir", data_dir)
+        assert f"{target} holds a student that would be lost: name another target, or delete {target} first" in said
     assert checkpoint.load_config(half)["role"] == "student" and "stored_in" not in checkpoint.load_config(student)
 
 

@@ -234,6 +234,17 @@ def own_module(tmp_path, monkeypatch):
         "        if images.abs().max() > 100:\n            images = images / 100\n"
         "        return super().forward(images)\n"
         "def branching(classes):\n    return Branching(*linear(classes))\n"
+        "class Attending(torch.nn.Module):\n"
+        "    def __init__(self, classes, computing):\n"
+        "        super().__init__()\n"
+        "        self.last, self.factor = torch.nn.Linear(8, classes), 1.0\n"
+        "        if computing:\n            self.factor = torch.linspace(0, 1, 3)[1].item()\n"
+        "    def forward(self, images):\n"
+        "        rows = self.factor * images.flatten(1).view(len(images), 1, -1, 8)\n"
+        "        attended = torch.nn.functional.scaled_dot_product_attention(rows, rows, rows)\n"
+        "        return self.last(attended.mean(dim=(1, 2)))\n"
+        "def attending(classes):\n    return Attending(classes, False)\n"
+        "def attending_computing(classes):\n    return Attending(classes, True)\n"
         "class Misspelt(Branching):\n    def forward(self, images):\n        return imges\n"
         "def misspelt(classes):\n    return Misspelt(*linear(classes))\n"
     )
@@ -254,13 +265,16 @@ def test_a_function_of_ones_own_is_imported_only_once_somebody_says_so(own_modul
         build("own_networks:nothing", "imagenet")
     monkeypatch.setattr(kd.models, "_allowed", {""})
     for name in ("own_networks:missing", ":linear"):
-        with pytest.raises(NetworkError, match="builds no network"):
+        with pytest.raises(NetworkError, match="cannot be imported .*: see that .* is on PYTHONPATH"):
             build(name, "imagenet")
 
 
 def test_a_network_that_decides_by_its_images_is_counted_like_any_other(own_module):
     kd.models.allow("own_networks:branching")
     assert count_macs("own_networks:branching", "imagenet", classes=4) == 12
+    rows = 3 * 32 * 32 // 8  # of 8 numbers: Q K' and its product with V
+    for name in ("attending", "attending_computing"):
+        assert count_macs(f"own_networks:{name}", "imagenet", classes=4) == 2 * rows * rows * 8 + 8 * 4
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from kd.dataset import DataError
 from kd.recording import RECORDING
 from train.options import add_data_dir
 
-REPLACED_BY = ("role", "classes")  # in which a network that lies at the target has to be alike
 TOLERANCE = 0.001  # of accuracy: .1 points, five of 5,000 images, a quarter of what chance makes of so many
 
 
@@ -33,6 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.source.resolve() == options.target.resolve():
         parser.error("source and target are the same folder: the float32 weights would be lost")
     try:
+        check_replaces(options.source, options.target)
         stored = halve(options.source, options.target, options.data_dir)
     except (CheckpointError, DataError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
@@ -45,7 +45,6 @@ def main(arguments: list[str] | None = None) -> None:
 def halve(source: Path, target: Path, data_dir: Path) -> dict:
     """Write `source` to `target` in the smaller precision that keeps its accuracy; say which."""
     network, config = checkpoint.load(source)
-    check_replaces(target, source, config)
     data = open_data(data_dir, checkpoint.image_size_of(config))
     evaluation.check_classes(source, config, data.classes)
     _, validation = data.split()
@@ -71,15 +70,14 @@ def halve(source: Path, target: Path, data_dir: Path) -> dict:
     return stored
 
 
-def check_replaces(target: Path, source: Path, config: dict) -> None:
-    """Raise CheckpointError where another network lies at the target, or a run that is to go on."""
+def check_replaces(source: Path, target: Path) -> None:
+    """Raise CheckpointError where a run lies at the target, or what was made of another role or other classes."""
     if not (target / checkpoint.CONFIG).exists():
         return
-    there = checkpoint.load_config(target)
-    if (target / checkpoint.STATE).exists() or any(there[key] != config[key] for key in REPLACED_BY):
+    ours, there = checkpoint.load_config(source), checkpoint.load_config(target)
+    if "stored_in" not in there or any(there[key] != ours[key] for key in ("role", "classes")):
         raise CheckpointError(
-            f"{target} holds a {there['role']} that would be lost, and {source} a {config['role']}: name another "
-            "target, or delete it first"
+            f"{target} holds a {there['role']} that would be lost: name another target, or delete {target} first"
         )
 
 

@@ -140,9 +140,8 @@ def check_compiles(device: torch.device) -> None:
         torch.compile(torch.sin)(torch.zeros(8, device=device))
     except Exception as error:  # of PyTorch's inside, and of what it calls
         reason = str(error).strip().partition("\n")[0]
-        raise TrainingError(
-            f"nothing can be compiled here ({reason}): install a C++ compiler, or leave out --compile"
-        ) from error
+        wanted = "wants a C++ compiler" if device.type == "cpu" else "wants Triton"
+        raise TrainingError(f"--compile {wanted}, and fails here ({reason}): leave it out") from error
 
 
 def check_folders(role: str, options: argparse.Namespace) -> None:

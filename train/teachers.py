@@ -41,11 +41,10 @@ def read_teacher(path: Path, device: torch.device) -> TaughtBy:
         CheckpointError: there is neither.
         ValueError: the file holds no logits.
     """
-    if path.is_file() and (path.parent / checkpoint.CONFIG).is_file():
+    if path.is_file() and (path.name == checkpoint.CONFIG or path.match("model*.safetensors*")):
         raise CheckpointError(f"{path} is a file of a checkpoint: give its folder, --teacher {path.parent}")
     if path.parts[:1] == ("hf:",):
-        repository = "/".join(path.parts[1:])
-        raise CheckpointError(f"{repository} is on the Hub: hf download {repository} --local-dir DIR, then name DIR")
+        raise CheckpointError(f"{path} is on the Hub: fetch it (hf download), and name the folder with its config.json")
     if path.suffix in (".npy", ".safetensors") and not path.exists():
         raise CheckpointError(f"there is no file {path}")
     if path.is_file():
@@ -79,7 +78,7 @@ def check_fits(each: TaughtBy, data: DataSet, training: LabelledImages, validati
 
 def tell_what_follows(each: TaughtBy, image_size: int) -> None:
     """Say what follows where a teacher is not done yet, or takes images of another size, pixels, than its student."""
-    if each.config and (done := each.config["epochs_done"]) < (epochs := each.config["recipe"]["epochs"]):
+    if each.config and (done := each.config["epochs_done"]) < (epochs := each.config["recipe"].get("epochs", 0)):
         print(
             f"{each.path} has {done} of its {epochs} epochs: once it has gone on it is another teacher, which this run "
             "refuses; better let it finish first",
