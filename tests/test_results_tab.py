@@ -242,7 +242,11 @@ def test_what_is_missing_is_told_with_the_command_that_makes_it(checkpoints, sho
 
 
 def test_results_of_a_network_that_was_replaced_are_not_those_of_these_checkpoints(checkpoints, shown):
-    edit(checkpoints / "student" / "config.json", lambda config: config | {"epochs_done": 3})
+    def replaced(results):
+        student = results["models"]["student"] | {"weights": "others"}
+        return results | {"models": results["models"] | {"student": student}}
+
+    edit(checkpoints / "results.json", replaced)
     texts, figures, log = shown()
     assert texts.startswith(NO_RESULTS) and NO_RESULTS in log and "Right on" not in texts
     assert figures > 1  # the studies name their own networks
@@ -302,7 +306,7 @@ def test_results_of_one_network_alone_tell_nobody_what_to_expect_of_three(checkp
 
 def test_results_of_another_network_tell_nobody_what_to_expect_of_this_one(checkpoints):
     assert "teacher is right" in what_to_expect(checkpoints, CONFIGS)
-    trained_anew = CONFIGS | {"student": CONFIGS["student"] | {"epochs_done": 3}}
+    trained_anew = CONFIGS | {"student": CONFIGS["student"] | {"weights": {}}}
     assert "teacher is right" not in what_to_expect(checkpoints, trained_anew)
 
 
