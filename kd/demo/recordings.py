@@ -20,7 +20,7 @@ from kd.recording import RECORDING, VALIDATION_IMAGES, read_recording
 STUDENTS = ("student", "distilled")
 LEAST_MOMENTS = 3  # of a replay
 # How far the examples' logits may lie from those that were recorded, as a share of their own spread. Half precision and
-# the rounding of what is stored move them by hundredths; the shipped networks' lie .24 or more from one another.
+# the rounding of what is stored move them by hundredths; the shipped networks' lie .15 or more from one another.
 ANOTHER = 0.1
 
 
