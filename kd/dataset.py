@@ -29,7 +29,7 @@ def data_name(description: dict) -> str:
     return description["name"] + (f" ({description['copy']})" if "copy" in description else "")
 
 
-def difference(known: Sequence[str], here: Sequence[str]) -> str:
+def difference_of_classes(known: Sequence[str], here: Sequence[str]) -> str:
     """In words, how the classes that a network knows differ from those of the data that are here."""
     only = {
         "only it knows": [name for name in known if name not in here],

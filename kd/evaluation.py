@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
-from kd.dataset import LabelledImages, Normalisation, difference, normalise
+from kd.dataset import LabelledImages, Normalisation, difference_of_classes, normalise
 from kd.device import autocast
 
 CALIBRATION_BINS = 15
@@ -90,7 +90,7 @@ def check_classes(folder: str | Path, config: dict, classes: Sequence[str]) -> N
     if config["classes"] != list(classes):
         raise CheckpointError(
             f"{folder} was trained on {len(config['classes'])} classes, the data hold {len(classes)} "
-            f"({difference(config['classes'], classes)}): name its data with --data-dir"
+            f"({difference_of_classes(config['classes'], classes)}): name its data with --data-dir"
         )
 
 

@@ -308,9 +308,7 @@ def _decoded(folder: Path, names: list[str], image_size: int) -> Iterator[bytes 
         try:
             image = to_network_size(read_photo(folder / name, trusted=True), image_size=image_size)
         except PhotoError as error:
-            said, _, _ = str(error).partition(". ")  # what follows is for visitors of the page
-            reason = getattr(error.__cause__, "strerror", None)
-            return f"{said} ({reason})" if reason else said
+            return error.reason
         except OSError as error:
             return str(error)
         return np.ascontiguousarray(np.asarray(image, np.uint8).transpose(2, 0, 1)).tobytes()

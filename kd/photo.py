@@ -56,7 +56,15 @@ MARGIN = (0, 0, 0)  # around a photo that is shown whole; training pads with bla
 
 
 class PhotoError(ValueError):
-    """A file cannot be used as a photo; the message is a sentence for the person who sent it."""
+    """A file cannot be used as a photo; the message is for the person who sent it.
+
+    Attributes:
+        reason: what is wrong with the file, without what its sender can do.
+    """
+
+    def __init__(self, reason: str, way_out: str = "") -> None:
+        super().__init__(f"{reason}. {way_out}" if way_out else reason)
+        self.reason = reason
 
 
 def read_photo(path: str | Path, trusted: bool = False) -> Image.Image:
@@ -78,13 +86,14 @@ def read_photo(path: str | Path, trusted: bool = False) -> Image.Image:
     try:
         content = Path(path).read_bytes() if trusted or Path(path).stat().st_size <= MAX_FILE_BYTES else None
     except OSError as error:
-        raise PhotoError("The file could not be read. Please upload it again.") from error
+        reason = f" ({error.strerror})" if trusted else ""
+        raise PhotoError(f"The file could not be read{reason}", "Please upload it again.") from error
     if content is None:
-        raise PhotoError(f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Please choose a smaller one.")
+        raise PhotoError(f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB", "Please choose a smaller one.")
     if not content:
-        raise PhotoError("The file is empty. Please choose another one.")
+        raise PhotoError("The file is empty", "Please choose another one.")
     if content[4:12] in HEIC and "HEIF" not in FORMATS:
-        raise PhotoError("The image is in the format HEIC, which cannot be read here. Please save it as JPEG.")
+        raise PhotoError("The image is in the format HEIC, which cannot be read here", "Please save it as JPEG.")
     try:
         if trusted:
             with Image.open(io.BytesIO(content)) as image:
@@ -102,10 +111,10 @@ def read_photo(path: str | Path, trusted: bool = False) -> Image.Image:
         raise _too_large(2 * MAX_REDUCED_PIXELS if trusted else MAX_PIXELS) from error  # that suits any format
     except Image.UnidentifiedImageError as error:
         raise PhotoError(
-            "This file is not an image that can be read. Please use JPEG, PNG, WebP, GIF or BMP."
+            "This file is not an image that can be read", "Please use JPEG, PNG, WebP, GIF or BMP."
         ) from error
     except Exception as error:  # a damaged file can raise nearly anything in a decoder
-        raise PhotoError("The image is damaged or cut off. Please choose another file.") from error
+        raise PhotoError("The image is damaged or cut off", "Please choose another file.") from error
 
 
 class _Steps(io.BytesIO):
@@ -169,14 +178,14 @@ def _check_segments(content: bytes) -> None:
 
 
 def _in_too_many_parts() -> PhotoError:
-    return PhotoError("The image is stored in too many parts. Please save it anew.")
+    return PhotoError("The image is stored in too many parts", "Please save it anew.")
 
 
 def _check_tags(directory: bytes) -> None:
     order = {b"II": "little", b"MM": "big"}.get(directory[:2], "big")
     start = int.from_bytes(directory[4:8], order)
     if int.from_bytes(directory[start : start + 2], order) > MAX_TAGS:
-        raise PhotoError("The image's camera data are damaged. Please save it anew.")
+        raise PhotoError("The image's camera data are damaged", "Please save it anew.")
 
 
 def _orientation(exif: bytes) -> int:
@@ -208,7 +217,7 @@ def _check_size(image: Image.Image, content: bytes) -> None:
     if image.format in ("JPEG", "MPO"):
         scans = _scans(content)
         if scans > MAX_SCANS or scans * pixels > MAX_SCANS * MAX_PIXELS and _keeps_coefficients(image, content):
-            raise PhotoError("The image is stored in too many scans. Please save it anew.")
+            raise PhotoError("The image is stored in too many scans", "Please save it anew.")
 
 
 def _scans(content: bytes) -> int:
@@ -267,7 +276,7 @@ def takes_long(path: str | Path) -> bool:
 
 
 def _too_large(limit: int) -> PhotoError:
-    return PhotoError(f"The image has more than {limit // 1_000_000} million pixels. Please scale it down first.")
+    return PhotoError(f"The image has more than {limit // 1_000_000} million pixels", "Please scale it down first.")
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

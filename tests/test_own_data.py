@@ -12,7 +12,7 @@ import torch
 from kd import checkpoint, models
 from kd.cifar10 import NORMALISATIONS
 from kd.data_dir import open_data
-from kd.dataset import DataError, difference
+from kd.dataset import DataError, difference_of_classes
 from kd.demo.page import build_page
 from kd.inference import Trio
 from kd.model_card import model_card
@@ -208,7 +208,7 @@ def test_networks_that_may_have_seen_the_test_images_are_named(networks, picture
     ],
 )
 def test_how_classes_differ_is_told_by_those_that_do(known, here, told):
-    assert difference(list(known), list(here)) == told
+    assert difference_of_classes(list(known), list(here)) == told
 
 
 @pytest.fixture(scope="module")

@@ -45,14 +45,13 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         device = process_device(options.device)
         keep_freed_memory()
-        image_size = checkpoint.image_size_of(checkpoint.load_config(options.checkpoints / "teacher"))
-        data = open_data(options.data_dir, image_size)
-        for role in models.ROLES:
-            folder = options.checkpoints / role
-            evaluation.check_classes(folder, checkpoint.load_config(folder), data.classes)
+        configs = {role: checkpoint.load_config(options.checkpoints / role) for role in models.ROLES}
+        data = open_data(options.data_dir, checkpoint.image_size_of(configs["teacher"]))
+        for role, config in configs.items():
+            evaluation.check_classes(options.checkpoints / role, config, data.classes)
         training, validation = data.split()
         test = data.test()
-        tell_of_other_images(options.checkpoints, training)
+        tell_of_other_images(options.checkpoints, configs, training)
         results = evaluate(options.checkpoints, test, validation, device)
         if not options.json:
             write_json(options.checkpoints / RESULTS, results)
@@ -111,13 +110,12 @@ def evaluate(checkpoints: Path, test: LabelledImages, validation: LabelledImages
     }
 
 
-def tell_of_other_images(checkpoints: Path, training: LabelledImages) -> None:
+def tell_of_other_images(checkpoints: Path, configs: dict[str, dict], training: LabelledImages) -> None:
     """Say where networks were trained on other images of one's own: the test images may be parted off anew since."""
     if training.description["name"] == cifar10.NAME:  # whose test images are those of its release
         return
-    for role in models.ROLES:
-        seen = checkpoint.load_config(checkpoints / role)["data"].get("sha256")
-        if seen != training.description["sha256"]:
+    for role, config in configs.items():
+        if config["data"].get("sha256") != training.description["sha256"]:
             print(
                 f"{checkpoints / role} was trained on other images than there are now: unless the test images lie in "
                 "a folder test/ of their own, it may have seen some of them",

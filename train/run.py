@@ -79,9 +79,9 @@ def run(role: str, options: argparse.Namespace, recipe: Recipe) -> None:
     precision = chosen_precision(recipe.precision, device, recipe.stem)
     taught_by = [read_teacher(path, device) for path in options.teacher] if role == "distilled" else []
     keeps_logits = any(each.config for each in taught_by)  # not those of a file
-    folders = {"--output-dir": options.output_dir} | (
-        {"--teacher-logits": options.teacher_logits} if keeps_logits else {}
-    )
+    folders = {"--output-dir": options.output_dir}
+    if keeps_logits:
+        folders["--teacher-logits"] = options.teacher_logits
     for option, folder in folders.items():
         try:
             make_writable(folder)  # if it cannot be written to, better now than in an hour

@@ -10,7 +10,7 @@ import torch
 
 from kd import checkpoint
 from kd.checkpoint import CheckpointError
-from kd.dataset import DataSet, LabelledImages, Normalisation, difference
+from kd.dataset import DataSet, LabelledImages, Normalisation, difference_of_classes
 from kd.device import chosen_precision
 from kd.files import fingerprint
 from kd.models import fuse_norms
@@ -38,8 +38,7 @@ def read_teacher(path: Path, device: torch.device) -> TaughtBy:
     """The teacher in a checkpoint, or a file of logits in place of one.
 
     Raises:
-        CheckpointError: there is neither.
-        ValueError: the file holds no logits.
+        CheckpointError: there is neither, or the file holds no logits.
     """
     if path.is_file() and (path.name == checkpoint.CONFIG or path.match("model*.safetensors*")):
         raise CheckpointError(f"{path} is a file of a checkpoint: give its folder, --teacher {path.parent}")
@@ -63,7 +62,7 @@ def check_fits(each: TaughtBy, data: DataSet, training: LabelledImages, validati
     if each.config and tuple(each.config["classes"]) != data.classes:
         raise TrainingError(
             f"the teacher in {each.path} knows other classes than the data "
-            f"({difference(each.config['classes'], data.classes)}): name a teacher of these data"
+            f"({difference_of_classes(each.config['classes'], data.classes)}): name a teacher of these data"
         )
     if isinstance(each.teacher, LogitsFile):
         # Rows go by the images' indices, which count through both parts where these were split off one set.

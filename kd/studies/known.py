@@ -43,11 +43,11 @@ def check_nothing_is_lost(runs: list[Run], study: Study, ledger: MeasuredStudy |
         raise StudyError(
             f"{path} holds runs of other settings, seeds, arms or teachers, {dropped[0]} first of {len(dropped)}: ask "
             "for them too (what is measured costs nothing), choose another --output-dir, or replace them with "
-            f"{afresh(path)}"
+            f"{afresh_option(path)}"
         )
 
 
-def afresh(path: Path) -> str:
+def afresh_option(path: Path) -> str:
     """The option that replaces a study's JSON, and what has to be moved away for it."""
     former = path.with_suffix(FORMER)
     return f"--afresh, once {former} is moved away" if former.exists() else "--afresh"
@@ -60,7 +60,7 @@ def check_teachers_are_there(runs: list[Run], study: Study, ledger: MeasuredStud
             raise StudyError(
                 f"{path} holds what was measured with the teacher of {run.folder}, whose checkpoint is not there any "
                 "more: bring it back, name it with --teacher, choose another --output-dir, or replace all with "
-                f"{afresh(path)}"
+                f"{afresh_option(path)}"
             )
 
 
@@ -69,7 +69,7 @@ def check_same_data(ledger: MeasuredStudy | None, data: DataSet, path: Path) -> 
     if ledger and ledger.data.get("sha256") and not is_of(ledger, data):  # hand-made ledgers and old ones may have none
         raise StudyError(
             f"{path} holds what was measured on other data ({ledger.data['name']}): name them with --data-dir, choose "
-            f"another --output-dir, or replace them with {afresh(path)}"
+            f"another --output-dir, or replace them with {afresh_option(path)}"
         )
 
 
